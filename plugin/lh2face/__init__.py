@@ -1,0 +1,1 @@
+"""LH2Face (arXiv 2506.23555) for face-recognition toolboxes; importing it registers its parts."""
