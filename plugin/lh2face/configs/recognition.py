@@ -1,0 +1,50 @@
+# ruff: noqa: C408 -- mmengine configs are written with dict()
+"""Face recognition with LH2Face: the mmengine config to inherit from.
+
+``_base_ = "lh2face::recognition.py"`` finds it in the installed package.
+"""
+
+custom_imports = dict(imports=["lh2face"], allow_failed_imports=False)
+default_scope = "mmengine"
+
+image_size = 112
+embedding_size = 512
+epochs = 20
+
+model = dict(
+    type="FaceRecognizer",
+    data_preprocessor=dict(type="FacePreprocessor", mirror=0.5),
+    backbone=dict(type="MobileFaceNet", embedding_size=embedding_size, image_size=image_size),
+    head=dict(type="LH2FaceHead", num_classes=1000, in_channels=embedding_size),
+)
+train_dataloader = dict(
+    batch_size=128,
+    num_workers=4,
+    persistent_workers=True,
+    drop_last=True,
+    sampler=dict(type="DefaultSampler", shuffle=True),
+    collate_fn=dict(type="default_collate"),
+    # The preprocessor mirrors.
+    dataset=dict(type="RecordFaces", root="data/aligned/train", image_size=image_size, mirror=0.0),
+)
+optim_wrapper = dict(
+    type="OptimWrapper",
+    optimizer=dict(type="SGD", lr=0.1, momentum=0.9, weight_decay=5e-4),
+    # Neither scales and shifts nor slopes are to be pulled to zero.
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
+    clip_grad=dict(max_norm=5.0),
+)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.01, by_epoch=True, begin=0, end=1,
+         convert_to_iter_based=True),
+    dict(type="CosineAnnealingLR", by_epoch=True, begin=1, end=epochs, T_max=epochs - 1,
+         convert_to_iter_based=True),
+]  # fmt: skip
+train_cfg = dict(by_epoch=True, max_epochs=epochs)
+default_hooks = dict(
+    seed_epoch=dict(type="SeedEpochHook"),
+    logger=dict(type="TrainingRecordHook", interval=50),
+    checkpoint=dict(type="LastCheckpointHook"),
+)
+visualizer = dict(type="Visualizer", vis_backends=[dict(type="TensorboardVisBackend")])
+randomness = dict(seed=0)

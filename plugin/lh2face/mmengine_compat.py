@@ -1,0 +1,88 @@
+"""mmengine 0.10 on PyTorch ≥ 2.6: the two things that do not work by themselves.
+
+Both fixes act on import of the package, because mmengine imports ``custom_imports`` before it
+starts processes or loads checkpoints, so a run of any toolbox on mmengine profits.
+"""
+
+import functools
+from collections.abc import Callable
+from pickle import UnpicklingError
+
+import mmengine.dist.utils
+import numpy as np
+import torch.distributed
+from mmengine.logging import HistoryBuffer
+from mmengine.model import MMDistributedDataParallel
+from torch import nn
+from torch.serialization import add_safe_globals
+
+HISTORY_STATISTICS = ("min", "max", "current", "mean")
+
+
+def apply() -> None:
+    """Apply both fixes; a second call changes nothing."""
+    allow_checkpoint_classes()
+    allow_pytorch_launcher_on_cpu()
+
+
+def allow_checkpoint_classes() -> None:
+    """Let ``torch.load`` read the checkpoints that mmengine writes, and so let it resume.
+
+    mmengine stores its logged scalars as :class:`HistoryBuffer` objects over NumPy arrays.
+    ``torch.load`` (weights only, the default since PyTorch 2.6) reads nothing but tensors and
+    plain containers unless a class is on its allow-list; those that are put on it here hold
+    numbers and run no code.
+    """
+    add_safe_globals(
+        [
+            HistoryBuffer,
+            # A HistoryBuffer names its methods, which pickle writes as getattr(class, name).
+            (history_statistic, "builtins.getattr"),
+            np.ndarray,
+            np.dtype,
+            *(type(np.dtype(scalar)) for scalar in (np.float64, np.float32, np.int64)),
+            np._core.multiarray._reconstruct,
+            np._core.multiarray.scalar,
+        ]
+    )
+
+
+def history_statistic(owner: type, name: str) -> Callable:
+    """What a checkpoint gets for ``getattr``: the statistics of :class:`HistoryBuffer` only.
+
+    Raises:
+        UnpicklingError: If any other attribute, or one of another object, is asked for.
+    """
+    if owner is not HistoryBuffer or name not in HISTORY_STATISTICS:
+        raise UnpicklingError(
+            f"checkpoint: refused to read attribute {name!r} of {owner!r}; "
+            f"allowed: {', '.join(HISTORY_STATISTICS)} of HistoryBuffer"
+        )
+    return getattr(HistoryBuffer, name)
+
+
+def allow_pytorch_launcher_on_cpu() -> None:
+    """Let ``launcher="pytorch"`` start processes on a machine without CUDA.
+
+    mmengine calls ``torch.cuda.set_device`` for every process, which a PyTorch without CUDA lacks,
+    asks for NCCL unless told otherwise, and hands a device index to
+    ``DistributedDataParallel``, which takes none for a model on the CPU.
+    """
+    start, wrap = mmengine.dist.utils._init_dist_pytorch, MMDistributedDataParallel.__init__
+    if hasattr(start, "__wrapped__"):
+        return
+
+    @functools.wraps(start)
+    def init_dist_pytorch(backend: str, init_backend: str = "torch", **kwargs: object) -> None:
+        if torch.cuda.is_available():
+            start(backend, init_backend=init_backend, **kwargs)
+        else:
+            torch.distributed.init_process_group(backend="gloo", **kwargs)
+
+    @functools.wraps(wrap)
+    def init_wrapper(self: MMDistributedDataParallel, module: nn.Module, **kwargs: object) -> None:
+        on_cpu = all(parameter.device.type == "cpu" for parameter in module.parameters())
+        wrap(self, module, **{**kwargs, "device_ids": None} if on_cpu else kwargs)
+
+    mmengine.dist.utils._init_dist_pytorch = init_dist_pytorch
+    MMDistributedDataParallel.__init__ = init_wrapper

@@ -1,0 +1,16 @@
+"""Recognizers: a backbone, a head and, if wanted, a reconstructor, as one mmengine model."""
+
+from lh2face import mmengine_compat
+from lh2face.recognizers.face_recognizer import FaceRecognizer
+from lh2face.recognizers.hooks import LastCheckpointHook, SeedEpochHook, TrainingRecordHook
+from lh2face.recognizers.preprocessor import FacePreprocessor
+
+mmengine_compat.apply()
+
+__all__ = [
+    "FacePreprocessor",
+    "FaceRecognizer",
+    "LastCheckpointHook",
+    "SeedEpochHook",
+    "TrainingRecordHook",
+]

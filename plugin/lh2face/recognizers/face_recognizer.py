@@ -1,0 +1,197 @@
+"""The mmengine model that joins a backbone with a head and, if wanted, a reconstructor."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModel
+from torch import Tensor
+
+from lh2face.registry import MODELS
+
+# Channels that each kind of fusion adds to the image's three.
+FUSION_CHANNELS = {"none": 0, "canonical": 3, "canonical_depth": 4}
+# Canonical depth lies in 1 ± 0.1; this brings it to the range of the image.
+DEPTH_CENTER, DEPTH_HALF_RANGE = 1.0, 0.1
+# A view (rx, ry, rz, tx, ty, tz) seen in a mirror: with S = diag(−1, 1, 1), S·Rz·Ry·Rx·S keeps rx
+# and turns the other two angles around; S·t turns tx around.
+MIRRORED_VIEW = (1.0, -1.0, -1.0, -1.0, 1.0, 1.0)
+
+
+def mirror_view(view: Tensor) -> Tensor:
+    """View of the left-right mirrored image.
+
+    Args:
+        view: ``(B, 6)``: rx, ry, rz in rad, tx, ty, tz.
+
+    Returns:
+        ``(B, 6)``; applied twice it is the identity.
+    """
+    return view * view.new_tensor(MIRRORED_VIEW)
+
+
+def view_consistency_loss(view: Tensor, view_of_mirrored: Tensor, prior: float) -> Tensor:
+    """How far the view of the mirrored image is from the mirrored view, plus a weak prior.
+
+    ``mean |v(flip I) − M v(I)|² + prior · mean |v(I)|²``, the L_view of this project.
+
+    Args:
+        view: ``(B, 6)`` view of the images.
+        view_of_mirrored: ``(B, 6)`` view of the images flipped left to right.
+        prior: Weight of the pull to the frontal view.
+
+    Returns:
+        Scalar.
+    """
+    asymmetry = (view_of_mirrored - mirror_view(view)).square().mean()
+    return asymmetry + prior * view.square().mean()
+
+
+@MODELS.register_module()
+class FaceRecognizer(BaseModel):
+    """Backbone and head, trained alone or jointly with a reconstructor.
+
+    Joint training minimises ``L_FR + reco_weight · L_reco + canon_weight · L_FR^canon +
+    view_weight · L_view`` (arXiv 2506.23555): ``L_reco`` is the reconstructor's own loss,
+    ``L_FR^canon`` the head's loss on the embedding of the canonical face.
+
+    Args:
+        backbone: Config of the backbone; its ``in_channels`` follows from ``fusion``.
+        head: Config of the head; ``None`` for a recognizer that only embeds.
+        reconstructor: Config of the reconstructor; ``None`` to train without.
+        reco_weight: Weight of the reconstruction loss, ≥ 0.
+        canon_weight: Weight of the head's loss on the canonical face, ≥ 0.
+        view_weight: Weight of the view loss, ≥ 0.
+        view_prior: Weight, inside the view loss, of the pull to the frontal view, ≥ 0.
+        fusion: What the backbone reads beside the image: ``"none"``, ``"canonical"`` (the shaded
+            canonical face) or ``"canonical_depth"`` (that and the canonical depth).
+        data_preprocessor: Config of the preprocessor; :class:`FacePreprocessor` if ``None``.
+        init_cfg: As for :class:`mmengine.model.BaseModule`.
+
+    Raises:
+        ValueError: If ``fusion`` is unknown, a weight is negative, or one of the joint terms is
+            asked for without a reconstructor.
+
+    Example:
+        ``model = dict(type="FaceRecognizer", backbone=dict(type="MobileFaceNet"),
+        head=dict(type="LH2FaceHead", num_classes=1000))``
+    """
+
+    def __init__(
+        self,
+        backbone: dict[str, Any],
+        head: dict[str, Any] | None = None,
+        reconstructor: dict[str, Any] | None = None,
+        reco_weight: float = 1.0,
+        canon_weight: float = 1.0,
+        view_weight: float = 1.0,
+        view_prior: float = 0.01,
+        fusion: str = "none",
+        data_preprocessor: dict[str, Any] | None = None,
+        init_cfg: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor or {"type": "FacePreprocessor"}, init_cfg)
+        if fusion not in FUSION_CHANNELS:
+            raise ValueError(f"fusion: expected one of {sorted(FUSION_CHANNELS)}, found {fusion!r}")
+        if fusion != "none" and reconstructor is None:
+            raise ValueError(f"fusion: {fusion!r} needs a reconstructor, found none")
+        weights = {"reco": reco_weight, "canon": canon_weight, "view": view_weight}
+        for name, weight in {**weights, "view_prior": view_prior}.items():
+            if weight < 0:
+                raise ValueError(f"{name}: expected a weight ≥ 0, found {weight!r}")
+        self.backbone = MODELS.build({**backbone, "in_channels": 3 + FUSION_CHANNELS[fusion]}).to(
+            memory_format=torch.channels_last
+        )
+        self.head = None if head is None else MODELS.build(head)
+        self.reconstructor = None if reconstructor is None else MODELS.build(reconstructor)
+        self.weights = weights
+        self.view_prior = view_prior
+        self.fusion = fusion
+
+    def forward(
+        self, inputs: Tensor, label: Tensor | None = None, mode: str = "tensor"
+    ) -> Tensor | dict[str, Tensor] | list[Tensor]:
+        """Embed, or compute the losses.
+
+        Args:
+            inputs: ``(B, 3, S, S)`` RGB in [-1, 1].
+            label: ``(B,)`` int64 identities; read when ``mode`` is ``"loss"``.
+            mode: ``"tensor"``: the embeddings ``(B, d)`` float32, unnormalised;
+                ``"predict"``: the same as a list of B vectors;
+                ``"loss"``: the loss terms and statistics of one training step.
+
+        Returns:
+            As ``mode`` says; mmengine sums the entries of a loss dict with "loss" in their names.
+
+        Raises:
+            ValueError: If ``mode`` is another, or the loss is asked for without a head or labels.
+        """
+        if mode == "loss":
+            return self.loss(inputs, label)
+        if mode not in ("tensor", "predict"):
+            raise ValueError(f"mode: expected 'loss', 'predict' or 'tensor', found {mode!r}")
+        reconstruction = None if self.fusion == "none" else self.reconstruct(inputs)
+        embeddings = self.backbone(self.fuse(inputs, reconstruction))
+        return embeddings if mode == "tensor" else list(embeddings)
+
+    def loss(self, images: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
+        """Loss terms of one step; arguments as in :meth:`forward`."""
+        if self.head is None:
+            raise ValueError("head: this recognizer has none, so it can embed but not train")
+        if labels is None:
+            raise ValueError("label: training needs the identities (B,), found none")
+        if self.reconstructor is None:
+            return self.head.loss(self.backbone(images), labels)
+        return self.joint_loss(images, labels)
+
+    def joint_loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The four terms of joint training, weighted; arguments as in :meth:`forward`."""
+        small = self.to_reconstructor(images)
+        reconstruction = self.reconstructor(small)
+        canonical = resize(reconstruction.canonical, images.shape[-1])
+        # One pass for both kinds of image: batch normalisation then sees in training the mixture
+        # that its running statistics describe.
+        both = torch.cat([self.fuse(images, reconstruction), self.fuse(canonical, reconstruction)])
+        embeddings, canonical_embeddings = self.backbone(both).chunk(2)
+
+        # The head's statistics are to end on the images, which are what is embedded later.
+        canonical_terms = self.head.loss(canonical_embeddings, labels)
+        terms = self.head.loss(embeddings, labels)
+        terms["loss_canon"] = self.weights["canon"] * summed_loss(canonical_terms)
+        terms["loss_reco"] = self.weights["reco"] * summed_loss(self.reconstructor.loss(small))
+        view_of_mirrored = self.reconstructor(small.flip(3)).view
+        terms["loss_view"] = self.weights["view"] * view_consistency_loss(
+            reconstruction.view, view_of_mirrored, self.view_prior
+        )
+        return terms
+
+    def reconstruct(self, images: Tensor) -> Any:
+        """The reconstructor's output for images ``(B, 3, S, S)`` of any size."""
+        return self.reconstructor(self.to_reconstructor(images))
+
+    def to_reconstructor(self, images: Tensor) -> Tensor:
+        """Images at the reconstructor's size, ``(B, 3, s, s)``."""
+        return resize(images, self.reconstructor.image_size)
+
+    def fuse(self, images: Tensor, reconstruction: Any) -> Tensor:
+        """What the backbone reads: images and what ``fusion`` adds, ``(B, C, S, S)``."""
+        size = images.shape[-1]
+        parts = [images]
+        if self.fusion != "none":
+            parts.append(resize(reconstruction.canonical, size))
+        if self.fusion == "canonical_depth":
+            relief = (reconstruction.depth - DEPTH_CENTER) / DEPTH_HALF_RANGE
+            parts.append(resize(relief[:, None], size))
+        return torch.cat(parts, 1).contiguous(memory_format=torch.channels_last)
+
+
+def resize(images: Tensor, size: int) -> Tensor:
+    """Bilinear, antialiased resize of ``(B, C, H, W)`` to ``(B, C, size, size)``."""
+    if images.shape[-2:] == (size, size):
+        return images
+    return F.interpolate(images, (size, size), mode="bilinear", align_corners=False, antialias=True)
+
+
+def summed_loss(terms: dict[str, Tensor]) -> Tensor:
+    """Sum of a head's or reconstructor's loss terms: the entries with "loss" in their names."""
+    return sum(value for name, value in terms.items() if "loss" in name)

@@ -1,0 +1,181 @@
+"""mmengine hooks for training: seeding, checkpoints, the record of a run, progress."""
+
+import csv
+import random
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import get_rank, is_main_process, master_only
+from mmengine.hooks import Hook
+
+from lh2face.registry import HOOKS
+
+CHECKPOINT = "last.pth"
+
+
+@HOOKS.register_module()
+class SeedEpochHook(Hook):
+    """Restart every random generator at each epoch, from the run's seed, the epoch and the rank.
+
+    An epoch then draws the same numbers whether the run came to it by itself or was resumed, so
+    no generator's state has to be kept in the checkpoint.
+    """
+
+    priority = "VERY_HIGH"
+
+    def before_train_epoch(self, runner: Any) -> None:
+        """Seed Python's, NumPy's and PyTorch's generators."""
+        entropy = np.random.SeedSequence([runner.seed, runner.epoch, get_rank()])
+        seed = int(entropy.generate_state(1)[0])
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+
+
+@HOOKS.register_module()
+class LastCheckpointHook(Hook):
+    """Keep the state of the last finished epoch in ``<work_dir>/last.pth``.
+
+    The file is written beside its place and renamed, so an interruption leaves the one before.
+
+    Args:
+        interval: Epochs between two checkpoints; the last epoch is always kept.
+    """
+
+    priority = "VERY_LOW"
+
+    def __init__(self, interval: int = 1) -> None:
+        self.interval = interval
+
+    @master_only
+    def after_train_epoch(self, runner: Any) -> None:
+        """Write the checkpoint."""
+        if not (self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)):
+            return
+        work_dir = Path(runner.work_dir)
+        runner.save_checkpoint(str(work_dir), f"{CHECKPOINT}.new", by_epoch=True)
+        (work_dir / f"{CHECKPOINT}.new").replace(work_dir / CHECKPOINT)
+
+
+@HOOKS.register_module()
+class TrainingRecordHook(Hook):
+    """Write what a run does, averaged over every ``interval`` steps.
+
+    Each average becomes a row of ``<work_dir>/training.csv``, the scalars of TensorBoard (or what
+    visualizer the config names), and a line on standard output; on a terminal a progress bar
+    takes the place of the lines. Rows that a resumed run will write again are dropped first.
+
+    Args:
+        interval: Steps between two rows; a row also ends with each epoch.
+    """
+
+    priority = "BELOW_NORMAL"
+
+    def __init__(self, interval: int = 50) -> None:
+        self.interval = interval
+        self.sums: dict[str, float] = {}
+        self.steps = self.images = 0
+        self.bar: Any = None
+
+    def before_train(self, runner: Any) -> None:
+        """Open the record, at the step that the run starts or goes on from."""
+        self.path = Path(runner.work_dir) / "training.csv"
+        self.rows = read_rows(self.path, runner.iter)
+        self.first_step, self.start = runner.iter, time.perf_counter()
+        self.window_start = self.start
+        if is_main_process() and sys.stdout.isatty():
+            self.bar = progress_bar(runner)
+
+    def after_train_iter(
+        self,
+        runner: Any,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict[str, torch.Tensor] | None = None,
+    ) -> None:
+        """Add one step; write a row when the window is full."""
+        for name, value in (outputs or {}).items():
+            self.sums[name] = self.sums.get(name, 0.0) + value.item()
+        self.steps += 1
+        self.images += len(data_batch["inputs"])
+        if self.bar is not None:
+            self.bar.update(self.bar.task_ids[0], completed=runner.iter + 1)
+        if self.steps == self.interval or self.end_of_epoch(runner.train_dataloader, batch_idx):
+            self.write(runner)
+
+    @master_only
+    def write(self, runner: Any) -> None:
+        """Write the averages of the window and begin the next one."""
+        now = time.perf_counter()
+        row = {
+            "step": runner.iter + 1,
+            "epoch": runner.epoch + 1,
+            "lr": runner.optim_wrapper.get_lr()["lr"][0],
+            **{name: total / self.steps for name, total in self.sums.items()},
+            "images_per_second": self.images / (now - self.window_start),
+        }
+        self.rows.append(row)
+        write_rows(self.path, self.rows)
+        runner.visualizer.add_scalars(
+            {k: v for k, v in row.items() if k != "step"}, step=row["step"]
+        )
+        if self.bar is not None:
+            speed = f"loss {row['loss']:.3f} · {row['images_per_second']:.0f} images/s"
+            self.bar.update(self.bar.task_ids[0], status=speed)
+        else:
+            print(progress_line(row, runner, now - self.start, self.first_step), flush=True)
+        self.sums, self.steps, self.images, self.window_start = {}, 0, 0, now
+
+    def after_train(self, runner: Any) -> None:
+        """Leave the terminal as it was."""
+        if self.bar is not None:
+            self.bar.stop()
+
+
+def read_rows(path: Path, last_step: int) -> list[dict[str, Any]]:
+    """Rows of a training record up to a step; none if there is no record."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [row for row in csv.DictReader(file) if int(row["step"]) <= last_step]
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write a training record whole, so that no reader meets half a row."""
+    new = path.with_suffix(".new")
+    with new.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[-1]), restval="", extrasaction="ignore")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+    new.replace(path)
+
+
+def progress_line(row: dict[str, Any], runner: Any, elapsed: float, first_step: int) -> str:
+    """One plain line on how far the run is."""
+    left = elapsed / (row["step"] - first_step) * (runner.max_iters - row["step"])
+    return (
+        f"epoch {row['epoch']}/{runner.max_epochs}  step {row['step']}/{runner.max_iters}  "
+        f"loss {row['loss']:.4f}  {row['images_per_second']:.0f} images/s  "
+        f"{int(left) // 60}:{int(left) % 60:02d} left"
+    )
+
+
+def progress_bar(runner: Any) -> Any:
+    """A started progress bar over all steps of the run."""
+    from rich import progress
+
+    bar = progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.fields[status]}"),
+        progress.TimeRemainingColumn(),
+    )
+    bar.add_task("train", total=runner.max_iters, completed=runner.iter, status="")
+    bar.start()
+    return bar

@@ -1,0 +1,28 @@
+"""Stage ``init``: the untrained network, the baseline row of the table."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lh2face.stages.files import atomic_dir
+
+if TYPE_CHECKING:
+    from lh2face.stages.params import Params
+
+
+def run(params: "Params", out: Path, *, seed: int) -> None:
+    """Write a recognizer with random weights, as ``train`` would write a trained one.
+
+    Args:
+        params: The parameters; ``train.backbone`` and ``train.image_size`` are read.
+        out: Folder to write: ``model.safetensors``, ``model.json``.
+        seed: Seed of the weights.
+    """
+    import torch
+
+    from lh2face.registry import MODELS
+    from lh2face.stages.model import recognizer_config, save_model
+
+    torch.manual_seed(seed)
+    config = recognizer_config(params.train.backbone, params.train.image_size)
+    with atomic_dir(out) as folder:
+        save_model(folder, MODELS.build(config), config, {"head": "untrained", "seed": seed})

@@ -1,0 +1,97 @@
+"""A trained model on disk: ``model.safetensors`` (weights) and ``model.json`` (all that is needed
+to rebuild it, and where it comes from)."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from lh2face.recognizers import FaceRecognizer
+from lh2face.registry import MODELS
+
+WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
+HEAD_PREFIX = "head."
+
+
+def save_model(
+    directory: Path, model: FaceRecognizer, config: dict[str, Any], provenance: dict[str, Any]
+) -> None:
+    """Write a recognizer without its head, whose proxies belong to the training identities.
+
+    Args:
+        directory: An existing folder to write into.
+        model: The recognizer.
+        config: The config that built it, JSON types only; its ``head`` is left out.
+        provenance: What the model was made from, JSON types only; kept as it is.
+    """
+    weights = {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in model.state_dict().items()
+        if not name.startswith(HEAD_PREFIX)
+    }
+    save_file(weights, directory / WEIGHTS)
+    description = {
+        "recognizer": {key: value for key, value in config.items() if key != "head"},
+        "image_size": config["backbone"]["image_size"],
+        "embedding_size": config["backbone"]["embedding_size"],
+        "provenance": provenance,
+    }
+    (directory / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+
+
+def read_description(directory: Path) -> dict[str, Any]:
+    """The ``model.json`` of a model directory.
+
+    Raises:
+        ValueError: If the file is absent or not what :func:`save_model` writes.
+    """
+    path = directory / DESCRIPTION
+    try:
+        description = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file; expected a trained model's folder") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not valid JSON ({error})") from None
+    missing = {"recognizer", "image_size", "embedding_size"} - set(description)
+    if missing:
+        raise ValueError(f"{path}: missing {sorted(missing)}")
+    return description
+
+
+def load_model(directory: Path, device: torch.device | str = "cpu") -> FaceRecognizer:
+    """Rebuild a recognizer for inference.
+
+    Args:
+        directory: What :func:`save_model` wrote.
+        device: Where to put it.
+
+    Returns:
+        The recognizer, without a head, in evaluation mode.
+
+    Raises:
+        ValueError: If a file is absent or the weights do not belong to the description.
+    """
+    model = MODELS.build(read_description(directory)["recognizer"])
+    path = directory / WEIGHTS
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; expected a trained model's folder")
+    try:
+        model.load_state_dict(load_file(path))
+    except RuntimeError as error:
+        raise ValueError(f"{path}: weights do not fit {DESCRIPTION}: {error}") from None
+    return model.eval().to(device)
+
+
+def recognizer_config(backbone: dict[str, Any], image_size: int) -> dict[str, Any]:
+    """Config of a recognizer that only embeds.
+
+    Args:
+        backbone: Config of the backbone, ``embedding_size`` included.
+        image_size: Side of the network's square input, px.
+
+    Returns:
+        What ``MODELS.build`` takes.
+    """
+    return {"type": "FaceRecognizer", "backbone": {**backbone, "image_size": image_size}}
