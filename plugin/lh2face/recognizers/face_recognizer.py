@@ -95,8 +95,13 @@ class FaceRecognizer(BaseModel):
             raise ValueError(f"fusion: expected one of {sorted(FUSION_CHANNELS)}, found {fusion!r}")
         if fusion != "none" and reconstructor is None:
             raise ValueError(f"fusion: {fusion!r} needs a reconstructor, found none")
-        weights = {"reco": reco_weight, "canon": canon_weight, "view": view_weight}
-        for name, weight in {**weights, "view_prior": view_prior}.items():
+        weights = {
+            "reco_weight": reco_weight,
+            "canon_weight": canon_weight,
+            "view_weight": view_weight,
+            "view_prior": view_prior,
+        }
+        for name, weight in weights.items():
             if weight < 0:
                 raise ValueError(f"{name}: expected a weight ≥ 0, found {weight!r}")
         self.backbone = MODELS.build({**backbone, "in_channels": 3 + FUSION_CHANNELS[fusion]}).to(
@@ -105,7 +110,6 @@ class FaceRecognizer(BaseModel):
         self.head = None if head is None else MODELS.build(head)
         self.reconstructor = None if reconstructor is None else MODELS.build(reconstructor)
         self.weights = weights
-        self.view_prior = view_prior
         self.fusion = fusion
 
     def forward(
@@ -157,11 +161,13 @@ class FaceRecognizer(BaseModel):
         # The head's statistics are to end on the images, which are what is embedded later.
         canonical_terms = self.head.loss(canonical_embeddings, labels)
         terms = self.head.loss(embeddings, labels)
-        terms["loss_canon"] = self.weights["canon"] * summed_loss(canonical_terms)
-        terms["loss_reco"] = self.weights["reco"] * summed_loss(self.reconstructor.loss(small))
+        terms["loss_canon"] = self.weights["canon_weight"] * summed_loss(canonical_terms)
+        terms["loss_reco"] = self.weights["reco_weight"] * summed_loss(
+            self.reconstructor.loss(small)
+        )
         view_of_mirrored = self.reconstructor(small.flip(3)).view
-        terms["loss_view"] = self.weights["view"] * view_consistency_loss(
-            reconstruction.view, view_of_mirrored, self.view_prior
+        terms["loss_view"] = self.weights["view_weight"] * view_consistency_loss(
+            reconstruction.view, view_of_mirrored, self.weights["view_prior"]
         )
         return terms
 

@@ -1,0 +1,149 @@
+"""The recognizer: its modes, and its joint loss term by term."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from lh2face.recognizers.face_recognizer import mirror_view, resize, view_consistency_loss
+from lh2face.registry import MODELS
+
+SIZE = 32
+BACKBONE = {"type": "MobileFaceNet", "embedding_size": 8, "image_size": SIZE, "width": 0.25}
+HEAD = {"type": "LinearHead", "num_classes": 3, "in_channels": 8}
+
+
+def build(**config):
+    torch.manual_seed(0)
+    return MODELS.build({"type": "FaceRecognizer", "backbone": BACKBONE, "head": HEAD, **config})
+
+
+def batch(count: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    images = torch.rand(count, 3, SIZE, SIZE, generator=generator) * 2 - 1
+    return images, torch.arange(count) % 3
+
+
+def test_modes():
+    model, (images, labels) = build().eval(), batch()
+    embeddings = model(images)
+    assert embeddings.shape == (4, 8)
+    assert torch.equal(embeddings, model.backbone(images))
+    assert torch.equal(torch.stack(model(images, mode="predict")), embeddings)
+    losses = model(images, labels, mode="loss")
+    assert torch.equal(losses["loss_cls"], model.head.loss(embeddings, labels)["loss_cls"])
+    with pytest.raises(ValueError, match=r"mode: .* found 'train'"):
+        model(images, labels, mode="train")
+
+
+def test_training_needs_a_head_and_labels():
+    images, labels = batch()
+    with pytest.raises(ValueError, match=r"head: this recognizer has none"):
+        build(head=None)(images, labels, mode="loss")
+    with pytest.raises(ValueError, match=r"label: .* \(B,\)"):
+        build()(images, mode="loss")
+
+
+def test_bad_options_are_named():
+    with pytest.raises(ValueError, match=r"fusion: expected one of .*, found 'depth'"):
+        build(fusion="depth", reconstructor={"type": "LinearReconstructor"})
+    with pytest.raises(ValueError, match=r"fusion: 'canonical' needs a reconstructor"):
+        build(fusion="canonical")
+    with pytest.raises(ValueError, match=r"canon_weight: expected a weight"):
+        build(canon_weight=-1.0)
+
+
+@pytest.mark.parametrize(
+    ("fusion", "channels"), [("none", 3), ("canonical", 6), ("canonical_depth", 7)]
+)
+def test_fusion_adds_channels(fusion, channels):
+    model = build(reconstructor={"type": "LinearReconstructor"}, fusion=fusion).eval()
+    images, _ = batch()
+    fused = model.fuse(images, model.reconstruct(images))
+    assert fused.shape == (4, channels, SIZE, SIZE)
+    assert torch.equal(fused[:, :3], images)
+    assert fused.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(model(images), model.backbone(fused))
+
+
+def test_fused_depth_has_the_range_of_the_image():
+    model = build(reconstructor={"type": "LinearReconstructor"}, fusion="canonical_depth")
+    images, _ = batch()
+    reconstruction = model.reconstruct(images)
+    fused = model.fuse(images, reconstruction)
+    relief = resize((reconstruction.depth[:, None] - 1) / 0.1, SIZE)
+    torch.testing.assert_close(fused[:, 6:], relief)
+    assert fused.abs().max() <= 1
+
+
+@pytest.mark.parametrize("fusion", ["none", "canonical", "canonical_depth"])
+def test_joint_loss_is_the_weighted_sum_of_its_four_terms(fusion):
+    weights = {"reco_weight": 0.3, "canon_weight": 0.7, "view_weight": 2.0, "view_prior": 0.1}
+    model = build(reconstructor={"type": "LinearReconstructor"}, fusion=fusion, **weights).eval()
+    images, labels = batch()
+    terms = model(images, labels, mode="loss")
+
+    small = functional.interpolate(images, (16, 16), mode="bilinear", antialias=True)
+    reconstruct = model.reconstructor
+    reconstruction = reconstruct(small)
+    large = functional.interpolate(
+        reconstruction.canonical, (SIZE, SIZE), mode="bilinear", antialias=True
+    )
+    embeddings = model.backbone(model.fuse(images, reconstruction))
+    canonical_embeddings = model.backbone(model.fuse(large, reconstruction))
+    logits = [e @ model.head.weight.T for e in (embeddings, canonical_embeddings)]
+    flip = torch.tensor([1.0, -1.0, -1.0, -1.0, 1.0, 1.0])
+    view, mirrored = reconstruction.view, reconstruct(small.flip(3)).view
+    expected = {
+        "loss_cls": functional.cross_entropy(logits[0], labels),
+        "loss_canon": 0.7 * functional.cross_entropy(logits[1], labels),
+        "loss_reco": 0.3 * ((small * 0.5 - small).abs().mean() + 0.25),
+        "loss_view": 2 * (((mirrored - view * flip) ** 2).mean() + 0.1 * (view**2).mean()),
+    }
+    losses = {name: value for name, value in terms.items() if "loss" in name}
+    assert set(losses) == set(expected)
+    for name, value in expected.items():
+        torch.testing.assert_close(losses[name], value)
+    total, logged = model.parse_losses(terms)
+    torch.testing.assert_close(total, sum(expected.values()))
+    torch.testing.assert_close(logged["kappa"], embeddings.norm(dim=1).mean())
+
+
+def test_joint_loss_trains_backbone_head_and_reconstructor():
+    model = build(reconstructor={"type": "LinearReconstructor"}, fusion="canonical_depth").train()
+    total, _ = model.parse_losses(model(*batch(), mode="loss"))
+    total.backward()
+    for part in (model.backbone, model.head, model.reconstructor):
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in part.parameters())
+
+
+def rotation(rx: float, ry: float, rz: float) -> torch.Tensor:
+    """Rz·Ry·Rx, written out axis by axis."""
+    a, b, c = (torch.tensor(v, dtype=torch.float64) for v in (rx, ry, rz))
+    x = torch.tensor([[1, 0, 0], [0, a.cos(), -a.sin()], [0, a.sin(), a.cos()]])
+    y = torch.tensor([[b.cos(), 0, b.sin()], [0, 1, 0], [-b.sin(), 0, b.cos()]])
+    z = torch.tensor([[c.cos(), -c.sin(), 0], [c.sin(), c.cos(), 0], [0, 0, 1]])
+    return (z @ y @ x).double()
+
+
+@given(st.lists(st.floats(-1, 1), min_size=6, max_size=6))
+def test_mirrored_view_is_the_view_of_the_mirrored_scene(view):
+    # Mirroring the scene at the plane x = 0 sends p' = R p + t to S p' = (S R S)(S p) + S t.
+    mirror = torch.diag(torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float64))
+    mirrored = mirror_view(torch.tensor([view], dtype=torch.float64))[0].tolist()
+    torch.testing.assert_close(
+        rotation(*mirrored[:3]), mirror @ rotation(*view[:3]) @ mirror, atol=1e-6, rtol=0
+    )
+    torch.testing.assert_close(
+        torch.tensor(mirrored[3:], dtype=torch.float64),
+        mirror @ torch.tensor(view[3:], dtype=torch.float64),
+    )
+
+
+def test_view_loss_is_zero_only_where_the_views_agree():
+    view = torch.randn(5, 6)
+    assert view_consistency_loss(view, mirror_view(view), prior=0) == 0
+    assert view_consistency_loss(view, view, prior=0) > 0
+    expected = 0.5 * view.square().mean()
+    torch.testing.assert_close(view_consistency_loss(view, mirror_view(view), 0.5), expected)
