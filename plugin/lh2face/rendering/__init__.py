@@ -1,0 +1,18 @@
+"""Differentiable rendering of depth maps as meshes: camera, shading, renderers."""
+
+from .camera import back_project, focal_length, intrinsics, project, rotation_matrix, transform
+from .depth_mesh import DepthMeshRenderer
+from .shading import lambert_shading, normals_from_depth, shade
+
+__all__ = [
+    "DepthMeshRenderer",
+    "back_project",
+    "focal_length",
+    "intrinsics",
+    "lambert_shading",
+    "normals_from_depth",
+    "project",
+    "rotation_matrix",
+    "shade",
+    "transform",
+]
