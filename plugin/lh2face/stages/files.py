@@ -1,0 +1,57 @@
+"""Whole outputs only: write under a temporary name, rename when done."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_dir(path: Path) -> Iterator[Path]:
+    """Give an empty folder beside ``path`` that takes its place when the block ends well.
+
+    Args:
+        path: The folder to write; one that exists is replaced.
+
+    Yields:
+        The folder to write into. If the block raises, it is removed and ``path`` stays as it was.
+    """
+    partial = _partial(path)
+    partial.mkdir()
+    try:
+        yield partial
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    if path.is_dir():
+        shutil.rmtree(path)
+    partial.rename(path)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Give a file name beside ``path`` that takes its place when the block ends well.
+
+    Args:
+        path: The file to write; one that exists is replaced.
+
+    Yields:
+        The file to write. If the block raises, it is removed and ``path`` stays as it was.
+    """
+    partial = _partial(path)
+    try:
+        yield partial
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    partial.replace(path)
+
+
+def _partial(path: Path) -> Path:
+    """The temporary name, cleared of what a killed run may have left there."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    if partial.is_dir():
+        shutil.rmtree(partial)
+    partial.unlink(missing_ok=True)
+    return partial

@@ -1,0 +1,220 @@
+"""The typed form of ``params.yaml``: every knob of the pipeline, checked before anything runs."""
+
+import inspect
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+PositiveInt = Annotated[int, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
+
+
+class ParamsError(ValueError):
+    """``params.yaml`` cannot be used; the message names each key at fault."""
+
+
+class Section(BaseModel):
+    """A part of ``params.yaml``: no unknown keys, no silent conversions from text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _from_dataclass(name: str, cls: type) -> type[Section]:
+    """A section with the fields, types and defaults of a dataclass, so each knob is named once."""
+    import dataclasses
+    import typing
+
+    hints = typing.get_type_hints(cls)
+    fields = {field.name: (hints[field.name], field.default) for field in dataclasses.fields(cls)}
+    return create_model(name, __base__=Section, **fields)
+
+
+def _synthetic() -> type[Section]:
+    from lh2face.data.synthetic import SyntheticConfig
+
+    return _from_dataclass("Synthetic", SyntheticConfig)
+
+
+class ImageFolder(Section):
+    """One's own photos: ``root/<identity>/*``."""
+
+    root: str
+    aligned: bool = False
+    landmarks: str | None = None
+    benchmark_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.25
+
+
+class Data(Section):
+    """Where the faces come from."""
+
+    source: Literal["synthetic", "image_folder"]
+    seed: int = 0
+    synthetic: _synthetic()  # type: ignore[valid-type]
+    image_folder: ImageFolder
+
+
+class Fit3D(Section):
+    """Training of the reconstructor on the aligned faces."""
+
+    reconstructor: dict[str, Any]
+    steps: PositiveInt
+    batch_size: PositiveInt
+    lr: Annotated[float, Field(gt=0)]
+    seed: int = 0
+
+
+class Train(Section):
+    """Training of a recognizer, the same for every head."""
+
+    backbone: dict[str, Any]
+    image_size: Annotated[int, Field(ge=32, multiple_of=8)]
+    batch_size: PositiveInt
+    epochs: PositiveInt
+    warmup_epochs: Annotated[float, Field(ge=0)]
+    optimizer: dict[str, Any]
+    workers: Annotated[int, Field(ge=0)]
+
+
+class Joint(Section):
+    """Weights of the joint loss (arXiv 2506.23555): reconstruction, canonical face, view."""
+
+    reco_weight: Weight
+    canon_weight: Weight
+    view_weight: Weight
+    fusion: Literal["none", "canonical", "canonical_depth"]
+
+
+class Evaluate(Section):
+    """Switches of the IJB protocol and of the figures drawn from it."""
+
+    flip: bool
+    norm: bool
+    detector_score: bool
+    pooling: Literal["mean", "kappa"]
+    matching: Literal["cosine", "mutual_likelihood"]
+    vmf_dim: Annotated[int, Field(ge=2)]
+    far: list[Annotated[float, Field(gt=0, lt=1)]]
+    bootstrap: Annotated[int, Field(ge=0)]
+    seed: int = 0
+
+
+class Compare(Section):
+    """What the DAG runs over: every head with every seed."""
+
+    heads: list[str]
+    joint_heads: list[str]
+    models: list[str]
+    seeds: list[int]
+
+    @model_validator(mode="after")
+    def _models_are_all(self) -> "Compare":
+        expected = {"untrained", *self.heads, *self.joint_heads}
+        if set(self.models) != expected:
+            raise ValueError(f"models: found {self.models}, expected {sorted(expected)}")
+        return self
+
+
+class Params(Section):
+    """All of ``params.yaml``."""
+
+    workers: PositiveInt
+    data: Data
+    fit3d: Fit3D
+    compare: Compare
+    train: Train
+    joint: Joint
+    heads: dict[str, dict[str, Any]]
+    evaluate: Evaluate
+
+    @model_validator(mode="after")
+    def _parts_exist(self) -> "Params":
+        for name, config in self.heads.items():
+            check_config(f"heads.{name}", config, given={"num_classes", "in_channels"})
+        check_config("train.backbone", self.train.backbone, given={"image_size", "in_channels"})
+        check_config("fit3d.reconstructor", self.fit3d.reconstructor, given=set())
+        for name in (*self.compare.heads, *self.compare.joint_heads):
+            if name not in self.heads:
+                raise ValueError(
+                    f"compare: found the head {name!r}, allowed are {sorted(self.heads)} (heads)"
+                )
+        return self
+
+
+def check_config(key: str, config: dict[str, Any], given: set[str]) -> None:
+    """Check a registry config against the signature of what it names.
+
+    Args:
+        key: Where the config stands in ``params.yaml``.
+        config: ``type`` and keyword arguments.
+        given: Arguments that the pipeline fills in, not allowed here.
+
+    Raises:
+        ValueError: Naming the key, what was found and what is allowed.
+    """
+    import lh2face  # noqa: F401  registers
+    from lh2face.registry import MODELS
+
+    if "type" not in config:
+        raise ValueError(f"{key}.type: missing; it names a registered class")
+    cls = MODELS.get(config["type"])
+    if cls is None:
+        raise ValueError(f"{key}.type: found {config['type']!r}, which is not registered")
+    allowed = set(inspect.signature(cls).parameters) - given
+    for name in config.keys() - {"type"} - allowed:
+        raise ValueError(f"{key}.{name}: unknown; {config['type']} allows {sorted(allowed)}")
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """Read and check the parameters.
+
+    Raises:
+        ParamsError: If the file is missing, is not YAML, or a key is unknown, missing or has a
+            value that is not allowed.
+    """
+    try:
+        values = YAML(typ="safe").load(path)
+    except FileNotFoundError:
+        raise ParamsError(f"{path}: not found; run from the folder that holds it") from None
+    except YAMLError as error:
+        raise ParamsError(f"{path}: not valid YAML: {error}") from None
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        lines = [
+            f"{path}: {'.'.join(map(str, item['loc']))}: {item['msg']}, found {item['input']!r}"
+            if item["loc"]
+            else f"{path}: {item['msg'].removeprefix('Value error, ')}"
+            for item in error.errors()
+        ]
+        raise ParamsError("\n".join(lines)) from None
+
+
+def overlay_params(overlay: Path, path: Path = Path("params.yaml")) -> None:
+    """Put the values of ``overlay`` into ``params.yaml``, keeping its comments and other keys.
+
+    Raises:
+        ParamsError: If the result would not be valid; the file is then left as it was.
+    """
+    from lh2face.stages.files import atomic_file
+
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 100
+    values = yaml.load(path)
+    _merge(values, YAML(typ="safe").load(overlay) or {})
+    with atomic_file(path) as partial:
+        yaml.dump(values, partial)
+        load_params(partial)
+
+
+def _merge(base: dict[str, Any], update: dict[str, Any]) -> None:
+    for key, value in update.items():
+        # A config with a type is one value: its arguments belong to that type alone.
+        if isinstance(value, dict) and isinstance(base.get(key), dict) and "type" not in value:
+            _merge(base[key], value)
+        else:
+            base[key] = value
