@@ -1,0 +1,1 @@
+"""The maths of the losses, as pure functions of tensors."""

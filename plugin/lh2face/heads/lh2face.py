@@ -1,0 +1,105 @@
+"""LH2Face (arXiv 2506.23555): vMF similarity, uncertainty-aware margin, proxy terms."""
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor
+
+from lh2face.functional.proxy import proxy_negative_loss, proxy_positive_loss, proxy_proxy_loss
+from lh2face.functional.vmf import log_density_ratio
+from lh2face.heads.proxy_head import ProxyHead, unit
+from lh2face.registry import MODELS
+
+
+@MODELS.register_module()
+class LH2FaceHead(ProxyHead):
+    """Softmax over vMF log-densities with a margin that follows the mean embedding norm.
+
+    ``s_j = κ cosθ_j + log c_n(κ) − log c_n(0)``, κ = |z|; the target is ``s_y − m`` with
+    ``m = margin_factor · μ``. ``L_FR = L_vMF + L_pps + L_pns + L_pp``.
+
+    The paper gives the similarity, the margin and the names of the terms; the density taken
+    relative to the uniform one, μ as a running mean and the form of the terms are our reading.
+
+    Args:
+        num_classes: Number of identities C.
+        in_channels: Size d of the embedding.
+        vmf_dim: Dimension n of the vMF distribution; need not be d.
+        margin_factor: m / μ.
+        positive_weight: Weight of L_pps (proxy and positive samples).
+        negative_weight: Weight of L_pns (proxy and negative samples).
+        proxy_weight: Weight of L_pp (proxy and proxy).
+        norm_momentum: Share of the batch's mean norm in the running mean μ.
+
+    Example:
+        ``head = dict(type="LH2FaceHead", num_classes=1000, in_channels=512, vmf_dim=256)``
+    """
+
+    mean_norm: Tensor
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int = 512,
+        vmf_dim: int = 256,
+        margin_factor: float = 0.35,
+        positive_weight: float = 1.0,
+        negative_weight: float = 1.0,
+        proxy_weight: float = 1.0,
+        norm_momentum: float = 0.01,
+    ) -> None:
+        super().__init__(num_classes, in_channels)
+        self.vmf_dim = vmf_dim
+        self.margin_factor = margin_factor
+        self.positive_weight = positive_weight
+        self.negative_weight = negative_weight
+        self.proxy_weight = proxy_weight
+        self.norm_momentum = norm_momentum
+        # NaN: no batch seen yet; the first one sets the mean.
+        self.register_buffer("mean_norm", torch.tensor(torch.nan))
+
+    def loss(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The recognition loss L_FR, term by term.
+
+        Args:
+            embeddings: ``(B, d)``, not normalised: the norm is κ.
+            labels: ``(B,)`` int64.
+
+        Returns:
+            Scalars: ``loss_vmf``, and ``loss_positive``, ``loss_negative``, ``loss_proxy`` where
+            their weight is not 0; the statistics ``mean_kappa`` and ``margin``.
+
+        Raises:
+            ValueError: As :meth:`ProxyHead.check`.
+        """
+        self.check(embeddings, labels)
+        cos = self.cosines(embeddings)
+        kappa = embeddings.to(cos.dtype).norm(dim=1)
+        mean_norm = self._update_mean_norm(kappa.detach().mean())
+        margin = self.margin_factor * mean_norm
+
+        similarity = log_density_ratio(cos, kappa[:, None], self.vmf_dim)
+        margins = F.one_hot(labels, len(self.weight)) * margin
+        losses = {"loss_vmf": F.cross_entropy(similarity - margins, labels)}
+        if self.positive_weight:
+            term = proxy_positive_loss(similarity, labels, margin)
+            losses["loss_positive"] = self.positive_weight * term
+        if self.negative_weight:
+            term = proxy_negative_loss(similarity, labels, margin)
+            losses["loss_negative"] = self.negative_weight * term
+        if self.proxy_weight:
+            proxies = unit(self.weight)
+            term = proxy_proxy_loss(proxies @ proxies.T, mean_norm, margin)
+            losses["loss_proxy"] = self.proxy_weight * term
+        return {**losses, "mean_kappa": kappa.detach().mean(), "margin": margin}
+
+    @torch.no_grad()
+    def _update_mean_norm(self, batch_mean: Tensor) -> Tensor:
+        """μ after this batch: a running mean, the same on every rank."""
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(batch_mean)
+            batch_mean /= dist.get_world_size()
+        if self.training:
+            seen = self.mean_norm.lerp(batch_mean.to(self.mean_norm.dtype), self.norm_momentum)
+            self.mean_norm.copy_(torch.where(self.mean_norm.isnan(), batch_mean, seen))
+        return torch.where(self.mean_norm.isnan(), batch_mean, self.mean_norm).to(batch_mean.dtype)
