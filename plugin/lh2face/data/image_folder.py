@@ -1,0 +1,183 @@
+"""One's own photos, ``root/<identity>/*``, to training records and an IJB-layout benchmark."""
+
+import csv
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from lh2face.data.align import TEMPLATE, TEMPLATE_SIZE
+from lh2face.data.ijb_meta import write_meta
+from lh2face.data.recordio import RecordWriter
+from lh2face.data.synthetic.generate import benchmark_meta, write_csv
+
+log = logging.getLogger(__name__)
+JPEG_QUALITY = 95
+PAIRS = 300
+
+
+class ImageFolderError(ValueError):
+    """A folder or landmark file that cannot be used; the message names it."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One readable photo: where it is, its encoded pixels, its five landmarks ``(5, 2)``."""
+
+    path: Path
+    jpeg: bytes
+    landmarks: np.ndarray
+
+
+def convert(
+    root: Path, out: Path, *, aligned: bool, landmarks: Path | None, benchmark_fraction: float,
+    seed: int,
+) -> None:  # fmt: skip
+    """Write ``train/`` and ``benchmark/``, people of one not in the other.
+
+    A photo that cannot be read, or has no landmarks, is left out, as is a person with fewer than
+    two photos; each stands with its reason in ``train/failures.csv``.
+
+    Args:
+        root: Folder with one folder a person.
+        out: Folder to write into.
+        aligned: The photos are upright, centred faces that fill the image.
+        landmarks: CSV without header: path below ``root``, then x, y of the two eyes, the nose and
+            the two mouth corners in px. Needed unless ``aligned``.
+        benchmark_fraction: Share of the people in the benchmark.
+        seed: Seed of the split and of the pairs.
+
+    Raises:
+        ImageFolderError: If the folder or the file is missing, the file names absent images, or
+            there are too few people.
+    """
+    if not root.is_dir():
+        raise ImageFolderError(f"data.image_folder.root: {root} is not a folder")
+    if not aligned and landmarks is None:
+        raise ImageFolderError("data.image_folder: give landmarks, or set aligned: true")
+    points = read_landmarks(landmarks, root) if landmarks is not None else None
+    failures: list[dict[str, str]] = []
+    people = []
+    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+        photos = []
+        for path in sorted(p for p in folder.iterdir() if p.is_file()):
+            try:
+                photos.append(_read(path, points, root))
+            except ImageFolderError as error:
+                failures.append({"file": str(path.relative_to(root)), "reason": str(error)})
+        if len(photos) < 2:
+            reason = f"{len(photos)} usable images; a person needs at least 2"
+            failures.append({"file": folder.name, "reason": reason})
+        else:
+            people.append(photos)
+    if failures:
+        log.warning("%s: left out %d, listed in train/failures.csv", root, len(failures))
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(people))
+    count = round(benchmark_fraction * len(people))
+    if count < 4 or len(people) - count < 2:
+        raise ImageFolderError(
+            f"data.image_folder.root: {root} has {len(people)} people with 2 images or more; the "
+            f"benchmark needs 4 and training 2 (benchmark_fraction {benchmark_fraction})"
+        )
+    _write_train([people[i] for i in sorted(order[count:])], out / "train")
+    write_csv(out / "train" / "failures.csv", ("file", "reason"), failures)
+    _write_benchmark([people[i] for i in sorted(order[:count])], out / "benchmark", rng)
+
+
+def read_landmarks(path: Path, root: Path) -> dict[Path, np.ndarray]:
+    """Landmarks by photo.
+
+    Raises:
+        ImageFolderError: If a line is not a path and ten numbers, or its photo does not exist.
+    """
+    points = {}
+    try:
+        lines = list(csv.reader(path.open(encoding="utf-8", newline="")))
+    except FileNotFoundError:
+        raise ImageFolderError(f"data.image_folder.landmarks: {path} does not exist") from None
+    for number, (name, *values) in enumerate(filter(None, lines), start=1):
+        photo = root / name
+        if not photo.is_file():
+            raise ImageFolderError(f"{path}:{number}: there is no image {photo}")
+        try:
+            points[photo] = np.array(values, np.float32).reshape(5, 2)
+        except ValueError:
+            raise ImageFolderError(
+                f"{path}:{number}: expected 10 numbers after the path, found {values}"
+            ) from None
+    return points
+
+
+def _read(path: Path, points: dict[Path, np.ndarray] | None, root: Path) -> Photo:
+    # Not imread: it takes no path that the locale cannot write.
+    content = np.frombuffer(path.read_bytes(), np.uint8)
+    if content.size == 0:
+        raise ImageFolderError("the file is empty")
+    image = cv2.imdecode(content, cv2.IMREAD_COLOR)
+    if image is None:
+        raise ImageFolderError("not an image OpenCV can read")
+    if points is None:
+        landmarks = centred_landmarks(*image.shape[:2])
+    elif path in points:
+        landmarks = points[path]
+    else:
+        raise ImageFolderError("it is not in the landmark file")
+    jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+    return Photo(path, jpeg, landmarks)
+
+
+def centred_landmarks(height: int, width: int) -> np.ndarray:
+    """Where the template's points lie on the smallest centred square around an image, px."""
+    side = max(height, width)
+    corner = np.array([width - side, height - side], np.float32) / 2
+    return (TEMPLATE * (side / TEMPLATE_SIZE) + corner).astype(np.float32)
+
+
+def _write_train(people: list[list[Photo]], out: Path) -> None:
+    out.mkdir(parents=True)
+    photos = [(identity, photo) for identity, group in enumerate(people) for photo in group]
+    with RecordWriter(out / "train.rec") as writer:
+        writer.write(0, b"", [float(len(photos) + 1)] * 2)
+        for key, (identity, photo) in enumerate(photos, start=1):
+            writer.write(key, photo.jpeg, identity)
+    np.save(out / "landmarks.npy", np.stack([photo.landmarks for _, photo in photos]))
+    (out / "property").write_text(f"{len(people)},112,112\n")
+    rows = [{"key": key, "identity": identity} for key, (identity, _) in enumerate(photos, 1)]
+    write_csv(out / "images.csv", ("key", "identity"), rows)
+
+
+def _write_benchmark(people: list[list[Photo]], out: Path, rng: np.random.Generator) -> None:
+    """Each person's photos by halves: a gallery template, and a probe template."""
+    (out / "loose_crop").mkdir(parents=True)
+    rows, landmarks, templates = [], [], []
+    for identity, group in enumerate(people):
+        for i, photo in enumerate(group):
+            rows.append({"name": f"{len(rows) + 1}.jpg", "identity": identity})
+            (out / "loose_crop" / rows[-1]["name"]).write_bytes(photo.jpeg)
+            landmarks.append(photo.landmarks)
+            templates.append(2 * identity + (i >= len(group) / 2) + 1)
+    write_csv(out / "images.csv", ("name", "identity"), rows)
+    meta = benchmark_meta(
+        [row["name"] for row in rows], np.stack(landmarks), np.ones(len(rows), np.float32),
+        np.array(templates), np.arange(1, len(rows) + 1), people=len(people), templates_each=2,
+    )  # fmt: skip
+    write_meta(out, "bench", meta)
+    (out / "pairs").mkdir()
+    write_csv(out / "pairs" / "photos.csv", ("first", "second", "same"), _pairs(rows, rng))
+
+
+def _pairs(rows: list[dict], rng: np.random.Generator) -> list[dict[str, object]]:
+    names = [
+        [row["name"] for row in rows if row["identity"] == identity]
+        for identity in range(rows[-1]["identity"] + 1)
+    ]
+    pairs = []
+    for _ in range(PAIRS):
+        person, other = rng.choice(len(names), 2, replace=False)
+        first, second = rng.choice(names[person], 2, replace=False)
+        pairs.append({"first": first, "second": second, "same": 1})
+        pairs.append({"first": first, "second": rng.choice(names[other]), "same": 0})
+    return pairs

@@ -1,0 +1,5 @@
+"""Synthetic faces: a parametric 3D face, photographed. No person is behind any of them."""
+
+from lh2face.data.synthetic.generate import SyntheticConfig, generate
+
+__all__ = ["SyntheticConfig", "generate"]

@@ -1,0 +1,237 @@
+"""The synthetic data set: training records and an IJB-layout benchmark of disjoint people."""
+
+import csv
+import multiprocessing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import track
+
+from lh2face.data.ijb_meta import IJBMeta, Templates, write_meta
+from lh2face.data.recordio import RecordWriter
+from lh2face.data.synthetic.face_model import sample_identity
+from lh2face.data.synthetic.photograph import Photograph, Scene, photograph, random_scene
+
+TRAIN, BENCHMARK = 0, 1
+# The photographs of a benchmark person: kind, how many, and whether they are frames of one video.
+SESSIONS = (
+    ("frontal", 2, False), ("any", 3, True), ("frontal", 2, False), ("profile", 2, False),
+    ("profile", 2, False), ("low_quality", 3, False), ("aged", 3, False), ("occluded", 1, False),
+    ("any", 3, True),
+)  # fmt: skip
+# Which sessions make up which template; the first template is the person's gallery entry.
+TEMPLATES = ((0, 1), (2,), (3,), (4,), (5,), (6,), (7, 8))
+# What the second face of each verification bin's pairs is; the first is a frontal one.
+BINS = {"frontal": "frontal", "profile": "profile", "low_quality": "low_quality",
+        "cross_age": "aged"}  # fmt: skip
+COLUMNS = ("identity", "kind", "yaw", "pitch", "roll", "age", "quality", "occlusion")
+
+
+@dataclass(frozen=True)
+class SyntheticConfig:
+    """Sizes of the synthetic data set.
+
+    Attributes:
+        train_people: People to train on, ≥ 2.
+        images_per_person: Photographs of each of them.
+        benchmark_people: People of the benchmark, ≥ 4, none of them among the former.
+        image_size: Side of the loose crops, px.
+        pairs: Genuine pairs of each verification bin, and as many impostor pairs.
+        truth_images: Benchmark photographs whose true depth is kept.
+    """
+
+    train_people: int = 160
+    images_per_person: int = 12
+    benchmark_people: int = 60
+    image_size: int = 128
+    pairs: int = 300
+    truth_images: int = 120
+
+
+def generate(config: SyntheticConfig, out: Path, *, seed: int, workers: int) -> None:
+    """Write ``train/`` and ``benchmark/``; the same seed gives the same bytes.
+
+    Args:
+        config: Sizes.
+        out: Folder to write into.
+        seed: Seed of everything.
+        workers: Processes; they do not change the result.
+    """
+    jobs = [(TRAIN, i) for i in range(config.train_people)]
+    jobs += [(BENCHMARK, i) for i in range(config.benchmark_people)]
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        people = pool.imap(partial(_person, config, seed), jobs, chunksize=2)
+        people = iter(track(people, "synthetic people", total=len(jobs)))
+        _write_train(config, people, out / "train")
+        _write_benchmark(config, people, out / "benchmark", np.random.default_rng([seed, 2]))
+
+
+def _person(
+    config: SyntheticConfig, seed: int, job: tuple[int, int]
+) -> list[tuple[dict[str, object], Photograph]]:
+    """All photographs of one person, each with its row of attributes."""
+    split, index = job
+    person = sample_identity(np.random.default_rng([seed, split, index]))
+    scenes, kinds = [], []
+    if split == TRAIN:
+        for i in range(config.images_per_person):
+            scenes.append(_scene("any", seed, split, index, i))
+            kinds.append("any")
+    else:
+        for session, (kind, count, video) in enumerate(SESSIONS):
+            shots = [_scene(kind, seed, split, index, 100 * session + i) for i in range(count)]
+            if video:
+                shots = [_next_frame(shots[0], shot) for shot in shots]
+            scenes += shots
+            kinds += [kind] * count
+    rows = [
+        {
+            "identity": index, "kind": kind, "yaw": round(s.yaw, 2), "pitch": round(s.pitch, 2),
+            "roll": round(s.roll, 2), "age": round(s.age, 3),
+            "quality": round(1 - s.degradation, 3), "occlusion": int(s.glasses or s.mask),
+        }
+        for s, kind in zip(scenes, kinds, strict=True)
+    ]  # fmt: skip
+    return list(zip(rows, photograph(person, scenes, config.image_size), strict=True))
+
+
+def _scene(kind: str, *key: int) -> Scene:
+    choices, shot = np.random.SeedSequence(key).spawn(2)
+    return random_scene(kind, np.random.default_rng(choices), shot)
+
+
+def _next_frame(first: Scene, frame: Scene) -> Scene:
+    """A frame of the same video: the age, the occlusion, about the pose and quality of its first."""
+    frame.age, frame.glasses, frame.mask = first.age, first.glasses, first.mask
+    frame.yaw = 0.8 * first.yaw + 0.2 * frame.yaw
+    frame.degradation = 0.8 * first.degradation + 0.2 * frame.degradation
+    return frame
+
+
+def _write_train(
+    config: SyntheticConfig, people: Iterator[list[tuple[dict, Photograph]]], out: Path
+) -> None:
+    out.mkdir(parents=True)
+    count = config.train_people * config.images_per_person
+    landmarks, rows = [], []
+    with RecordWriter(out / "train.rec") as writer:
+        writer.write(0, b"", [float(count + 1), float(count + 1)])
+        for _ in range(config.train_people):
+            for row, photo in next(people):
+                rows.append({"key": len(rows) + 1, **row})
+                landmarks.append(photo.landmarks)
+                writer.write(len(rows), photo.jpeg, int(row["identity"]))
+    np.save(out / "landmarks.npy", np.stack(landmarks))
+    (out / "property").write_text(f"{config.train_people},{config.image_size},{config.image_size}\n")
+    write_csv(out / "images.csv", ("key", *COLUMNS), rows)
+
+
+def _write_benchmark(
+    config: SyntheticConfig,
+    people: Iterator[list[tuple[dict, Photograph]]],
+    out: Path,
+    rng: np.random.Generator,
+) -> None:
+    (out / "loose_crop").mkdir(parents=True)
+    rows, landmarks, truth = [], [], []
+    template_ids, media_ids = [], []
+    template_of = {s: t for t, sessions in enumerate(TEMPLATES) for s in sessions}
+    total = config.benchmark_people * sum(count for _, count, _ in SESSIONS)
+    kept = set(np.linspace(0, total - 1, min(config.truth_images, total)).astype(int).tolist())
+    media = 0
+    for person in range(config.benchmark_people):
+        photos = iter(next(people))
+        for session, (_, count, video) in enumerate(SESSIONS):
+            for frame in range(count):
+                row, photo = next(photos)
+                media += 1 if frame == 0 or not video else 0
+                if len(rows) in kept:
+                    truth.append((len(rows), photo.depth, photo.view))
+                rows.append({"name": f"{len(rows) + 1}.jpg", **row})
+                (out / "loose_crop" / rows[-1]["name"]).write_bytes(photo.jpeg)
+                landmarks.append(photo.landmarks)
+                template_ids.append(person * len(TEMPLATES) + template_of[session] + 1)
+                media_ids.append(media)
+    write_csv(out / "images.csv", ("name", *COLUMNS), rows)
+    index, depth, view = zip(*truth, strict=True)
+    np.savez(
+        out / "truth.npz", index=np.array(index), depth=np.stack(depth).astype(np.float16),
+        view=np.stack(view),
+    )  # fmt: skip
+    write_meta(
+        out,
+        "bench",
+        benchmark_meta(
+            [row["name"] for row in rows],
+            np.stack(landmarks),
+            np.array([row["quality"] for row in rows], np.float32),
+            np.array(template_ids),
+            np.array(media_ids),
+            people=config.benchmark_people,
+            templates_each=len(TEMPLATES),
+        ),
+    )
+    (out / "pairs").mkdir()
+    for name, kind in BINS.items():
+        pairs = _bin_pairs(rows, kind, config.pairs, rng)
+        write_csv(out / "pairs" / f"{name}.csv", ("first", "second", "same"), pairs)
+
+
+def benchmark_meta(
+    names: list[str], landmarks: np.ndarray, score: np.ndarray, template_ids: np.ndarray,
+    media_ids: np.ndarray, *, people: int, templates_each: int,
+) -> IJBMeta:  # fmt: skip
+    """Meta files of a benchmark: all pairs of templates, first templates as galleries G1 and G2.
+
+    Template ids are ``person · templates_each + t + 1``; G1 holds the first half of the people.
+    """
+    templates = np.arange(1, people * templates_each + 1)
+    subjects = (templates - 1) // templates_each
+    first, second = np.array(list(combinations(templates, 2))).T
+    is_gallery = (templates - 1) % templates_each == 0
+    halves = {"G1": subjects < people // 2, "G2": subjects >= people // 2}
+    return IJBMeta(
+        names=names,
+        landmarks=landmarks,
+        detector_score=score,
+        template_ids=template_ids,
+        media_ids=media_ids,
+        first=first,
+        second=second,
+        genuine=subjects[first - 1] == subjects[second - 1],
+        galleries={
+            name: Templates(templates[is_gallery & half], subjects[is_gallery & half])
+            for name, half in halves.items()
+        },
+        probes=Templates(templates[~is_gallery], subjects[~is_gallery]),
+    )
+
+
+def _bin_pairs(
+    rows: list[dict], kind: str, count: int, rng: np.random.Generator
+) -> Iterator[dict[str, object]]:
+    """Genuine and impostor pairs by turns: a frontal face and one of the kind."""
+    by_person: dict[int, dict[str, list[str]]] = {}
+    for row in rows:
+        by_person.setdefault(row["identity"], {}).setdefault(row["kind"], []).append(row["name"])
+    people = len(by_person)
+    for _ in range(count):
+        person, other = rng.choice(people, 2, replace=False)
+        first = rng.choice(by_person[person]["frontal"])
+        for same, owner in ((1, person), (0, other)):
+            choices = [name for name in by_person[owner][kind] if name != first]
+            yield {"first": first, "second": rng.choice(choices), "same": same}
+
+
+def write_csv(path: Path, columns: tuple[str, ...], rows: object) -> None:
+    """Write rows, given as dictionaries, under a header."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,160 @@
+"""Photographs of a synthetic person: view, light, expression, occlusion, degradation."""
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import torch
+
+from lh2face.data.synthetic.face_model import build_faces
+from lh2face.rendering import (
+    DepthMeshRenderer,
+    back_project,
+    lambert_shading,
+    normals_from_depth,
+    project,
+    transform,
+)
+from lh2face.rendering.camera import focal_length
+
+MAX_YAW = 60.0
+
+
+@dataclass
+class Scene:
+    """How one photograph is taken. Angles in degrees, the rest 0 … 1 unless said.
+
+    ``degradation`` is 0 for a sharp photograph; quality is ``1 − degradation``.
+    """
+
+    yaw: float = 0.0
+    pitch: float = 0.0
+    roll: float = 0.0
+    age: float = 0.3
+    degradation: float = 0.0
+    glasses: float = 0.0
+    mask: float = 0.0
+    seed: np.random.SeedSequence = field(default_factory=np.random.SeedSequence)
+
+
+@dataclass
+class Photograph:
+    """A photograph and what is true of it.
+
+    Attributes:
+        jpeg: The encoded loose crop.
+        landmarks: ``(5, 2)`` float32, px.
+        depth: ``(S, S)`` float32, the input view's depth, NaN off the head.
+        view: ``(6,)`` float32, the renderer's view.
+    """
+
+    jpeg: bytes
+    landmarks: np.ndarray
+    depth: np.ndarray
+    view: np.ndarray
+
+
+def random_scene(kind: str, rng: np.random.Generator, seed: np.random.SeedSequence) -> Scene:
+    """A scene of a kind: frontal, profile, low_quality, aged, occluded or any."""
+    scene = Scene(seed=seed)
+    scene.pitch, scene.roll = rng.normal(0, [7, 6])
+    scene.yaw = rng.normal(0, 8)
+    scene.age = rng.uniform(0.05, 0.45)
+    scene.degradation = rng.uniform(0, 0.12)
+    changes = {
+        "frontal": lambda: {},
+        "profile": lambda: {"yaw": rng.choice([-1, 1]) * rng.uniform(42, MAX_YAW)},
+        "low_quality": lambda: {"degradation": rng.uniform(0.6, 1), "yaw": rng.uniform(-30, 30)},
+        "aged": lambda: {"age": rng.uniform(0.8, 1)},
+        "occluded": lambda: {"glasses": float(first := rng.random() < 0.5), "mask": 1.0 - first},
+        "any": lambda: {
+            "yaw": np.clip(rng.normal(0, 27), -MAX_YAW, MAX_YAW),
+            "age": rng.uniform(0.05, 0.95),
+            "degradation": rng.beta(0.7, 1.6),
+            "glasses": float(rng.random() < 0.07),
+            "mask": float(rng.random() < 0.05),
+        },
+    }
+    for name, value in changes[kind]().items():
+        setattr(scene, name, float(value))
+    return scene
+
+
+def photograph(
+    person: dict[str, np.ndarray], scenes: list[Scene], image_size: int
+) -> list[Photograph]:
+    """Photograph a person in each scene; each depends on its own scene's seed alone."""
+    rngs = [np.random.default_rng(scene.seed) for scene in scenes]
+    face, views, lights = [], [], []
+    for scene, rng in zip(scenes, rngs, strict=True):
+        smile, raised = np.clip(rng.normal(0.15, 0.45, 2), -1, 1)
+        opened = max(0.0, rng.normal(-0.1, 0.35))
+        blink = rng.random() ** 6
+        face.append([smile, min(opened, 1.0), blink, raised, scene.age, scene.glasses, scene.mask])
+        shift = rng.normal(0, 0.003, 2)
+        away = rng.uniform(-0.01, 0.14)  # further from the camera the face is smaller
+        angles = np.radians([scene.pitch, scene.yaw, scene.roll])
+        views.append([*angles, *shift, away])
+        ambient = rng.uniform(0.35, 0.75)
+        lights.append([ambient, rng.uniform(1.0, 1.25) - ambient, *rng.normal(0, [0.8, 0.45])])
+    columns = torch.tensor(np.array(face), dtype=torch.float32).unbind(1)
+    view = torch.tensor(np.array(views), dtype=torch.float32)
+    light = torch.tensor(np.array(lights), dtype=torch.float32)
+
+    depth, albedo, points = build_faces([person] * len(scenes), *columns, size=image_size)
+    shading = lambert_shading(normals_from_depth(depth.nan_to_num(1.06)), light)
+    renderer = DepthMeshRenderer(image_size)
+    # The vertices' depth in the camera is one more channel: its rendering is the depth map seen.
+    camera_depth = transform(back_project(depth), view)[:, 2:].nan_to_num()
+    rendered, mask = renderer.render(torch.cat([albedo * shading, camera_depth], 1), depth, view)
+    rendered, seen_depth = rendered[:, :3], rendered[:, 3]
+    seen_depth = torch.where(mask, seen_depth, torch.nan).numpy()
+    pixels = _landmarks(points, view, image_size)
+    faces = rendered.clamp(0, 1).permute(0, 2, 3, 1).numpy()
+    alphas = mask.float().numpy()
+    return [
+        Photograph(
+            jpeg=_develop(faces[i], alphas[i], scenes[i].degradation, rngs[i]),
+            landmarks=pixels[i],
+            depth=seen_depth[i],
+            view=view[i].numpy(),
+        )
+        for i in range(len(scenes))
+    ]
+
+
+def _landmarks(points: torch.Tensor, view: torch.Tensor, size: int) -> np.ndarray:
+    """Pixels of canonical landmarks (x, y on the grid −1 … 1, depth) seen from the views."""
+    half = (size - 1) / 2
+    z = points[..., 2]
+    ray = points[..., :2] * (half / focal_length(size))
+    in_space = torch.stack([ray[..., 0] * z, ray[..., 1] * z, z], 1)
+    return project(transform(in_space, view), size).transpose(1, 2).numpy().astype(np.float32)
+
+
+def _develop(
+    face: np.ndarray, alpha: np.ndarray, degradation: float, rng: np.random.Generator
+) -> bytes:
+    """Put the face before a background, degrade it, encode it."""
+    size = len(face)
+    soft = cv2.blur(alpha, (3, 3)) * alpha
+    image = face * soft[..., None] + _background(size, rng) * (1 - soft[..., None])
+    if degradation > 0.15:
+        image = cv2.GaussianBlur(image, (0, 0), 0.3 + 2.0 * degradation * rng.uniform(0.5, 1))
+        small = max(16, int(size * (1 - 0.8 * degradation * rng.uniform(0.6, 1))))
+        shrunk = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
+        image = cv2.resize(shrunk, (size, size), interpolation=cv2.INTER_LINEAR)
+    noise = rng.normal(0, 0.006 + 0.05 * degradation * rng.uniform(0.3, 1), image.shape)
+    image = np.clip((image + noise) * rng.uniform(0.88, 1.08), 0, 1)
+    quality = int(94 - 65 * degradation * rng.uniform(0.5, 1))
+    pixels = cv2.cvtColor((image * 255 + 0.5).astype(np.uint8), cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
+def _background(size: int, rng: np.random.Generator) -> np.ndarray:
+    """A textured background: coarse colours with finer grain over them."""
+    image = np.zeros((size, size, 3), np.float32)
+    for cells, strength in ((2, 0.22), (5, 0.12), (17, 0.05)):
+        coarse = rng.normal(0, strength, (cells, cells, 3)).astype(np.float32)
+        image += cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
+    return np.clip(image + rng.uniform(0.2, 0.75, 3).astype(np.float32), 0, 1)

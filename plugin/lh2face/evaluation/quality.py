@@ -1,0 +1,31 @@
+"""How well a quality score such as κ tells which comparisons go wrong."""
+
+import numpy as np
+
+
+def error_versus_reject(
+    genuine_scores: np.ndarray, quality: np.ndarray, start_fnmr: float = 0.1, points: int = 96
+) -> tuple[np.ndarray, np.ndarray]:
+    """FNMR as the comparisons of lowest quality are rejected (Grother and Tabassi, PAMI 2007).
+
+    The threshold is the one at which ``start_fnmr`` of all genuine comparisons fail.
+
+    Args:
+        genuine_scores: ``(n,)`` scores of genuine comparisons.
+        quality: ``(n,)``, the lower of the two faces.
+        start_fnmr: FNMR with nothing rejected.
+        points: Rejected shares, from 0 to 0.95.
+
+    Returns:
+        Rejected shares ``(points,)`` and FNMR ``(points,)``.
+    """
+    failed = genuine_scores < np.quantile(genuine_scores, start_fnmr)
+    kept = failed[np.argsort(-quality, kind="stable")]
+    rejected = np.linspace(0, 0.95, points)
+    counts = np.maximum(1, np.round(len(kept) * (1 - rejected))).astype(int)
+    return rejected, np.cumsum(kept)[counts - 1] / counts
+
+
+def reject_area(rejected: np.ndarray, fnmr: np.ndarray) -> float:
+    """Area under the curve over its width: the mean FNMR; less is better."""
+    return float(np.trapezoid(fnmr, rejected) / (rejected[-1] - rejected[0]))

@@ -1,0 +1,1 @@
+"""The stages of the pipeline: parameters and files in, files out."""
