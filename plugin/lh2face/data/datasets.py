@@ -59,19 +59,30 @@ class RecordFaces(Dataset):
         header, encoded = self.reader[key]
         image = self._cache.get(key) if self._cache is not None else None
         if image is None:
-            image = self._decode(key, encoded)
+            pixels = decode_rgb(encoded, self.image_size, f"{self.reader.path}: key {key}")
+            image = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
             if self._cache is not None:
                 self._cache[key] = image
         if self.mirror and torch.rand(()) < self.mirror:
             image = image.flip(2)
         return {"inputs": image, "label": identity(header)}
 
-    def _decode(self, key: int, encoded: bytes) -> torch.Tensor:
-        pixels = np.frombuffer(encoded, np.uint8)
-        image = cv2.imdecode(pixels, cv2.IMREAD_COLOR) if pixels.size else None
-        if image is None:
-            raise RecordError(f"{self.reader.path}: key {key}: not an image OpenCV can decode")
-        if image.shape[:2] != (self.image_size, self.image_size):
-            size = (self.image_size, self.image_size)
-            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        return torch.from_numpy(cv2.cvtColor(image, cv2.COLOR_BGR2RGB).transpose(2, 0, 1).copy())
+
+def decode_rgb(encoded: bytes, size: int, source: str) -> np.ndarray:
+    """An encoded image as RGB ``(size, size, 3)`` uint8.
+
+    Args:
+        encoded: JPEG, PNG or whatever else OpenCV reads.
+        size: Side of the result, px.
+        source: Where the image comes from, for the message.
+
+    Raises:
+        RecordError: If it cannot be decoded.
+    """
+    pixels = np.frombuffer(encoded, np.uint8)
+    image = cv2.imdecode(pixels, cv2.IMREAD_COLOR) if pixels.size else None
+    if image is None:
+        raise RecordError(f"{source}: not an image OpenCV can decode")
+    if image.shape[:2] != (size, size):
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

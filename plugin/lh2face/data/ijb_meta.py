@@ -95,7 +95,9 @@ def read_meta(root: str | Path, protocol: str) -> IJBMeta:
             raise MetaError(f"{path}:{absent[0] + 1}: template {ids[absent[0]]} has no image")
     wrong = np.flatnonzero((label != 0) & (label != 1))
     if wrong.size:
-        raise MetaError(f"{path}:{wrong[0] + 1}: expected the label 0 or 1, found {label[wrong[0]]}")
+        raise MetaError(
+            f"{path}:{wrong[0] + 1}: expected the label 0 or 1, found {label[wrong[0]]}"
+        )
 
     galleries = {
         name: _read_templates(path)

@@ -129,9 +129,7 @@ def read_index(path: Path) -> dict[int, int]:
         try:
             key, offset = map(int, line.split("\t"))
         except ValueError:
-            raise RecordError(
-                f"{path}:{number}: expected key<TAB>offset, found {line!r}"
-            ) from None
+            raise RecordError(f"{path}:{number}: expected key<TAB>offset, found {line!r}") from None
         if key in offsets:
             raise RecordError(f"{path}:{number}: key {key} stands there twice")
         offsets[key] = offset

@@ -75,7 +75,9 @@ def read_bin(path: str | Path) -> tuple[list[bytes], np.ndarray]:
     except (TypeError, ValueError) as error:
         raise BinError(f"{path}: expected encoded images and true or false: {error}") from None
     if len(images) != 2 * len(same):
-        raise BinError(f"{path}: {len(same)} pairs need {2 * len(same)} images, found {len(images)}")
+        raise BinError(
+            f"{path}: {len(same)} pairs need {2 * len(same)} images, found {len(images)}"
+        )
     return images, same
 
 

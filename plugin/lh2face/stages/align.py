@@ -97,7 +97,9 @@ def align_benchmark(raw: Path, out: Path, pool: ThreadPoolExecutor) -> None:
             images = [faces[pair[side]] for pair in pairs for side in ("first", "second")]
         except KeyError as error:
             raise AlignError(f"{path}: there is no image {error.args[0]}") from None
-        write_bin(out / "bins" / f"{path.stem}.bin", images, [pair["same"] == "1" for pair in pairs])
+        write_bin(
+            out / "bins" / f"{path.stem}.bin", images, [pair["same"] == "1" for pair in pairs]
+        )
     if (raw / "truth.npz").exists():
         align_truth(raw / "truth.npz", meta.landmarks, out / "truth.npz")
 

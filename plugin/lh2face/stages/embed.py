@@ -69,6 +69,7 @@ def embed(
     """
     import torch
 
+    from lh2face.data.datasets import decode_rgb
     from lh2face.recognizers.preprocessor import normalize_images
 
     device = next(recognizer.parameters()).device
@@ -77,7 +78,7 @@ def embed(
         for start in range(0, count, BATCH):
             stop = min(start + BATCH, count)
             images = np.stack(
-                [decode(read(i), size, f"{source}: image {i}") for i in range(start, stop)]
+                [decode_rgb(read(i), size, f"{source}: image {i}") for i in range(start, stop)]
             )
             inputs = normalize_images(torch.from_numpy(images).permute(0, 3, 1, 2).to(device))
             both = recognizer(torch.cat([inputs, inputs.flip(3)]))

@@ -93,13 +93,13 @@ def verify(
         ends = tar_intervals(
             scores, meta.genuine, *rows, fars, rounds=switches.bootstrap, seed=switches.seed
         )
-        figures["tar_interval"] = {f"{far:g}": e.tolist() for far, e in zip(fars, ends, strict=True)}
+        figures["tar_interval"] = {
+            f"{far:g}": e.tolist() for far, e in zip(fars, ends, strict=True)
+        }
     return figures
 
 
-def identify(
-    templates: np.ndarray, ids: np.ndarray, meta: IJBMeta, folder: Path
-) -> dict[str, Any]:
+def identify(templates: np.ndarray, ids: np.ndarray, meta: IJBMeta, folder: Path) -> dict[str, Any]:
     """1:N figures: a gallery at a time, averaged."""
     probes = templates[template_rows(ids, meta.probes.template_ids)]
     result = mean_over_galleries(

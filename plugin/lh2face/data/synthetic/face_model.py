@@ -33,8 +33,12 @@ def sample_identity(rng: np.random.Generator) -> dict[str, np.ndarray]:
     return {
         "coefficients": np.clip(rng.normal(size=len(COEFFICIENTS)), -LIMIT, LIMIT),
         "marks": np.stack(
-            [rng.uniform(-0.36, 0.36, MARKS), rng.uniform(-0.45, 0.6, MARKS)]
-            + [rng.uniform(0.012, 0.028, MARKS), rng.uniform(0, 1, MARKS) < 0.45],
+            [
+                rng.uniform(-0.36, 0.36, MARKS),
+                rng.uniform(-0.45, 0.6, MARKS),
+                rng.uniform(0.012, 0.028, MARKS),
+                rng.uniform(0, 1, MARKS) < 0.45,
+            ],
             axis=1,
         ),
         "freckles": rng.uniform([-0.3, 0.0], [0.3, 0.28], (24, 2)),
@@ -66,8 +70,7 @@ def build_faces(
     table = torch.tensor(np.stack([p["coefficients"] for p in people]), dtype=torch.float32)
     c = {name: table[:, i, None, None] for i, name in enumerate(COEFFICIENTS)}
     smile, mouth_open, blink, brow_raise, age, glasses, mask = (
-        v.float()[:, None, None]
-        for v in (smile, mouth_open, blink, brow_raise, age, glasses, mask)
+        v.float()[:, None, None] for v in (smile, mouth_open, blink, brow_raise, age, glasses, mask)
     )
     axis = torch.linspace(-1, 1, size)
     x, y = axis[None, None, :], axis[None, :, None]
@@ -89,8 +92,8 @@ def build_faces(
     v = (y - middle) / half
     jaw = torch.sigmoid((y - 0.18) * 6)
     thin = 1 - 0.05 * age
-    width = 0.5 * (1 + 0.05 * c["head_width"]) * (
-        1 - jaw * (0.2 - 0.05 * c["jaw_width"] - 0.03 * age)
+    width = (
+        0.5 * (1 + 0.05 * c["head_width"]) * (1 - jaw * (0.2 - 0.05 * c["jaw_width"] - 0.03 * age))
     )
     radius = (ax / width).pow(2.3) + v.abs().pow(2.5 + 0.15 * c["chin_width"])
     dome = (1 - radius).clamp_min(0).sqrt()
@@ -176,8 +179,11 @@ def _albedo(c, people, x, y, ax, radius, is_neck, bump, pair, f) -> Tensor:
     canvas = canvas * (1 + 0.025 * pattern[:, None])
 
     blush = (0.12 + 0.07 * c["blush"]).clamp(0, 0.4)
-    canvas = paint(canvas, color(0.8, 0.4, 0.36) * (1.1 - 0.7 * tone[:, None]),
-                   blush * pair(0.27, 0.15, 0.13, 0.1))
+    canvas = paint(
+        canvas,
+        color(0.8, 0.4, 0.36) * (1.1 - 0.7 * tone[:, None]),
+        blush * pair(0.27, 0.15, 0.13, 0.1),
+    )
     canvas = canvas * (1 - 0.22 * pair(f["eye_x"], f["eye_y"], 0.12, 0.065))[:, None]
     freckle = (0.25 * c["freckles"] - 0.1).clamp(0, 0.5)
     dots = torch.tensor(np.stack([p["freckles"] for p in people]), dtype=torch.float32)
@@ -188,7 +194,9 @@ def _albedo(c, people, x, y, ax, radius, is_neck, bump, pair, f) -> Tensor:
     marks = torch.tensor(np.stack([p["marks"] for p in people]), dtype=torch.float32)
     for k in range(MARKS):
         mx, my, size, there = (marks[:, k, i, None, None] for i in range(4))
-        canvas = paint(canvas, skin * color(0.4, 0.28, 0.24), 0.85 * there * bump(mx, my, size, size))
+        canvas = paint(
+            canvas, skin * color(0.4, 0.28, 0.24), 0.85 * there * bump(mx, my, size, size)
+        )
 
     # Age: lines on the forehead, beside the eyes and from nose to mouth.
     old = (age - 0.35).clamp_min(0) / 0.65
@@ -208,15 +216,21 @@ def _albedo(c, people, x, y, ax, radius, is_neck, bump, pair, f) -> Tensor:
     # Hair colour serves brows, beard and hair; it greys.
     h = torch.sigmoid(1.3 * c["hair_melanin"] + 0.5 * c["melanin"])
     grey = (age - 0.45).clamp_min(0) * 1.5
-    hair = color(0.62 - 0.54 * h + 0.09 * c["hair_red"].clamp(0, 2), 0.46 - 0.42 * h, 0.27 - 0.23 * h)
+    hair = color(
+        0.62 - 0.54 * h + 0.09 * c["hair_red"].clamp(0, 2), 0.46 - 0.42 * h, 0.27 - 0.23 * h
+    )
     hair = (hair + (0.72 - hair) * grey[:, None].clamp(0, 0.9)).clamp(0.03, 0.9)
 
     low = torch.sigmoid((y - f["mouth_y"] + 0.14 - 0.7 * (ax - 0.2).clamp_min(0)) * 25)
-    lips_clear = 1 - torch.exp(-((x / (f["mouth_w"] * 1.05)).pow(4) + ((y - f["mouth_y"]) / 0.055).pow(4)))
+    lips_clear = 1 - torch.exp(
+        -((x / (f["mouth_w"] * 1.05)).pow(4) + ((y - f["mouth_y"]) / 0.055).pow(4))
+    )
     beard = (0.45 * c["beard"] - 0.1).clamp(0, 0.85)
     canvas = paint(canvas, hair, beard * low * lips_clear)
     moustache = (0.4 * c["moustache"] - 0.1).clamp(0, 0.85)
-    canvas = paint(canvas, hair, moustache * bump(0 * age, f["mouth_y"] - 0.085, f["mouth_w"], 0.03))
+    canvas = paint(
+        canvas, hair, moustache * bump(0 * age, f["mouth_y"] - 0.085, f["mouth_w"], 0.03)
+    )
 
     # Lips and mouth.
     curve = f["mouth_y"] + (f["corner_y"] - f["mouth_y"]) * (x / f["mouth_w"]).square()
@@ -225,7 +239,11 @@ def _albedo(c, people, x, y, ax, radius, is_neck, bump, pair, f) -> Tensor:
     lower = (0.05 * (1 + 0.22 * c["lip_lower"]) * (1 - 0.3 * old) + 0.05 * f["mouth_open"]) * inside
     lips = torch.sigmoid((y - curve + upper) * 120) * torch.sigmoid((curve + lower - y) * 120)
     red = 0.5 + 0.12 * c["lip_red"]
-    canvas = paint(canvas, skin * color(0.85 + 0 * red, 0.85 - 0.45 * red, 0.85 - 0.4 * red), 0.9 * lips * (inside > 0))
+    canvas = paint(
+        canvas,
+        skin * color(0.85 + 0 * red, 0.85 - 0.45 * red, 0.85 - 0.4 * red),
+        0.9 * lips * (inside > 0),
+    )
     gap = 0.005 + 0.036 * f["mouth_open"]
     opening = torch.sigmoid((gap * inside - (y - curve - 0.5 * gap).abs()) * 220) * (inside > 0.04)
     canvas = paint(canvas, color(0.22, 0.07, 0.07), 0.85 * opening)
@@ -248,10 +266,14 @@ def _albedo(c, people, x, y, ax, radius, is_neck, bump, pair, f) -> Tensor:
     iris_r = 0.036 * (1 + 0.05 * c["iris_size"])
     hue = c["iris_hue"]
     iris = color(
-        0.3 - 0.13 * hue.clamp(-1, 2), 0.25 + 0.07 * hue.clamp(-2, 2), 0.15 + 0.2 * hue.clamp(-0.5, 2)
+        0.3 - 0.13 * hue.clamp(-1, 2),
+        0.25 + 0.07 * hue.clamp(-2, 2),
+        0.15 + 0.2 * hue.clamp(-0.5, 2),
     ).clamp(0.05, 0.8)
     canvas = paint(canvas, iris, white * torch.sigmoid((iris_r - distance) * 200))
-    canvas = paint(canvas, color(0.03, 0.03, 0.03), white * torch.sigmoid((0.45 * iris_r - distance) * 250))
+    canvas = paint(
+        canvas, color(0.03, 0.03, 0.03), white * torch.sigmoid((0.45 * iris_r - distance) * 250)
+    )
     lash = torch.exp(-((y - tilt + open_ * almond) / 0.011).square()) * (ex.square() < 1.15)
     lid = torch.exp(-((y - tilt - open_ * almond) / 0.008).square()) * (almond > 0)
     crease = torch.exp(-((y - tilt + open_ * almond + 0.028) / 0.008).square()) * (ex.square() < 1)
@@ -271,13 +293,19 @@ def _albedo(c, people, x, y, ax, radius, is_neck, bump, pair, f) -> Tensor:
     # Ears and hair.
     canvas = canvas * (1 - 0.15 * torch.sigmoid((radius - 0.9) * 20))[:, None]
     recede = 0.12 * (age - 0.5).clamp_min(0)
-    line = -0.47 + 0.06 * c["hair_line"] - recede + 0.5 * (0.09 + 0.03 * c["hair_peak"]) * torch.exp(
-        -(x / 0.1).square()
-    ) + 0.9 * (ax - 0.3).clamp_min(0).pow(1.2)
+    line = (
+        -0.47
+        + 0.06 * c["hair_line"]
+        - recede
+        + 0.5 * (0.09 + 0.03 * c["hair_peak"]) * torch.exp(-(x / 0.1).square())
+        + 0.9 * (ax - 0.3).clamp_min(0).pow(1.2)
+    )
     top = torch.sigmoid((line - y) * 40)
     reach = 0.02 + 0.28 * c["hair_side"]
     side = torch.sigmoid((radius - 0.88) * 30) * torch.sigmoid((reach - y) * 14)
-    strands = 1 + 0.12 * torch.cos(70 * x + 9 * torch.cos(7 * y)) + 0.06 * torch.cos(40 * y + 30 * x)
+    strands = (
+        1 + 0.12 * torch.cos(70 * x + 9 * torch.cos(7 * y)) + 0.06 * torch.cos(40 * y + 30 * x)
+    )
     canvas = paint(canvas, hair * strands[:, None], torch.maximum(top, side))
 
     # Neck and shirt.
@@ -287,7 +315,9 @@ def _albedo(c, people, x, y, ax, radius, is_neck, bump, pair, f) -> Tensor:
     canvas = torch.where((is_neck & (y > 0.87))[:, None], shirt.expand_as(canvas), canvas)
 
     # What hides the face.
-    lens = torch.sigmoid((1 - ((ax - f["eye_x"]) / 0.15).pow(4) - ((y - f["eye_y"] - 0.01) / 0.1).pow(4)) * 12)
+    lens = torch.sigmoid(
+        (1 - ((ax - f["eye_x"]) / 0.15).pow(4) - ((y - f["eye_y"] - 0.01) / 0.1).pow(4)) * 12
+    )
     frame = torch.maximum(lens, ((y - f["eye_y"] + 0.05).abs() < 0.014).float() * (ax < 0.55))
     canvas = paint(canvas, color(0.06, 0.06, 0.08), 0.95 * f["glasses"] * frame)
     cloth = torch.sigmoid((y - f["nose_y"] + 0.07 + 0.15 * ax.square()) * 60) * (~is_neck)

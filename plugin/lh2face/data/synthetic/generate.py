@@ -107,7 +107,7 @@ def _scene(kind: str, *key: int) -> Scene:
 
 
 def _next_frame(first: Scene, frame: Scene) -> Scene:
-    """A frame of the same video: the age, the occlusion, about the pose and quality of its first."""
+    """A frame of a video: the age and occlusion of its first, about its pose and quality."""
     frame.age, frame.glasses, frame.mask = first.age, first.glasses, first.mask
     frame.yaw = 0.8 * first.yaw + 0.2 * frame.yaw
     frame.degradation = 0.8 * first.degradation + 0.2 * frame.degradation
@@ -128,7 +128,9 @@ def _write_train(
                 landmarks.append(photo.landmarks)
                 writer.write(len(rows), photo.jpeg, int(row["identity"]))
     np.save(out / "landmarks.npy", np.stack(landmarks))
-    (out / "property").write_text(f"{config.train_people},{config.image_size},{config.image_size}\n")
+    (out / "property").write_text(
+        f"{config.train_people},{config.image_size},{config.image_size}\n"
+    )
     write_csv(out / "images.csv", ("key", *COLUMNS), rows)
 
 

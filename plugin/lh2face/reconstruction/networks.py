@@ -1,0 +1,84 @@
+"""Encoders and encoder-decoders of the reconstructor, for any power-of-two image size ≥ 16."""
+
+from torch import Tensor, nn
+
+
+def _stages(image_size: int) -> int:
+    """How often the image is halved until it is 4 × 4."""
+    stages = image_size.bit_length() - 3
+    if stages < 2 or image_size != 4 << stages:
+        raise ValueError(f"image_size: expected a power of two ≥ 16, found {image_size}")
+    return stages
+
+
+def _down(width: int, image_size: int) -> tuple[list[nn.Module], int]:
+    layers: list[nn.Module] = []
+    channels = 3
+    for stage in range(_stages(image_size)):
+        wider = width * 2 ** min(stage, 3)
+        layers += [
+            nn.Conv2d(channels, wider, 4, stride=2, padding=1),
+            nn.GroupNorm(min(8, wider), wider),
+            nn.LeakyReLU(0.2, inplace=True),
+        ]
+        channels = wider
+    return layers, channels
+
+
+class Encoder(nn.Module):
+    """Image to a vector in (−1, 1): light or view.
+
+    Args:
+        image_size: Side S of the image.
+        outputs: Size of the vector.
+        width: Channels of the first layer.
+    """
+
+    def __init__(self, image_size: int, outputs: int, width: int) -> None:
+        super().__init__()
+        layers, channels = _down(width, image_size)
+        last = nn.Linear(channels, outputs)
+        # A start near 0 is the frontal view under a middling light.
+        nn.init.normal_(last.weight, std=0.01)
+        nn.init.zeros_(last.bias)
+        mix = [nn.Conv2d(channels, channels, 4), nn.LeakyReLU(0.2, inplace=True), nn.Flatten()]
+        self.network = nn.Sequential(*layers, *mix, last, nn.Tanh())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``(B, 3, S, S)`` to ``(B, outputs)``."""
+        return self.network(images)
+
+
+class EncoderDecoder(nn.Module):
+    """Image to maps of the same size, through a vector that keeps no place.
+
+    Args:
+        image_size: Side S of image and maps.
+        outputs: Number of maps.
+        width: Channels of the first layer.
+    """
+
+    def __init__(self, image_size: int, outputs: int, width: int) -> None:
+        super().__init__()
+        layers, channels = _down(width, image_size)
+        code = 8 * width
+        layers += [
+            nn.Conv2d(channels, code, 4),
+            nn.ReLU(inplace=True),
+            nn.ConvTranspose2d(code, channels, 4),
+            nn.ReLU(inplace=True),
+        ]
+        for stage in reversed(range(_stages(image_size))):
+            narrower = width * 2 ** min(max(stage - 1, 0), 3)
+            layers += [
+                nn.ConvTranspose2d(channels, narrower, 4, stride=2, padding=1),
+                nn.GroupNorm(min(8, narrower), narrower),
+                nn.ReLU(inplace=True),
+            ]
+            channels = narrower
+        layers.append(nn.Conv2d(channels, outputs, 5, padding=2))
+        self.network = nn.Sequential(*layers)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``(B, 3, S, S)`` to ``(B, outputs, S, S)``, not bounded."""
+        return self.network(images)

@@ -1,0 +1,147 @@
+"""Stage ``fit3d``: train the reconstructor on the aligned faces, and measure it where truth is."""
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from rich.progress import track
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from lh2face.data.datasets import RecordFaces, decode_rgb
+from lh2face.data.recordio import RecordReader
+from lh2face.recognizers.face_recognizer import resize
+from lh2face.reconstruction.metrics import mean_angle_deviation, scale_invariant_depth_error
+from lh2face.registry import MODELS
+from lh2face.rendering import normals_from_depth
+from lh2face.stages.files import atomic_dir
+
+if TYPE_CHECKING:
+    from lh2face.stages.params import Params
+
+SAMPLES = 6
+TURNS = (-60, -30, 0, 30, 60)
+
+
+def run(params: "Params", aligned: Path, out: Path) -> None:
+    """Write ``reconstructor.safetensors``, ``model.json``, ``metrics.json``, ``samples.npz``.
+
+    Args:
+        params: The parameters; ``fit3d`` is read.
+        aligned: Folder with ``train`` and ``benchmark``.
+        out: Folder to write.
+    """
+    fit = params.fit3d
+    torch.manual_seed(fit.seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = MODELS.build(fit.reconstructor).to(device)
+    faces = RecordFaces(str(aligned / "train"), image_size=model.image_size, mirror=0.0)
+    images = torch.stack([faces[i]["inputs"] for i in range(len(faces))]).to(device)
+    start = time.perf_counter()
+    final = train(model, images, steps=fit.steps, batch_size=fit.batch_size, lr=fit.lr)
+    metrics = {"steps": fit.steps, "seconds": round(time.perf_counter() - start, 1), **final}
+    model.eval()
+    with torch.no_grad(), atomic_dir(out) as folder:
+        if (aligned / "benchmark" / "truth.npz").exists():
+            metrics |= depth_errors(model, aligned / "benchmark", device)
+        np.savez_compressed(folder / "samples.npz", **samples(model, aligned / "benchmark", device))
+        save_file(model.state_dict(), folder / "reconstructor.safetensors")
+        description = {"reconstructor": fit.reconstructor, "image_size": model.image_size}
+        (folder / "model.json").write_text(json.dumps(description, indent=2) + "\n")
+        (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+
+
+def train(
+    model: nn.Module, images: Tensor, *, steps: int, batch_size: int, lr: float
+) -> dict[str, float]:
+    """Adam over random batches, mirrored at random; the loss terms of the last step.
+
+    Args:
+        model: The reconstructor.
+        images: ``(N, 3, S, S)`` uint8.
+        steps: Optimiser steps.
+        batch_size: Images a step.
+        lr: Learning rate; it falls to 0 along a cosine.
+    """
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr, betas=(0.9, 0.999), weight_decay=5e-4)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    terms: dict[str, Tensor] = {}
+    for _ in track(range(steps), "fitting the reconstructor"):
+        batch = images[torch.randint(len(images), (batch_size,), device=images.device)]
+        mirrored = torch.rand(batch_size, 1, 1, 1, device=images.device) < 0.5
+        batch = normalized(torch.where(mirrored, batch.flip(3), batch))
+        terms = model.loss(batch)
+        optimizer.zero_grad(set_to_none=True)
+        sum(terms.values()).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+    return {name: term.item() for name, term in terms.items()}
+
+
+def normalized(images: Tensor) -> Tensor:
+    """uint8 to [−1, 1]."""
+    return images.float() / 127.5 - 1
+
+
+def read_faces(path: Path, rows: list[int], size: int, device: torch.device) -> Tensor:
+    """Faces of ``faces.rec`` by row, ``(N, 3, size, size)`` in [−1, 1]."""
+    reader = RecordReader(path)
+    images = [decode_rgb(reader[row + 1][1], size, f"{path}: key {row + 1}") for row in rows]
+    return normalized(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(device))
+
+
+def depth_errors(model: nn.Module, benchmark: Path, device: torch.device) -> dict[str, object]:
+    """SIDE (·10⁻²) and MAD (degrees) in the input view, beside constant and average depth."""
+    truth = np.load(benchmark / "truth.npz", allow_pickle=False)
+    size = model.image_size
+    images = read_faces(benchmark / "faces.rec", truth["index"].tolist(), size, device)
+    depth = resize(torch.from_numpy(truth["depth"]).to(device)[:, None].float(), size)[:, 0]
+    mask = resize(torch.from_numpy(truth["mask"]).to(device)[:, None].float(), size)[:, 0] > 0.99
+    face = model(images)
+    seen, covered = model.renderer.warp_depth(face.depth, face.view)
+    seen = torch.where(covered, seen, 1.0)
+    inside = mask.float()
+    average = (depth * inside).sum(0) / inside.sum(0).clamp_min(1)
+    average = torch.where(inside.sum(0) > 0, average, depth[mask].mean())
+    rows = {
+        "ours": (seen, mask & covered),
+        "average depth": (average.expand_as(depth), mask),
+        "constant depth": (torch.ones_like(depth), mask),
+    }
+    return {
+        name: {
+            "SIDE": round(100 * scale_invariant_depth_error(guess, depth, on).mean().item(), 3),
+            "MAD": round(mean_angle_deviation(guess, depth, on).mean().item(), 2),
+        }
+        for name, (guess, on) in rows.items()
+    }
+
+
+def samples(model: nn.Module, benchmark: Path, device: torch.device) -> dict[str, np.ndarray]:
+    """Pictures of a few faces, uint8: ``(N, S, S[, 3])``, turned views ``(N, V, S, S, 3)``."""
+    path = benchmark / "faces.rec"
+    rows = np.linspace(0, len(RecordReader(path)) - 1, SAMPLES).astype(int).tolist()
+    images = read_faces(path, rows, model.image_size, device)
+    face = model(images)
+    views = torch.zeros(len(TURNS), 6, device=device)
+    views[:, 1] = torch.tensor(TURNS, device=device).deg2rad()
+    turned = [model.turned(face, view.expand(len(images), 6)) for view in views]
+    relief = (model.max_depth - face.depth) / (model.max_depth - model.min_depth)
+    normals = normals_from_depth(face.depth) * images.new_tensor([1, 1, -1])[:, None, None]
+    return {
+        "input": pixels(images),
+        "canonical": pixels(face.canonical),
+        "depth": (relief * 255).clamp(0, 255).byte().cpu().numpy(),
+        "normals": pixels(normals),
+        "re-rendered": pixels(face.image),
+        "turned": np.stack([pixels(t) for t in turned], axis=1),
+    }
+
+
+def pixels(images: Tensor) -> np.ndarray:
+    """``(N, 3, S, S)`` in [−1, 1] to ``(N, S, S, 3)`` uint8."""
+    return ((images + 1) * 127.5).clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
