@@ -1,0 +1,225 @@
+"""Verification bins, meta files, alignment, the image folder, training sets."""
+
+import pickle
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from lh2face.data.align import TEMPLATE, norm_crop
+from lh2face.data.datasets import RecordFaces
+from lh2face.data.ijb_meta import IJBMeta, MetaError, Templates, read_meta, write_meta
+from lh2face.data.image_folder import ImageFolderError, convert
+from lh2face.data.recordio import RecordError, RecordReader, RecordWriter
+from lh2face.data.verification_bin import BinError, read_bin, write_bin
+
+RNG = np.random.default_rng(0)
+
+
+def test_bin_round_trip(tmp_path):
+    write_bin(tmp_path / "a.bin", [b"1", b"2", b"3", b"4"], [True, False])
+    images, same = read_bin(tmp_path / "a.bin")
+    assert images == [b"1", b"2", b"3", b"4"] and same.tolist() == [True, False]
+
+
+def test_bin_with_numpy_images_of_old_and_new_numpy(tmp_path):
+    arrays = [np.frombuffer(b"abc", np.uint8), np.frombuffer(b"de", np.uint8)]
+    raw = pickle.dumps((arrays, [np.bool_(True)]), protocol=2)
+    for content in (raw, raw.replace(b"numpy._core", b"numpy.core")):
+        (tmp_path / "a.bin").write_bytes(content)
+        assert read_bin(tmp_path / "a.bin")[0] == [b"abc", b"de"]
+
+
+class Malicious:
+    def __init__(self, victim):
+        self.victim = victim
+
+    def __reduce__(self):
+        return Path.unlink, (self.victim,)
+
+
+def test_bin_never_executes(tmp_path):
+    victim = tmp_path / "victim"
+    victim.touch()
+    (tmp_path / "a.bin").write_bytes(pickle.dumps(([Malicious(victim)], [True])))
+    with pytest.raises(BinError, match="does not need"):
+        read_bin(tmp_path / "a.bin")
+    assert victim.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", pickle.dumps(5), pickle.dumps(([b"1"], [True]))])
+def test_broken_bins_are_named(tmp_path, content):
+    (tmp_path / "a.bin").write_bytes(content)
+    with pytest.raises(BinError, match=r"a\.bin"):
+        read_bin(tmp_path / "a.bin")
+
+
+@pytest.fixture
+def meta():
+    return IJBMeta(
+        names=["1.jpg", "2.jpg", "3.jpg"],
+        landmarks=np.arange(30, dtype=np.float32).reshape(3, 5, 2),
+        detector_score=np.array([0.5, 0.9, 1.0], np.float32),
+        template_ids=np.array([1, 1, 4]),
+        media_ids=np.array([10, 11, 12]),
+        first=np.array([1]),
+        second=np.array([4]),
+        genuine=np.array([True]),
+        galleries={"G1": Templates(np.array([1]), np.array([7]))},
+        probes=Templates(np.array([4]), np.array([7])),
+    )
+
+
+def test_meta_round_trip(tmp_path, meta):
+    write_meta(tmp_path, "ijbb", meta)
+    found = read_meta(tmp_path, "ijbb")
+    assert found.names == meta.names
+    for name in ("landmarks", "detector_score", "template_ids", "media_ids", "first", "genuine"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(meta, name), name)
+    assert found.galleries["G1"].subject_ids.tolist() == [7]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("face_tid_mid", "1 10", "x 10", r"face_tid_mid.txt:1: expected numbers"),
+        ("face_tid_mid", "2.jpg", "9.jpg", r"face_tid_mid.txt:2: images differ"),
+        ("template_pair_label", "1 4 1", "1 5 1", r"pair_label.txt:1: template 5 has no image"),
+        ("template_pair_label", "1 4 1", "1 4 2", r"expected the label 0 or 1"),
+        ("name_5pts_score", "0.900000", "high", r"5pts_score.txt:2: expected numbers"),
+    ],
+)
+def test_bad_meta_is_named_by_file_and_line(tmp_path, meta, file, old, new, message):
+    write_meta(tmp_path, "ijbb", meta)
+    path = tmp_path / "meta" / f"ijbb_{file}.txt"
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(MetaError, match=message):
+        read_meta(tmp_path, "ijbb")
+
+
+@pytest.mark.parametrize("size", [112, 128, 224])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_alignment_equals_insightface(size, dtype):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from insightface.utils.face_align import norm_crop as reference
+
+        for _ in range(20):
+            image = RNG.integers(0, 256, (160, 150, 3), np.uint8)
+            points = (TEMPLATE * RNG.uniform(0.5, 1.5) + RNG.normal(0, 8, (5, 2)) + 20).astype(
+                dtype
+            )
+            np.testing.assert_array_equal(
+                norm_crop(image, points, size), reference(image, points, size)
+            )
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        (np.zeros((5, 2)), "same point"),
+        (np.zeros((4, 2)), "five"),
+        (np.full((5, 2), np.nan), "finite"),
+    ],
+)
+def test_bad_landmarks_are_named(points, message):
+    with pytest.raises(ValueError, match=message):
+        norm_crop(np.zeros((10, 10, 3), np.uint8), points)
+
+
+def folder(root, people=10, images=3):
+    for person in range(people):
+        (root / f"; rm -rf {person}").mkdir(parents=True)
+        for i in range(images):
+            picture = RNG.integers(0, 256, (40, 30, 3), np.uint8)
+            content = cv2.imencode(".png", picture)[1].tobytes()
+            (root / f"; rm -rf {person}" / f"ä {i}.png").write_bytes(content)
+    return root
+
+
+def run_convert(root, out, **kwargs):
+    options = {"aligned": True, "landmarks": None, "benchmark_fraction": 0.4, "seed": 0, **kwargs}
+    convert(root, out, **options)
+
+
+def test_image_folder_splits_people(tmp_path):
+    run_convert(folder(tmp_path / "photos"), tmp_path / "out")
+    reader = RecordReader(tmp_path / "out" / "train" / "train.rec")
+    assert len(reader) == 1 + 6 * 3
+    meta = read_meta(tmp_path / "out" / "benchmark", "bench")
+    assert len(meta.names) == 4 * 3 and len(np.unique(meta.template_ids)) == 8
+    assert meta.genuine.sum() == 4
+
+
+def test_image_folder_leaves_out_what_it_cannot_read(tmp_path):
+    root = folder(tmp_path / "photos")
+    (root / "; rm -rf 0" / "empty.jpg").touch()
+    (root / "; rm -rf 0" / "text.txt").write_text("no image")
+    (root / "alone").mkdir()
+    (root / "alone" / "1.png").write_bytes((root / "; rm -rf 0" / "ä 0.png").read_bytes())
+    run_convert(root, tmp_path / "out")
+    listed = (tmp_path / "out" / "train" / "failures.csv").read_text()
+    for name in ("empty.jpg", "text.txt", "alone"):
+        assert name in listed
+
+
+def test_image_folder_landmarks(tmp_path):
+    root = folder(tmp_path / "photos")
+    lines = [f"{p.relative_to(root)}," + ",".join(map(str, range(10))) for p in root.glob("*/*")]
+    (tmp_path / "points.csv").write_text("\n".join(lines))
+    run_convert(root, tmp_path / "out", aligned=False, landmarks=tmp_path / "points.csv")
+    landmarks = np.load(tmp_path / "out" / "train" / "landmarks.npy")
+    np.testing.assert_array_equal(landmarks[0].ravel(), np.arange(10))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [("absent.png,1,2,3,4,5,6,7,8,9,10", "there is no image"), ("{photo},1,2", "10 numbers")],
+)
+def test_bad_landmark_files_are_named(tmp_path, line, message):
+    root = folder(tmp_path / "photos")
+    photo = next(root.glob("*/*")).relative_to(root)
+    (tmp_path / "points.csv").write_text(line.format(photo=photo))
+    with pytest.raises(ImageFolderError, match=rf"points\.csv:1.*{message}"):
+        run_convert(root, tmp_path / "out", aligned=False, landmarks=tmp_path / "points.csv")
+
+
+@pytest.mark.parametrize("people", [0, 3])
+def test_missing_or_small_folders_are_named(tmp_path, people):
+    root = folder(tmp_path / "photos", people) if people else tmp_path / "absent"
+    with pytest.raises(ImageFolderError, match=r"data\.image_folder\.root"):
+        run_convert(root, tmp_path / "out")
+
+
+def test_att_faces_convert(tmp_path, shared_data):
+    run_convert(shared_data / "att_faces", tmp_path / "out", benchmark_fraction=0.25)
+    assert (tmp_path / "out" / "train" / "property").read_text() == "30,112,112\n"
+
+
+def write_training_set(root, image):
+    root.mkdir()
+    with RecordWriter(root / "train.rec") as writer:
+        writer.write(0, b"", [3.0, 3.0])
+        writer.write(1, image, 0)
+        writer.write(2, image, 1)
+    (root / "property").write_text("2,20,20\n")
+    return str(root)
+
+
+def test_training_set_gives_rgb(tmp_path):
+    blue = np.zeros((20, 20, 3), np.uint8)
+    blue[..., 0] = 255
+    root = write_training_set(tmp_path / "t", cv2.imencode(".png", blue)[1].tobytes())
+    faces = RecordFaces(root, image_size=16, mirror=0.0)
+    item = faces[1]
+    assert len(faces) == faces.num_classes == 2 and item["label"] == 1
+    assert item["inputs"].shape == (3, 16, 16)
+    assert item["inputs"][:, 0, 0].tolist() == [0, 0, 255]
+
+
+def test_undecodable_training_image_is_named(tmp_path):
+    root = write_training_set(tmp_path / "t", b"not a jpeg")
+    with pytest.raises(RecordError, match=r"train\.rec: key 1"):
+        RecordFaces(root)[0]

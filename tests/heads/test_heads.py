@@ -1,0 +1,153 @@
+"""Every head against a naive reference in numpy, and on the inputs that break heads."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import gammaln, ive
+
+from lh2face.heads import ArcFaceHead, CosFaceHead, LH2FaceHead
+
+HEADS = [ArcFaceHead, CosFaceHead, LH2FaceHead]
+C, D = 7, 8
+
+
+def build(head_class, **kwargs):
+    torch.manual_seed(0)
+    head = head_class(C, D, **kwargs).double()
+    with torch.no_grad():
+        head.weight.normal_()
+    return head
+
+
+def batch(size=5):
+    generator = torch.Generator().manual_seed(1)
+    z = 3 * torch.randn(size, D, generator=generator, dtype=torch.float64)
+    return z, torch.randint(C, (size,), generator=generator)
+
+
+def total(terms):
+    return sum(value for name, value in terms.items() if "loss" in name)
+
+
+def naive_softmax(logits, labels):
+    return np.mean(
+        [np.log(np.exp(row).sum()) - row[y] for row, y in zip(logits, labels, strict=True)]
+    )
+
+
+def cosines(head, z):
+    w = head.weight.detach().numpy()
+    z = z.numpy()
+    return (z / np.linalg.norm(z, axis=1)[:, None]) @ (w / np.linalg.norm(w, axis=1)[:, None]).T
+
+
+def test_cosface_formula():
+    head, (z, y) = build(CosFaceHead), batch()
+    logits = 64 * cosines(head, z)
+    logits[np.arange(5), y] -= 64 * 0.35
+    assert head.loss(z, y)["loss"].item() == pytest.approx(naive_softmax(logits, y))
+
+
+def test_arcface_formula():
+    head, (z, y) = build(ArcFaceHead), batch()
+    cos = cosines(head, z)
+    for i, label in enumerate(y):
+        theta = math.acos(cos[i, label])
+        past = theta > math.pi - 0.5
+        cos[i, label] = cos[i, label] - 0.5 * math.sin(0.5) if past else math.cos(theta + 0.5)
+    assert head.loss(z, y)["loss"].item() == pytest.approx(naive_softmax(64 * cos, y))
+
+
+def test_lh2face_formula():
+    n = 6
+    head, (z, y) = build(LH2FaceHead, vmf_dim=n), batch()
+    kappa = np.linalg.norm(z.numpy(), axis=1)
+    nu = n / 2 - 1
+    log_c = nu * np.log(kappa) - n / 2 * np.log(2 * np.pi) - np.log(ive(nu, kappa)) - kappa
+    log_uniform = gammaln(n / 2) - np.log(2) - n / 2 * np.log(np.pi)
+    s = kappa[:, None] * cosines(head, z) + (log_c - log_uniform)[:, None]
+    mu = kappa.mean()
+    m = 0.35 * mu
+    logits = s.copy()
+    logits[np.arange(5), y] -= m
+    w = head.weight.detach().numpy()
+    w = w / np.linalg.norm(w, axis=1)[:, None]
+    positive = [
+        np.log1p(sum(np.exp(-(s[i, p] - m)) for i in range(5) if y[i] == p))
+        for p in set(y.tolist())
+    ]
+    negative = [np.log1p(sum(np.exp(s[i, p] + m) for i in range(5) if y[i] != p)) for p in range(C)]
+    between = [
+        np.log1p(sum(np.exp(mu * w[p] @ w[q] + m) for q in range(C) if q != p)) for p in range(C)
+    ]
+    terms = head.loss(z, y)
+    assert terms["loss_vmf"].item() == pytest.approx(naive_softmax(logits, y))
+    assert terms["loss_positive"].item() == pytest.approx(np.mean(positive))
+    assert terms["loss_negative"].item() == pytest.approx(np.mean(negative))
+    assert terms["loss_proxy"].item() == pytest.approx(np.mean(between))
+    assert terms["margin"].item() == pytest.approx(m)
+
+
+def test_lh2face_terms_can_be_switched_off():
+    head = build(LH2FaceHead, positive_weight=0, negative_weight=0, proxy_weight=0)
+    assert {name for name in head.loss(*batch()) if "loss" in name} == {"loss_vmf"}
+
+
+def test_lh2face_mean_norm_runs_and_rests_in_evaluation():
+    head = build(LH2FaceHead, norm_momentum=0.5)
+    z, y = batch()
+    first = z.norm(dim=1).mean()
+    head.loss(z, y)
+    assert head.mean_norm == first
+    head.loss(3 * z, y)
+    torch.testing.assert_close(head.mean_norm, 2 * first)
+    head.eval()
+    head.loss(9 * z, y)
+    torch.testing.assert_close(head.mean_norm, 2 * first)
+
+
+@pytest.mark.parametrize("head_class", HEADS)
+def test_gradient(head_class):
+    head, (z, y) = build(head_class).eval(), batch()
+    if head_class is LH2FaceHead:
+        head.mean_norm.fill_(5.0)
+    z.requires_grad_()
+    assert torch.autograd.gradcheck(lambda e: total(head.loss(e, y)), z)
+
+
+@pytest.mark.parametrize("head_class", HEADS)
+@pytest.mark.parametrize(
+    ("embeddings", "labels", "message"),
+    [
+        (torch.ones(2, D), torch.tensor([0, C]), "labels: expected 0 … 6"),
+        (torch.ones(2, D), torch.tensor([-1, 0]), "labels: expected 0 … 6"),
+        (torch.ones(2, D), torch.tensor([0.0, 1.0]), "of int64"),
+        (torch.ones(2, D), torch.tensor([0]), "labels: expected"),
+        (torch.ones(0, D), torch.zeros(0, dtype=torch.int64), "empty batch"),
+        (torch.ones(2, D + 1), torch.tensor([0, 1]), "embeddings: expected"),
+        (torch.full((2, D), torch.nan), torch.tensor([0, 1]), "finite"),
+        (torch.full((2, D), torch.inf), torch.tensor([0, 1]), "finite"),
+    ],
+)
+def test_bad_input_is_named(head_class, embeddings, labels, message):
+    with pytest.raises(ValueError, match=message):
+        head_class(C, D).loss(embeddings, labels)
+
+
+@pytest.mark.parametrize("head_class", HEADS)
+@settings(max_examples=25, deadline=None)
+@given(
+    scale=st.sampled_from([0.0, 1e-20, 1e-3, 1.0, 1e3]),
+    labels=st.lists(st.integers(0, C - 1), min_size=1, max_size=6),
+)
+def test_finite_input_gives_finite_loss_and_gradient(head_class, scale, labels):
+    torch.manual_seed(0)
+    head = head_class(C, D)
+    z = (scale * torch.randn(len(labels), D)).requires_grad_()
+    loss = total(head.loss(z, torch.tensor(labels)))
+    loss.backward()
+    assert loss.isfinite() and z.grad.isfinite().all() and head.weight.grad.isfinite().all()
