@@ -98,7 +98,7 @@ def build_faces(
     radius = (ax / width).pow(2.3) + v.abs().pow(2.5 + 0.15 * c["chin_width"])
     dome = (1 - radius).clamp_min(0).sqrt()
     # Behind the outline the sides go on to the back, so that a turned head is closed.
-    behind = ((radius - 0.97) / 0.3).clamp(0, 1)
+    behind = ((radius - 0.97) / 0.23).clamp(0, 1)
     neck_in = ((0.3 + 0.1 * ((y - 0.86) * 8).sigmoid() * 3) - ax > 0) & (y > 0.45)
     neck = 1.0 - 0.022 * (1 - (x / 0.33).square()).clamp_min(0).sqrt() + 0 * width
 
@@ -131,8 +131,8 @@ def build_faces(
         + 0.002 * c["forehead"] * bump(zero, zero - 0.45, 0.3, 0.2)
         - 0.002 * age * pair(zero + 0.2, mouth_y - 0.02, 0.03, 0.12)
     )  # fmt: skip
-    depth = 1.0 - 0.052 * thin * dome + 0.032 * behind - relief * (dome > 0.12)
-    head_in = radius < 1.26
+    depth = 1.0 - 0.052 * thin * dome + 0.024 * behind - relief * (dome > 0.12)
+    head_in = radius < 1.2
     depth = torch.where(head_in, depth, torch.full_like(depth, 2.0))
     both = torch.where(neck_in, torch.minimum(depth, neck), depth)
     depth = torch.where(head_in | neck_in, both, torch.full_like(depth, torch.nan))

@@ -155,6 +155,7 @@ def _background(size: int, rng: np.random.Generator) -> np.ndarray:
     """A textured background: coarse colours with finer grain over them."""
     image = np.zeros((size, size, 3), np.float32)
     for cells, strength in ((2, 0.22), (5, 0.12), (17, 0.05)):
-        coarse = rng.normal(0, strength, (cells, cells, 3)).astype(np.float32)
+        grey, color = rng.normal(0, strength, (cells, cells, 1)), rng.normal(size=(cells, cells, 3))
+        coarse = (grey + 0.25 * strength * color).astype(np.float32)
         image += cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
-    return np.clip(image + rng.uniform(0.2, 0.75, 3).astype(np.float32), 0, 1)
+    return np.clip(image + rng.uniform(0.25, 0.7) + rng.normal(0, 0.05, 3).astype(np.float32), 0, 1)
