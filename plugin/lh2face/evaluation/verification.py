@@ -31,8 +31,10 @@ def ten_fold_accuracy(scores: np.ndarray, same: np.ndarray) -> tuple[float, floa
 
 
 def best_threshold(scores: np.ndarray, same: np.ndarray) -> float:
-    """The score from which on accepting gives the highest accuracy."""
+    """The threshold of the highest accuracy, midway between two scores that differ."""
     order = np.argsort(-scores, kind="stable")
+    ranked = scores[order]
     right = np.cumsum(np.where(same[order], 1, -1))
-    last = np.r_[np.flatnonzero(np.diff(scores[order])), len(scores) - 1]
-    return float(scores[order][last[right[last].argmax()]])
+    last = np.r_[np.flatnonzero(np.diff(ranked)), len(scores) - 1]
+    best = last[right[last].argmax()]
+    return float(ranked[best : best + 2].mean())
