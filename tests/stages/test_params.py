@@ -28,8 +28,8 @@ def test_overlays_are_valid_and_keep_comments(params_file, overlay):
     ("old", "new", "message"),
     [
         ("  batch_size: 64", "  batchsize: 64", "train.batchsize"),
-        ("  epochs: 8", "  epochs: many", r"train.epochs.*found 'many'"),
-        ("  epochs: 8", "  epochs: 0", r"train.epochs.*found 0"),
+        ("  epochs: 6", "  epochs: many", r"train.epochs.*found 'many'"),
+        ("  epochs: 6", "  epochs: 0", r"train.epochs.*found 0"),
         ("source: synthetic", "source: internet", r"data.source.*'image_folder'"),
         (
             "scale: 30.0, margin: 0.3}",

@@ -12,8 +12,12 @@ from lh2face.reconstruction.networks import Encoder, EncoderDecoder
 from lh2face.registry import MODELS
 from lh2face.rendering import lambert_shading, normals_from_depth, shade
 
-# Ranges of the view: rotations in rad, shifts in units of the depth.
-VIEW_RANGE = (*[math.radians(60)] * 3, 0.1, 0.1, 0.1)
+# Ranges of the view: rotations in rad, shifts in units of the depth. Unsup3D has 60° and 0.1 all
+# over; aligned faces roll, nod and shift little, and more room lets the view look past the face.
+VIEW_RANGE = (math.radians(25), math.radians(75), math.radians(15), 0.02, 0.02, 0.02)
+# Half-axes of the dome, in half images, that the depth starts from: it keeps faces from being
+# learnt as hollow.
+DOME = (0.8, 1.0)
 # Columns at either side that are held at the far border depth, so that the face is what stands out.
 BORDER_FRACTION = 1 / 32
 
@@ -65,8 +69,8 @@ class Unsup3DReconstructor(nn.Module):
         min_depth: float = 0.9,
         max_depth: float = 1.1,
         flip_weight: float = 0.5,
-        view_prior: float = 0.02,
-        smooth_weight: float = 10.0,
+        view_prior: float = 0.05,
+        smooth_weight: float = 300.0,
         renderer: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -88,6 +92,9 @@ class Unsup3DReconstructor(nn.Module):
         columns = max(1, round(image_size * BORDER_FRACTION))
         border[:, :columns] = border[:, -columns:] = 1
         self.register_buffer("border", border, persistent=False)
+        axis = torch.linspace(-1, 1, image_size)
+        radius = (axis / DOME[0]).square() + (axis[:, None] / DOME[1]).square()
+        self.register_buffer("dome", 1.2 * (-radius).exp(), persistent=False)
 
     def forward(self, images: Tensor) -> Reconstruction:
         """Take faces apart.
@@ -112,7 +119,7 @@ class Unsup3DReconstructor(nn.Module):
     def canonical_depth(self, images: Tensor) -> Tensor:
         """``(B, S, S)``; the side borders stay far."""
         raw = self.depth_network(images)[:, 0]
-        relief = (raw - raw.mean((1, 2), keepdim=True)).tanh() / 2 + 0.5
+        relief = (raw - raw.mean((1, 2), keepdim=True) - self.dome).tanh() / 2 + 0.5
         depth = self.min_depth + (self.max_depth - self.min_depth) * relief
         far = 0.3 * self.min_depth + 0.7 * self.max_depth
         return torch.lerp(depth, torch.full_like(depth, far), self.border)
