@@ -1,8 +1,5 @@
 # ruff: noqa: C408 -- mmengine configs are written with dict()
-"""Face recognition with LH2Face: the mmengine config to inherit from.
-
-``_base_ = "lh2face::recognition.py"`` finds it in the installed package.
-"""
+"""Face recognition with LH2Face: the mmengine config to begin with."""
 
 custom_imports = dict(imports=["lh2face"], allow_failed_imports=False)
 default_scope = "mmengine"
@@ -42,7 +39,7 @@ param_scheduler = [
 ]  # fmt: skip
 train_cfg = dict(by_epoch=True, max_epochs=epochs)
 default_hooks = dict(
-    seed_epoch=dict(type="SeedEpochHook"),
+    seed=dict(type="SeedHook"),
     logger=dict(type="TrainingRecordHook", interval=50),
     checkpoint=dict(type="LastCheckpointHook"),
 )

@@ -2,7 +2,7 @@
 
 from lh2face import mmengine_compat
 from lh2face.recognizers.face_recognizer import FaceRecognizer
-from lh2face.recognizers.hooks import LastCheckpointHook, SeedEpochHook, TrainingRecordHook
+from lh2face.recognizers.hooks import LastCheckpointHook, SeedHook, TrainingRecordHook
 from lh2face.recognizers.preprocessor import FacePreprocessor
 
 mmengine_compat.apply()
@@ -11,6 +11,6 @@ __all__ = [
     "FacePreprocessor",
     "FaceRecognizer",
     "LastCheckpointHook",
-    "SeedEpochHook",
+    "SeedHook",
     "TrainingRecordHook",
 ]

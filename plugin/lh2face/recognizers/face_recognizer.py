@@ -145,8 +145,15 @@ class FaceRecognizer(BaseModel):
         if labels is None:
             raise ValueError("label: training needs the identities (B,), found none")
         if self.reconstructor is None:
-            return self.head.loss(self.backbone(images), labels)
+            return self.recognition_loss(self.backbone(images), labels)
         return self.joint_loss(images, labels)
+
+    def recognition_loss(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The head's terms L_FR, and ``mean_kappa``, the mean norm of the embeddings."""
+        terms = self.head.loss(embeddings, labels)
+        # "loss" is mmengine's name for the sum of all terms.
+        renamed = {"loss_head" if name == "loss" else name: term for name, term in terms.items()}
+        return {**renamed, "mean_kappa": embeddings.detach().norm(dim=1).mean()}
 
     def joint_loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The four terms of joint training, weighted; arguments as in :meth:`forward`."""
@@ -160,7 +167,7 @@ class FaceRecognizer(BaseModel):
 
         # The head's statistics are to end on the images, which are what is embedded later.
         canonical_terms = self.head.loss(canonical_embeddings, labels)
-        terms = self.head.loss(embeddings, labels)
+        terms = self.recognition_loss(embeddings, labels)
         terms["loss_canon"] = self.weights["canon_weight"] * summed_loss(canonical_terms)
         terms["loss_reco"] = self.weights["reco_weight"] * summed_loss(
             self.reconstructor.loss(small)

@@ -15,25 +15,35 @@ from mmengine.hooks import Hook
 from lh2face.registry import HOOKS
 
 CHECKPOINT = "last.pth"
+# What a seed is for.
+LOADING, COMPUTING = range(2)
 
 
 @HOOKS.register_module()
-class SeedEpochHook(Hook):
-    """Restart every random generator at each epoch, from the run's seed, the epoch and the rank.
+class SeedHook(Hook):
+    """Seed every random generator at each epoch and step, from the run's seed, the step, the rank.
 
-    An epoch then draws the same numbers whether the run came to it by itself or was resumed, so
-    no generator's state has to be kept in the checkpoint.
+    A step then draws the same numbers whether the run came to it by itself or was resumed, and
+    however many workers load the images, so no generator's state has to be in the checkpoint.
     """
 
     priority = "VERY_HIGH"
 
     def before_train_epoch(self, runner: Any) -> None:
-        """Seed Python's, NumPy's and PyTorch's generators."""
-        entropy = np.random.SeedSequence([runner.seed, runner.epoch, get_rank()])
-        seed = int(entropy.generate_state(1)[0])
-        random.seed(seed)
-        np.random.seed(seed)
-        torch.manual_seed(seed)
+        """Seed what loads the data of the epoch."""
+        seed_generators(runner.seed, get_rank(), runner.iter, LOADING)
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """Seed what computes the step."""
+        seed_generators(runner.seed, get_rank(), runner.iter, COMPUTING)
+
+
+def seed_generators(*entropy: int) -> None:
+    """Seed Python's, NumPy's and PyTorch's generators from whole numbers ≥ 0."""
+    seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
 
 
 @HOOKS.register_module()
@@ -131,9 +141,10 @@ class TrainingRecordHook(Hook):
         self.sums, self.steps, self.images, self.window_start = {}, 0, 0, now
 
     def after_train(self, runner: Any) -> None:
-        """Leave the terminal as it was."""
+        """Leave the terminal as it was and what was recorded on disk."""
         if self.bar is not None:
             self.bar.stop()
+        runner.visualizer.close()
 
 
 def read_rows(path: Path, last_step: int) -> list[dict[str, Any]]:

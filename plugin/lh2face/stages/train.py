@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lh2face.configs import RECOGNITION
 from lh2face.stages.files import atomic_dir
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from lh2face.stages.params import Params
 
-CONFIG = Path(__file__).parents[1] / "configs" / "recognition.py"
 FINGERPRINT = "fingerprint.json"
 RECONSTRUCTOR_WEIGHTS = "reconstructor.safetensors"
 # Of glibc's malloc.h.
@@ -86,6 +86,7 @@ def run(
             save_model(folder, model, config.model.to_dict(), provenance)
             shutil.copyfile(work_dir / "training.csv", folder / "training.csv")
         checkpoint.unlink()
+    barrier()
 
 
 def training_config(
@@ -101,7 +102,7 @@ def training_config(
     train = params.train
     if head not in params.heads:
         raise ValueError(f"head: expected one of {sorted(params.heads)}, found {head!r}")
-    config = Config.fromfile(CONFIG)
+    config = Config.fromfile(RECOGNITION)
     loader = config.train_dataloader
     loader.dataset.update(root=str(aligned_train), image_size=train.image_size)
     dataset = DATASETS.build(loader.dataset)
@@ -126,7 +127,8 @@ def training_config(
         num_workers=train.workers,
         persistent_workers=train.workers > 0,
     )
-    config.optim_wrapper.optimizer = dict(train.optimizer)
+    # The parts that are not to decay need something to be exempt from.
+    config.optim_wrapper.optimizer = {"weight_decay": 0.0, **train.optimizer}
     config.param_scheduler = schedule(steps * train.epochs, round(steps * train.warmup_epochs))
     config.train_cfg.max_epochs = train.epochs
     config.randomness = {"seed": seed}

@@ -1,0 +1,115 @@
+"""Embeddings: which rows, which mirror, which untrained network."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from lh2face.data.recordio import RecordWriter
+from lh2face.data.verification_bin import write_bin
+from lh2face.stages import embed, init
+from lh2face.stages.model import DESCRIPTION, WEIGHTS, load_model
+from lh2face.stages.params import load_params
+
+ROOT = Path(__file__).resolve().parents[2]
+SIZE = 32
+# More than one batch, and not a multiple of it.
+COUNT = embed.BATCH + 3
+
+
+def png(seed: int, size: int = SIZE) -> bytes:
+    image = np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    return cv2.imencode(".png", image)[1].tobytes()
+
+
+@pytest.fixture(scope="module")
+def params():
+    params = load_params(ROOT / "params.yaml")
+    backbone = {"type": "MobileFaceNet", "embedding_size": 12, "width": 0.25}
+    train = params.train.model_copy(update={"backbone": backbone, "image_size": SIZE})
+    return params.model_copy(update={"train": train})
+
+
+@pytest.fixture(scope="module")
+def model(params, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("untrained") / "model"
+    init.run(params, out, seed=3)
+    return out
+
+
+def write_benchmark(folder: Path, faces: list[bytes]) -> Path:
+    (folder / "bins").mkdir()
+    with RecordWriter(folder / "faces.rec") as writer:
+        for key, face in enumerate(faces, start=1):
+            writer.write(key, face, 0)
+    write_bin(folder / "bins" / "frontal.bin", [png(i) for i in (7, 1, 7, 2)], [False, True])
+    return folder
+
+
+def test_rows_are_image_and_mirror_in_the_order_of_the_keys(params, model, tmp_path):
+    aligned = write_benchmark(tmp_path, [png(i) for i in range(COUNT)])
+    embed.run(params, model, aligned, tmp_path / "out")
+    faces = np.load(tmp_path / "out" / "benchmark.npy")
+    pairs = np.load(tmp_path / "out" / "bins" / "frontal.npy")
+    assert (faces.shape, faces.dtype) == ((COUNT, 2, 12), np.float32)
+    assert (pairs.shape, pairs.dtype) == ((4, 2, 12), np.float32)
+
+    recognizer = load_model(model)
+    for row in (0, 7, COUNT - 1):
+        pixels = cv2.imdecode(np.frombuffer(png(row), np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+        for index, seen in enumerate((pixels, pixels[:, ::-1])):
+            inputs = torch.from_numpy((seen.astype(np.float32) - 127.5) / 127.5)
+            expected = recognizer(inputs.permute(2, 0, 1)[None])[0].detach().numpy()
+            np.testing.assert_allclose(faces[row, index], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(pairs, faces[[7, 1, 7, 2]], rtol=1e-4, atol=1e-5)
+
+
+def test_larger_crops_are_brought_to_the_size_of_the_network(params, model, tmp_path):
+    embed.run(params, model, write_benchmark(tmp_path, [png(0, 112)]), tmp_path / "out")
+    assert np.load(tmp_path / "out" / "benchmark.npy").shape == (1, 2, 12)
+
+
+@pytest.mark.parametrize("broken", [b"", b"not an image"])
+def test_an_unreadable_face_is_named_and_nothing_is_left(params, model, tmp_path, broken):
+    aligned = write_benchmark(tmp_path, [png(0), broken])
+    with pytest.raises(ValueError, match=r"faces\.rec: image 1: not an image"):
+        embed.run(params, model, aligned, tmp_path / "out")
+    assert {path.name for path in tmp_path.iterdir()} == {"bins", "faces.rec", "faces.idx"}
+
+
+def test_untrained_network_follows_from_the_seed(params, model, tmp_path):
+    for name, seed in (("same", 3), ("other", 4)):
+        init.run(params, tmp_path / name, seed=seed)
+    assert (tmp_path / "same" / WEIGHTS).read_bytes() == (model / WEIGHTS).read_bytes()
+    assert (tmp_path / "other" / WEIGHTS).read_bytes() != (model / WEIGHTS).read_bytes()
+
+
+def test_what_is_no_model_is_named(model, tmp_path):
+    with pytest.raises(ValueError, match=r"model\.json: no such file"):
+        load_model(tmp_path)
+    (tmp_path / DESCRIPTION).write_text("{")
+    with pytest.raises(ValueError, match=r"model\.json: not valid JSON"):
+        load_model(tmp_path)
+    (tmp_path / DESCRIPTION).write_text("{}")
+    with pytest.raises(ValueError, match=r"model\.json: missing \['embedding_size'"):
+        load_model(tmp_path)
+    (tmp_path / DESCRIPTION).write_text((model / DESCRIPTION).read_text())
+    with pytest.raises(ValueError, match=r"model\.safetensors: no such file"):
+        load_model(tmp_path)
+    text = (model / DESCRIPTION).read_text().replace('"embedding_size": 12', '"embedding_size": 8')
+    (tmp_path / DESCRIPTION).write_text(text)
+    (tmp_path / WEIGHTS).write_bytes((model / WEIGHTS).read_bytes())
+    with pytest.raises(ValueError, match=r"model\.safetensors: weights do not fit"):
+        load_model(tmp_path)
+
+
+def test_embedding_does_not_load_what_only_training_needs():
+    code = "import sys; from lh2face.stages import embed, model; print(*sys.modules)"
+    modules = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not {"mmengine.runner", "tensorboard", "pandas", "matplotlib"} & set(modules)
