@@ -1,5 +1,9 @@
 """Differentiable renderer of depth-grid meshes in plain tensor operations."""
 
+import warnings
+from collections.abc import Callable
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 
@@ -7,7 +11,8 @@ from ..registry import MODELS
 from .camera import back_project, project, transform
 from .rasterize import rasterize
 
-NEAR = 0.01  # vertices nearer to the camera plane than this are left out
+# Vertices nearer to the camera plane or further away than this are left out.
+NEAR, FAR = 0.01, 1e4
 
 
 def check_render_input(
@@ -32,6 +37,34 @@ def check_render_input(
             f"texture must be ({len(depth)}, C, {image_size}, {image_size}) to lie on the depth "
             f"map; found {tuple(texture.shape)}"
         )
+
+
+def screen_points(
+    depth: Tensor, view: Tensor, fov_deg: float, rotation_center: float
+) -> tuple[Tensor, Tensor]:
+    """Grid vertices of a depth map seen from a view.
+
+    Args:
+        depth: (B, S, S) canonical depth.
+        view: (B, 6) = (rx, ry, rz [rad], tx, ty, tz).
+
+    Returns:
+        (u, v, 1/z) (B, 3, S, S), u and v in pixels, finite throughout; and (B, S, S) bool, false
+        where there is no vertex: depth not in (0, FAR), too near after the move, view not finite.
+    """
+    depth, view = (t.to(torch.promote_types(t.dtype, torch.float32)) for t in (depth, view))
+    # Comparisons are false for NaN. What is invalid is replaced before it meets the others, so that
+    # no gradient meets it.
+    valid = (depth > 0) & (depth < FAR)
+    known = (view.abs() < FAR).all(1)
+    depth = torch.where(valid, depth, 1)
+    view = torch.where(known[:, None], view, 0)
+    moved = transform(back_project(depth, fov_deg), view, rotation_center)
+    seen = (moved[:, 2] > NEAR) & (moved.abs() < FAR).all(1)
+    valid = valid & known[:, None, None] & seen
+    moved = torch.where(valid[:, None], moved, 1)
+    screen = project(moved, depth.shape[-1], fov_deg)
+    return torch.cat((screen, moved[:, 2:].reciprocal()), 1), valid
 
 
 def interpolate(points: Tensor, triangle: Tensor, attributes: Tensor | None) -> Tensor:
@@ -73,22 +106,21 @@ def interpolate(points: Tensor, triangle: Tensor, attributes: Tensor | None) -> 
     return torch.where(mask[:, None], value, 0)
 
 
-@MODELS.register_module()
-class DepthMeshRenderer(nn.Module):
-    """Turns a depth map (as a triangle mesh with a texture) and renders it, differentiably.
+class GridMeshRenderer(nn.Module):
+    """Base of the renderers: turns a depth map (a triangle mesh with a texture) and draws it.
 
-    Exact coverage with a z-buffer; gradients to depth, view and texture through perspective-correct
-    barycentric coordinates (coverage itself has no gradient, as in PyTorch3D with one face per
-    pixel and no blur). Both sides of the surface show, so a view beyond ±90° gives its inside.
-    Vertices whose depth is NaN, infinite or not positive, or that come within 0.01 of the camera
-    plane, are holes: the triangles at them are left out and they get no gradient; a view that is
-    not finite gives an empty mask. Works under ``torch.compile`` (no graph break); memory is linear
-    in the number of pixels.
+    Vertices whose depth is NaN, not positive or above 10⁴, or that come within 0.01 of the camera
+    plane, are holes: the triangles at them are left out and they get no gradient. A view that is
+    not finite gives an empty mask. Both sides of the surface show, so a view beyond ±90° gives its
+    inside. An empty mask gives zeros and zero gradients. Half precision is computed in float32.
 
     Args:
         image_size: S, the side of depth maps, textures and rendered images, ≥ 2.
         fov_deg: field of view of the camera, degrees.
         rotation_center: depth about which views rotate.
+
+    Raises:
+        ValueError: if an argument is out of its range.
     """
 
     def __init__(
@@ -111,6 +143,10 @@ class DepthMeshRenderer(nn.Module):
             f"rotation_center={self.rotation_center}"
         )
 
+    def draw(self, depth: Tensor, view: Tensor, texture: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Texture (B, C, S, S), or depth (B, 1, S, S) where it is None, and mask (B, S, S)."""
+        raise NotImplementedError
+
     def warp_depth(self, depth: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
         """Depth map seen from a view.
 
@@ -125,8 +161,8 @@ class DepthMeshRenderer(nn.Module):
             ValueError: on other shapes.
         """
         check_render_input(self.image_size, depth, view, None)
-        points, triangle = self._visible(depth, view)
-        return interpolate(points, triangle, None)[:, 0], triangle >= 0
+        warped, mask = self.draw(depth, view, None)
+        return warped[:, 0], mask
 
     def render(self, texture: Tensor, depth: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
         """Texture seen from a view.
@@ -143,20 +179,65 @@ class DepthMeshRenderer(nn.Module):
             ValueError: on other shapes.
         """
         check_render_input(self.image_size, depth, view, texture)
-        points, triangle = self._visible(depth, view)
-        return interpolate(points, triangle, texture), triangle >= 0
+        return self.draw(depth, view, texture)
 
     forward = render
 
-    def _visible(self, depth: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
-        valid = depth.isfinite() & (depth > 0)
-        depth = torch.where(valid, depth, 1)
-        known = view.isfinite().all(1)
-        view = torch.where(known[:, None], view, 0)
-        moved = transform(back_project(depth, self.fov_deg), view, self.rotation_center)
-        valid = valid & known[:, None, None] & (moved[:, 2] > NEAR)
-        moved = torch.where(valid[:, None], moved, 1)
-        points = torch.cat(
-            (project(moved, self.image_size, self.fov_deg), moved[:, 2:].reciprocal()), 1
-        )
-        return points, rasterize(points.detach(), valid & points.isfinite().all(1))
+
+def draw_mesh(
+    depth: Tensor, view: Tensor, texture: Tensor | None, fov_deg: float, rotation_center: float
+) -> tuple[Tensor, Tensor]:
+    """Project, find the nearest triangles, interpolate: (B, C, S, S) and mask (B, S, S)."""
+    points, valid = screen_points(depth, view, fov_deg, rotation_center)
+    triangle = rasterize(points.detach(), valid)
+    return interpolate(points, triangle, texture), triangle >= 0
+
+
+@cache
+def _compiled(function: Callable) -> Callable:
+    """``torch.compile(function)``, or function itself, after a warning, where that fails."""
+    run = torch.compile(function)
+
+    def call(*args):
+        nonlocal run
+        try:
+            return run(*args)
+        except torch._dynamo.exc.BackendCompilerFailed as error:
+            warnings.warn(
+                f"no working compiler for torch.compile, rendering without it: {error}",
+                stacklevel=2,
+            )
+            run = function
+            return run(*args)
+
+    return call
+
+
+@MODELS.register_module()
+class DepthMeshRenderer(GridMeshRenderer):
+    """The renderer in plain tensor operations, on CPU and CUDA, float32 and float64.
+
+    Exact coverage with a z-buffer; gradients to depth, view and texture through perspective-correct
+    barycentric coordinates (coverage itself has no gradient, as in PyTorch3D with one face per
+    pixel and no blur). Memory is linear in the number of pixels. Also runs inside a model under
+    ``torch.compile``, without a graph break.
+
+    Args:
+        image_size, fov_deg, rotation_center: see :class:`GridMeshRenderer`.
+        compiled: use ``torch.compile``, which takes half a minute at the first call and is then
+            two to three times faster; without a compiler it warns and runs eagerly.
+    """
+
+    def __init__(
+        self,
+        image_size: int,
+        fov_deg: float = 10.0,
+        rotation_center: float = 1.0,
+        compiled: bool = False,
+    ) -> None:
+        super().__init__(image_size, fov_deg, rotation_center)
+        self.compiled = compiled
+
+    def draw(self, depth: Tensor, view: Tensor, texture: Tensor | None) -> tuple[Tensor, Tensor]:
+        run = _compiled(draw_mesh) if self.compiled else draw_mesh
+        return run(depth, view, texture, self.fov_deg, self.rotation_center)
