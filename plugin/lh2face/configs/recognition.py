@@ -17,7 +17,6 @@ model = dict(
 train_dataloader = dict(
     batch_size=128,
     num_workers=4,
-    persistent_workers=True,
     drop_last=True,
     sampler=dict(type="DefaultSampler", shuffle=True),
     collate_fn=dict(type="default_collate"),
@@ -40,7 +39,7 @@ param_scheduler = [
 train_cfg = dict(by_epoch=True, max_epochs=epochs)
 default_hooks = dict(
     seed=dict(type="SeedHook"),
-    logger=dict(type="TrainingRecordHook", interval=50),
+    logger=dict(type="TrainingRecordHook", interval=10),
     checkpoint=dict(type="LastCheckpointHook"),
 )
 visualizer = dict(type="Visualizer", vis_backends=[dict(type="TensorboardVisBackend")])

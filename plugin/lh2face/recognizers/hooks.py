@@ -94,7 +94,7 @@ class TrainingRecordHook(Hook):
     def before_train(self, runner: Any) -> None:
         """Open the record, at the step that the run starts or goes on from."""
         self.path = Path(runner.work_dir) / "training.csv"
-        self.rows = read_rows(self.path, runner.iter)
+        drop_rows(self.path, runner.iter)
         self.first_step, self.start = runner.iter, time.perf_counter()
         self.window_start = self.start
         if is_main_process() and sys.stdout.isatty():
@@ -128,8 +128,7 @@ class TrainingRecordHook(Hook):
             **{name: total / self.steps for name, total in self.sums.items()},
             "images_per_second": self.images / (now - self.window_start),
         }
-        self.rows.append(row)
-        write_rows(self.path, self.rows)
+        append_row(self.path, row)
         runner.visualizer.add_scalars(
             {k: v for k, v in row.items() if k != "step"}, step=row["step"]
         )
@@ -147,23 +146,27 @@ class TrainingRecordHook(Hook):
         runner.visualizer.close()
 
 
-def read_rows(path: Path, last_step: int) -> list[dict[str, Any]]:
-    """Rows of a training record up to a step; none if there is no record."""
+def append_row(path: Path, row: dict[str, Any]) -> None:
+    """Add a row to a training record, under the header that its first row makes."""
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.writer(file)
+        if new:
+            writer.writerow(row)
+        writer.writerow(f"{v:.6g}" if isinstance(v, float) else v for v in row.values())
+
+
+def drop_rows(path: Path, last_step: int) -> None:
+    """Drop what a training record holds after a step, and half a row where writing was stopped."""
     if not path.exists():
-        return []
+        return
     with path.open(newline="") as file:
-        return [row for row in csv.DictReader(file) if int(row["step"]) <= last_step]
-
-
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write a training record whole, so that no reader meets half a row."""
-    new = path.with_suffix(".new")
-    with new.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[-1]), restval="", extrasaction="ignore")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
-    new.replace(path)
+        header, *rows = csv.reader(file)
+    kept = [row for row in rows if len(row) == len(header) and int(row[0]) <= last_step]
+    path.unlink()
+    if kept:
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows([header, *kept])
 
 
 def progress_line(row: dict[str, Any], runner: Any, elapsed: float, first_step: int) -> str:

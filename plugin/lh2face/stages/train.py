@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,7 +72,8 @@ def run(
     checkpoint = work_dir / CHECKPOINT
     config.work_dir = str(work_dir)
     config.launcher = launcher
-    config.experiment_name = f"{head}-{seed}"
+    # mmengine shares logger, message hub and visualizer between runs of one name and second.
+    config.experiment_name = f"{head}-{seed}-{time.time_ns()}"
     if checkpoint.exists():
         config.load_from, config.resume = str(checkpoint), True
 
@@ -125,7 +127,6 @@ def training_config(
     loader.update(
         batch_size=train.batch_size // get_world_size(),
         num_workers=train.workers,
-        persistent_workers=train.workers > 0,
     )
     # The parts that are not to decay need something to be exempt from.
     config.optim_wrapper.optimizer = {"weight_decay": 0.0, **train.optimizer}
@@ -155,8 +156,7 @@ def run_fingerprint(
     """
     resolved = config.to_dict()
     loader = resolved["train_dataloader"]
-    for key in ("num_workers", "persistent_workers"):
-        loader.pop(key)
+    loader.pop("num_workers")
     loader["dataset"].pop("root")
     read = [aligned_train / "property", aligned_train / "train.idx"]
     if reconstructor is not None:
