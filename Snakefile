@@ -18,6 +18,11 @@ def inputs(stage):
             yield from inside or [dep.def_path]
 
 
+def output(path):
+    """A file has a suffix here, a folder none."""
+    return path if Path(path).suffix else directory(path)
+
+
 def parameters(stage):
     """The values of params.yaml that a stage depends on."""
     return {
@@ -41,7 +46,7 @@ for name, stage in STAGES.items():
         input:
             list(inputs(stage)),
         output:
-            [directory(out.def_path) for out in stage.outs],
+            [output(out.def_path) for out in stage.outs],
         log:
             f"logs/{name}.log",
         benchmark:
