@@ -9,9 +9,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import gammaln, ive
 
-from lh2face.heads import ArcFaceHead, CosFaceHead, LH2FaceHead
+from lh2face.functional.similarities import unit
+from lh2face.heads import (
+    AdaFaceHead,
+    ArcFaceHead,
+    CosFaceHead,
+    CurricularFaceHead,
+    LH2FaceHead,
+    MagFaceHead,
+    NormFaceHead,
+    ProxyAnchorHead,
+    SCFHead,
+)
 
-HEADS = [ArcFaceHead, CosFaceHead, LH2FaceHead]
+HEADS = [
+    AdaFaceHead, ArcFaceHead, CosFaceHead, CurricularFaceHead, LH2FaceHead, MagFaceHead,
+    NormFaceHead, ProxyAnchorHead, SCFHead,
+]  # fmt: skip
 C, D = 7, 8
 
 
@@ -19,7 +33,7 @@ def build(head_class, **kwargs):
     torch.manual_seed(0)
     head = head_class(C, D, **kwargs).double()
     with torch.no_grad():
-        head.weight.normal_()
+        head.proxies.weight.normal_()
     return head
 
 
@@ -40,9 +54,113 @@ def naive_softmax(logits, labels):
 
 
 def cosines(head, z):
-    w = head.weight.detach().numpy()
+    w = head.proxies.weight.detach().numpy()
     z = z.numpy()
     return (z / np.linalg.norm(z, axis=1)[:, None]) @ (w / np.linalg.norm(w, axis=1)[:, None]).T
+
+
+def angular(theta, margin):
+    past = theta > math.pi - margin
+    return math.cos(theta) - margin * math.sin(margin) if past else math.cos(theta + margin)
+
+
+def norms(z):
+    return np.linalg.norm(z.numpy(), axis=1)
+
+
+def test_normface_formula():
+    head, (z, y) = build(NormFaceHead), batch()
+    assert head.loss(z, y)["loss"].item() == pytest.approx(naive_softmax(64 * cosines(head, z), y))
+
+
+def test_curricularface_formula():
+    head, (z, y) = build(CurricularFaceHead), batch(40)
+    head.boost.fill_(0.4)
+    cos = cosines(head, z)
+    t = 0.01 * np.mean([cos[i, label] for i, label in enumerate(y)]) + 0.99 * 0.4
+    logits, hard = cos.copy(), 0
+    for i, label in enumerate(y):
+        theta = math.acos(cos[i, label])
+        for j in range(C):
+            if cos[i, j] > math.cos(theta + 0.5):
+                logits[i, j] = cos[i, j] * (t + cos[i, j])
+                hard += j != label
+        logits[i, label] = angular(theta, 0.5)
+    terms = head.loss(z, y)
+    assert 0 < hard < 40 * (C - 1)
+    assert terms["boost"].item() == pytest.approx(t)
+    assert terms["loss"].item() == pytest.approx(naive_softmax(64 * logits, y))
+
+
+def test_magface_formula():
+    head, (z, y) = build(MagFaceHead), batch(40)
+    a = norms(z).clip(10, 110)
+    assert (a == 10).any()
+    assert (a > 10).any()
+    logits = cosines(head, z)
+    for i, label in enumerate(y):
+        margin = 0.45 + (0.8 - 0.45) / (110 - 10) * (a[i] - 10)
+        logits[i, label] = angular(math.acos(logits[i, label]), margin)
+    terms = head.loss(z, y)
+    assert terms["loss_margin"].item() == pytest.approx(naive_softmax(64 * logits, y))
+    assert terms["loss_norm"].item() == pytest.approx(35 * np.mean(1 / a + a / 110**2))
+
+
+def test_adaface_formula():
+    head, (z, y) = build(AdaFaceHead), batch(40)
+    head.norm_mean.fill_(9.0)
+    head.norm_deviation.fill_(3.0)
+    a = norms(z)
+    mean, deviation = 0.99 * 9 + 0.01 * a.mean(), 0.99 * 3 + 0.01 * a.std(ddof=1)
+    quality = ((a - mean) / (deviation + 1e-3) * 0.333).clip(-1, 1)
+    logits = cosines(head, z)
+    for i, label in enumerate(y):
+        theta = math.acos(logits[i, label]) - 0.4 * quality[i]
+        theta = min(max(theta, 1e-3), math.pi - 1e-3)
+        logits[i, label] = math.cos(theta) - (0.4 + 0.4 * quality[i])
+    assert head.loss(z, y)["loss"].item() == pytest.approx(naive_softmax(64 * logits, y))
+
+
+def test_scf_formula():
+    head, (z, y) = build(SCFHead), batch()
+    kappa, cos = norms(z), cosines(head, z)
+    nu = D / 2 - 1
+    log_iv = np.log(ive(nu, kappa)) + kappa
+    constant = D / 2 * math.log(2 * math.pi) + D * math.log(64)
+    own = np.array([cos[i, label] for i, label in enumerate(y)])
+    likelihood = -kappa * own - nu * np.log(kappa) + log_iv + constant
+    for i, label in enumerate(y):
+        cos[i, label] = angular(math.acos(cos[i, label]), 0.5)
+    terms = head.loss(z, y)
+    assert terms["loss_likelihood"].item() == pytest.approx(likelihood.mean())
+    assert terms["loss_margin"].item() == pytest.approx(naive_softmax(64 * cos, y))
+
+
+def test_scf_likelihood_trains_the_norm_alone_and_the_softmax_the_direction():
+    head, (z, y) = build(SCFHead), batch()
+    z.requires_grad_()
+    terms = head.loss(z, y)
+    along = z / z.norm(dim=1, keepdim=True)
+    (grad,) = torch.autograd.grad(terms["loss_margin"], z, retain_graph=True)
+    torch.testing.assert_close((grad * along).sum(1), torch.zeros(5, dtype=torch.float64))
+    (grad,) = torch.autograd.grad(terms["loss_likelihood"], z)
+    torch.testing.assert_close(grad, (grad * along).sum(1, keepdim=True) * along)
+
+
+def test_proxy_anchor_formula():
+    head, (z, y) = build(ProxyAnchorHead), batch()
+    cos = cosines(head, z)
+    positive = [
+        np.log1p(sum(np.exp(-32 * (cos[i, p] - 0.1)) for i in range(5) if y[i] == p))
+        for p in set(y.tolist())
+    ]
+    negative = [
+        np.log1p(sum(np.exp(32 * (cos[i, p] + 0.1)) for i in range(5) if y[i] != p))
+        for p in range(C)
+    ]
+    terms = head.loss(z, y)
+    assert terms["loss_positive"].item() == pytest.approx(np.mean(positive))
+    assert terms["loss_negative"].item() == pytest.approx(np.mean(negative))
 
 
 def test_cosface_formula():
@@ -57,8 +175,7 @@ def test_arcface_formula():
     cos = cosines(head, z)
     for i, label in enumerate(y):
         theta = math.acos(cos[i, label])
-        past = theta > math.pi - 0.5
-        cos[i, label] = cos[i, label] - 0.5 * math.sin(0.5) if past else math.cos(theta + 0.5)
+        cos[i, label] = angular(theta, 0.5)
     assert head.loss(z, y)["loss"].item() == pytest.approx(naive_softmax(64 * cos, y))
 
 
@@ -74,7 +191,7 @@ def test_lh2face_formula():
     m = 0.35 * mu
     logits = s.copy()
     logits[np.arange(5), y] -= m
-    w = head.weight.detach().numpy()
+    w = head.proxies.weight.detach().numpy()
     w = w / np.linalg.norm(w, axis=1)[:, None]
     positive = [
         np.log1p(sum(np.exp(-(s[i, p] - m)) for i in range(5) if y[i] == p))
@@ -82,7 +199,8 @@ def test_lh2face_formula():
     ]
     negative = [np.log1p(sum(np.exp(s[i, p] + m) for i in range(5) if y[i] != p)) for p in range(C)]
     between = [
-        np.log1p(sum(np.exp(mu * w[p] @ w[q] + m) for q in range(C) if q != p)) for p in range(C)
+        np.log1p(sum(np.exp(mu * w[p] @ w[q] + m) for q in range(C) if q != p))
+        for p in set(y.tolist())
     ]
     terms = head.loss(z, y)
     assert terms["loss_vmf"].item() == pytest.approx(naive_softmax(logits, y))
@@ -115,8 +233,12 @@ def test_gradient(head_class):
     head, (z, y) = build(head_class).eval(), batch()
     if head_class is LH2FaceHead:
         head.mean_norm.fill_(5.0)
-    z.requires_grad_()
-    assert torch.autograd.gradcheck(lambda e: total(head.loss(e, y)), z)
+    if head_class is SCFHead:  # its two terms hide parts of the input from each other
+        pytest.skip("see test_scf_likelihood_trains_the_norm_alone_and_the_softmax_the_direction")
+    # AdaFace takes the norm for a constant.
+    fixed = (lambda e: 9 * unit(e)) if head_class is AdaFaceHead else (lambda e: e)
+    leaves = [(2 * z).requires_grad_(), head.proxies.weight]
+    assert torch.autograd.gradcheck(lambda e, _: total(head.loss(fixed(e), y)), leaves)
 
 
 @pytest.mark.parametrize("head_class", HEADS)
@@ -139,9 +261,9 @@ def test_bad_input_is_named(head_class, embeddings, labels, message):
 
 
 @pytest.mark.parametrize("head_class", HEADS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
-    scale=st.sampled_from([0.0, 1e-20, 1e-3, 1.0, 1e3]),
+    scale=st.sampled_from([0.0, 1e-20, 1e-3, 1.0, 1e3, 1e6, 1e12]),
     labels=st.lists(st.integers(0, C - 1), min_size=1, max_size=6),
 )
 def test_finite_input_gives_finite_loss_and_gradient(head_class, scale, labels):
@@ -150,4 +272,5 @@ def test_finite_input_gives_finite_loss_and_gradient(head_class, scale, labels):
     z = (scale * torch.randn(len(labels), D)).requires_grad_()
     loss = total(head.loss(z, torch.tensor(labels)))
     loss.backward()
-    assert loss.isfinite() and z.grad.isfinite().all() and head.weight.grad.isfinite().all()
+    assert loss.isfinite()
+    assert z.grad.isfinite().all() and head.proxies.weight.grad.isfinite().all()

@@ -313,7 +313,7 @@ def test_learning_rate_warms_up_and_falls_to_zero():
 def test_config_can_be_inherited(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(f"_base_ = {str(RECOGNITION)!r}\nmodel = dict(head=dict(num_classes=7))\n")
-    assert MODELS.build(Config.fromfile(path).model).head.weight.shape == (7, 512)
+    assert MODELS.build(Config.fromfile(path).model).head.proxies.weight.shape == (7, 512)
 
 
 DISTRIBUTED = """

@@ -1,39 +1,39 @@
 """ArcFace (Deng et al., CVPR 2019)."""
 
-import math
+from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from lh2face.functional.margins import angular_margin, margin_cross_entropy
+from lh2face.functional.similarities import unit
 from lh2face.heads.proxy_head import ProxyHead
 from lh2face.registry import MODELS
-
-# Keeps the slope of sqrt(1 − cos²) finite at cosθ = ±1.
-TINY = 1e-12
 
 
 @MODELS.register_module()
 class ArcFaceHead(ProxyHead):
     """Softmax over ``s cosθ`` with ``s cos(θ_y + m)`` for the target (arXiv 1801.07698, eq. 3).
 
-    Past θ = π − m, where ``cos(θ + m)`` would rise again, the target is ``s (cosθ − m sin m)``, as
-    the authors' code has it.
-
     Args:
         num_classes: Number of identities C.
         in_channels: Size d of the embedding.
         scale: s.
-        margin: m in rad.
+        margin: m in rad; past θ = π − m see :func:`angular_margin`.
+        proxies: See :class:`ProxyHead`.
 
     Example:
         ``head = dict(type="ArcFaceHead", num_classes=1000, in_channels=512)``
     """
 
     def __init__(
-        self, num_classes: int, in_channels: int = 512, scale: float = 64.0, margin: float = 0.5
+        self,
+        num_classes: int,
+        in_channels: int = 512,
+        scale: float = 64.0,
+        margin: float = 0.5,
+        proxies: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(num_classes, in_channels)
+        super().__init__(num_classes, in_channels, proxies)
         self.scale = scale
         self.margin = margin
 
@@ -51,13 +51,6 @@ class ArcFaceHead(ProxyHead):
             ValueError: As :meth:`ProxyHead.check`.
         """
         self.check(embeddings, labels)
-        cos = self.cosines(embeddings)
-        target = cos.gather(1, labels[:, None])
-        sin = (1 - target.square()).clamp_min(TINY).sqrt()
-        with_margin = torch.where(
-            target > -math.cos(self.margin),
-            target * math.cos(self.margin) - sin * math.sin(self.margin),
-            target - self.margin * math.sin(self.margin),
-        )
-        logits = self.scale * cos.scatter(1, labels[:, None], with_margin)
-        return {"loss": F.cross_entropy(logits, labels)}
+        found = self.proxies(self.scale * unit(embeddings), labels)
+        target = self.scale * angular_margin(found.target / self.scale, self.margin)
+        return {"loss": margin_cross_entropy(target, found.negatives)}

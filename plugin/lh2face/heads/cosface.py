@@ -1,8 +1,11 @@
 """CosFace (Wang et al., CVPR 2018)."""
 
-import torch.nn.functional as F
+from typing import Any
+
 from torch import Tensor
 
+from lh2face.functional.margins import margin_cross_entropy
+from lh2face.functional.similarities import unit
 from lh2face.heads.proxy_head import ProxyHead
 from lh2face.registry import MODELS
 
@@ -16,15 +19,21 @@ class CosFaceHead(ProxyHead):
         in_channels: Size d of the embedding.
         scale: s.
         margin: m.
+        proxies: See :class:`ProxyHead`.
 
     Example:
         ``head = dict(type="CosFaceHead", num_classes=1000, in_channels=512)``
     """
 
     def __init__(
-        self, num_classes: int, in_channels: int = 512, scale: float = 64.0, margin: float = 0.35
+        self,
+        num_classes: int,
+        in_channels: int = 512,
+        scale: float = 64.0,
+        margin: float = 0.35,
+        proxies: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(num_classes, in_channels)
+        super().__init__(num_classes, in_channels, proxies)
         self.scale = scale
         self.margin = margin
 
@@ -42,5 +51,6 @@ class CosFaceHead(ProxyHead):
             ValueError: As :meth:`ProxyHead.check`.
         """
         self.check(embeddings, labels)
-        margins = F.one_hot(labels, len(self.weight)) * self.margin
-        return {"loss": F.cross_entropy(self.scale * (self.cosines(embeddings) - margins), labels)}
+        found = self.proxies(self.scale * unit(embeddings), labels)
+        target = found.target - self.scale * self.margin
+        return {"loss": margin_cross_entropy(target, found.negatives)}

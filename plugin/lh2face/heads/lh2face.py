@@ -1,13 +1,19 @@
 """LH2Face (arXiv 2506.23555): vMF similarity, uncertainty-aware margin, proxy terms."""
 
+from typing import Any
+
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from lh2face.functional.proxy import proxy_negative_loss, proxy_positive_loss, proxy_proxy_loss
+from lh2face.functional.margins import (
+    margin_cross_entropy,
+    mean_over_labels,
+    positive_proxy_loss,
+)
+from lh2face.functional.similarities import length
 from lh2face.functional.vmf import log_density_ratio
-from lh2face.heads.proxy_head import ProxyHead, unit
+from lh2face.heads.proxy_head import ProxyHead, mean_over_ranks
 from lh2face.registry import MODELS
 
 
@@ -18,8 +24,14 @@ class LH2FaceHead(ProxyHead):
     ``s_j = κ cosθ_j + log c_n(κ) − log c_n(0)``, κ = |z|; the target is ``s_y − m`` with
     ``m = margin_factor · μ``. ``L_FR = L_vMF + L_pps + L_pns + L_pp``.
 
+    - ``L_pps = mean_{p∈P+} log(1 + Σ_{i: y_i=p} exp(−(s_ip − m)))``
+    - ``L_pns = mean_p log(1 + Σ_{i: y_i≠p} exp(s_ip + m))``
+    - ``L_pp = mean_{p∈P+} log(1 + Σ_{q≠p} exp(μ w_pᵀw_q + m))``
+
     The paper gives the similarity, the margin and the names of the terms; the density taken
-    relative to the uniform one, μ as a running mean and the form of the terms are our reading.
+    relative to the uniform one, μ as a running mean and the form of the terms are our reading, with
+    p of L_pp over the classes of the batch, P+, a sample of all pairs that no number of classes
+    makes too large.
 
     Args:
         num_classes: Number of identities C.
@@ -30,6 +42,7 @@ class LH2FaceHead(ProxyHead):
         negative_weight: Weight of L_pns (proxy and negative samples).
         proxy_weight: Weight of L_pp (proxy and proxy).
         norm_momentum: Share of the batch's mean norm in the running mean μ.
+        proxies: See :class:`ProxyHead`.
 
     Example:
         ``head = dict(type="LH2FaceHead", num_classes=1000, in_channels=512, vmf_dim=256)``
@@ -47,8 +60,9 @@ class LH2FaceHead(ProxyHead):
         negative_weight: float = 1.0,
         proxy_weight: float = 1.0,
         norm_momentum: float = 0.01,
+        proxies: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(num_classes, in_channels)
+        super().__init__(num_classes, in_channels, proxies)
         self.vmf_dim = vmf_dim
         self.margin_factor = margin_factor
         self.positive_weight = positive_weight
@@ -73,32 +87,35 @@ class LH2FaceHead(ProxyHead):
             ValueError: As :meth:`ProxyHead.check`.
         """
         self.check(embeddings, labels)
-        cos = self.cosines(embeddings)
-        kappa = embeddings.to(cos.dtype).norm(dim=1)
-        mean_norm = self._update_mean_norm(kappa.detach().mean())
+        rows = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
+        kappa = length(embeddings)
+        mean_norm = self._update_mean_norm(mean_over_ranks(kappa.mean()))
         margin = self.margin_factor * mean_norm
-
-        similarity = log_density_ratio(cos, kappa[:, None], self.vmf_dim)
-        margins = F.one_hot(labels, len(self.weight)) * margin
-        losses = {"loss_vmf": F.cross_entropy(similarity - margins, labels)}
+        # κ cosθ = zᵀw, so that the embeddings themselves are the rows.
+        log_ratio = log_density_ratio(torch.zeros_like(kappa), kappa, self.vmf_dim)
+        found = self.proxies(
+            rows,
+            labels,
+            offset=log_ratio + margin if self.negative_weight else None,
+            anchor_scale=mean_norm if self.proxy_weight else None,
+        )
+        # Anchors, where there are any, come after the samples.
+        target, negatives = found.target[: len(rows)] - margin, found.negatives[: len(rows)]
+        losses = {"loss_vmf": margin_cross_entropy(target, negatives)}
         if self.positive_weight:
-            term = proxy_positive_loss(similarity, labels, margin)
+            term = positive_proxy_loss(target + log_ratio, labels)
             losses["loss_positive"] = self.positive_weight * term
         if self.negative_weight:
-            term = proxy_negative_loss(similarity, labels, margin)
+            term = F.softplus(found.columns).mean()
             losses["loss_negative"] = self.negative_weight * term
         if self.proxy_weight:
-            proxies = unit(self.weight)
-            term = proxy_proxy_loss(proxies @ proxies.T, mean_norm, margin)
-            losses["loss_proxy"] = self.proxy_weight * term
+            between = F.softplus(found.negatives[len(rows) :] + margin)
+            losses["loss_proxy"] = self.proxy_weight * mean_over_labels(between, labels)
         return {**losses, "mean_kappa": kappa.detach().mean(), "margin": margin}
 
     @torch.no_grad()
     def _update_mean_norm(self, batch_mean: Tensor) -> Tensor:
         """μ after this batch: a running mean, the same on every rank."""
-        if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(batch_mean)
-            batch_mean /= dist.get_world_size()
         if self.training:
             seen = self.mean_norm.lerp(batch_mean.to(self.mean_norm.dtype), self.norm_momentum)
             self.mean_norm.copy_(torch.where(self.mean_norm.isnan(), batch_mean, seen))

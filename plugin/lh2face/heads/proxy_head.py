@@ -1,27 +1,71 @@
-"""What every head with one proxy a class shares: the weights, and the check of its input."""
+"""What every head with one proxy a class shares: the proxies, and the check of its input."""
+
+from typing import Any
 
 import torch
-import torch.nn.functional as F
+import torch.distributed as dist
 from torch import Tensor, nn
 
+from lh2face.functional.similarities import HardNegatives, Similarities, proxy_similarities, unit
+from lh2face.registry import MODELS
 
-class ProxyHead(nn.Module):
-    """Proxies ``weight (num_classes, in_channels)`` and their cosines with embeddings.
+
+@MODELS.register_module()
+class Proxies(nn.Module):
+    """One vector ``weight (C, d)`` a class, all in one process.
 
     Args:
         num_classes: Number of identities C, ≥ 1.
         in_channels: Size d of the embedding.
     """
 
-    def __init__(self, num_classes: int, in_channels: int = 512) -> None:
+    def __init__(self, num_classes: int, in_channels: int) -> None:
         super().__init__()
         if num_classes < 1:
             raise ValueError(f"num_classes: expected at least 1, found {num_classes}")
+        self.num_classes, self.in_channels = num_classes, in_channels
         self.weight = nn.Parameter(torch.empty(num_classes, in_channels).normal_(std=0.01))
 
-    def cosines(self, embeddings: Tensor) -> Tensor:
-        """``(B, C)`` cosines in [−1, 1], in float32 or wider; 0 for a zero embedding."""
-        return (unit(embeddings) @ unit(self.weight).T).clamp(-1, 1)
+    def forward(
+        self,
+        rows: Tensor,
+        labels: Tensor,
+        *,
+        offset: Tensor | None = None,
+        anchor_scale: Tensor | None = None,
+        hard: HardNegatives | None = None,
+    ) -> Similarities:
+        """As :func:`lh2face.functional.similarities.proxy_similarities`."""
+        return proxy_similarities(
+            rows, self.weight, labels, offset=offset, anchor_scale=anchor_scale, hard=hard
+        )
+
+    @torch.no_grad()
+    def target(self, rows: Tensor, labels: Tensor) -> Tensor:
+        """Similarity ``(R,)`` of each row to its own proxy alone, without gradient."""
+        return (rows * unit(self.weight[labels])).sum(1)
+
+
+class ProxyHead(nn.Module):
+    """Base of the heads: proxies, and the checks of ``loss(embeddings, labels)``.
+
+    Args:
+        num_classes: Number of identities C, ≥ 1.
+        in_channels: Size d of the embedding.
+        proxies: Config of the module that holds the proxies; ``Proxies`` if ``None``.
+    """
+
+    def __init__(
+        self, num_classes: int, in_channels: int = 512, proxies: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__()
+        self.proxies = MODELS.build(
+            {
+                **(proxies or {"type": "Proxies"}),
+                "num_classes": num_classes,
+                "in_channels": in_channels,
+            }
+        )
 
     def check(self, embeddings: Tensor, labels: Tensor) -> None:
         """Raise what is wrong with the arguments of ``loss``.
@@ -32,7 +76,7 @@ class ProxyHead(nn.Module):
             ValueError: If shapes or types do not fit, the batch is empty, an embedding is not
                 finite, or a label is outside 0 … C − 1.
         """
-        num_classes, in_channels = self.weight.shape
+        num_classes, in_channels = self.proxies.num_classes, self.proxies.in_channels
         if embeddings.ndim != 2 or embeddings.shape[1] != in_channels:
             raise ValueError(
                 f"embeddings: expected (B, {in_channels}), found {tuple(embeddings.shape)}"
@@ -53,6 +97,11 @@ class ProxyHead(nn.Module):
             raise ValueError(f"labels: expected 0 … {num_classes - 1}, found {low} … {high}")
 
 
-def unit(vectors: Tensor) -> Tensor:
-    """Rows of length 1, in float32 or wider; a zero row stays zero."""
-    return F.normalize(vectors if vectors.dtype == torch.float64 else vectors.float(), dim=1)
+@torch.no_grad()
+def mean_over_ranks(statistic: Tensor) -> Tensor:
+    """Mean of a batch statistic over the processes of a training run; itself where there is one."""
+    statistic = statistic.detach().clone()
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(statistic)
+        statistic /= dist.get_world_size()
+    return statistic

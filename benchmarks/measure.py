@@ -1,0 +1,36 @@
+"""What the benchmarks share: times and peak memory."""
+
+import multiprocessing
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+
+def seconds(fn: Callable[[], object], repeat: int = 5) -> float:
+    """Best of ``repeat`` calls, after one to warm up."""
+    fn()
+    times = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        fn()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def peak_memory(fn: Callable[..., object], *args: object) -> int:
+    """Bytes by which calling a module-level function raises a fresh process's peak memory."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_grown, fn, args).result()
+
+
+def _grown(fn: Callable[..., object], args: tuple) -> int:
+    before = _high_water()
+    fn(*args)
+    return _high_water() - before
+
+
+def _high_water() -> int:
+    # Not getrusage: its maximum is inherited from the parent process.
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.partition("VmHWM:")[2].split()[0])

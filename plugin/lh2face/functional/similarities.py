@@ -1,0 +1,194 @@
+"""Similarities of samples to all proxies, reduced as the losses need them, some classes at a time:
+no matrix of samples × classes is ever held, forward or backward."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+# Entries of the samples × classes matrix of one step: on a CPU it is to stay in the cache.
+CHUNK_ENTRIES = {"cpu": 1 << 18, "cuda": 1 << 26}
+# Vectors shorter than this have no direction.
+TINY = 1e-12
+
+
+class HardNegatives(NamedTuple):
+    """What CurricularFace does to negatives: above the threshold, ``s`` counts as ``s (t + s/a)``.
+
+    Attributes:
+        threshold: ``(R,)``.
+        boost: t, a scalar tensor.
+        scale: a.
+    """
+
+    threshold: Tensor
+    boost: Tensor
+    scale: float
+
+
+class Similarities(NamedTuple):
+    """Reductions of the similarities ``s_ij = rows_i · ŵ_j``.
+
+    Attributes:
+        target: ``(R,)`` s of each row to its own proxy; 0 for the label −1.
+        negatives: ``(R,)`` log Σ_j exp s_ij over the other proxies; −inf where there is none.
+        columns: ``(C,)`` log Σ_i exp(s_ij + offset_i) over the rows with an offset and another
+            label; −inf where there is none.
+    """
+
+    target: Tensor
+    negatives: Tensor
+    columns: Tensor
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """Rows of length 1, in float32 or wider; a zero row stays zero, with a finite gradient."""
+    vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
+    norms = length(vectors)[:, None]
+    return vectors / torch.where(norms > TINY, norms, 1)
+
+
+def length(vectors: Tensor) -> Tensor:
+    """Norms ``(B,)`` of rows ``(B, d)``, in float32 or wider; large entries do not overflow."""
+    dtype = torch.promote_types(vectors.dtype, torch.float32)
+    return torch.linalg.vector_norm(vectors, dim=1, dtype=torch.float64).to(dtype)
+
+
+def proxy_similarities(
+    rows: Tensor,
+    proxies: Tensor,
+    labels: Tensor,
+    *,
+    offset: Tensor | None = None,
+    anchor_scale: Tensor | None = None,
+    hard: HardNegatives | None = None,
+) -> Similarities:
+    """Target similarity and logsumexp over negatives, by row and by column.
+
+    The backward pass computes the similarities again rather than keep them: four products of rows
+    and proxies instead of three, and memory for one chunk. Under autocast the products run in its
+    type, all else in float32. It cannot be differentiated twice.
+
+    Args:
+        rows: ``(R, d)`` float32 or float64: unit embeddings times a scale, or embeddings.
+        proxies: ``(C, d)``, of any length.
+        labels: ``(R,)`` int64: the proxy that is no negative of the row; −1 for none.
+        offset: ``(S,)`` of the first S ≤ R rows; ``None``: no row, ``columns`` is −inf.
+        anchor_scale: μ, a scalar: R more rows, ``μ ŵ_y`` of each label, are put after the others
+            (proxy–proxy similarities); their labels must not be −1.
+        hard: Changes the negatives of ``negatives``; no gradient goes into it.
+
+    Returns:
+        See :class:`Similarities`, with 2R for R rows where there are anchors.
+    """
+    if offset is None:
+        offset = rows.new_empty(0)
+    kind = rows.device.type
+    product = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else rows.dtype
+    with torch.autocast(kind, enabled=False):
+        return Similarities(
+            *_Similarities.apply(rows, proxies, labels, offset, anchor_scale, hard, product)
+        )
+
+
+class _Similarities(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, rows, proxies, labels, offset, anchor_scale, hard, product):
+        if anchor_scale is not None:
+            rows = torch.cat([rows, anchor_scale * unit(proxies[labels])])
+            labels = labels.repeat(2)
+        target = rows.new_zeros(len(rows))
+        negatives = torch.full_like(target, -torch.inf)
+        columns = rows.new_full((len(proxies),), -torch.inf)
+        for chunk in _chunks(rows, proxies, labels, product):
+            target += torch.where(chunk.inside, chunk.own, 0).squeeze(1)
+            others = chunk.similarities
+            chunk.put_own(others, -torch.inf)
+            hardened = _harden(others, hard) if hard else others
+            negatives = torch.logaddexp(negatives, hardened.logsumexp(1))
+            if len(offset):
+                columns[chunk.classes] = (others[: len(offset)] + offset[:, None]).logsumexp(0)
+        ctx.save_for_backward(rows, proxies, labels, offset, anchor_scale, negatives, columns)
+        ctx.hard, ctx.product = hard, product
+        return target, negatives, columns
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, target_grad, negatives_grad, columns_grad):
+        rows, proxies, labels, offset, anchor_scale, negatives, columns = ctx.saved_tensors
+        hard = ctx.hard
+        # exp(−inf − 0) = 0 where there are no negatives; −inf − −inf would be NaN.
+        negatives = negatives.masked_fill(negatives == -torch.inf, 0)[:, None]
+        columns = columns.masked_fill(columns == -torch.inf, 0)
+        rows_grad, offset_grad = torch.zeros_like(rows), torch.zeros_like(offset)
+        proxies_grad = torch.empty_like(proxies)
+        for chunk in _chunks(rows, proxies, labels, ctx.product):
+            similarities, classes = chunk.similarities, chunk.classes
+            grad = _harden(similarities, hard) if hard else similarities.clone()
+            grad.sub_(negatives).exp_().mul_(negatives_grad[:, None])
+            if hard:
+                slope = hard.boost + (2 / hard.scale) * similarities
+                grad *= torch.where(similarities > hard.threshold[:, None], slope, 1)
+            if len(offset):
+                part = similarities[: len(offset)] + offset[:, None]
+                part.sub_(columns[classes]).exp_().mul_(columns_grad[classes])
+                chunk.put_own(part, 0)
+                offset_grad += part.sum(1)
+                grad[: len(offset)] += part
+            chunk.put_own(grad, target_grad[:, None])
+            along = similarities.mul_(grad).sum(0)
+            grad *= chunk.inverse_lengths
+            typed = grad.to(ctx.product)
+            rows_grad += typed @ chunk.proxies.to(ctx.product)
+            part = (typed.T @ rows.to(ctx.product)).to(proxies_grad.dtype)
+            radial = (along * chunk.inverse_lengths.square())[:, None]
+            torch.addcmul(part, chunk.proxies, radial, value=-1, out=proxies_grad[classes])
+        scale_grad = None
+        if anchor_scale is not None:
+            rows_grad, anchors_grad = rows_grad.chunk(2)
+            labels = labels[: len(rows_grad)]
+            with torch.enable_grad():
+                own = proxies[labels].detach().requires_grad_()
+                scale = anchor_scale.detach().requires_grad_()
+                own_grad, scale_grad = torch.autograd.grad(
+                    scale * unit(own), (own, scale), anchors_grad
+                )
+            proxies_grad.index_add_(0, labels, own_grad)
+        return rows_grad, proxies_grad, None, offset_grad, scale_grad, None, None
+
+
+class _Chunk:
+    """Similarities ``(R, c)`` of all rows to some classes."""
+
+    def __init__(
+        self, rows: Tensor, proxies: Tensor, labels: Tensor, classes: slice, product: torch.dtype
+    ) -> None:
+        self.classes = classes
+        self.proxies = proxies[classes]
+        lengths = self.proxies.to(rows.dtype).norm(dim=1)
+        self.inverse_lengths = torch.where(lengths > TINY, lengths, 1).reciprocal()
+        similarities = rows.to(product) @ self.proxies.to(product).T
+        self.similarities = similarities.to(rows.dtype).mul_(self.inverse_lengths)
+        place = labels[:, None] - classes.start
+        self.inside = (place >= 0) & (place < len(self.proxies))
+        self.place = place.clamp(0, len(self.proxies) - 1)
+        self.own = self.similarities.gather(1, self.place)
+
+    def put_own(self, matrix: Tensor, value: Tensor | float) -> None:
+        """Overwrite what stands at the rows' own classes; no host needs to know where."""
+        place, inside = self.place[: len(matrix)], self.inside[: len(matrix)]
+        matrix.scatter_(1, place, torch.where(inside, value, matrix.gather(1, place)))
+
+
+def _chunks(
+    rows: Tensor, proxies: Tensor, labels: Tensor, product: torch.dtype
+) -> Iterator[_Chunk]:
+    size = max(1, CHUNK_ENTRIES[rows.device.type] // len(rows))
+    for start in range(0, len(proxies), size):
+        yield _Chunk(rows, proxies, labels, slice(start, start + size), product)
+
+
+def _harden(similarities: Tensor, hard: HardNegatives) -> Tensor:
+    harder = similarities * (hard.boost + similarities / hard.scale)
+    return torch.where(similarities > hard.threshold[:, None], harder, similarities)

@@ -1,0 +1,91 @@
+"""AdaFace (Kim et al., CVPR 2022)."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lh2face.functional.margins import margin_cross_entropy
+from lh2face.functional.similarities import length, unit
+from lh2face.heads.proxy_head import ProxyHead, mean_over_ranks
+from lh2face.registry import MODELS
+
+# Bounds of the authors' code: of cosines and angles, of norms, of the deviation of norms.
+ANGLE_EPSILON, NORM_BOUNDS, DEVIATION_EPSILON = 1e-3, (1e-3, 100.0), 1e-3
+
+
+@MODELS.register_module()
+class AdaFaceHead(ProxyHead):
+    """Softmax whose margin turns from additive to angular as the norm falls (arXiv 2204.00964).
+
+    ``ẑ = (|z| − μ) / (σ / h)`` held in [−1, 1] and without gradient; the target is
+    ``s (cos(θ_y − m ẑ) − (m + m ẑ))`` (eq. 16 to 19); μ and σ are running over batches.
+
+    Args:
+        num_classes: Number of identities C.
+        in_channels: Size d of the embedding.
+        scale: s.
+        margin: m.
+        concentration: h.
+        momentum: Share of the batch in μ and σ.
+        proxies: See :class:`ProxyHead`.
+
+    Example:
+        ``head = dict(type="AdaFaceHead", num_classes=1000, in_channels=512)``
+    """
+
+    norm_mean: Tensor
+    norm_deviation: Tensor
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int = 512,
+        scale: float = 64.0,
+        margin: float = 0.4,
+        concentration: float = 0.333,
+        momentum: float = 0.01,
+        proxies: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(num_classes, in_channels, proxies)
+        self.scale = scale
+        self.margin = margin
+        self.concentration = concentration
+        self.momentum = momentum
+        # Where the authors' code starts.
+        self.register_buffer("norm_mean", torch.tensor(20.0))
+        self.register_buffer("norm_deviation", torch.tensor(100.0))
+
+    def loss(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Cross-entropy with the adaptive margin.
+
+        Args:
+            embeddings: ``(B, d)``, not normalised.
+            labels: ``(B,)`` int64.
+
+        Returns:
+            ``loss``, a scalar.
+
+        Raises:
+            ValueError: As :meth:`ProxyHead.check`.
+        """
+        self.check(embeddings, labels)
+        norms = length(embeddings.detach()).clamp(*NORM_BOUNDS)
+        if self.training:
+            self._update(norms)
+        spread = (self.norm_deviation + DEVIATION_EPSILON) / self.concentration
+        quality = ((norms - self.norm_mean) / spread).clamp(-1, 1).to(norms.dtype)
+
+        found = self.proxies(self.scale * unit(embeddings), labels)
+        cos = (found.target / self.scale).clamp(-1 + ANGLE_EPSILON, 1 - ANGLE_EPSILON)
+        angle = (cos.acos() - self.margin * quality).clamp(ANGLE_EPSILON, math.pi - ANGLE_EPSILON)
+        target = self.scale * (angle.cos() - self.margin * (1 + quality))
+        return {"loss": margin_cross_entropy(target, found.negatives)}
+
+    @torch.no_grad()
+    def _update(self, norms: Tensor) -> None:
+        self.norm_mean.lerp_(mean_over_ranks(norms.mean()).to(self.norm_mean.dtype), self.momentum)
+        if len(norms) > 1:  # one sample has no deviation
+            deviation = mean_over_ranks(norms.std()).to(self.norm_deviation.dtype)
+            self.norm_deviation.lerp_(deviation, self.momentum)

@@ -1,0 +1,72 @@
+"""CurricularFace (Huang et al., CVPR 2020)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lh2face.functional.margins import angular_margin, margin_cross_entropy
+from lh2face.functional.similarities import HardNegatives, unit
+from lh2face.heads.proxy_head import ProxyHead, mean_over_ranks
+from lh2face.registry import MODELS
+
+
+@MODELS.register_module()
+class CurricularFaceHead(ProxyHead):
+    """ArcFace whose hard negatives weigh more as training goes on (arXiv 2004.00288, eq. 8 to 12).
+
+    A negative with ``cosθ_j > cos(θ_y + m)`` counts as ``cosθ_j (t + cosθ_j)``; t is a running mean
+    of the targets' cosines.
+
+    Args:
+        num_classes: Number of identities C.
+        in_channels: Size d of the embedding.
+        scale: s.
+        margin: m in rad.
+        momentum: Share of the batch in the running mean t.
+        proxies: See :class:`ProxyHead`.
+
+    Example:
+        ``head = dict(type="CurricularFaceHead", num_classes=1000, in_channels=512)``
+    """
+
+    boost: Tensor
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int = 512,
+        scale: float = 64.0,
+        margin: float = 0.5,
+        momentum: float = 0.01,
+        proxies: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(num_classes, in_channels, proxies)
+        self.scale = scale
+        self.margin = margin
+        self.momentum = momentum
+        self.register_buffer("boost", torch.zeros(()))
+
+    def loss(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Cross-entropy with the angular margin and weighted negatives.
+
+        Args:
+            embeddings: ``(B, d)``, not normalised.
+            labels: ``(B,)`` int64.
+
+        Returns:
+            ``loss``, a scalar, and the statistic ``boost``, which is t.
+
+        Raises:
+            ValueError: As :meth:`ProxyHead.check`.
+        """
+        self.check(embeddings, labels)
+        rows = self.scale * unit(embeddings)
+        cos = self.proxies.target(rows, labels) / self.scale
+        if self.training:
+            self.boost.lerp_(mean_over_ranks(cos.mean()).to(self.boost.dtype), self.momentum)
+        boost = self.boost.to(rows.dtype, copy=True)
+        threshold = self.scale * (cos.clamp(-1, 1).acos() + self.margin).cos()
+        found = self.proxies(rows, labels, hard=HardNegatives(threshold, boost, self.scale))
+        target = self.scale * angular_margin(found.target / self.scale, self.margin)
+        return {"loss": margin_cross_entropy(target, found.negatives), "boost": boost}

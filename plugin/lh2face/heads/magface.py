@@ -1,0 +1,71 @@
+"""MagFace (Meng et al., CVPR 2021)."""
+
+from typing import Any
+
+from torch import Tensor
+
+from lh2face.functional.margins import angular_margin, margin_cross_entropy
+from lh2face.functional.similarities import length, unit
+from lh2face.heads.proxy_head import ProxyHead
+from lh2face.registry import MODELS
+
+
+@MODELS.register_module()
+class MagFaceHead(ProxyHead):
+    """ArcFace with a margin that grows with the norm, which is drawn out (arXiv 2103.06627, eq. 3).
+
+    With ``a = |z|`` held in ``[l_a, u_a]``: ``m(a)`` is linear from l_m to u_m, and
+    ``λ_g (1/a + a/u_a²)`` is added to the loss.
+
+    Args:
+        num_classes: Number of identities C.
+        in_channels: Size d of the embedding.
+        scale: s.
+        norm_range: (l_a, u_a).
+        margin_range: (l_m, u_m) in rad.
+        norm_weight: λ_g.
+        proxies: See :class:`ProxyHead`.
+
+    Example:
+        ``head = dict(type="MagFaceHead", num_classes=1000, in_channels=512)``
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int = 512,
+        scale: float = 64.0,
+        norm_range: tuple[float, float] = (10.0, 110.0),
+        margin_range: tuple[float, float] = (0.45, 0.8),
+        norm_weight: float = 35.0,
+        proxies: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(num_classes, in_channels, proxies)
+        self.scale = scale
+        self.norm_range = norm_range
+        self.margin_range = margin_range
+        self.norm_weight = norm_weight
+
+    def loss(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Cross-entropy with the norm's margin, and the norm's own term.
+
+        Args:
+            embeddings: ``(B, d)``, not normalised.
+            labels: ``(B,)`` int64.
+
+        Returns:
+            Scalars ``loss_margin`` and ``loss_norm``.
+
+        Raises:
+            ValueError: As :meth:`ProxyHead.check`.
+        """
+        self.check(embeddings, labels)
+        (least, most), (least_margin, most_margin) = self.norm_range, self.margin_range
+        norms = length(embeddings).clamp(least, most)
+        margin = least_margin + (most_margin - least_margin) * (norms - least) / (most - least)
+        found = self.proxies(self.scale * unit(embeddings), labels)
+        target = self.scale * angular_margin(found.target / self.scale, margin)
+        return {
+            "loss_margin": margin_cross_entropy(target, found.negatives),
+            "loss_norm": self.norm_weight * (1 / norms + norms / most**2).mean(),
+        }

@@ -1,0 +1,52 @@
+"""NormFace (Wang et al., ACM MM 2017)."""
+
+from typing import Any
+
+from torch import Tensor
+
+from lh2face.functional.margins import margin_cross_entropy
+from lh2face.functional.similarities import unit
+from lh2face.heads.proxy_head import ProxyHead
+from lh2face.registry import MODELS
+
+
+@MODELS.register_module()
+class NormFaceHead(ProxyHead):
+    """Softmax over ``s cosθ`` (arXiv 1704.06369, eq. 6).
+
+    Args:
+        num_classes: Number of identities C.
+        in_channels: Size d of the embedding.
+        scale: s. The paper learns it; fixed here, as its successors do.
+        proxies: See :class:`ProxyHead`.
+
+    Example:
+        ``head = dict(type="NormFaceHead", num_classes=1000, in_channels=512)``
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int = 512,
+        scale: float = 64.0,
+        proxies: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(num_classes, in_channels, proxies)
+        self.scale = scale
+
+    def loss(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Cross-entropy.
+
+        Args:
+            embeddings: ``(B, d)``, not normalised.
+            labels: ``(B,)`` int64.
+
+        Returns:
+            ``loss``, a scalar.
+
+        Raises:
+            ValueError: As :meth:`ProxyHead.check`.
+        """
+        self.check(embeddings, labels)
+        found = self.proxies(self.scale * unit(embeddings), labels)
+        return {"loss": margin_cross_entropy(found.target, found.negatives)}

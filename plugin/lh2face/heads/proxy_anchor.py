@@ -1,0 +1,63 @@
+"""Proxy-Anchor (Kim et al., CVPR 2020)."""
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from lh2face.functional.margins import positive_proxy_loss
+from lh2face.functional.similarities import unit
+from lh2face.heads.proxy_head import ProxyHead
+from lh2face.registry import MODELS
+
+
+@MODELS.register_module()
+class ProxyAnchorHead(ProxyHead):
+    """Every proxy pulls its samples and pushes the others (arXiv 2003.13911, eq. 4).
+
+    ``mean_{p∈P+} log(1 + Σ_{i∈p} exp(−α (cos − δ))) + mean_p log(1 + Σ_{i∉p} exp(α (cos + δ)))``
+
+    Args:
+        num_classes: Number of identities C.
+        in_channels: Size d of the embedding.
+        scale: α.
+        margin: δ.
+        proxies: See :class:`ProxyHead`.
+
+    Example:
+        ``head = dict(type="ProxyAnchorHead", num_classes=1000, in_channels=512)``
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int = 512,
+        scale: float = 32.0,
+        margin: float = 0.1,
+        proxies: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(num_classes, in_channels, proxies)
+        self.scale = scale
+        self.margin = margin
+
+    def loss(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The two terms.
+
+        Args:
+            embeddings: ``(B, d)``, not normalised.
+            labels: ``(B,)`` int64.
+
+        Returns:
+            Scalars ``loss_positive`` and ``loss_negative``.
+
+        Raises:
+            ValueError: As :meth:`ProxyHead.check`.
+        """
+        self.check(embeddings, labels)
+        rows = self.scale * unit(embeddings)
+        margin = self.scale * self.margin
+        found = self.proxies(rows, labels, offset=rows.new_full((len(rows),), margin))
+        return {
+            "loss_positive": positive_proxy_loss(found.target - margin, labels),
+            "loss_negative": F.softplus(found.columns).mean(),
+        }
