@@ -57,20 +57,8 @@ class AdaFaceHead(ProxyHead):
         self.register_buffer("norm_mean", torch.tensor(20.0))
         self.register_buffer("norm_deviation", torch.tensor(100.0))
 
-    def loss(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Cross-entropy with the adaptive margin.
-
-        Args:
-            embeddings: ``(B, d)``, not normalised.
-            labels: ``(B,)`` int64.
-
-        Returns:
-            ``loss``, a scalar.
-
-        Raises:
-            ValueError: As :meth:`ProxyHead.check`.
-        """
-        self.check(embeddings, labels)
+    def terms(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """``loss``, the cross-entropy."""
         norms = length(embeddings.detach()).clamp(*NORM_BOUNDS)
         if self.training:
             self._update(norms)

@@ -37,20 +37,8 @@ class ArcFaceHead(ProxyHead):
         self.scale = scale
         self.margin = margin
 
-    def loss(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Cross-entropy with the angular margin.
-
-        Args:
-            embeddings: ``(B, d)``, not normalised.
-            labels: ``(B,)`` int64.
-
-        Returns:
-            ``loss``, a scalar.
-
-        Raises:
-            ValueError: As :meth:`ProxyHead.check`.
-        """
-        self.check(embeddings, labels)
+    def terms(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """``loss``, the cross-entropy."""
         found = self.proxies(self.scale * unit(embeddings), labels)
         target = self.scale * angular_margin(found.target / self.scale, self.margin)
         return {"loss": margin_cross_entropy(target, found.negatives)}

@@ -47,20 +47,8 @@ class CurricularFaceHead(ProxyHead):
         self.momentum = momentum
         self.register_buffer("boost", torch.zeros(()))
 
-    def loss(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Cross-entropy with the angular margin and weighted negatives.
-
-        Args:
-            embeddings: ``(B, d)``, not normalised.
-            labels: ``(B,)`` int64.
-
-        Returns:
-            ``loss``, a scalar, and the statistic ``boost``, which is t.
-
-        Raises:
-            ValueError: As :meth:`ProxyHead.check`.
-        """
-        self.check(embeddings, labels)
+    def terms(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """``loss``, the cross-entropy, and the statistic ``boost``, which is t."""
         rows = self.scale * unit(embeddings)
         cos = self.proxies.target(rows, labels) / self.scale
         if self.training:

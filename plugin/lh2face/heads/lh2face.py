@@ -72,21 +72,13 @@ class LH2FaceHead(ProxyHead):
         # NaN: no batch seen yet; the first one sets the mean.
         self.register_buffer("mean_norm", torch.tensor(torch.nan))
 
-    def loss(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """The recognition loss L_FR, term by term.
-
-        Args:
-            embeddings: ``(B, d)``, not normalised: the norm is κ.
-            labels: ``(B,)`` int64.
+    def terms(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """L_FR, term by term.
 
         Returns:
             Scalars: ``loss_vmf``, and ``loss_positive``, ``loss_negative``, ``loss_proxy`` where
             their weight is not 0; the statistics ``mean_kappa`` and ``margin``.
-
-        Raises:
-            ValueError: As :meth:`ProxyHead.check`.
         """
-        self.check(embeddings, labels)
         rows = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
         kappa = length(embeddings)
         mean_norm = self._update_mean_norm(mean_over_ranks(kappa.mean()))

@@ -46,20 +46,8 @@ class MagFaceHead(ProxyHead):
         self.margin_range = margin_range
         self.norm_weight = norm_weight
 
-    def loss(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Cross-entropy with the norm's margin, and the norm's own term.
-
-        Args:
-            embeddings: ``(B, d)``, not normalised.
-            labels: ``(B,)`` int64.
-
-        Returns:
-            Scalars ``loss_margin`` and ``loss_norm``.
-
-        Raises:
-            ValueError: As :meth:`ProxyHead.check`.
-        """
-        self.check(embeddings, labels)
+    def terms(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """``loss_margin``, the cross-entropy, and ``loss_norm``, the norm's own term."""
         (least, most), (least_margin, most_margin) = self.norm_range, self.margin_range
         norms = length(embeddings).clamp(least, most)
         margin = least_margin + (most_margin - least_margin) * (norms - least) / (most - least)

@@ -34,19 +34,7 @@ class NormFaceHead(ProxyHead):
         super().__init__(num_classes, in_channels, proxies)
         self.scale = scale
 
-    def loss(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Cross-entropy.
-
-        Args:
-            embeddings: ``(B, d)``, not normalised.
-            labels: ``(B,)`` int64.
-
-        Returns:
-            ``loss``, a scalar.
-
-        Raises:
-            ValueError: As :meth:`ProxyHead.check`.
-        """
-        self.check(embeddings, labels)
+    def terms(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """``loss``, the cross-entropy."""
         found = self.proxies(self.scale * unit(embeddings), labels)
         return {"loss": margin_cross_entropy(found.target, found.negatives)}

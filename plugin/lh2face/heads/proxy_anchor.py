@@ -40,20 +40,8 @@ class ProxyAnchorHead(ProxyHead):
         self.scale = scale
         self.margin = margin
 
-    def loss(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """The two terms.
-
-        Args:
-            embeddings: ``(B, d)``, not normalised.
-            labels: ``(B,)`` int64.
-
-        Returns:
-            Scalars ``loss_positive`` and ``loss_negative``.
-
-        Raises:
-            ValueError: As :meth:`ProxyHead.check`.
-        """
-        self.check(embeddings, labels)
+    def terms(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """``loss_positive`` and ``loss_negative``."""
         rows = self.scale * unit(embeddings)
         margin = self.scale * self.margin
         found = self.proxies(rows, labels, offset=rows.new_full((len(rows),), margin))

@@ -1,5 +1,6 @@
 """What every head with one proxy a class shares: the proxies, and the check of its input."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -47,7 +48,7 @@ class Proxies(nn.Module):
 
 
 class ProxyHead(nn.Module):
-    """Base of the heads: proxies, and the checks of ``loss(embeddings, labels)``.
+    """Base of the heads: the proxies, and ``loss(embeddings, labels)``; a head gives the terms.
 
     Args:
         num_classes: Number of identities C, ≥ 1.
@@ -67,15 +68,36 @@ class ProxyHead(nn.Module):
             }
         )
 
-    def check(self, embeddings: Tensor, labels: Tensor) -> None:
-        """Raise what is wrong with the arguments of ``loss``.
+    def terms(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """What :meth:`loss` returns, of arguments that have been checked."""
+        raise NotImplementedError
 
-        The values are looked at in one synchronisation of the device.
+    def loss(
+        self, embeddings: Tensor | Sequence[Tensor], labels: Tensor | Sequence[Any], **_: Any
+    ) -> dict[str, Tensor]:
+        """Terms of the loss; mmengine sums those with "loss" in their names.
+
+        Args:
+            embeddings: ``(B, d)``, not normalised: the norm is κ. Or a sequence that ends with
+                them, as mmpretrain's backbones give.
+            labels: ``(B,)`` int64. Or mmpretrain's B data samples.
+
+        Returns:
+            Scalars; a statistic has no "loss" in its name.
 
         Raises:
             ValueError: If shapes or types do not fit, the batch is empty, an embedding is not
                 finite, or a label is outside 0 … C − 1.
         """
+        if not isinstance(embeddings, Tensor):
+            embeddings = embeddings[-1]
+        if not isinstance(labels, Tensor):
+            labels = torch.cat([sample.gt_label for sample in labels])
+        self.check(embeddings, labels)
+        return self.terms(embeddings, labels)
+
+    def check(self, embeddings: Tensor, labels: Tensor) -> None:
+        """Raise what is wrong with the arguments of :meth:`loss`, by one look at the device."""
         num_classes, in_channels = self.proxies.num_classes, self.proxies.in_channels
         if embeddings.ndim != 2 or embeddings.shape[1] != in_channels:
             raise ValueError(

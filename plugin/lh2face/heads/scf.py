@@ -43,20 +43,8 @@ class SCFHead(ProxyHead):
         self.scale = scale
         self.margin = margin
 
-    def loss(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Cross-entropy with the angular margin, and the likelihood.
-
-        Args:
-            embeddings: ``(B, d)``, not normalised: the norm is κ.
-            labels: ``(B,)`` int64.
-
-        Returns:
-            Scalars ``loss_margin`` and ``loss_likelihood``, and the statistic ``mean_kappa``.
-
-        Raises:
-            ValueError: As :meth:`ProxyHead.check`.
-        """
-        self.check(embeddings, labels)
+    def terms(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """``loss_margin``, ``loss_likelihood``, and the statistic ``mean_kappa``."""
         found = self.proxies(self.scale * unit(embeddings), labels)
         cos = found.target / self.scale
         target = self.scale * angular_margin(cos, self.margin)
