@@ -1,0 +1,35 @@
+"""Synthetic photographs a second: render, degrade, encode and write, start of the workers included.
+
+python benchmarks/synthetic.py [--people 100] [--workers 2]
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+from lh2face.data.synthetic import SyntheticConfig
+from lh2face.data.synthetic.generate import SESSIONS, generate
+
+
+def main() -> None:
+    """Time one data set of the default image size."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--people", type=int, default=100)
+    parser.add_argument("--workers", type=int, default=2)
+    arguments = parser.parse_args()
+    config = SyntheticConfig(train_people=arguments.people, benchmark_people=arguments.people // 2)
+    images = config.train_people * config.images_per_person
+    images += config.benchmark_people * sum(count for _, count, _ in SESSIONS)
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        generate(config, Path(folder), seed=0, workers=arguments.workers)
+        seconds = time.perf_counter() - start
+    print(
+        f"{images} images of {config.image_size} px in {seconds:.1f} s: {images / seconds:.0f} "
+        f"images/s with {arguments.workers} workers (aim: 60)"
+    )
+
+
+if __name__ == "__main__":
+    main()
