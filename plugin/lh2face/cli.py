@@ -98,6 +98,14 @@ def report(data: In, runs: In, out: Out) -> None:
 
 
 @app.command()
+def export_onnx(checkpoint: In, out: Out) -> None:
+    """Write a trained model as an ONNX file for insightface's model_zoo."""
+    from lh2face.adapters import insightface
+
+    insightface.export_onnx(checkpoint, out)
+
+
+@app.command()
 def params(overlay: In) -> None:
     """Put the values of an overlay such as params/full.yaml into params.yaml."""
     from lh2face.stages.params import overlay_params
