@@ -1,6 +1,6 @@
-"""mmengine 0.10 on PyTorch ≥ 2.6: the two things that do not work by themselves.
+"""mmengine 0.10 on PyTorch ≥ 2.6: the three things that do not work by themselves.
 
-Both fixes act on import of the package, because mmengine imports ``custom_imports`` before it
+All fixes act on import of the package, because mmengine imports ``custom_imports`` before it
 starts processes or loads checkpoints, so a run of any toolbox on mmengine profits.
 """
 
@@ -8,21 +8,25 @@ import functools
 from collections.abc import Callable
 from pickle import UnpicklingError
 
-import mmengine.dist.utils
+import mmengine.dist
 import numpy as np
 import torch.distributed
 from mmengine.logging import HistoryBuffer
 from mmengine.model import MMDistributedDataParallel
+from mmengine.runner import Runner
 from torch import nn
 from torch.serialization import add_safe_globals
+
+from lh2face.distributed.proxies import sharded_proxies
 
 HISTORY_STATISTICS = ("min", "max", "current", "mean")
 
 
 def apply() -> None:
-    """Apply both fixes; a second call changes nothing."""
+    """Apply all fixes; a second call changes nothing."""
     allow_checkpoint_classes()
     allow_pytorch_launcher_on_cpu()
+    leave_sharded_proxies_to_each_process()
 
 
 def allow_checkpoint_classes() -> None:
@@ -86,3 +90,36 @@ def allow_pytorch_launcher_on_cpu() -> None:
 
     mmengine.dist.utils._init_dist_pytorch = init_dist_pytorch
     MMDistributedDataParallel.__init__ = init_wrapper
+
+
+def leave_sharded_proxies_to_each_process() -> None:
+    """Keep mmengine off the proxies of which every process holds its own part.
+
+    Both its start of a run and ``DistributedDataParallel`` give every process the first one's
+    weights, and the latter averages gradients.
+    """
+    wrap, start = MMDistributedDataParallel.__init__, Runner._init_model_weights
+    if hasattr(start, "__wrapped__"):
+        return
+
+    @functools.wraps(wrap)
+    def init_wrapper(self: MMDistributedDataParallel, module: nn.Module, **kwargs: object) -> None:
+        module._ddp_params_and_buffers_to_ignore = [
+            f"{name}.weight" for name in sharded_proxies(module)
+        ]
+        wrap(self, module, **kwargs)
+
+    @functools.wraps(start)
+    def init_model_weights(self: Runner) -> None:
+        model = getattr(self.model, "module", self.model)
+        sharded = tuple(sharded_proxies(model))
+        if not sharded:
+            start(self)
+            return
+        model.init_weights()
+        for name, value in model.state_dict().items():
+            if not name.startswith(sharded):
+                mmengine.dist.broadcast(value)
+
+    MMDistributedDataParallel.__init__ = init_wrapper
+    Runner._init_model_weights = init_model_weights
