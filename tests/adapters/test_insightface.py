@@ -1,7 +1,6 @@
 """The exported file in insightface's own hands, against the model as the pipeline runs it."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 import torch
 
 from lh2face.adapters.insightface import AreaResize, export_onnx
+from lh2face.cli import main
 from lh2face.data.align import norm_crop
 from lh2face.data.datasets import decode_rgb
 from lh2face.data.synthetic.face_model import sample_identity
@@ -97,16 +97,18 @@ def test_shrinking_equals_opencv(size):
     np.testing.assert_array_equal(found.round().numpy(), pixels)
 
 
-def test_command_writes_the_file(tmp_path):
+def test_command_writes_the_file(tmp_path, monkeypatch, capsys):
     folder = save_untrained(tmp_path / "model", BACKBONES[1])
-    command = [sys.executable, "-c", "from lh2face.cli import main; main()", "export-onnx"]
-    subprocess.run([*command, str(folder), str(tmp_path / "a.onnx")], check=True)
-    assert (tmp_path / "a.onnx").stat().st_size > 100_000
-    wrong = subprocess.run(
-        [*command, str(folder), str(tmp_path / "a.bin")], capture_output=True, text=True
-    )
-    assert wrong.returncode == 1
-    assert wrong.stderr.startswith("lh2face: out: expected a name that ends in .onnx")
+    monkeypatch.setattr(sys, "argv", ["lh2face", "export-onnx", str(folder), ""])
+    sys.argv[-1] = str(tmp_path / "a.onnx")
+    with pytest.raises(SystemExit) as done:
+        main()
+    assert done.value.code == 0 and (tmp_path / "a.onnx").stat().st_size > 100_000
+    sys.argv[-1] = str(tmp_path / "a.bin")
+    with pytest.raises(SystemExit) as done:
+        main()
+    assert done.value.code == 1
+    assert capsys.readouterr().err.startswith("lh2face: out: expected a name that ends in .onnx")
 
 
 @pytest.mark.parametrize(
