@@ -8,12 +8,11 @@ import functools
 from collections.abc import Callable
 from pickle import UnpicklingError
 
-import mmengine.dist
+import mmengine.dist.utils
 import numpy as np
 import torch.distributed
 from mmengine.logging import HistoryBuffer
 from mmengine.model import MMDistributedDataParallel
-from mmengine.runner import Runner
 from torch import nn
 from torch.serialization import add_safe_globals
 
@@ -93,33 +92,18 @@ def allow_pytorch_launcher_on_cpu() -> None:
 
 
 def leave_sharded_proxies_to_each_process() -> None:
-    """Keep mmengine off the proxies of which every process holds its own part.
+    """Keep ``DistributedDataParallel`` off the proxies of which every process holds its own part.
 
-    Both its start of a run and ``DistributedDataParallel`` give every process the first one's
-    weights, and the latter averages gradients.
+    It would give all processes the first one's part, and average their gradients.
     """
-    wrap, start = MMDistributedDataParallel.__init__, Runner._init_model_weights
-    if hasattr(start, "__wrapped__"):
+    wrap = MMDistributedDataParallel.__init__
+    if getattr(wrap, "leaves_sharded_proxies", False):
         return
 
     @functools.wraps(wrap)
     def init_wrapper(self: MMDistributedDataParallel, module: nn.Module, **kwargs: object) -> None:
-        module._ddp_params_and_buffers_to_ignore = [
-            f"{name}.weight" for name in sharded_proxies(module)
-        ]
+        module._ddp_params_and_buffers_to_ignore = [f"{n}.weight" for n in sharded_proxies(module)]
         wrap(self, module, **kwargs)
 
-    @functools.wraps(start)
-    def init_model_weights(self: Runner) -> None:
-        model = getattr(self.model, "module", self.model)
-        sharded = tuple(sharded_proxies(model))
-        if not sharded:
-            start(self)
-            return
-        model.init_weights()
-        for name, value in model.state_dict().items():
-            if not name.startswith(sharded):
-                mmengine.dist.broadcast(value)
-
+    init_wrapper.leaves_sharded_proxies = True
     MMDistributedDataParallel.__init__ = init_wrapper
-    Runner._init_model_weights = init_model_weights

@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mmengine.dist import broadcast
 from mmengine.hooks import Hook
 
 from lh2face.distributed.clipping import clip_grad_norm_
@@ -36,6 +37,10 @@ class ShardedCheckpointHook(Hook):
     def __init__(self, interval: int = 1) -> None:
         self.interval = interval
         self.kept = 0
+
+    def before_run(self, runner: Any) -> None:
+        """Have the run start from every process's own proxies, not from the first one's."""
+        runner._init_model_weights = partial(init_model_weights, runner)
 
     def before_train(self, runner: Any) -> None:
         """Clip across processes, and go on from where a run was."""
@@ -73,3 +78,13 @@ class ShardedCheckpointHook(Hook):
         path = Path(runner.work_dir) / CHECKPOINT
         save(path, runner.model, runner.optim_wrapper.optimizer, progress)
         self.kept = runner.epoch
+
+
+def init_model_weights(runner: Any) -> None:
+    """The runner's own, with what the processes share sent to all and nothing else."""
+    model = getattr(runner.model, "module", runner.model)
+    model.init_weights()
+    sharded = tuple(sharded_proxies(model))
+    for name, value in model.state_dict().items():
+        if not name.startswith(sharded):
+            broadcast(value)
