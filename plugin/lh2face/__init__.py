@@ -1,5 +1,21 @@
 """LH2Face (arXiv 2506.23555) for face-recognition toolboxes; importing it registers its parts."""
 
-from lh2face import backbones, data, heads, recognizers, reconstruction, rendering
+from lh2face import (
+    backbones,
+    data,
+    distributed,
+    heads,
+    recognizers,
+    reconstruction,
+    rendering,
+)
 
-__all__ = ["backbones", "data", "heads", "recognizers", "reconstruction", "rendering"]
+__all__ = [
+    "backbones",
+    "data",
+    "distributed",
+    "heads",
+    "recognizers",
+    "reconstruction",
+    "rendering",
+]

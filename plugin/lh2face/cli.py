@@ -98,6 +98,28 @@ def report(data: In, runs: In, out: Out) -> None:
 
 
 @app.command()
+def export_onnx(checkpoint: In, out: Out) -> None:
+    """Write a trained model as an ONNX file for insightface's model_zoo."""
+    from lh2face.adapters import insightface
+
+    insightface.export_onnx(checkpoint, out)
+
+
+@app.command()
+def arcface_torch(
+    script: In,
+    config: Annotated[str, typer.Argument(help="configs/NAME, with a config.head.")],
+    config_dir: Annotated[
+        Path | None, typer.Option(exists=True, help="Folder of configs of your own.")
+    ] = None,
+) -> None:
+    """Run insightface's train_v2.py, as it is, with one of the heads here."""
+    from lh2face.adapters import arcface_torch
+
+    arcface_torch.run(script, config, config_dir)
+
+
+@app.command()
 def params(overlay: In) -> None:
     """Put the values of an overlay such as params/full.yaml into params.yaml."""
     from lh2face.stages.params import overlay_params

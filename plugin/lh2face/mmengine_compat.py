@@ -1,6 +1,6 @@
-"""mmengine 0.10 on PyTorch ≥ 2.6: the two things that do not work by themselves.
+"""mmengine 0.10 on PyTorch ≥ 2.6: the three things that do not work by themselves.
 
-Both fixes act on import of the package, because mmengine imports ``custom_imports`` before it
+All fixes act on import of the package, because mmengine imports ``custom_imports`` before it
 starts processes or loads checkpoints, so a run of any toolbox on mmengine profits.
 """
 
@@ -16,13 +16,16 @@ from mmengine.model import MMDistributedDataParallel
 from torch import nn
 from torch.serialization import add_safe_globals
 
+from lh2face.distributed.proxies import sharded_proxies
+
 HISTORY_STATISTICS = ("min", "max", "current", "mean")
 
 
 def apply() -> None:
-    """Apply both fixes; a second call changes nothing."""
+    """Apply all fixes; a second call changes nothing."""
     allow_checkpoint_classes()
     allow_pytorch_launcher_on_cpu()
+    leave_sharded_proxies_to_each_process()
 
 
 def allow_checkpoint_classes() -> None:
@@ -85,4 +88,22 @@ def allow_pytorch_launcher_on_cpu() -> None:
         wrap(self, module, **{**kwargs, "device_ids": None} if on_cpu else kwargs)
 
     mmengine.dist.utils._init_dist_pytorch = init_dist_pytorch
+    MMDistributedDataParallel.__init__ = init_wrapper
+
+
+def leave_sharded_proxies_to_each_process() -> None:
+    """Keep ``DistributedDataParallel`` off the proxies of which every process holds its own part.
+
+    It would give all processes the first one's part, and average their gradients.
+    """
+    wrap = MMDistributedDataParallel.__init__
+    if getattr(wrap, "leaves_sharded_proxies", False):
+        return
+
+    @functools.wraps(wrap)
+    def init_wrapper(self: MMDistributedDataParallel, module: nn.Module, **kwargs: object) -> None:
+        module._ddp_params_and_buffers_to_ignore = [f"{n}.weight" for n in sharded_proxies(module)]
+        wrap(self, module, **kwargs)
+
+    init_wrapper.leaves_sharded_proxies = True
     MMDistributedDataParallel.__init__ = init_wrapper

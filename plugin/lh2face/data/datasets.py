@@ -68,12 +68,12 @@ class RecordFaces(Dataset):
         return {"inputs": image, "label": identity(header)}
 
 
-def decode_rgb(encoded: bytes, size: int, source: str) -> np.ndarray:
+def decode_rgb(encoded: bytes, size: int | None, source: str) -> np.ndarray:
     """An encoded image as RGB ``(size, size, 3)`` uint8.
 
     Args:
         encoded: JPEG, PNG or whatever else OpenCV reads.
-        size: Side of the result, px.
+        size: Side of the result, px; ``None`` keeps the image's own ``(H, W, 3)``.
         source: Where the image comes from, for the message.
 
     Raises:
@@ -83,6 +83,6 @@ def decode_rgb(encoded: bytes, size: int, source: str) -> np.ndarray:
     image = cv2.imdecode(pixels, cv2.IMREAD_COLOR) if pixels.size else None
     if image is None:
         raise RecordError(f"{source}: not an image OpenCV can decode")
-    if image.shape[:2] != (size, size):
+    if size is not None and image.shape[:2] != (size, size):
         image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

@@ -89,10 +89,7 @@ class ProxyHead(nn.Module):
             ValueError: If shapes or types do not fit, the batch is empty, an embedding is not
                 finite, or a label is outside 0 … C − 1.
         """
-        if not isinstance(embeddings, Tensor):
-            embeddings = embeddings[-1]
-        if not isinstance(labels, Tensor):
-            labels = torch.cat([sample.gt_label for sample in labels])
+        embeddings, labels = as_tensors(embeddings, labels)
         self.check(embeddings, labels)
         return self.terms(embeddings, labels)
 
@@ -117,6 +114,17 @@ class ProxyHead(nn.Module):
             raise ValueError("embeddings: expected finite numbers, found NaN or infinity")
         if low < 0 or high >= num_classes:
             raise ValueError(f"labels: expected 0 … {num_classes - 1}, found {low} … {high}")
+
+
+def as_tensors(
+    embeddings: Tensor | Sequence[Tensor], labels: Tensor | Sequence[Any]
+) -> tuple[Tensor, Tensor]:
+    """The arguments of :meth:`ProxyHead.loss`, as they are or out of mmpretrain's."""
+    if not isinstance(embeddings, Tensor):
+        embeddings = embeddings[-1]
+    if not isinstance(labels, Tensor):
+        labels = torch.cat([sample.gt_label for sample in labels])
+    return embeddings, labels
 
 
 @torch.no_grad()

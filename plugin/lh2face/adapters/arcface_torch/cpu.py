@@ -1,0 +1,34 @@
+"""What the toolbox asks of CUDA, by the CPU's means. It is to try things, not to train long."""
+
+import importlib
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+
+class PlainDataLoader(DataLoader):
+    """In the place of the toolbox's ``DataLoaderX``, which copies batches to a GPU ahead."""
+
+    def __init__(self, local_rank: int, **kwargs: Any) -> None:
+        super().__init__(**{**kwargs, "pin_memory": False})
+
+
+def use() -> None:
+    """Make the toolbox's script run without CUDA; nothing but a process for it should call this."""
+    start, parallel = torch.distributed.init_process_group, nn.parallel.DistributedDataParallel
+
+    def init_process_group(backend: str, **kwargs: Any) -> None:
+        start("gloo", **kwargs)
+
+    def data_parallel(device_ids: list[int], **kwargs: Any) -> nn.Module:
+        return parallel(**kwargs)
+
+    torch.distributed.init_process_group = init_process_group
+    nn.parallel.DistributedDataParallel = data_parallel
+    nn.Module.cuda = lambda module: module
+    torch.cuda.set_device = lambda device: None
+    importlib.import_module("dataset").DataLoaderX = PlainDataLoader
+    sampler = importlib.import_module("utils.utils_distributed_sampler")
+    sampler.sync_random_seed.__defaults__ = (None, "cpu")

@@ -1,0 +1,1 @@
+"""Imported for verification bins, which :mod:`lh2face.data.verification_bin` reads."""

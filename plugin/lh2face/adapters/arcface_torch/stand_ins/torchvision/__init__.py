@@ -1,0 +1,1 @@
+"""torchvision: preparing training images."""

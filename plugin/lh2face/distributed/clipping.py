@@ -1,0 +1,42 @@
+"""Gradient clipping by the norm over all processes."""
+
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from lh2face.distributed.collectives import world_size
+
+
+def clip_grad_norm_(
+    parameters: Iterable[nn.Parameter],
+    max_norm: float,
+    norm_type: float = 2.0,
+    *,
+    sharded: Iterable[nn.Parameter],
+) -> Tensor:
+    """:func:`torch.nn.utils.clip_grad_norm_` where processes hold parts of some parameters.
+
+    Each process alone would see another norm, and scale the shared parameters differently.
+
+    Args:
+        parameters: All that are clipped together.
+        max_norm: Greatest norm of all gradients as one vector.
+        norm_type: p of the p-norm, finite.
+        sharded: Those of which every process holds its own part.
+
+    Returns:
+        The norm before clipping, a scalar.
+    """
+    parameters = [parameter for parameter in parameters if parameter.grad is not None]
+    parts = {id(parameter) for parameter in sharded}
+    mine = [parameter.grad for parameter in parameters if id(parameter) in parts]
+    common = [parameter.grad for parameter in parameters if id(parameter) not in parts]
+    power = get_total_norm(mine, norm_type) ** norm_type
+    if world_size() > 1:
+        dist.all_reduce(power)
+    total = (power + get_total_norm(common, norm_type) ** norm_type) ** (1 / norm_type)
+    clip_grads_with_norm_(parameters, max_norm, total)
+    return torch.as_tensor(total)

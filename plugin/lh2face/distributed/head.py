@@ -1,0 +1,56 @@
+"""Any head with its classes divided over the processes of a training run."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from lh2face.distributed.collectives import concatenate, world_size
+from lh2face.heads.proxy_head import as_tensors
+from lh2face.registry import MODELS
+
+
+@MODELS.register_module()
+class ShardedHead(nn.Module):
+    """A head on the batch of all processes, each of which holds a part of the classes.
+
+    The loss is that of the whole batch and all classes, the same in every process and for any
+    number of them. It is made for a network in ``DistributedDataParallel``: the embeddings'
+    gradient is that of the loss times the number of processes, because their average is taken of
+    what the network's parameters get from it.
+
+    Args:
+        head: Config of the head.
+        sample_rate: Share of the classes that a training step computes with; see
+            :class:`ShardedProxies`.
+        **common: More of the head's config, such as ``num_classes`` where a pipeline sets it.
+
+    Example:
+        ``head = dict(type="ShardedHead", sample_rate=0.1,
+        head=dict(type="LH2FaceHead", num_classes=1_000_000))``
+    """
+
+    def __init__(self, head: dict[str, Any], sample_rate: float = 1.0, **common: Any) -> None:
+        super().__init__()
+        proxies = {"type": "ShardedProxies", "sample_rate": sample_rate}
+        self.head = MODELS.build({**common, **head, "proxies": proxies})
+
+    def loss(
+        self, embeddings: Tensor | Sequence[Tensor], labels: Tensor | Sequence[Any], **_: Any
+    ) -> dict[str, Tensor]:
+        """The head's loss terms over the batch of all processes.
+
+        Args:
+            embeddings: As the head takes them, of this process.
+            labels: As the head takes them, of this process.
+
+        Returns:
+            What the head returns.
+
+        Raises:
+            ValueError: As the head does.
+        """
+        embeddings, labels = as_tensors(embeddings, labels)
+        self.head.check(embeddings, labels)
+        gathered = concatenate(embeddings, gradient_scale=float(world_size()))
+        return self.head.terms(gathered, concatenate(labels))

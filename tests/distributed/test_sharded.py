@@ -1,0 +1,178 @@
+"""Classes divided over 1, 2 and 3 processes against one process with all of them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lh2face.distributed.clipping import clip_grad_norm_
+from lh2face.distributed.proxies import ROWS_PER_SEED, ShardedProxies
+from lh2face.registry import MODELS
+
+WORKER = Path(__file__).with_name("worker.py")
+WORLDS = [1, 2, 3]
+C = 7
+# DTensor's division of 7 rows.
+SHARDS = {1: [7], 2: [4, 3], 3: [3, 3, 1]}
+
+
+@pytest.fixture(scope="session")
+def results(tmp_path_factory):
+    """What the processes of a run came to, by scenario and number of processes."""
+    folder = tmp_path_factory.mktemp("runs")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, str(WORKER), str(folder)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr[-5000:]
+
+    def read(scenario: str, world: int) -> list[dict]:
+        paths = sorted(folder.glob(f"{scenario}-{world}-*.pt"))
+        assert len(paths) == max(world, 1)
+        return [torch.load(path) for path in paths]
+
+    return read
+
+
+def error(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """Norm of the difference, relative to the norm."""
+    return ((found - expected).norm() / expected.norm()).item()
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_loss_gradients_and_statistics_equal_one_process(results, world):
+    (plain,) = results("gradients", 0)
+    ranks = results("gradients", world)
+    assert len(plain) == 18
+    for (head, dtype), expected in plain.items():
+        bound = 1e-12 if dtype == torch.float64 else 1e-6
+        parts = [rank[head, dtype] for rank in ranks]
+        assert [len(part["proxies"]) for part in parts] == SHARDS[world]
+        proxies = torch.cat([part["proxies"] for part in parts])
+        assert error(proxies, expected["proxies"]) <= bound, head
+        for part in parts:
+            assert error(part["network"], expected["network"]) <= bound, head
+            assert part["terms"].keys() == expected["terms"].keys()
+            for name, value in expected["terms"].items():
+                torch.testing.assert_close(part["terms"][name], value, rtol=bound, atol=bound)
+            for name, value in part["statistics"].items():
+                expected_value = expected["statistics"][name.removeprefix("head.")]
+                torch.testing.assert_close(value, expected_value, rtol=bound, atol=bound)
+
+
+def test_statistics_are_compared(results):
+    (plain,) = results("gradients", 0)
+    kept = {head for (head, _), result in plain.items() if result["statistics"]}
+    assert kept == {"CurricularFaceHead", "AdaFaceHead", "LH2FaceHead"}
+
+
+def test_sampling_computes_with_the_batch_and_some_others(results):
+    parts = results("sampling", 2)
+    classes = torch.cat([part["classes"] for part in parts])
+    labels = torch.randint(C, (6,), generator=torch.Generator().manual_seed(20))
+    assert set(labels.tolist()) <= set(classes.tolist())
+    assert len(classes) < C and len(classes.unique()) == len(classes)
+
+    generator = torch.Generator().manual_seed
+    draw = lambda *shape, seed: torch.randn(*shape, generator=generator(seed), dtype=torch.float64)  # noqa: E731
+    head = {"type": "LH2FaceHead", "vmf_dim": 6, "in_channels": 8}
+    few = MODELS.build({**head, "num_classes": len(classes)}).double()
+    weight = draw(C, 8, seed=2)
+    few.proxies.weight.data.copy_(weight[classes])
+    embeddings = draw(6, 8, seed=10) @ draw(8, 8, seed=1).T
+    terms = few.loss(embeddings, torch.searchsorted(classes, labels))
+    loss = sum(value for name, value in terms.items() if "loss" in name)
+    loss.backward()
+    for part in parts:
+        torch.testing.assert_close(part["loss"], loss.detach())
+    expected = torch.zeros(C, 8, dtype=torch.float64)
+    expected[classes] = few.proxies.weight.grad
+    torch.testing.assert_close(torch.cat([part["proxies"] for part in parts]), expected)
+
+
+def test_evaluation_uses_all_classes(results):
+    parts = results("sampling", 2)
+    assert [part["calls"] for part in parts] == [1, 1]
+    torch.testing.assert_close(parts[0]["everything"], parts[1]["everything"])
+
+
+def test_sampling_takes_the_share_asked_for():
+    proxies = ShardedProxies(1000, 4, sample_rate=0.1)
+    labels = torch.tensor([3, 999, 3])
+    sampled = proxies._sample(*proxies._locate(labels))
+    assert len(sampled) == 100 and {3, 999} <= set(sampled.tolist())
+    assert torch.equal(sampled, sampled.unique())
+    many = torch.arange(300)
+    assert torch.equal(proxies._sample(*proxies._locate(many)), many)
+
+
+@pytest.mark.parametrize("world", [0, 3])
+def test_checkpoint_of_two_processes_resumes_on_another_number(results, world):
+    expected = results("trained", 2)[0]
+    for rank in results("resumed", world):
+        torch.testing.assert_close(rank["losses"], expected["losses"], rtol=1e-12, atol=0)
+        torch.testing.assert_close(rank["network"], expected["network"], rtol=1e-12, atol=1e-15)
+
+
+def test_mmengine_run_equals_one_process(results):
+    (plain,) = results("run", 0)
+    for name in ("run", "run_on"):
+        ranks = results(name, 3)
+        for rank in ranks:
+            assert error(rank["network"], plain["network"]) < 1e-5
+            assert rank["lr"] == plain["lr"]
+        proxies = torch.cat([rank["proxies"] for rank in ranks])
+        assert error(proxies, plain["proxies"]) < 1e-5
+
+
+def test_state_of_other_classes_is_refused(results):
+    mine, *others = (rank.get("error") for rank in results("other_processes_state", 3))
+    assert mine is None
+    assert others[1].startswith(
+        "proxies: expected the state of classes 6 … 6 of 7, found that of classes 0 … 2 of 7"
+    )
+
+
+def test_initial_values_do_not_depend_on_the_division(monkeypatch):
+    def rows(start: int, stop: int) -> torch.Tensor:
+        torch.manual_seed(5)
+        return proxies_module._initial_rows(start, stop, 2)
+
+    from lh2face.distributed import proxies as proxies_module
+
+    whole = rows(0, 2 * ROWS_PER_SEED + 10)
+    for start, stop in [(0, 5), (ROWS_PER_SEED - 3, 2 * ROWS_PER_SEED + 1), (7, 7)]:
+        assert torch.equal(rows(start, stop), whole[start:stop])
+    assert len(whole.unique(dim=0)) == len(whole)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_classes": 0}, "num_classes: expected at least 1, found 0"),
+        ({"sample_rate": 0.0}, r"sample_rate: expected a share in \(0, 1\], found 0.0"),
+        ({"sample_rate": 1.5}, r"sample_rate: expected a share in \(0, 1\], found 1.5"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ShardedProxies(**{"num_classes": 5, "in_channels": 4, **arguments})
+
+
+def test_clipping_in_one_process_is_pytorchs():
+    parameters = [torch.nn.Parameter(torch.zeros(3)) for _ in range(3)]
+    grads = [torch.arange(3.0), torch.full((3,), 2.0), None]
+    for sharded in ([], parameters[:1], parameters):
+        for parameter, grad in zip(parameters, grads, strict=True):
+            parameter.grad = None if grad is None else grad.clone()
+        total = clip_grad_norm_(parameters, 0.5, sharded=sharded)
+        assert total.item() == pytest.approx(17**0.5)
+        torch.testing.assert_close(parameters[0].grad, 0.5 / 17**0.5 * grads[0])
+        torch.testing.assert_close(parameters[1].grad, 0.5 / 17**0.5 * grads[1])
