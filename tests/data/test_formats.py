@@ -1,4 +1,4 @@
-"""Verification bins, meta files, alignment, the image folder, training sets."""
+"""Verification bins, alignment, the image folder, training sets."""
 
 import pickle
 import warnings
@@ -10,7 +10,7 @@ import pytest
 
 from lh2face.data.align import TEMPLATE, norm_crop
 from lh2face.data.datasets import RecordFaces
-from lh2face.data.ijb_meta import IJBMeta, MetaError, Templates, read_meta, write_meta
+from lh2face.data.ijb_meta import read_meta
 from lh2face.data.image_folder import ImageFolderError, convert
 from lh2face.data.recordio import RecordError, RecordReader, RecordWriter
 from lh2face.data.verification_bin import BinError, read_bin, write_bin
@@ -54,49 +54,6 @@ def test_broken_bins_are_named(tmp_path, content):
     (tmp_path / "a.bin").write_bytes(content)
     with pytest.raises(BinError, match=r"a\.bin"):
         read_bin(tmp_path / "a.bin")
-
-
-@pytest.fixture
-def meta():
-    return IJBMeta(
-        names=["1.jpg", "2.jpg", "3.jpg"],
-        landmarks=np.arange(30, dtype=np.float32).reshape(3, 5, 2),
-        detector_score=np.array([0.5, 0.9, 1.0], np.float32),
-        template_ids=np.array([1, 1, 4]),
-        media_ids=np.array([10, 11, 12]),
-        first=np.array([1]),
-        second=np.array([4]),
-        genuine=np.array([True]),
-        galleries={"G1": Templates(np.array([1]), np.array([7]))},
-        probes=Templates(np.array([4]), np.array([7])),
-    )
-
-
-def test_meta_round_trip(tmp_path, meta):
-    write_meta(tmp_path, "ijbb", meta)
-    found = read_meta(tmp_path, "ijbb")
-    assert found.names == meta.names
-    for name in ("landmarks", "detector_score", "template_ids", "media_ids", "first", "genuine"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(meta, name), name)
-    assert found.galleries["G1"].subject_ids.tolist() == [7]
-
-
-@pytest.mark.parametrize(
-    ("file", "old", "new", "message"),
-    [
-        ("face_tid_mid", "1 10", "x 10", r"face_tid_mid.txt:1: expected numbers"),
-        ("face_tid_mid", "2.jpg", "9.jpg", r"face_tid_mid.txt:2: images differ"),
-        ("template_pair_label", "1 4 1", "1 5 1", r"pair_label.txt:1: template 5 has no image"),
-        ("template_pair_label", "1 4 1", "1 4 2", r"expected the label 0 or 1"),
-        ("name_5pts_score", "0.900000", "high", r"5pts_score.txt:2: expected numbers"),
-    ],
-)
-def test_bad_meta_is_named_by_file_and_line(tmp_path, meta, file, old, new, message):
-    write_meta(tmp_path, "ijbb", meta)
-    path = tmp_path / "meta" / f"ijbb_{file}.txt"
-    path.write_text(path.read_text().replace(old, new))
-    with pytest.raises(MetaError, match=message):
-        read_meta(tmp_path, "ijbb")
 
 
 @pytest.mark.parametrize("size", [112, 128, 224])

@@ -42,14 +42,19 @@ def test_switches_of_the_features():
     plain = face_features(embeddings, score, flip=False, norm=False, score=False)
     np.testing.assert_allclose(np.linalg.norm(plain, axis=1), 1)
     full = face_features(embeddings, score, flip=True, norm=True, score=True)
-    np.testing.assert_allclose(full, embeddings.sum(1) * score[:, None])
+    np.testing.assert_allclose(full, embeddings.mean(1) * score[:, None])
+    weighted = face_features(embeddings, score, flip=True, norm=True, score=False, kappa=True)
+    kappa = np.linalg.norm(embeddings, axis=2).mean(1)
+    np.testing.assert_allclose(weighted, embeddings.mean(1) * kappa[:, None])
 
 
 def test_not_finite_features_are_named():
-    embeddings = np.zeros((3, 2, 4))
-    embeddings[1, 0, 2] = np.nan
-    with pytest.raises(EvaluationError, match="row 1"):
-        face_features(embeddings, np.ones(3), flip=True, norm=True, score=True)
+    features = np.zeros((3, 4), np.float32)
+    features[1, 2] = np.nan
+    with pytest.raises(EvaluationError, match="features: row 1 is not finite"):
+        pool_templates(features, np.array([7, 5, 5]), np.zeros(3, int))
+    with pytest.raises(EvaluationError, match="3 rows for 2 images"):
+        pool_templates(features, np.array([7, 5]), np.zeros(2, int))
 
 
 def test_scores_and_absent_templates():

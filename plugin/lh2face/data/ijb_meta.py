@@ -1,13 +1,11 @@
 """Meta files of IJB-B and IJB-C, as insightface lays them out (``meta/<protocol>_*.txt``)."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 GALLERIES = ("S1", "S2", "G1", "G2")
 
@@ -66,119 +64,185 @@ def read_meta(root: str | Path, protocol: str) -> IJBMeta:
         protocol: Prefix of the files, such as ``ijbb`` or ``ijbc``.
 
     Raises:
-        MetaError: If a field is not a number, lists differ in length or order, or a pair names a
-            template without images; with file and line.
+        MetaError: If a field is not a number, lists differ in length or order, a list names a
+            template without images or gives it two subjects, or there are no genuine or no
+            impostor pairs; with file and, where there is one, line.
         FileNotFoundError: If a file is missing.
     """
     folder = Path(root) / "meta"
     path = folder / f"{protocol}_name_5pts_score.txt"
-    faces = _read(path, 12)
-    names = faces[0].tolist()
-    numbers = _numbers(path, faces.iloc[:, 1:], np.float32)
-
+    names, *numbers = _read(path, [str] + [np.float32] * 11)
     path = folder / f"{protocol}_face_tid_mid.txt"
-    images = _read(path, 3)
-    if images[0].tolist() != names:
-        at = next(
-            (i for i, pair in enumerate(zip(images[0], names, strict=False)) if pair[0] != pair[1]),
-            min(len(images), len(names)),
+    images, template_ids, media_ids = _read(path, [str, np.int64, np.int64])
+    shorter = min(len(images), len(names))
+    differ = np.append(images[:shorter] != names[:shorter], len(images) != len(names))
+    if differ.any():
+        raise MetaError(
+            f"{path}:{differ.argmax() + 1}: images differ from those of {protocol}_name_5pts_score"
         )
-        raise MetaError(f"{path}:{at + 1}: images differ from those of {protocol}_name_5pts_score")
-    template_ids, media_ids = _numbers(path, images.iloc[:, 1:], np.int64).T
 
-    path = folder / f"{protocol}_template_pair_label.txt"
-    first, second, label = _numbers(path, _read(path, 3), np.int64).T
     known = np.unique(template_ids)
+    path = folder / f"{protocol}_template_pair_label.txt"
+    first, second, label = _read(path, [np.int64] * 3)
     for ids in (first, second):
-        absent = np.flatnonzero(~np.isin(ids, known))
-        if absent.size:
-            raise MetaError(f"{path}:{absent[0] + 1}: template {ids[absent[0]]} has no image")
+        _check_known(path, ids, known, first_line=1)
     wrong = np.flatnonzero((label != 0) & (label != 1))
     if wrong.size:
         raise MetaError(
             f"{path}:{wrong[0] + 1}: expected the label 0 or 1, found {label[wrong[0]]}"
         )
+    genuine = label == 1
+    if genuine.all() or not genuine.any():
+        kind = "impostor pair (label 0)" if genuine.all() else "genuine pair (label 1)"
+        raise MetaError(f"{path}: there is no {kind} among {len(genuine)}")
 
+    subjects: dict[int, int] = {}
     galleries = {
-        name: _read_templates(path)
+        name: _read_templates(path, known, subjects)
         for name in GALLERIES
         if (path := folder / f"{protocol}_1N_gallery_{name}.csv").exists()
     }
-    probes = _read_templates(folder / f"{protocol}_1N_probe_mixed.csv")
+    if not galleries:
+        raise MetaError(
+            f"{folder}: there is no {protocol}_1N_gallery_{{{','.join(GALLERIES)}}}.csv"
+        )
+    probes = _read_templates(folder / f"{protocol}_1N_probe_mixed.csv", known, subjects)
     return IJBMeta(
-        names=names,
-        landmarks=numbers[:, :10].reshape(-1, 5, 2),
-        detector_score=numbers[:, 10],
+        names=names.tolist(),
+        landmarks=np.stack(numbers[:10], axis=1).reshape(-1, 5, 2),
+        detector_score=numbers[10],
         template_ids=template_ids,
         media_ids=media_ids,
         first=first,
         second=second,
-        genuine=label == 1,
+        genuine=genuine,
         galleries=galleries,
         probes=probes,
     )
+
+
+def image_paths(root: str | Path, protocol: str, names: list[str]) -> list[Path]:
+    """The images of :attr:`IJBMeta.names`.
+
+    Raises:
+        MetaError: If one is not there, with file and line.
+    """
+    folder = Path(root) / "loose_crop"
+    there = {entry.name for entry in os.scandir(folder)}
+    for line, name in enumerate(names, start=1):
+        if name not in there:
+            path = Path(root) / "meta" / f"{protocol}_name_5pts_score.txt"
+            raise MetaError(f"{path}:{line}: {folder / name} does not exist")
+    return [folder / name for name in names]
 
 
 def write_meta(root: str | Path, protocol: str, meta: IJBMeta) -> None:
     """Write ``root/meta/<protocol>_*``, the files that :func:`read_meta` reads."""
     folder = Path(root) / "meta"
     folder.mkdir(parents=True, exist_ok=True)
-    _write(
-        folder / f"{protocol}_face_tid_mid.txt",
-        zip(meta.names, meta.template_ids, meta.media_ids, strict=True),
-    )
+    _write(folder / f"{protocol}_face_tid_mid.txt", [meta.names, meta.template_ids, meta.media_ids])
     points = meta.landmarks.reshape(len(meta.names), 10)
-    _write(
-        folder / f"{protocol}_name_5pts_score.txt",
-        (
-            (name, *(f"{value:.4f}" for value in row), f"{score:.6f}")
-            for name, row, score in zip(meta.names, points, meta.detector_score, strict=True)
-        ),
-    )
-    _write(
-        folder / f"{protocol}_template_pair_label.txt",
-        zip(meta.first, meta.second, meta.genuine.astype(int), strict=True),
-    )
+    texts = [[f"{value:.4f}" for value in column] for column in points.T.tolist()]
+    scores = [f"{value:.6f}" for value in meta.detector_score.tolist()]
+    _write(folder / f"{protocol}_name_5pts_score.txt", [meta.names, *texts, scores])
+    pairs = [meta.first, meta.second, meta.genuine.astype(np.uint8)]
+    _write(folder / f"{protocol}_template_pair_label.txt", pairs)
     lists = {f"gallery_{name}": gallery for name, gallery in meta.galleries.items()}
     for name, templates in {**lists, "probe_mixed": meta.probes}.items():
-        rows = zip(templates.template_ids, templates.subject_ids, strict=True)
+        columns = [templates.template_ids, templates.subject_ids]
         header = ("TEMPLATE_ID", "SUBJECT_ID")
-        _write(folder / f"{protocol}_1N_{name}.csv", [header, *rows], separator=",")
+        _write(folder / f"{protocol}_1N_{name}.csv", columns, header, separator=",")
 
 
-def _write(path: Path, rows: Any, separator: str = " ") -> None:
-    text = "".join(separator.join(map(str, row)) + "\n" for row in rows)
-    path.write_text(text, encoding="utf-8")
+def _write(
+    path: Path, columns: list[Any], header: tuple[str, ...] = (), separator: str = " "
+) -> None:
+    import pyarrow
+    from pyarrow import csv
+
+    table = pyarrow.table(columns, names=header or list(map(str, range(len(columns)))))
+    options = csv.WriteOptions(
+        include_header=bool(header),
+        delimiter=separator,
+        quoting_style="none",
+        quoting_header="none",
+    )
+    csv.write_csv(table, path, options)
 
 
-def _read(path: Path, columns: int) -> "pd.DataFrame":
-    import pandas as pd
+def _read(path: Path, types: list[type], separator: str = " ", header: int = 0) -> list[np.ndarray]:
+    """The columns of a file, a row a line; a file with a header may have further columns."""
+    import pyarrow
+    from pyarrow import csv
 
+    with path.open(encoding="utf-8", errors="replace") as file:
+        count = len(file.readline().split(separator)) if header else len(types)
+    names = list(map(str, range(max(count, len(types)))))
+    kinds = [pyarrow.string() if kind is str else pyarrow.from_numpy_dtype(kind) for kind in types]
     try:
-        frame = pd.read_csv(path, sep=" ", header=None, dtype={0: str} if columns != 3 else None)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise MetaError(f"{path}: {error}") from None
-    if frame.shape[1] != columns:
-        raise MetaError(f"{path}:1: expected {columns} columns, found {frame.shape[1]}")
-    return frame
+        table = csv.read_csv(
+            path,
+            csv.ReadOptions(column_names=names, skip_rows=header),
+            csv.ParseOptions(
+                delimiter=separator, quote_char='"' if header else False, ignore_empty_lines=False
+            ),
+            csv.ConvertOptions(
+                column_types=dict(zip(names, kinds, strict=False)),
+                include_columns=names[: len(types)],
+                null_values=[],
+            ),
+        )
+        columns = [table[name].to_numpy() for name in table.column_names]
+        if not all(np.isfinite(c).all() for c in columns if c.dtype.kind == "f"):
+            raise pyarrow.ArrowInvalid("not finite")
+    except pyarrow.ArrowInvalid as error:
+        raise _blamed(path, types, separator, header, count) or MetaError(
+            f"{path}: {error}"
+        ) from None
+    return columns
 
 
-def _numbers(path: Path, frame: "pd.DataFrame", dtype: type) -> np.ndarray:
-    import pandas as pd
+def _blamed(
+    path: Path, types: list[type], separator: str, header: int, count: int
+) -> MetaError | None:
+    """The first line at fault of a file that the quick reader refused."""
+    with path.open(encoding="utf-8", errors="surrogateescape") as file:
+        line = 0
+        for line, text in enumerate(file, start=1):
+            if line <= header:
+                continue
+            fields = text.rstrip("\r\n").split(separator)
+            if len(fields) != count:
+                return MetaError(f"{path}:{line}: expected {count} columns, found {len(fields)}")
+            for kind, field in zip(types, fields, strict=False):
+                try:
+                    if kind is str:
+                        field.encode()
+                    elif not np.isfinite(kind(field)):
+                        raise ValueError
+                except ValueError:
+                    what = {str: "UTF-8", np.int64: "a whole number"}.get(kind, "a number")
+                    return MetaError(f"{path}:{line}: expected {what}, found {field!r}")
+    return None if line > header else MetaError(f"{path}: there are no lines")
 
-    values = frame.apply(pd.to_numeric, errors="coerce")
-    bad = np.flatnonzero(values.isna().any(axis=1))
-    if bad.size:
-        line = frame.iloc[bad[0]].tolist()
-        raise MetaError(f"{path}:{bad[0] + 1}: expected numbers, found {line}")
-    return values.to_numpy(dtype)
+
+def _check_known(path: Path, ids: np.ndarray, known: np.ndarray, first_line: int) -> None:
+    absent = np.flatnonzero(~np.isin(ids, known))
+    if absent.size:
+        raise MetaError(f"{path}:{absent[0] + first_line}: template {ids[absent[0]]} has no image")
 
 
-def _read_templates(path: Path) -> Templates:
-    import pandas as pd
-
-    frame = pd.read_csv(path).iloc[:, :2]
-    values = _numbers(path, frame, np.int64).T
+def _read_templates(path: Path, known: np.ndarray, subjects: dict[int, int]) -> Templates:
+    """A 1:N list; ``subjects`` collects whose each template is, over all lists."""
+    template_ids, subject_ids = _read(path, [np.int64, np.int64], ",", header=1)
+    _check_known(path, template_ids, known, first_line=2)
+    rows = zip(template_ids.tolist(), subject_ids.tolist(), strict=True)
+    for line, (template, subject) in enumerate(rows, start=2):
+        if subjects.setdefault(template, subject) != subject:
+            raise MetaError(
+                f"{path}:{line}: template {template} is of subject {subject} here"
+                f" and of {subjects[template]} above"
+            )
     # A template has one row an image; the list wants each once, in the order of first mention.
-    _, index = np.unique(values[0], return_index=True)
-    return Templates(*values[:, np.sort(index)])
+    index = np.sort(np.unique(template_ids, return_index=True)[1])
+    return Templates(template_ids[index], subject_ids[index])

@@ -1,8 +1,17 @@
 """Templates and 1:1 scores of IJB-B and IJB-C, as insightface runs the protocol."""
 
-import numpy as np
+from dataclasses import dataclass
 
-BLOCK = 1 << 16
+import numpy as np
+import torch
+from torch.nn.functional import embedding_bag
+
+FACES = 1 << 14
+PAIRS = 1 << 24
+TILE_BITS = 10
+TILE = 1 << TILE_BITS
+# A product of a whole tile costs as much as this share of its entries one by one.
+SPARSE = 64
 
 
 class EvaluationError(ValueError):
@@ -10,78 +19,205 @@ class EvaluationError(ValueError):
 
 
 def face_features(
-    embeddings: np.ndarray, detector_score: np.ndarray, *, flip: bool, norm: bool, score: bool
-) -> np.ndarray:
+    embeddings: np.ndarray, detector_score: np.ndarray, *, flip: bool, norm: bool, score: bool,
+    kappa: bool = False,
+) -> np.ndarray:  # fmt: skip
     """Features of single images.
 
     Args:
         embeddings: ``(N, 2, d)``, of the image and its mirror image, not normalised.
         detector_score: ``(N,)``.
-        flip: Add the mirror image's embedding.
+        flip: Average with the mirror image's embedding: the sum of insightface's, but for a factor
+            of exactly 2, so that a length is still a κ.
         norm: Keep the norms (insightface's N1) rather than normalising.
         score: Multiply by the detector score (insightface's D1).
+        kappa: Multiply by κ (see :func:`concentrations`), which weights a template's faces by it.
 
     Returns:
         ``(N, d)`` float32.
-
-    Raises:
-        EvaluationError: If an embedding is not finite.
     """
-    bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=(1, 2)))
-    if bad.size:
-        raise EvaluationError(f"embeddings: row {bad[0]} is not finite")
-    features = embeddings.sum(axis=1) if flip else embeddings[:, 0]
+    features = embeddings.mean(axis=1) if flip else embeddings[:, 0]
     if not norm:
         features = _unit(features)
-    return features * detector_score[:, None] if score else features
+    weights = detector_score if score else np.ones(len(features), np.float32)
+    if kappa:
+        weights = weights * concentrations(embeddings)
+    return features * weights[:, None]
+
+
+def concentrations(embeddings: np.ndarray) -> np.ndarray:
+    """κ of each face ``(N,)``: the mean norm of ``(N, 2, d)``, the image's and its mirror's."""
+    return np.linalg.norm(embeddings, axis=2).mean(axis=1)
+
+
+@dataclass(frozen=True)
+class FaceFeatures:
+    """:func:`face_features` of the rows asked for, so that N of them need never be in memory.
+
+    Attributes:
+        embeddings: ``(N, 2, d)``, such as a memory-mapped array.
+        detector_score: ``(N,)``.
+        flip: As in :func:`face_features`, like the rest.
+    """
+
+    embeddings: np.ndarray
+    detector_score: np.ndarray
+    flip: bool
+    norm: bool
+    score: bool
+    kappa: bool = False
+
+    def __len__(self) -> int:
+        return len(self.embeddings)
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        return face_features(
+            self.embeddings[rows], self.detector_score[rows],
+            flip=self.flip, norm=self.norm, score=self.score, kappa=self.kappa,
+        )  # fmt: skip
 
 
 def pool_templates(
-    features: np.ndarray, template_ids: np.ndarray, media_ids: np.ndarray
+    features: np.ndarray | FaceFeatures, template_ids: np.ndarray, media_ids: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean within (template, media), sum over the media, length 1.
+    """As :func:`pool_media`, at length 1.
+
+    Returns:
+        Templates ``(T, d)`` float64 of length 1, and their ids ``(T,)``, ascending.
+    """
+    sums, ids = pool_media(features, template_ids, media_ids)
+    return _unit(sums), ids
+
+
+def pool_media(
+    features: np.ndarray | FaceFeatures, template_ids: np.ndarray, media_ids: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean within (template, media), summed over the media, in blocks of templates.
+
+    Features of float32 are summed in float32, as insightface does.
 
     Args:
-        features: ``(N, d)``.
+        features: ``(N, d)``, an array, memory-mapped or not, or :class:`FaceFeatures`.
         template_ids: ``(N,)`` int.
         media_ids: ``(N,)`` int.
 
     Returns:
-        Templates ``(T, d)`` float32 of length 1, and their ids ``(T,)``, ascending.
+        Templates ``(T, d)`` float64, not normalised, and their ids ``(T,)``, ascending.
+
+    Raises:
+        EvaluationError: If the lengths differ or a feature is not finite.
     """
+    if not len(features) == len(template_ids) == len(media_ids) > 0:
+        raise EvaluationError(
+            f"features: {len(features)} rows for {len(template_ids)} images"
+            f" and {len(media_ids)} media"
+        )
     order = np.lexsort((media_ids, template_ids))
-    keys = np.stack([template_ids, media_ids], axis=1)[order]
-    starts = np.flatnonzero(np.r_[True, (keys[1:] != keys[:-1]).any(axis=1)])
-    counts = np.diff(np.r_[starts, len(order)])
-    media = np.add.reduceat(features[order], starts, axis=0) / counts[:, None]
-    owners = keys[starts, 0]
-    firsts = np.flatnonzero(np.r_[True, owners[1:] != owners[:-1]])
-    return _unit(np.add.reduceat(media, firsts, axis=0)).astype(np.float32), owners[firsts]
+    template_ids, media_ids = template_ids[order], media_ids[order]
+    new_template = np.r_[True, template_ids[1:] != template_ids[:-1]]
+    new_media = new_template | np.r_[True, media_ids[1:] != media_ids[:-1]]
+    firsts = np.flatnonzero(new_template)
+    ends = np.r_[firsts[1:], len(order)]
+    sums = None
+    start = 0
+    while start < len(firsts):
+        # Whole templates, of about FACES faces together.
+        stop = max(start + 1, int(np.searchsorted(ends, firsts[start] + FACES, side="right")))
+        faces = slice(firsts[start], ends[stop - 1])
+        block = np.asarray(features[order[faces]])
+        media = np.flatnonzero(new_media[faces])
+        counts = np.diff(np.r_[media, len(block)]).astype(block.dtype)
+        means = _group_sums(block, media) / counts[:, None]
+        pooled = _group_sums(means, np.flatnonzero(new_template[faces][media]))
+        if not np.isfinite(pooled).all():
+            bad = order[faces][~np.isfinite(block).all(axis=1)]
+            raise EvaluationError(
+                f"features: row {bad.min()} is not finite"
+                if bad.size
+                else f"features: the sum of template {template_ids[faces.start]} overflows"
+            )
+        if sums is None:
+            sums = np.empty((len(firsts), block.shape[1]))
+        sums[start:stop] = pooled
+        start = stop
+    return sums, template_ids[firsts]
 
 
 def verification_scores(
     templates: np.ndarray, ids: np.ndarray, first: np.ndarray, second: np.ndarray
 ) -> np.ndarray:
-    """Cosine of each pair of templates, in blocks.
+    """Cosine of each pair of templates.
+
+    Pairs are grouped into tiles of TILE × TILE templates, and each tile that has enough of them
+    is one matrix product. A pair is scored the same wherever, whichever way round and however
+    often it stands in the list, so that pairs that are equal tie, as the ROC needs.
+
+    Memory beyond the arguments and the scores does not grow with P.
 
     Args:
-        templates: ``(T, d)`` of length 1.
+        templates: ``(T, d)`` of length 1; scores are computed in its type.
         ids: ``(T,)`` ascending.
         first: ``(P,)`` template ids.
         second: ``(P,)`` template ids.
 
     Returns:
-        ``(P,)`` float32.
+        ``(P,)`` of the type of ``templates``.
 
     Raises:
         EvaluationError: If a pair names an absent template.
     """
-    rows = [template_rows(ids, side) for side in (first, second)]
-    scores = np.empty(len(first), np.float32)
-    for start in range(0, len(first), BLOCK):
-        block = slice(start, start + BLOCK)
-        a, b = (templates[side[block]] for side in rows)
-        scores[block] = np.einsum("ij,ij->i", a, b)
+    blocks = [slice(start, start + PAIRS) for start in range(0, len(first), PAIRS)]
+    # Templates that come first in a pair, such as a gallery's, share tiles: then few have pairs.
+    leads = np.zeros(len(ids), bool)
+    for block in blocks:
+        leads[template_rows(ids, first[block])] = True
+    arrangement = np.argsort(~leads, kind="stable")
+    place = np.empty(len(ids), np.int32)
+    place[arrangement] = np.arange(len(ids))
+    templates = templates[arrangement]
+    side = -(-len(ids) // TILE)
+
+    def tiles_of(block: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Tile of each pair, and its entry in the flattened tile."""
+        a, b = (place[template_rows(ids, end[block])] for end in (first, second))
+        row, column = np.minimum(a, b), np.maximum(a, b)
+        tile = (row >> TILE_BITS) * side + (column >> TILE_BITS)
+        entry = (row & TILE - 1) << TILE_BITS | column & TILE - 1
+        return tile.astype(np.min_scalar_type(side * side)), entry
+
+    pairs_in = np.zeros(side * side, np.int64)
+    for block in blocks[:-1]:
+        pairs_in += np.bincount(tiles_of(block)[0], minlength=side * side)
+    scores = np.empty(len(first), templates.dtype)
+    for block in reversed(blocks):
+        tile, entry = tiles_of(block)
+        found = np.bincount(tile, minlength=side * side)
+        if block is blocks[-1]:
+            pairs_in += found
+        # Of 16-bit numbers, a stable sort is a radix sort.
+        order = np.argsort(tile, kind="stable")
+        entry, ends, part = entry[order], np.cumsum(found), scores[block]
+        for at in np.flatnonzero(found):
+            pairs = slice(ends[at] - found[at], ends[at])
+            rows, columns = (
+                templates[corner * TILE : (corner + 1) * TILE] for corner in divmod(at, side)
+            )
+            score = _tile if pairs_in[at] * SPARSE >= len(rows) * len(columns) else _singly
+            part[order[pairs]] = score(rows, columns, entry[pairs])
+    return scores
+
+
+def _tile(rows: np.ndarray, columns: np.ndarray, entry: np.ndarray) -> np.ndarray:
+    product = np.empty((len(rows), TILE), rows.dtype)
+    np.matmul(rows, columns.T, out=product[:, : len(columns)])
+    return product.ravel()[entry]
+
+
+def _singly(rows: np.ndarray, columns: np.ndarray, entry: np.ndarray) -> np.ndarray:
+    scores = np.empty(len(entry), rows.dtype)
+    for start in range(0, len(entry), TILE):
+        row, column = np.divmod(entry[start : start + TILE], TILE)
+        scores[start : start + TILE] = np.einsum("ij,ij->i", rows[row], columns[column])
     return scores
 
 
@@ -91,11 +227,23 @@ def template_rows(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     Raises:
         EvaluationError: Naming the first id that is absent.
     """
-    rows = np.searchsorted(ids, wanted).clip(0, len(ids) - 1)
+    low, span = ids[0], int(ids[-1]) - int(ids[0]) + 1
+    if span <= max(PAIRS, len(wanted)):
+        table = np.zeros(span, np.int32)
+        table[ids - low] = np.arange(len(ids))
+        rows = table.take(wanted - low, mode="clip")
+    else:
+        rows = np.searchsorted(ids, wanted).clip(0, len(ids) - 1)
     absent = np.flatnonzero(ids[rows] != wanted)
     if absent.size:
         raise EvaluationError(f"template {wanted[absent[0]]} has no images")
     return rows
+
+
+def _group_sums(rows: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Sums of the groups of rows that begin at ``starts``, each in order and in the rows' type."""
+    positions, starts = torch.arange(len(rows)), torch.from_numpy(starts)
+    return embedding_bag(positions, torch.from_numpy(rows), starts, mode="sum").numpy()
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

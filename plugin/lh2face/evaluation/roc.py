@@ -1,8 +1,12 @@
 """ROC curves and the true accept rate at a false accept rate."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 from lh2face.evaluation.ijb import EvaluationError
+
+BLOCK = 1 << 22
 
 
 def roc_curve(scores: np.ndarray, genuine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -10,6 +14,9 @@ def roc_curve(scores: np.ndarray, genuine: np.ndarray) -> tuple[np.ndarray, np.n
 
     Points on a straight line between their neighbours are left out, as scikit-learn's
     ``roc_curve`` does, which the nearest-FAR rule of the IJB protocol depends on.
+
+    Beyond the arguments it takes one sorted copy of the scores, and space for scores that tie or
+    are genuine: all others are single impostor pairs, which lie on a straight line.
 
     Args:
         scores: ``(P,)``.
@@ -21,26 +28,30 @@ def roc_curve(scores: np.ndarray, genuine: np.ndarray) -> tuple[np.ndarray, np.n
     Raises:
         EvaluationError: If a score is NaN, or there are no genuine or no impostor pairs.
     """
-    if np.isnan(scores).any():
+    check_labels(genuine)
+    ranked, own = _sorted(scores), np.sort(scores[genuine])
+    if np.isnan(ranked[-1]):
         raise EvaluationError(f"scores: NaN at {np.flatnonzero(np.isnan(scores))[0]}")
-    if genuine.all() or not genuine.any():
-        kind = "impostor" if genuine.all() else "genuine"
-        raise EvaluationError(f"labels: there are no {kind} pairs among {len(genuine)}")
-    order = np.argsort(-scores, kind="stable")
-    ends = np.r_[np.flatnonzero(np.diff(scores[order])), len(scores) - 1]
-    accepted = np.cumsum(genuine[order])[ends]
-    false = 1 + ends - accepted
-    corner = np.r_[True, (np.diff(false, 2) != 0) | (np.diff(accepted, 2) != 0), True]
-    if len(ends) > 2:
-        false, accepted = false[corner], accepted[corner]
-    false, accepted = np.r_[0, false], np.r_[0, accepted]
-    return false / false[-1], accepted / accepted[-1]
+    values = np.unique(np.r_[own, _ties(ranked)])
+    # Groups of equal scores that tie or are genuine: [start, end) in ``ranked``, and increments.
+    start, end = (np.searchsorted(ranked, values, side) for side in ("left", "right"))
+    accepts = np.subtract(*(np.searchsorted(own, values, side) for side in ("right", "left")))
+    steps = np.stack([end - start - accepts, accepts], axis=1)
+    lines = np.array([1, 0])
+
+    # A threshold lies below the scores from ``cut`` on; lines can only turn beside those groups.
+    top = np.searchsorted(ranked, ranked[-1])
+    cut = np.unique(np.r_[0, start, end, top])
+    cut = cut[cut < len(ranked)]
+    above, below = (_rows(edge, steps, cut, lines) for edge in (start, end))
+    cut = cut[(above != below).any(axis=1) | (cut == 0) | (cut == top)][::-1]
+    accepted = len(own) - np.r_[0, np.cumsum(accepts)][np.searchsorted(start, cut)]
+    false = np.r_[0, len(ranked) - cut - accepted]
+    return false / false[-1], np.r_[0, accepted] / len(own)
 
 
 def tar_at_far(scores: np.ndarray, genuine: np.ndarray, fars: np.ndarray | list) -> np.ndarray:
     """True accept rate where the false accept rate is nearest to each of ``fars``.
-
-    As insightface's ``eval_ijbc``: of equally near points, the one of the higher rate.
 
     Args:
         scores: ``(P,)``.
@@ -53,7 +64,15 @@ def tar_at_far(scores: np.ndarray, genuine: np.ndarray, fars: np.ndarray | list)
     Raises:
         EvaluationError: As :func:`roc_curve`.
     """
-    far, tar = (rates[::-1] for rates in roc_curve(scores, genuine))
+    return nearest_tar(*roc_curve(scores, genuine), fars)
+
+
+def nearest_tar(far: np.ndarray, tar: np.ndarray, fars: np.ndarray | list) -> np.ndarray:
+    """TAR of the curve's points nearest to each of ``fars``.
+
+    As insightface's ``eval_ijbc``: of equally near points, the one of the higher rate.
+    """
+    far, tar = far[::-1], tar[::-1]
     return np.array([tar[np.abs(far - wanted).argmin()] for wanted in fars])
 
 
@@ -62,3 +81,34 @@ def thinned(far: np.ndarray, tar: np.ndarray, points: int = 300) -> tuple[np.nda
     lowest = far[far > 0].min()
     grid = np.geomspace(lowest, 1, points)
     return grid, tar[np.searchsorted(far, grid * (1 + 1e-9), side="right") - 1]
+
+
+def check_labels(genuine: np.ndarray) -> None:
+    """Raise :class:`EvaluationError` unless there are genuine and impostor pairs."""
+    if genuine.all() or not genuine.any():
+        kind = "impostor" if genuine.all() else "genuine"
+        raise EvaluationError(f"labels: there are no {kind} pairs among {len(genuine)}")
+
+
+def _sorted(scores: np.ndarray) -> np.ndarray:
+    """A sorted copy, its halves sorted side by side."""
+    middle = len(scores) // 2
+    ranked = np.partition(scores, middle)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(np.ndarray.sort, np.split(ranked, [middle])))
+    return ranked
+
+
+def _ties(ranked: np.ndarray) -> np.ndarray:
+    """Sorted values that occur more than once (some of them repeated)."""
+    found = []
+    for at in range(0, len(ranked), BLOCK):
+        block = ranked[at : at + BLOCK + 1]
+        found.append(block[1:][block[1:] == block[:-1]])
+    return np.concatenate(found)
+
+
+def _rows(keys: np.ndarray, values: np.ndarray, wanted: np.ndarray, default: np.ndarray):
+    """``values`` of the ascending ``keys`` where they are ``wanted``, elsewhere ``default``."""
+    at = np.searchsorted(keys, wanted).clip(max=len(keys) - 1)
+    return np.where((keys[at] == wanted)[:, None], values[at], default)
