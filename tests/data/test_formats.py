@@ -110,6 +110,16 @@ def test_image_folder_splits_people(tmp_path):
     assert meta.genuine.sum() == 4
 
 
+def test_image_folder_probes_are_templates_of_their_own(tmp_path):
+    run_convert(folder(tmp_path / "photos", images=6), tmp_path / "out")
+    meta = read_meta(tmp_path / "out" / "benchmark", "bench")
+    sizes = np.bincount(meta.template_ids)[1:]
+    assert sizes.tolist() == [3, 1, 1, 1] * 4
+    galleries = np.concatenate([gallery.template_ids for gallery in meta.galleries.values()])
+    assert galleries.tolist() == [1, 5, 9, 13]
+    assert meta.genuine.sum() == 4 * 6
+
+
 def test_image_folder_leaves_out_what_it_cannot_read(tmp_path):
     root = folder(tmp_path / "photos")
     (root / "; rm -rf 0" / "empty.jpg").touch()

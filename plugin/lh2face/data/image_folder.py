@@ -16,6 +16,8 @@ from lh2face.data.synthetic.generate import benchmark_meta, write_csv
 log = logging.getLogger(__name__)
 JPEG_QUALITY = 95
 PAIRS = 300
+# Probe templates of a person, at most: the list of all pairs grows with their square.
+PROBES = 5
 
 
 class ImageFolderError(ValueError):
@@ -150,19 +152,23 @@ def _write_train(people: list[list[Photo]], out: Path) -> None:
 
 
 def _write_benchmark(people: list[list[Photo]], out: Path, rng: np.random.Generator) -> None:
-    """Each person's photos by halves: a gallery template, and a probe template."""
+    """The first half of a person's photos is the gallery template, the others are probes."""
     (out / "loose_crop").mkdir(parents=True)
-    rows, landmarks, templates = [], [], []
+    rows, landmarks, templates, subjects = [], [], [], []
     for identity, group in enumerate(people):
-        for i, photo in enumerate(group):
-            rows.append({"name": f"{len(rows) + 1}.jpg", "identity": identity})
-            (out / "loose_crop" / rows[-1]["name"]).write_bytes(photo.jpeg)
-            landmarks.append(photo.landmarks)
-            templates.append(2 * identity + (i >= len(group) / 2) + 1)
+        probes = len(group) // 2
+        parts = np.array_split(np.arange(len(group) - probes, len(group)), min(PROBES, probes))
+        for part in (np.arange(len(group) - probes), *parts):
+            subjects.append(identity)
+            for photo in (group[i] for i in part):
+                rows.append({"name": f"{len(rows) + 1}.jpg", "identity": identity})
+                (out / "loose_crop" / rows[-1]["name"]).write_bytes(photo.jpeg)
+                landmarks.append(photo.landmarks)
+                templates.append(len(subjects))
     write_csv(out / "images.csv", ("name", "identity"), rows)
     meta = benchmark_meta(
         [row["name"] for row in rows], np.stack(landmarks), np.ones(len(rows), np.float32),
-        np.array(templates), np.arange(1, len(rows) + 1), people=len(people), templates_each=2,
+        np.array(templates), np.arange(1, len(rows) + 1), subjects=np.array(subjects),
     )  # fmt: skip
     write_meta(out, "bench", meta)
     (out / "pairs").mkdir()

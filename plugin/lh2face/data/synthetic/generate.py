@@ -175,8 +175,7 @@ def _write_benchmark(
             np.array([row["quality"] for row in rows], np.float32),
             np.array(template_ids),
             np.array(media_ids),
-            people=config.benchmark_people,
-            templates_each=len(TEMPLATES),
+            subjects=np.repeat(np.arange(config.benchmark_people), len(TEMPLATES)),
         ),
     )
     (out / "pairs").mkdir()
@@ -187,17 +186,17 @@ def _write_benchmark(
 
 def benchmark_meta(
     names: list[str], landmarks: np.ndarray, score: np.ndarray, template_ids: np.ndarray,
-    media_ids: np.ndarray, *, people: int, templates_each: int,
+    media_ids: np.ndarray, *, subjects: np.ndarray,
 ) -> IJBMeta:  # fmt: skip
     """Meta files of a benchmark: all pairs of templates, first templates as galleries G1 and G2.
 
-    Template ids are ``person · templates_each + t + 1``; G1 holds the first half of the people.
+    ``subjects`` gives the people 0, 1, … of templates 1 … T, ascending; G1 holds the first half.
     """
-    templates = np.arange(1, people * templates_each + 1)
-    subjects = (templates - 1) // templates_each
+    templates = np.arange(1, len(subjects) + 1)
     first, second = np.array(list(combinations(templates, 2))).T
-    is_gallery = (templates - 1) % templates_each == 0
-    halves = {"G1": subjects < people // 2, "G2": subjects >= people // 2}
+    is_gallery = np.r_[True, subjects[1:] != subjects[:-1]]
+    half = (subjects[-1] + 1) // 2
+    halves = {"G1": subjects < half, "G2": subjects >= half}
     return IJBMeta(
         names=names,
         landmarks=landmarks,
