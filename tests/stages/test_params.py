@@ -27,7 +27,7 @@ def test_overlays_are_valid_and_keep_comments(params_file, overlay):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("  batch_size: 64", "  batchsize: 64", "train.batchsize"),
+        ("  batch_size: 64", "  batchsize: 64", "train.batchsize: unknown key"),
         ("  epochs: 6", "  epochs: many", r"train.epochs.*found 'many'"),
         ("  epochs: 6", "  epochs: 0", r"train.epochs.*found 0"),
         ("source: synthetic", "source: internet", r"data.source.*'image_folder'"),
@@ -38,7 +38,11 @@ def test_overlays_are_valid_and_keep_comments(params_file, overlay):
         ),
         ("type: CosFaceHead", "type: CosFase", r"heads.cosface.type: found 'CosFase'"),
         ("heads: [arcface,", "heads: [arkface,", "compare"),
-        ("    train_people: 160", "    train_peeple: 160", "data.synthetic.train_peeple"),
+        (
+            "    train_people: 160",
+            "    train_peeple: 160",
+            "data.synthetic.train_peeple: unknown key",
+        ),
         ("seeds: [0, 1]", "seeds: [0, 1", "not valid YAML"),
     ],
 )

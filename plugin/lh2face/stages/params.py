@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -184,13 +185,18 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        lines = [
-            f"{path}: {'.'.join(map(str, item['loc']))}: {item['msg']}, found {item['input']!r}"
-            if item["loc"]
-            else f"{path}: {item['msg'].removeprefix('Value error, ')}"
-            for item in error.errors()
-        ]
+        lines = [f"{path}: {_in_words(item)}" for item in error.errors()]
         raise ParamsError("\n".join(lines)) from None
+
+
+def _in_words(error: ErrorDetails) -> str:
+    """One of pydantic's errors as a line that begins with the key."""
+    if not error["loc"]:
+        return error["msg"].removeprefix("Value error, ")
+    key = ".".join(map(str, error["loc"]))
+    # What was found is the key itself here, and all that stands beside or below it.
+    plain = {"extra_forbidden": "unknown key", "missing": "missing"}.get(error["type"])
+    return f"{key}: {plain}" if plain else f"{key}: {error['msg']}, found {error['input']!r}"
 
 
 def overlay_params(overlay: Path, path: Path = Path("params.yaml")) -> None:
