@@ -142,7 +142,7 @@ def kappa_figure(folders: dict[str, list[Path]]) -> "Figure":
             x=centers, y=counts, name=model, line={"color": color, "shape": "hvh"}, fill="tozeroy"
         )
     figure.update_xaxes(title="κ = |z|")
-    figure.update_yaxes(title="faces")
+    figure.update_yaxes(title="faces", type="log")
     return figure
 
 
