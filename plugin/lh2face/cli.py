@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -95,6 +95,64 @@ def report(data: In, runs: In, out: Out) -> None:
     from lh2face.stages import report as stage
 
     stage.run(load(), data, runs, out)
+
+
+@app.command()
+def compare(first: In, second: In) -> None:
+    """Print the difference of two runs (folders such as runs/lh2face) with its interval."""
+    from lh2face.tools import compare as tool
+
+    tool.show(first, second)
+
+
+@app.command()
+def evaluate_ijb(
+    root: Annotated[Path, typer.Option(exists=True, help="Folder with meta and loose_crop.")],
+    protocol: Annotated[str, typer.Option(help="Prefix of the meta files: ijbb or ijbc.")],
+    out: Annotated[Path, typer.Option(help="Folder for embeddings, figures and curves.")],
+    model: Annotated[
+        Path | None, typer.Option(exists=True, help="Recognition ONNX file of insightface.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(exists=True, help="Folder of a trained model.")
+    ] = None,
+    features: Annotated[
+        Path | None, typer.Option(exists=True, help="(N, d) or (N, 2, d) float .npy.")
+    ] = None,
+    quality: Annotated[
+        Path | None, typer.Option(exists=True, help="CSV of name,score to reject by; κ without.")
+    ] = None,
+    flip: Annotated[bool, typer.Option(help="Add the mirror image's embedding.")] = True,
+    norm: Annotated[bool, typer.Option(help="Keep the embeddings' norms (N1).")] = True,
+    detector_score: Annotated[
+        bool, typer.Option(help="Multiply by the detector score (D1).")
+    ] = True,
+    pooling: Annotated[
+        Literal["mean", "kappa"], typer.Option(help="Mean of a medium's faces.")
+    ] = "mean",
+    matching: Annotated[
+        Literal["cosine", "mutual_likelihood"], typer.Option(help="Score of two templates.")
+    ] = "cosine",
+    vmf_dim: Annotated[int, typer.Option(min=2, help="Dimension n that κ belongs to.")] = 256,
+    galleries: Annotated[
+        Literal["each", "merged"], typer.Option(help="Merged: as insightface's ijb_1n prints.")
+    ] = "each",
+    bootstrap: Annotated[int, typer.Option(min=0, help="Rounds for intervals.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Threads that read and align.")] = 2,
+) -> None:
+    """Run IJB-B or IJB-C with a model, or with features."""
+    from lh2face.evaluation.protocol import Protocol
+    from lh2face.tools import evaluate_ijb as tool
+
+    switches = Protocol(
+        flip=flip, norm=norm, detector_score=detector_score, pooling=pooling, matching=matching,
+        vmf_dim=vmf_dim, galleries=galleries, bootstrap=bootstrap, seed=seed,
+    )  # fmt: skip
+    tool.run(
+        root, protocol, out, switches, model=model, checkpoint=checkpoint, features=features,
+        quality=quality, workers=workers,
+    )  # fmt: skip
 
 
 @app.command()

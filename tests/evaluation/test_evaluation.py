@@ -1,22 +1,37 @@
+import tracemalloc
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_curve as sklearn_roc
 
-from lh2face.evaluation.bootstrap import tar_intervals
-from lh2face.evaluation.identification import identification, mean_over_galleries
+from lh2face.data.synthetic_protocol import PROTOCOLS, synthetic_meta, write_features
+from lh2face.evaluation import ijb
+from lh2face.evaluation.identification import (
+    identification,
+    mean_over_galleries,
+    merged_identification,
+    rates,
+    search,
+)
 from lh2face.evaluation.ijb import (
     EvaluationError,
+    concentrations,
     face_features,
+    pool_media,
     pool_templates,
     verification_scores,
 )
-from lh2face.evaluation.quality import error_versus_reject, reject_area
+from lh2face.evaluation.matching import expected_cosine, mutual_likelihood
+from lh2face.evaluation.quality import calibration, error_versus_reject, reject_area
 from lh2face.evaluation.roc import roc_curve, tar_at_far
 from lh2face.evaluation.verification import best_threshold, ten_fold_accuracy
+from lh2face.functional import vmf
 
 RNG = np.random.default_rng(0)
+FARS = [1e-4, 1e-3, 1e-2, 1e-1]
 
 
 def naive_templates(features, templates, media):
@@ -43,9 +58,19 @@ def test_switches_of_the_features():
     np.testing.assert_allclose(np.linalg.norm(plain, axis=1), 1)
     full = face_features(embeddings, score, flip=True, norm=True, score=True)
     np.testing.assert_allclose(full, embeddings.mean(1) * score[:, None])
-    weighted = face_features(embeddings, score, flip=True, norm=True, score=False, kappa=True)
-    kappa = np.linalg.norm(embeddings, axis=2).mean(1)
-    np.testing.assert_allclose(weighted, embeddings.mean(1) * kappa[:, None])
+
+
+def test_pooling_weighted_by_kappa():
+    # One template of two media; in the first, κ 3 and 1 of unit directions.
+    embeddings = np.array([[[3.0, 0]], [[0, 1.0]], [[2.0, 0]]])
+    kappa = concentrations(embeddings)
+    assert kappa.tolist() == [3, 1, 2]
+    features = face_features(embeddings, np.ones(3), flip=True, norm=False, score=False)
+    one, media = np.array([4, 4, 4]), np.array([0, 0, 1])
+    pooled, _ = pool_media(features, one, media, weights=kappa)
+    np.testing.assert_allclose(pooled, [[0.75 + 1, 0.25]])
+    pooled, _ = pool_media(features, one, media, weights=np.array([0.0, 0, 1]))
+    np.testing.assert_allclose(pooled, [[1, 0]])
 
 
 def test_not_finite_features_are_named():
@@ -63,6 +88,70 @@ def test_scores_and_absent_templates():
     assert scores.tolist() == [1, 0]
     with pytest.raises(EvaluationError, match="template 7"):
         verification_scores(templates, ids, np.array([2]), np.array([7]))
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(ijb, "FACES", 50)
+    monkeypatch.setattr(ijb, "PAIRS", 500)
+    monkeypatch.setattr(ijb, "TILE_BITS", 4)
+    monkeypatch.setattr(ijb, "TILE", 16)
+
+
+@pytest.mark.parametrize("templates", [7, 100])
+@pytest.mark.parametrize("pairs", [1, 499, 5000])
+@pytest.mark.parametrize("far_apart", [1, 10**9])
+def test_blocks_and_tiles_change_nothing(small_blocks, templates, pairs, far_apart):
+    vectors = RNG.normal(size=(templates, 12))
+    ids = np.sort(RNG.choice(10 * templates, templates, replace=False)) * far_apart
+    first, second = RNG.integers(templates, size=(2, pairs))
+    scores = verification_scores(vectors, ids, ids[first], ids[second])
+    np.testing.assert_allclose(scores, (vectors[first] * vectors[second]).sum(1), atol=1e-12)
+    # Whatever the block and tile, a pair has one score to the last bit: else it would not tie.
+    _, pair = np.unique(np.sort([first, second], axis=0), axis=1, return_inverse=True)
+    by_pair = np.full(pair.max() + 1, np.nan)
+    by_pair[pair] = scores
+    np.testing.assert_array_equal(by_pair[pair], scores)
+
+
+def test_pooling_in_blocks(small_blocks):
+    test_pooling_against_loops()
+
+
+def test_ten_times_the_pairs_take_no_more_memory(monkeypatch):
+    monkeypatch.setattr(ijb, "PAIRS", 1 << 14)
+    vectors, ids = RNG.normal(size=(300, 16)), np.arange(300)
+
+    def working_memory(pairs):
+        first, second = RNG.integers(300, size=(2, pairs))
+        tracemalloc.start()
+        verification_scores(vectors, ids, first, second)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak - 8 * pairs
+
+    assert working_memory(500_000) < 1.05 * working_memory(50_000)
+
+
+@pytest.mark.parametrize("duplicates", [0, 3000])
+def test_tar_equals_the_fields_way_to_every_printed_digit(tmp_path, duplicates):
+    meta = synthetic_meta(PROTOCOLS["ijbc"].scaled(0.03))
+    write_features(tmp_path / "features.npy", meta, dim=64)
+    features = np.load(tmp_path / "features.npy", mmap_mode="r")
+    again = RNG.integers(len(meta.genuine), size=duplicates)
+    first, second = np.r_[meta.first, meta.second[again]], np.r_[meta.second, meta.first[again]]
+    genuine = np.r_[meta.genuine, meta.genuine[again]]
+    templates, ids = pool_templates(features, meta.template_ids, meta.media_ids)
+    found = tar_at_far(verification_scores(templates, ids, first, second), genuine, FARS)
+
+    pooled = naive_templates(features, meta.template_ids, meta.media_ids)
+    rows = {template: row for row, template in enumerate(ids.tolist())}
+    a, b = ([rows[t] for t in side.tolist()] for side in (first, second))
+    far, tar, _ = sklearn_roc(genuine, np.sum(pooled[a] * pooled[b], axis=-1))
+    far, tar = np.flipud(far), np.flipud(tar)
+    expected = [tar[min(zip(abs(far - x), range(len(far)), strict=True))[1]] for x in FARS]
+    assert [f"{100 * x:.2f}" for x in found] == [f"{100 * x:.2f}" for x in expected]
+    assert 0 < found[0] < found[-1] < 1
 
 
 @settings(max_examples=150, deadline=None)
@@ -122,6 +211,36 @@ def test_ties_do_not_help_the_mate():
     assert result.cmc.tolist() == [0, 0, 1]
 
 
+def test_weighted_rates_count_probes_as_often_as_they_say():
+    gallery, probes = RNG.normal(size=(9, 4)), RNG.normal(size=(40, 4))
+    subjects = RNG.integers(0, 14, 40)
+    weights = RNG.integers(0, 4, (40, 5))
+    found = search(gallery, np.arange(9), probes, subjects)
+    cmc, tpir = rates(found, [0.05, 0.3], weights, ranks=9)
+    for r in range(5):
+        often = np.repeat(np.arange(40), weights[:, r])
+        one = identification(
+            gallery, np.arange(9), probes[often], subjects[often], [0.05, 0.3], ranks=9
+        )
+        np.testing.assert_allclose(cmc[:, r], one.cmc)
+        np.testing.assert_allclose(tpir[:, r], one.tpir)
+
+
+def test_merged_galleries_count_impostor_pairs():
+    gallery = RNG.normal(size=(12, 6))
+    subjects = RNG.integers(0, 12, 50)
+    probes = gallery[subjects] + RNG.normal(size=(50, 6))
+    result = merged_identification(gallery, np.arange(12), probes, subjects, [0.01, 0.1], ranks=12)
+    scores = probes @ gallery.T
+    mate = scores[np.arange(50), subjects]
+    impostors = sorted(np.delete(scores.ravel(), np.arange(50) * 12 + subjects), reverse=True)
+    expected = [np.mean(mate > impostors[k - 1]) for k in (1, 5)]
+    np.testing.assert_allclose(result.tpir, expected)
+    assert result.cmc[0] == np.mean(scores.argmax(1) == subjects) and result.cmc[-1] == 1
+    with pytest.raises(EvaluationError, match="subject 99 is in none"):
+        merged_identification(gallery, np.arange(12), probes[:1], np.array([99]), [0.1])
+
+
 @pytest.mark.parametrize(("subjects", "kind"), [([0, 0], "non-mated"), ([7, 8], "mated")])
 def test_identification_needs_both_kinds(subjects, kind):
     with pytest.raises(EvaluationError, match=f"no {kind}"):
@@ -146,13 +265,44 @@ def test_reject_curve_rewards_a_quality_that_knows():
     assert reject_area(rejected, knows) < 0.01 < 0.07 < reject_area(rejected, blind)
 
 
-def test_interval_covers_the_figure_and_narrows_with_data():
-    def width(people):
-        first, second = np.triu_indices(people * 3, 1)
-        genuine = first // 3 == second // 3
-        scores = RNG.normal(size=len(first)) + 2 * genuine
-        low, high = tar_intervals(scores, genuine, first, second, [0.1], rounds=60, seed=0)[0]
-        assert low < tar_at_far(scores, genuine, [0.1])[0] < high
-        return high - low
+def test_calibration_of_samples_and_of_a_wrong_dimension():
+    kappa = RNG.uniform(5, 60, (4000, 2))
 
-    assert width(60) < width(10)
+    def draw(dim):
+        # The cosine to the mode alone decides the mean cosine of two draws around it.
+        return expected_cosine(*kappa.T, dim) + 0.1 * RNG.normal(size=4000)
+
+    predicted, observed, error = calibration(expected_cosine(*kappa.T, 64), draw(64))
+    assert len(predicted) == 10 and (np.diff(predicted) > 0).all()
+    assert error == pytest.approx(np.abs(predicted - observed).mean())
+    assert error < 0.01 < 0.05 < calibration(expected_cosine(*kappa.T, 64), draw(16))[2]
+    assert calibration(np.array([0.5]), np.array([0.25]))[2] == 0.25
+
+
+def test_expected_cosine_is_that_of_samples():
+    n, rounds = 3, 20000
+
+    def samples(kappa):
+        # On the sphere of R³ the cosine to the mode has a closed inverse distribution function.
+        u = RNG.uniform(size=rounds)
+        cos = 1 + np.log(u + (1 - u) * np.exp(-2 * kappa)) / kappa
+        angle, sin = RNG.uniform(0, 2 * np.pi, rounds), np.sqrt(1 - cos**2)
+        return np.stack([sin * np.cos(angle), sin * np.sin(angle), cos], axis=1)
+
+    found = (samples(4.0) * samples(9.0)).sum(axis=1)
+    expected = expected_cosine(np.array(4.0), np.array(9.0), n)
+    assert abs(found.mean() - expected) < 4 * found.std() / np.sqrt(rounds)
+
+
+def test_mutual_likelihood_equals_that_of_vectors():
+    vectors = RNG.normal(size=(40, 2, 8)) * RNG.uniform(0.1, 9, (40, 2, 1))
+    kappa = np.linalg.norm(vectors, axis=2)
+    directions = torch.from_numpy(vectors / kappa[..., None])
+    cos = (directions[:, 0] * directions[:, 1]).sum(1).numpy()
+    expected = vmf.mutual_likelihood(
+        directions[:, 0], torch.from_numpy(kappa[:, 0]),
+        directions[:, 1], torch.from_numpy(kappa[:, 1]), dim=8,
+    )  # fmt: skip
+    np.testing.assert_allclose(mutual_likelihood(cos, *kappa.T, 8), expected, atol=1e-9)
+    swapped = mutual_likelihood(cos, *kappa.T[::-1], 8)
+    np.testing.assert_array_equal(mutual_likelihood(cos, *kappa.T, 8), swapped)

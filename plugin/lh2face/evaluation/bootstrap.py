@@ -1,17 +1,62 @@
-"""Confidence intervals by the bootstrap over templates."""
+"""Confidence intervals by the bootstrap over templates.
+
+A template that is drawn k times counts k times, and a pair as often as the product of its two
+templates. All rounds are worked out together, on weights ``(T, R)``, and two runs given the same
+weights are paired: the interval of their difference leaves out what both owe to the draw.
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
+import torch
 
-from lh2face.evaluation.roc import tar_at_far
+from lh2face.evaluation.ijb import group_sums
+
+CHUNK = 2048
+PAIRS = 1 << 22
+# First guess of how much farther down the impostors a round reaches than the whole list does.
+MARGIN = 1.25
 
 
-def tar_intervals(
+def draw_weights(templates: int, *, rounds: int, seed: int) -> np.ndarray:
+    """How often each template is drawn, with replacement, in each round.
+
+    Returns:
+        ``(templates, rounds)`` float32, whole numbers.
+    """
+    rng = np.random.default_rng(seed)
+    draws = (rng.integers(templates, size=templates) for _ in range(rounds))
+    counts = [np.bincount(draw, minlength=templates) for draw in draws]
+    return np.stack(counts, axis=1).astype(np.float32)
+
+
+def interval(draws: np.ndarray, level: float = 0.95) -> np.ndarray:
+    """Percentile interval over the last axis.
+
+    Args:
+        draws: ``(…, R)``; NaN where a round had nothing to count.
+        level: Confidence.
+
+    Returns:
+        ``(…, 2)`` lower and upper ends.
+    """
+    tail = (1 - level) / 2
+    return np.moveaxis(np.nanquantile(draws, [tail, 1 - tail], axis=-1), 0, -1)
+
+
+def difference_interval(first: np.ndarray, second: np.ndarray, level: float = 0.95) -> np.ndarray:
+    """Interval of ``first − second``, draws ``(…, R)`` of two runs with the same weights."""
+    return interval(first - second, level)
+
+
+def tar_draws(
     scores: np.ndarray, genuine: np.ndarray, first: np.ndarray, second: np.ndarray,
-    fars: list[float], *, rounds: int, seed: int, level: float = 0.95,
+    fars: Sequence[float], weights: np.ndarray,
 ) -> np.ndarray:  # fmt: skip
-    """Percentile intervals of TAR at FAR; templates are drawn with replacement.
+    """TAR at FAR in every round.
 
-    A pair counts as often as the product of how often its two templates were drawn.
+    TAR is taken at the impostor at which the weighted FAR is nearest. Only the impostors of the
+    highest scores are sorted, as many as the largest FAR needs; of the others the weight is enough.
 
     Args:
         scores: ``(P,)``.
@@ -19,19 +64,98 @@ def tar_intervals(
         first: ``(P,)`` template rows, 0 … T − 1.
         second: ``(P,)`` template rows.
         fars: F false accept rates.
-        rounds: Bootstrap samples.
-        seed: Seed of the draws.
-        level: Confidence.
+        weights: ``(T, R)`` of :func:`draw_weights`.
 
     Returns:
-        ``(F, 2)`` lower and upper ends.
+        ``(F, R)``; NaN in rounds without genuine or without impostor pairs.
     """
-    rng = np.random.default_rng(seed)
-    templates = max(first.max(), second.max()) + 1
-    draws = []
-    for _ in range(rounds):
-        times = np.bincount(rng.integers(templates, size=templates), minlength=templates)
-        weights = times[first] * times[second]
-        draws.append(tar_at_far(np.repeat(scores, weights), np.repeat(genuine, weights), fars))
-    tail = (1 - level) / 2
-    return np.quantile(draws, [tail, 1 - tail], axis=0).T
+    table = torch.from_numpy(weights)
+    mates = _Ranking(scores, first, second, np.flatnonzero(genuine), table)
+    impostor_weight = _total(first, second, weights) - mates.ahead[-1]
+    share = min(1, MARGIN * max(fars))
+    while True:
+        lowest = int((1 - share) * len(scores))
+        floor = np.partition(scores, lowest)[lowest]
+        top = np.flatnonzero((scores >= floor) & ~genuine)
+        others = _Ranking(scores, first, second, top, table)
+        if share == 1 or (others.ahead[-1] > max(fars) * impostor_weight).all():
+            break
+        share = min(1, 2 * share)
+    rounds = range(weights.shape[1])
+    with np.errstate(invalid="ignore"):
+        return np.array(
+            [
+                [
+                    mates.above(others.threshold(far * impostor_weight[r], r), r)
+                    / (mates.ahead[-1, r] if impostor_weight[r] else np.nan)
+                    for r in rounds
+                ]
+                for far in fars
+            ]
+        )
+
+
+class _Ranking:
+    """Pairs by falling score, and what they weigh in every round.
+
+    Attributes:
+        scores: ``(n,)``, falling.
+        ahead: ``(C + 1, R)`` float64, weight of the pairs before each chunk, and of all.
+    """
+
+    def __init__(
+        self, scores: np.ndarray, first: np.ndarray, second: np.ndarray, which: np.ndarray,
+        weights: torch.Tensor,
+    ) -> None:  # fmt: skip
+        which = which[np.argsort(-scores[which], kind="stable")]
+        self.scores = scores[which]
+        self._rounds = weights.T.contiguous()
+        self._first, self._second = (torch.from_numpy(side[which]) for side in (first, second))
+        sums = [
+            (weights[self._first[at : at + CHUNK]] * weights[self._second[at : at + CHUNK]])
+            .sum(0)
+            .numpy()
+            for at in range(0, len(which), CHUNK)
+        ]
+        self.ahead = np.cumsum([np.zeros(weights.shape[1]), *sums], axis=0, dtype=np.float64)
+
+    def _running(self, chunk: int, r: int) -> np.ndarray:
+        """Weight up to and with each pair of a chunk and of the one after."""
+        pairs = slice(chunk * CHUNK, (chunk + 2) * CHUNK)
+        times = self._rounds[r]
+        weights = times[self._first[pairs]] * times[self._second[pairs]]
+        return self.ahead[chunk, r] + np.cumsum(weights.numpy(), dtype=np.float64)
+
+    def above(self, threshold: float, r: int) -> float:
+        """Weight of the pairs of a score above the threshold."""
+        count = int(np.searchsorted(-self.scores, -threshold))
+        chunk, rest = divmod(count, CHUNK)
+        return self._running(chunk, r)[rest - 1] if rest else self.ahead[chunk, r]
+
+    def threshold(self, wanted: float, r: int) -> float:
+        """Score of the pair before which the weight is nearest to the one wanted.
+
+        −∞ if that is all pairs; of two equally near, the lower.
+        """
+        chunk = max(0, int(np.searchsorted(self.ahead[:, r], wanted)) - 1)
+        running = np.r_[self.ahead[chunk, r], self._running(chunk, r)]
+        at = min(int(np.searchsorted(running, wanted)), len(running) - 1)
+        nearest = running[at]
+        if at and wanted - running[at - 1] < nearest - wanted:
+            nearest = running[at - 1]
+        after = chunk * CHUNK + int(np.searchsorted(running, nearest, side="right")) - 1
+        return self.scores[after] if after < len(self.scores) else -np.inf
+
+
+def _total(first: np.ndarray, second: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """``(R,)`` weight of all pairs: the weights of each first template's partners come together."""
+    total = np.zeros(weights.shape[1])
+    for at in range(0, len(first), PAIRS):
+        # Of 16-bit numbers, a stable sort is a radix sort.
+        a = first[at : at + PAIRS].astype(np.min_scalar_type(len(weights)))
+        order = np.argsort(a, kind="stable")
+        a = a[order]
+        starts = np.flatnonzero(np.r_[True, a[1:] != a[:-1]])
+        partners = group_sums(weights, starts, second[at : at + PAIRS][order])
+        total += np.einsum("ij,ij->j", weights[a[starts]], partners, dtype=np.float64)
+    return total

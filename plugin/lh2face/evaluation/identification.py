@@ -1,10 +1,15 @@
 """1:N identification: closed-set rank, and open-set TPIR at FPIR."""
 
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from lh2face.evaluation.ijb import EvaluationError
+
+BLOCK = 2048
+Match = Callable[[np.ndarray, slice], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -20,41 +25,130 @@ class Identification:
     tpir: np.ndarray
 
 
-def identification(
-    gallery: np.ndarray, gallery_subjects: np.ndarray, probes: np.ndarray,
-    probe_subjects: np.ndarray, fpirs: list[float], ranks: int = 20,
-) -> Identification:  # fmt: skip
-    """Search every probe in one gallery.
+@dataclass(frozen=True)
+class Search:
+    """What every probe found in one gallery.
 
-    Probes of subjects outside the gallery set the thresholds; a mated probe counts for TPIR if its
-    mate comes first and above the threshold.
+    Attributes:
+        best_mate: ``(Q,)`` highest score of a mate, −∞ without one.
+        best_other: ``(Q,)`` highest score of anyone else.
+        rank: ``(Q,)`` how many others score no less than the best mate.
+    """
+
+    best_mate: np.ndarray
+    best_other: np.ndarray
+    rank: np.ndarray
+
+
+def search(
+    gallery: np.ndarray, gallery_subjects: np.ndarray, probes: np.ndarray,
+    probe_subjects: np.ndarray, match: Match | None = None,
+) -> Search:  # fmt: skip
+    """Search every probe in one gallery, a block of probes at a time.
 
     Args:
         gallery: ``(G, d)`` of length 1.
         gallery_subjects: ``(G,)``.
         probes: ``(Q, d)`` of length 1.
         probe_subjects: ``(Q,)``.
-        fpirs: False positive identification rates.
-        ranks: R.
+        match: From the cosines ``(B, G)`` of a slice of the probes to their scores; the cosines
+            themselves by default.
 
     Raises:
         EvaluationError: If no probe has a mate, or every probe has one.
     """
-    scores = probes @ gallery.T
-    mates = probe_subjects[:, None] == gallery_subjects
-    mated = mates.any(axis=1)
+    blocks = [
+        (mate, others.max(axis=1), (others >= mate[:, None]).sum(axis=1))
+        for mate, others in _blocks(gallery, gallery_subjects, probes, probe_subjects, match)
+    ]
+    found = Search(*map(np.concatenate, zip(*blocks, strict=True)))
+    mated = found.best_mate > -np.inf
     if not mated.any() or mated.all():
         kind = "non-mated" if mated.any() else "mated"
         raise EvaluationError(f"probes: there are no {kind} ones among {len(probes)}")
-    best_mate = np.where(mates, scores, -np.inf)[mated].max(axis=1)
-    rank = (np.where(mates, -np.inf, scores)[mated] >= best_mate[:, None]).sum(axis=1)
+    return found
+
+
+def rates(
+    found: Search, fpirs: list[float], weights: np.ndarray, ranks: int = 20
+) -> tuple[np.ndarray, np.ndarray]:
+    """CMC and TPIR with probes that count more than once, or not at all.
+
+    Probes of subjects outside the gallery set the thresholds; a mated probe counts for TPIR if its
+    mate comes first and above the threshold.
+
+    Args:
+        found: What the probes found.
+        fpirs: F false positive identification rates.
+        weights: ``(Q, R)`` whole numbers.
+        ranks: K.
+
+    Returns:
+        ``(K, R)`` and ``(F, R)``; NaN where no mated or no non-mated probe counts.
+    """
+    mated = found.best_mate > -np.inf
+    with np.errstate(invalid="ignore"):
+        among = found.rank[mated] < np.arange(1, ranks + 1)[:, None]
+        mates = weights[mated].sum(axis=0)
+        cmc = among.astype(np.float64) @ weights[mated] / mates
+
+        hits, hit_weights = _falling(found.best_mate, weights, mated & (found.rank == 0))
+        alarms, alarm_weights = _falling(found.best_other, weights, ~mated)
+        tpir = np.empty((len(fpirs), weights.shape[1]))
+        for r in range(weights.shape[1]):
+            raised = alarm_weights[-1, r]
+            for f, fpir in enumerate(fpirs):
+                at = np.searchsorted(alarm_weights[1:, r], int(fpir * raised), side="right")
+                threshold = alarms[at] if at < len(alarms) else -np.inf
+                accepted = hit_weights[np.searchsorted(-hits, -threshold), r]
+                tpir[f, r] = accepted / (mates[r] if raised else np.nan)
+    return cmc, tpir
+
+
+def identification(
+    gallery: np.ndarray, gallery_subjects: np.ndarray, probes: np.ndarray,
+    probe_subjects: np.ndarray, fpirs: list[float], ranks: int = 20,
+) -> Identification:  # fmt: skip
+    """:func:`search` and :func:`rates` of one gallery, every probe once."""
+    found = search(gallery, gallery_subjects, probes, probe_subjects)
+    cmc, tpir = rates(found, fpirs, np.ones((len(probes), 1)), ranks)
+    return Identification(cmc[:, 0], tpir[:, 0])
+
+
+def merged_identification(
+    gallery: np.ndarray, gallery_subjects: np.ndarray, probes: np.ndarray,
+    probe_subjects: np.ndarray, fpirs: list[float], ranks: int = 20, match: Match | None = None,
+) -> Identification:  # fmt: skip
+    """The variant that insightface's ``ijb_1n`` prints: all galleries as one.
+
+    There every probe has a mate, so what it calls FPIR counts impostor pairs rather than probes:
+    the threshold is the ``⌈FPIR · Q⌉``-th highest impostor score of all, and a probe counts if its
+    mate scores above it, first or not. Not comparable with a gallery at a time.
+
+    Args:
+        gallery: As in :func:`search`, like the rest; all galleries together.
+        fpirs: False positive rates, per probe.
+        ranks: R.
+
+    Raises:
+        EvaluationError: If a probe has no mate.
+    """
+    wanted = [math.ceil(fpir * len(probes)) for fpir in fpirs]
+    mates, rank, highest = [], [], np.empty(0)
+    for mate, others in _blocks(gallery, gallery_subjects, probes, probe_subjects, match):
+        mates.append(mate)
+        rank.append((others >= mate[:, None]).sum(axis=1))
+        highest = np.r_[highest, others.ravel()]
+        if len(highest) > max(wanted):
+            highest = np.partition(highest, -max(wanted))[-max(wanted) :]
+    best_mate, rank = np.concatenate(mates), np.concatenate(rank)
+    alone = np.flatnonzero(np.isneginf(best_mate))
+    if alone.size:
+        subject = probe_subjects[alone[0]]
+        raise EvaluationError(f"probes: subject {subject} is in none of the merged galleries")
+    thresholds = np.sort(highest)[::-1]
+    tpir = [(best_mate > thresholds[min(k, len(highest)) - 1]).mean() for k in wanted]
     cmc = (rank[:, None] < np.arange(1, ranks + 1)).mean(axis=0)
-    alarms = np.sort(scores[~mated].max(axis=1))[::-1]
-    tpir = []
-    for fpir in fpirs:
-        allowed = int(fpir * len(alarms))
-        threshold = alarms[allowed] if allowed < len(alarms) else -np.inf
-        tpir.append(((rank == 0) & (best_mate > threshold)).mean())
     return Identification(cmc, np.array(tpir))
 
 
@@ -63,3 +157,30 @@ def mean_over_galleries(results: list[Identification]) -> Identification:
     return Identification(
         np.mean([r.cmc for r in results], axis=0), np.mean([r.tpir for r in results], axis=0)
     )
+
+
+def _blocks(
+    gallery: np.ndarray, gallery_subjects: np.ndarray, probes: np.ndarray,
+    probe_subjects: np.ndarray, match: Match | None,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:  # fmt: skip
+    """Best mate ``(B,)`` and scores ``(B, G)`` of the others; −∞ where there are none."""
+    for start in range(0, len(probes), BLOCK):
+        rows = slice(start, start + BLOCK)
+        scores = probes[rows] @ gallery.T
+        if match:
+            scores = match(scores, rows)
+        mates = probe_subjects[rows, None] == gallery_subjects
+        best = np.max(scores, axis=1, where=mates, initial=-np.inf)
+        scores[mates] = -np.inf
+        yield best, scores
+
+
+def _falling(
+    scores: np.ndarray, weights: np.ndarray, which: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores from the highest on ``(n,)``, and the weight before each and of all ``(n + 1, R)``."""
+    rows = np.flatnonzero(which)
+    rows = rows[np.argsort(-scores[rows], kind="stable")]
+    ahead = np.zeros((len(rows) + 1, weights.shape[1]))
+    np.cumsum(weights[rows], axis=0, out=ahead[1:])
+    return scores[rows], ahead

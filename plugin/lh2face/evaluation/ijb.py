@@ -19,19 +19,17 @@ class EvaluationError(ValueError):
 
 
 def face_features(
-    embeddings: np.ndarray, detector_score: np.ndarray, *, flip: bool, norm: bool, score: bool,
-    kappa: bool = False,
-) -> np.ndarray:  # fmt: skip
+    embeddings: np.ndarray, detector_score: np.ndarray, *, flip: bool, norm: bool, score: bool
+) -> np.ndarray:
     """Features of single images.
 
     Args:
-        embeddings: ``(N, 2, d)``, of the image and its mirror image, not normalised.
+        embeddings: ``(N, V, d)``, of the image and, where V = 2, its mirror image; not normalised.
         detector_score: ``(N,)``.
         flip: Average with the mirror image's embedding: the sum of insightface's, but for a factor
             of exactly 2, so that a length is still a κ.
         norm: Keep the norms (insightface's N1) rather than normalising.
         score: Multiply by the detector score (insightface's D1).
-        kappa: Multiply by κ (see :func:`concentrations`), which weights a template's faces by it.
 
     Returns:
         ``(N, d)`` float32.
@@ -39,15 +37,14 @@ def face_features(
     features = embeddings.mean(axis=1) if flip else embeddings[:, 0]
     if not norm:
         features = _unit(features)
-    weights = detector_score if score else np.ones(len(features), np.float32)
-    if kappa:
-        weights = weights * concentrations(embeddings)
-    return features * weights[:, None]
+    return features * detector_score[:, None] if score else features
 
 
 def concentrations(embeddings: np.ndarray) -> np.ndarray:
-    """κ of each face ``(N,)``: the mean norm of ``(N, 2, d)``, the image's and its mirror's."""
-    return np.linalg.norm(embeddings, axis=2).mean(axis=1)
+    """κ of each face ``(N,)``: the mean norm of ``(N, V, d)``, the image's and its mirror's."""
+    blocks = range(0, len(embeddings), FACES)
+    norms = [np.linalg.norm(embeddings[at : at + FACES], axis=2).mean(axis=1) for at in blocks]
+    return np.concatenate(norms)
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ class FaceFeatures:
     """:func:`face_features` of the rows asked for, so that N of them need never be in memory.
 
     Attributes:
-        embeddings: ``(N, 2, d)``, such as a memory-mapped array.
+        embeddings: ``(N, V, d)``, such as a memory-mapped array.
         detector_score: ``(N,)``.
         flip: As in :func:`face_features`, like the rest.
     """
@@ -65,7 +62,6 @@ class FaceFeatures:
     flip: bool
     norm: bool
     score: bool
-    kappa: bool = False
 
     def __len__(self) -> int:
         return len(self.embeddings)
@@ -73,25 +69,27 @@ class FaceFeatures:
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         return face_features(
             self.embeddings[rows], self.detector_score[rows],
-            flip=self.flip, norm=self.norm, score=self.score, kappa=self.kappa,
+            flip=self.flip, norm=self.norm, score=self.score,
         )  # fmt: skip
 
 
 def pool_templates(
-    features: np.ndarray | FaceFeatures, template_ids: np.ndarray, media_ids: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+    features: np.ndarray | FaceFeatures, template_ids: np.ndarray, media_ids: np.ndarray,
+    weights: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """As :func:`pool_media`, at length 1.
 
     Returns:
         Templates ``(T, d)`` float64 of length 1, and their ids ``(T,)``, ascending.
     """
-    sums, ids = pool_media(features, template_ids, media_ids)
+    sums, ids = pool_media(features, template_ids, media_ids, weights)
     return _unit(sums), ids
 
 
 def pool_media(
-    features: np.ndarray | FaceFeatures, template_ids: np.ndarray, media_ids: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+    features: np.ndarray | FaceFeatures, template_ids: np.ndarray, media_ids: np.ndarray,
+    weights: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Mean within (template, media), summed over the media, in blocks of templates.
 
     Features of float32 are summed in float32, as insightface does.
@@ -100,6 +98,7 @@ def pool_media(
         features: ``(N, d)``, an array, memory-mapped or not, or :class:`FaceFeatures`.
         template_ids: ``(N,)`` int.
         media_ids: ``(N,)`` int.
+        weights: ``(N,)`` ≥ 0 for a weighted mean within a medium, such as κ.
 
     Returns:
         Templates ``(T, d)`` float64, not normalised, and their ids ``(T,)``, ascending.
@@ -126,9 +125,14 @@ def pool_media(
         faces = slice(firsts[start], ends[stop - 1])
         block = np.asarray(features[order[faces]])
         media = np.flatnonzero(new_media[faces])
-        counts = np.diff(np.r_[media, len(block)]).astype(block.dtype)
-        means = _group_sums(block, media) / counts[:, None]
-        pooled = _group_sums(means, np.flatnonzero(new_template[faces][media]))
+        if weights is None:
+            counts = np.diff(np.r_[media, len(block)]).astype(block.dtype)[:, None]
+        else:
+            share = weights[order[faces], None].astype(block.dtype)
+            block, counts = block * share, group_sums(share, media)
+            counts[counts == 0] = 1
+        means = group_sums(block, media) / counts
+        pooled = group_sums(means, np.flatnonzero(new_template[faces][media]))
         if not np.isfinite(pooled).all():
             bad = order[faces][~np.isfinite(block).all(axis=1)]
             raise EvaluationError(
@@ -240,10 +244,21 @@ def template_rows(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return rows
 
 
-def _group_sums(rows: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Sums of the groups of rows that begin at ``starts``, each in order and in the rows' type."""
-    positions, starts = torch.arange(len(rows)), torch.from_numpy(starts)
-    return embedding_bag(positions, torch.from_numpy(rows), starts, mode="sum").numpy()
+def group_sums(rows: np.ndarray, starts: np.ndarray, order: np.ndarray | None = None) -> np.ndarray:
+    """Sums of groups of rows, each added up in order and in the rows' type.
+
+    Args:
+        rows: ``(N, d)``.
+        starts: ``(G,)`` where the groups begin, ascending from 0.
+        order: ``(n,)`` rows to take in place of 0 … N − 1.
+
+    Returns:
+        ``(G, d)``.
+    """
+    chosen = torch.arange(len(rows)) if order is None else torch.from_numpy(order)
+    return embedding_bag(
+        chosen, torch.from_numpy(rows), torch.from_numpy(starts), mode="sum"
+    ).numpy()
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -29,3 +29,24 @@ def error_versus_reject(
 def reject_area(rejected: np.ndarray, fnmr: np.ndarray) -> float:
     """Area under the curve over its width: the mean FNMR; less is better."""
     return float(np.trapezoid(fnmr, rejected) / (rejected[-1] - rejected[0]))
+
+
+def calibration(
+    predicted: np.ndarray, observed: np.ndarray, bins: int = 10
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Predicted mean cosines beside the observed, in bins of as many comparisons each.
+
+    Args:
+        predicted: ``(n,)``, such as ``A_n(κ1) A_n(κ2)`` of genuine comparisons.
+        observed: ``(n,)`` their cosines.
+        bins: B, at most n.
+
+    Returns:
+        Mean prediction and mean observation ``(min(B, n),)`` each, by rising prediction; and the
+        expected calibration error, the mean distance between the two.
+    """
+    order = np.array_split(np.argsort(predicted, kind="stable"), min(bins, len(predicted)))
+    means = np.array([(predicted[part].mean(), observed[part].mean()) for part in order])
+    sizes = np.array(list(map(len, order)))
+    error = np.average(np.abs(means[:, 0] - means[:, 1]), weights=sizes)
+    return means[:, 0], means[:, 1], float(error)

@@ -1,5 +1,6 @@
 """ROC curves and the true accept rate at a false accept rate."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -50,7 +51,7 @@ def roc_curve(scores: np.ndarray, genuine: np.ndarray) -> tuple[np.ndarray, np.n
     return false / false[-1], np.r_[0, accepted] / len(own)
 
 
-def tar_at_far(scores: np.ndarray, genuine: np.ndarray, fars: np.ndarray | list) -> np.ndarray:
+def tar_at_far(scores: np.ndarray, genuine: np.ndarray, fars: Sequence[float]) -> np.ndarray:
     """True accept rate where the false accept rate is nearest to each of ``fars``.
 
     Args:
@@ -67,13 +68,21 @@ def tar_at_far(scores: np.ndarray, genuine: np.ndarray, fars: np.ndarray | list)
     return nearest_tar(*roc_curve(scores, genuine), fars)
 
 
-def nearest_tar(far: np.ndarray, tar: np.ndarray, fars: np.ndarray | list) -> np.ndarray:
+def nearest_tar(far: np.ndarray, tar: np.ndarray, fars: Sequence[float]) -> np.ndarray:
     """TAR of the curve's points nearest to each of ``fars``.
 
     As insightface's ``eval_ijbc``: of equally near points, the one of the higher rate.
     """
     far, tar = far[::-1], tar[::-1]
     return np.array([tar[np.abs(far - wanted).argmin()] for wanted in fars])
+
+
+def tar_figures(
+    far: np.ndarray, tar: np.ndarray, fars: Sequence[float], impostors: int
+) -> dict[str, float | None]:
+    """:func:`nearest_tar` by FAR; None where the FAR is finer than one of the impostor pairs."""
+    figures = zip(fars, nearest_tar(far, tar, fars).tolist(), strict=True)
+    return {f"{far:g}": value if far * impostors >= 1 else None for far, value in figures}
 
 
 def thinned(far: np.ndarray, tar: np.ndarray, points: int = 300) -> tuple[np.ndarray, np.ndarray]:

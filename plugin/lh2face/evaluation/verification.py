@@ -7,26 +7,33 @@ from lh2face.evaluation.ijb import EvaluationError
 FOLDS = 10
 
 
-def ten_fold_accuracy(scores: np.ndarray, same: np.ndarray) -> tuple[float, float]:
-    """Accuracy at the threshold that is best on the other nine folds.
+def ten_fold_decisions(scores: np.ndarray, same: np.ndarray) -> np.ndarray:
+    """Which pairs are decided rightly at the threshold that is best on the other nine folds.
 
     Args:
         scores: ``(n,)`` cosines of the pairs, in the order of the bin; folds are consecutive.
         same: ``(n,)`` bool.
 
     Returns:
-        Mean and standard deviation over the folds.
+        ``(n,)`` bool.
 
     Raises:
         EvaluationError: If there are fewer than ten pairs.
     """
     if len(scores) < FOLDS:
         raise EvaluationError(f"pairs: ten folds need at least {FOLDS}, found {len(scores)}")
-    accuracies = []
+    right = np.empty(len(scores), bool)
     for test in np.array_split(np.arange(len(scores)), FOLDS):
         train = np.setdiff1d(np.arange(len(scores)), test, assume_unique=True)
         threshold = best_threshold(scores[train], same[train])
-        accuracies.append(((scores[test] >= threshold) == same[test]).mean())
+        right[test] = (scores[test] >= threshold) == same[test]
+    return right
+
+
+def ten_fold_accuracy(scores: np.ndarray, same: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation over the folds of :func:`ten_fold_decisions`."""
+    folds = np.array_split(ten_fold_decisions(scores, same), FOLDS)
+    accuracies = [fold.mean() for fold in folds]
     return float(np.mean(accuracies)), float(np.std(accuracies))
 
 

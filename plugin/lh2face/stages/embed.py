@@ -67,20 +67,35 @@ def embed(
     Returns:
         ``(N, 2, d)`` float32: of the image and of its mirror image.
     """
+    from lh2face.data.datasets import decode_rgb
+
+    batches = []
+    for start in range(0, count, BATCH):
+        rows = range(start, min(start + BATCH, count))
+        images = [decode_rgb(read(i), size, f"{source}: image {i}") for i in rows]
+        batches.append(embed_images(recognizer, np.stack(images)))
+    return np.concatenate(batches)
+
+
+def embed_images(recognizer: "FaceRecognizer", images: np.ndarray) -> np.ndarray:
+    """Embed images and their mirror images.
+
+    Args:
+        recognizer: In evaluation mode.
+        images: ``(N, S, S, 3)`` uint8 RGB, S the side of the network's input.
+
+    Returns:
+        ``(N, 2, d)`` float32: of the image and of its mirror image.
+    """
     import torch
 
-    from lh2face.data.datasets import decode_rgb
     from lh2face.recognizers.preprocessor import normalize_images
 
     device = next(recognizer.parameters()).device
     batches = []
     with torch.inference_mode():
-        for start in range(0, count, BATCH):
-            stop = min(start + BATCH, count)
-            images = np.stack(
-                [decode_rgb(read(i), size, f"{source}: image {i}") for i in range(start, stop)]
-            )
-            inputs = normalize_images(torch.from_numpy(images).permute(0, 3, 1, 2).to(device))
+        for pixels in torch.from_numpy(images).permute(0, 3, 1, 2).split(BATCH):
+            inputs = normalize_images(pixels.to(device))
             both = recognizer(torch.cat([inputs, inputs.flip(3)]))
-            batches.append(both.view(2, stop - start, -1).transpose(0, 1).cpu().numpy())
+            batches.append(both.view(2, len(pixels), -1).transpose(0, 1).cpu().numpy())
     return np.concatenate(batches)

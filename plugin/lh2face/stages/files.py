@@ -1,7 +1,8 @@
 """Whole outputs only: write under a temporary name, rename when done."""
 
+import csv
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,6 +46,12 @@ def atomic_file(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
         raise
     partial.replace(path)
+
+
+def write_rows(path: Path, header: tuple[str, ...], rows: Iterable[tuple]) -> None:
+    """A CSV that ``dvc plots`` reads."""
+    with path.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
 
 def _partial(path: Path) -> Path:

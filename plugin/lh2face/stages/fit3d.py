@@ -18,6 +18,7 @@ from lh2face.reconstruction.metrics import mean_angle_deviation, scale_invariant
 from lh2face.registry import MODELS
 from lh2face.rendering import normals_from_depth
 from lh2face.stages.files import atomic_dir
+from lh2face.stages.memory import reuse_freed_memory
 
 if TYPE_CHECKING:
     from lh2face.stages.params import Params
@@ -35,6 +36,7 @@ def run(params: "Params", aligned: Path, out: Path) -> None:
         out: Folder to write.
     """
     fit = params.fit3d
+    reuse_freed_memory()
     torch.manual_seed(fit.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = MODELS.build(fit.reconstructor).to(device)

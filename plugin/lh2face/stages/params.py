@@ -89,18 +89,18 @@ class Joint(Section):
     fusion: Literal["none", "canonical", "canonical_depth"]
 
 
-class Evaluate(Section):
+def _protocol() -> type[Section]:
+    from lh2face.evaluation.protocol import Protocol
+
+    return _from_dataclass("Protocol", Protocol)
+
+
+class Evaluate(_protocol()):
     """Switches of the IJB protocol and of the figures drawn from it."""
 
-    flip: bool
-    norm: bool
-    detector_score: bool
-    pooling: Literal["mean", "kappa"]
-    matching: Literal["cosine", "mutual_likelihood"]
     vmf_dim: Annotated[int, Field(ge=2)]
-    far: list[Annotated[float, Field(gt=0, lt=1)]]
-    bootstrap: Annotated[int, Field(ge=0)]
-    seed: int = 0
+    far: tuple[Annotated[float, Field(gt=0, lt=1)], ...]
+    bootstrap: Annotated[int, Field(ge=2)]
 
 
 class Compare(Section):

@@ -7,15 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lh2face.stages.files import atomic_dir
+from lh2face.evaluation.bootstrap import interval
+from lh2face.stages.comparison import Run, compare, read_run
+from lh2face.stages.files import atomic_dir, write_rows
 
 if TYPE_CHECKING:
-    import pandas as pd
     from plotly.graph_objects import Figure
 
     from lh2face.stages.params import Params
 
 TEMPLATES = Path("workflow/report")
+# The figures shown, by their path in metrics.json; the verification bins follow by their names.
+COLUMNS = {
+    "TAR at FAR 1e-4": "verification.tar.0.0001",
+    "TAR at FAR 1e-3": "verification.tar.0.001",
+    "TAR at FAR 1e-2": "verification.tar.0.01",
+    "rank-1": "identification.rank.1",
+    "TPIR at FPIR 0.1": "identification.tpir.0.1",
+}
 PEOPLE, FACES_EACH = 6, 8
 # Colour-blind safe (Okabe and Ito); the untrained row comes first, in grey.
 COLORS = ["#999999", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#0072B2", "#F0E442"]
@@ -31,9 +40,8 @@ def run(params: "Params", data: Path, runs: Path, out: Path) -> None:
         out: Folder to write.
 
     Raises:
-        FileNotFoundError: If the evaluation of a model and seed is missing.
+        ValueError: If the evaluation of a model is missing.
     """
-    import pandas as pd
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from plotly.offline import get_plotlyjs
 
@@ -41,16 +49,13 @@ def run(params: "Params", data: Path, runs: Path, out: Path) -> None:
         model: [runs / model / str(seed) / "evaluation" for seed in params.compare.seeds]
         for model in params.compare.models
     }
-    rows = pd.concat(
-        {model: pd.DataFrame([scores(folder) for folder in folders[model]]) for model in folders},
-        names=["model", "seed"],
-    )
+    compared = table({model: read_run(runs / model) for model in folders})
     benchmark = data / "raw" / "benchmark"
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
     )
     page = environment.get_template("index.html.j2").render(
-        table=table(rows),
+        table=compared,
         seeds=params.compare.seeds,
         figures={
             "Verification (1:1)": plot(roc_figure(folders)),
@@ -65,50 +70,61 @@ def run(params: "Params", data: Path, runs: Path, out: Path) -> None:
     )
     with atomic_dir(out) as folder:
         (folder / "index.html").write_text(page, encoding="utf-8")
-        rows.droplevel("seed").groupby("model", sort=False).agg(["mean", "std"]).to_csv(
-            folder / "table.csv"
-        )
+        rows = [
+            (model, column, *(round(cell[key], 3) for key in ("mean", "spread", "low", "high")))
+            for model, cells in compared["rows"]
+            for column, cell in zip(compared["columns"], cells, strict=True)
+        ]
+        header = ("model", "figure", "mean", "std over seeds", "2.5 %", "97.5 %")
+        write_rows(folder / "table.csv", header, rows)
 
 
-def scores(folder: Path) -> dict[str, float]:
-    """The figures of one run that the table shows, each a fraction in 0 … 1."""
-    metrics = json.loads((folder / "metrics.json").read_text())
-    tar = {float(far): value for far, value in metrics["verification"]["tar"].items()}
-    rank, tpir = (
-        {float(key): value for key, value in metrics["identification"][name].items()}
-        for name in ("rank", "tpir")
-    )
-    return {
-        "TAR at FAR 1e-4": tar[1e-4],
-        "TAR at FAR 1e-3": tar[1e-3],
-        "TAR at FAR 1e-2": tar[1e-2],
-        "rank-1": rank[1],
-        "TPIR at FPIR 0.1": tpir[0.1],
-        **{f"{name} accuracy": bin["accuracy"] for name, bin in metrics["bins"].items()},
+def table(runs: dict[str, Run]) -> dict[str, Any]:
+    """Figures of each model in percent: mean and spread over seeds, and the bootstrap's interval.
+
+    Returns:
+        ``columns``; ``rows`` of (model, a cell a column); ``leads``, for each column the best
+        model, the second, and their difference with its interval.
+    """
+    figures = next(iter(runs.values())).figures
+    columns = {title: path for title, path in COLUMNS.items() if path in figures} | {
+        f"{path.split('.')[1].replace('_', ' ')} accuracy": path
+        for path in figures
+        if path.startswith("bins.")
     }
+    leads = [lead(runs, path) for path in columns.values()]
+    rows = [
+        (
+            model,
+            [
+                cell(run, path) | {"best": model == ahead["best"]}
+                for path, ahead in zip(columns.values(), leads, strict=True)
+            ],
+        )
+        for model, run in runs.items()
+    ]
+    return {"columns": list(columns), "rows": rows, "leads": leads}
 
 
-def table(rows: "pd.DataFrame") -> dict[str, Any]:
-    """Mean and spread over seeds of each model, in percent, and which mean is the best."""
-    groups = (100 * rows.astype(float)).groupby(level="model", sort=False)
-    means, spreads = groups.mean(), groups.std(ddof=1)
-    best = means.max()
+def cell(run: Run, path: str) -> dict[str, float]:
+    """One figure of one model, in percent."""
+    values = 100 * run.figures[path]
+    low, high = interval(100 * run.draws[path].mean(axis=0))
+    spread = values.std(ddof=1) if len(values) > 1 else np.nan
+    return {"mean": values.mean(), "spread": spread, "low": low, "high": high}
+
+
+def lead(runs: dict[str, Run], path: str) -> dict[str, Any]:
+    """How far the best model is ahead of the second in one figure, in percent."""
+    best, second = sorted(runs, key=lambda model: -runs[model].figures[path].mean())[:2]
+    (found,) = (d for d in compare(runs[best], runs[second]) if d.figure == path)
     return {
-        "columns": list(means.columns),
-        "rows": [
-            (
-                model,
-                [
-                    {
-                        "mean": means.loc[model, column],
-                        "spread": spreads.loc[model, column],
-                        "best": means.loc[model, column] == best[column],
-                    }
-                    for column in means.columns
-                ],
-            )
-            for model in means.index
-        ],
+        "best": best,
+        "second": second,
+        "difference": 100 * (found.first - found.second),
+        "low": 100 * found.interval[0],
+        "high": 100 * found.interval[1],
+        "significant": found.significant,
     }
 
 

@@ -1,6 +1,5 @@
 """Stage ``train``: one head, one seed, from aligned records to a trained model."""
 
-import ctypes
 import hashlib
 import json
 import os
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lh2face.configs import RECOGNITION
 from lh2face.stages.files import atomic_dir
+from lh2face.stages.memory import reuse_freed_memory
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 FINGERPRINT = "fingerprint.json"
 RECONSTRUCTOR_WEIGHTS = "reconstructor.safetensors"
-# Of glibc's malloc.h.
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 def run(
@@ -177,18 +175,6 @@ def prepare_work_dir(work_dir: Path, fingerprint: dict[str, Any]) -> None:
     shutil.rmtree(work_dir, ignore_errors=True)
     work_dir.mkdir(parents=True)
     path.write_text(text)
-
-
-def reuse_freed_memory() -> None:
-    """Keep freed memory in the process, where the C library is glibc.
-
-    By default glibc maps every large tensor anew and gives it back when freed, so each step of a
-    training pays for the same page faults again; on the CPU that is a good part of the step.
-    """
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "gnu_get_libc_version"):
-        libc.mallopt(M_MMAP_MAX, 0)
-        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def unwrapped_model(runner: "Runner") -> Any:

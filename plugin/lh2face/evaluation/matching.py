@@ -1,0 +1,48 @@
+"""What two faces or templates score, from their cosine and their concentrations."""
+
+import numpy as np
+import torch
+
+from lh2face.functional.vmf import log_normalizer_ratio, mean_resultant_length
+
+BLOCK = 1 << 20
+
+
+def mutual_likelihood(
+    cos: np.ndarray, kappa1: np.ndarray, kappa2: np.ndarray, dim: int
+) -> np.ndarray:
+    """:func:`lh2face.functional.vmf.mutual_likelihood` from the cosines of the directions.
+
+    ``|κ1 x1 + κ2 x2|² = κ1² + κ2² + 2 κ1 κ2 cosθ``; equal pairs tie, whichever way round.
+
+    Args:
+        cos: In [−1, 1], any shape.
+        kappa1: Concentrations ≥ 0 that broadcast with ``cos``.
+        kappa2: Likewise.
+        dim: Dimension n of the distribution, ≥ 2.
+
+    Returns:
+        float64 of the shape of ``cos``.
+    """
+    joint = np.sqrt((kappa1**2 + kappa2**2 + 2 * kappa1 * kappa2 * cos).clip(0))
+    alone = _in_blocks(log_normalizer_ratio, kappa1, dim) + _in_blocks(
+        log_normalizer_ratio, kappa2, dim
+    )
+    return alone - _in_blocks(log_normalizer_ratio, joint, dim)
+
+
+def expected_cosine(kappa1: np.ndarray, kappa2: np.ndarray, dim: int) -> np.ndarray:
+    """``A_n(κ1) A_n(κ2)``: the mean cosine of two draws around the same direction."""
+    return _in_blocks(mean_resultant_length, kappa1, dim) * _in_blocks(
+        mean_resultant_length, kappa2, dim
+    )
+
+
+def _in_blocks(function, kappa: np.ndarray, dim: int) -> np.ndarray:
+    """A function of κ and n by torch in float64, in blocks, for the memory it needs meanwhile."""
+    values = np.asarray(kappa, np.float64, order="C")
+    out = np.empty_like(values)
+    for at in range(0, values.size, BLOCK):
+        block = values.reshape(-1)[at : at + BLOCK]
+        out.reshape(-1)[at : at + BLOCK] = function(torch.from_numpy(block), dim).numpy()
+    return out

@@ -1,0 +1,195 @@
+"""IJB-B and IJB-C from embeddings to figures: every switch, and the intervals of the bootstrap."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from lh2face.data.ijb_meta import IJBMeta
+from lh2face.evaluation.bootstrap import draw_weights, interval, tar_draws
+from lh2face.evaluation.identification import (
+    Identification,
+    mean_over_galleries,
+    merged_identification,
+    rates,
+    search,
+)
+from lh2face.evaluation.ijb import (
+    EvaluationError,
+    FaceFeatures,
+    concentrations,
+    pool_media,
+    template_rows,
+    verification_scores,
+)
+from lh2face.evaluation.matching import mutual_likelihood
+from lh2face.evaluation.roc import roc_curve, tar_figures, thinned
+
+FPIRS = [0.01, 0.1]
+RANKS = (1, 5, 10)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Switches of the protocol and of the figures drawn from it.
+
+    Attributes:
+        flip: Add the embedding of the mirror image.
+        norm: Keep the embeddings' norms (insightface's N1).
+        detector_score: Multiply by the detector score (insightface's D1).
+        pooling: Mean of a medium's faces: plain, or weighted by κ.
+        matching: Score of a pair of templates. The κ of a template is the length of its sum.
+        vmf_dim: Dimension n of the distribution that κ belongs to.
+        galleries: Searched one at a time, their figures averaged; or merged into one, as
+            insightface's ``ijb_1n`` prints it (not comparable).
+        far: False accept rates of the figures.
+        bootstrap: Rounds of the bootstrap over templates; 0 for no intervals.
+        seed: Seed of the bootstrap.
+    """
+
+    flip: bool = True
+    norm: bool = True
+    detector_score: bool = True
+    pooling: Literal["mean", "kappa"] = "mean"
+    matching: Literal["cosine", "mutual_likelihood"] = "cosine"
+    vmf_dim: int = 256
+    galleries: Literal["each", "merged"] = "each"
+    far: tuple[float, ...] = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+    bootstrap: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a protocol's run gives.
+
+    Attributes:
+        figures: ``verification.tar``, ``identification.rank`` and ``.tpir``, by FAR, rank, FPIR; a
+            TAR at a FAR finer than one impostor pair is None.
+        draws: The same figures in every round of the bootstrap, by path: two runs of the same
+            lists and seed are paired.
+        roc: FAR and TAR, thinned for a plot.
+        cmc: ``(20,)`` rates of ranks 1 … 20.
+        genuine_scores: Scores of the genuine pairs, in the order of the list.
+    """
+
+    figures: dict[str, Any]
+    draws: dict[str, np.ndarray]
+    roc: tuple[np.ndarray, np.ndarray]
+    cmc: np.ndarray
+    genuine_scores: np.ndarray
+
+
+def run_protocol(embeddings: np.ndarray, meta: IJBMeta, protocol: Protocol) -> Results:
+    """1:1 and 1:N figures of the embeddings of a protocol's faces.
+
+    Args:
+        embeddings: ``(N, V, d)`` in the order of the lists, of the image and, where V = 2, its
+            mirror image; may be memory-mapped.
+        meta: The lists.
+        protocol: The switches.
+
+    Raises:
+        EvaluationError: If embeddings and lists do not fit, or cannot be evaluated.
+    """
+    if len(embeddings) != len(meta.names):
+        raise EvaluationError(f"embeddings: {len(embeddings)} for {len(meta.names)} faces")
+    features = FaceFeatures(
+        embeddings, meta.detector_score,
+        flip=protocol.flip, norm=protocol.norm, score=protocol.detector_score,
+    )  # fmt: skip
+    weights = concentrations(embeddings) if protocol.pooling == "kappa" else None
+    templates, ids = pool_media(features, meta.template_ids, meta.media_ids, weights)
+    kappa = np.linalg.norm(templates, axis=1)
+    templates /= np.where(kappa == 0, 1, kappa)[:, None]
+    drawn = None
+    if protocol.bootstrap:
+        drawn = draw_weights(len(ids), rounds=protocol.bootstrap, seed=protocol.seed)
+    scores = verification_scores(templates, ids, meta.first, meta.second)
+    if protocol.matching == "mutual_likelihood":
+        sides = (kappa[template_rows(ids, side)] for side in (meta.first, meta.second))
+        scores = mutual_likelihood(scores, *sides, protocol.vmf_dim)
+    verification, roc, draws = _verify(scores, ids, meta, protocol, drawn)
+    one_to_many, cmc, more = _identify(templates, kappa, ids, meta, protocol, drawn)
+    figures = {"verification": verification, "identification": one_to_many}
+    return Results(figures, draws | more, roc, cmc, scores[meta.genuine])
+
+
+def _verify(
+    scores: np.ndarray, ids: np.ndarray, meta: IJBMeta, protocol: Protocol,
+    drawn: np.ndarray | None,
+) -> tuple[dict[str, Any], tuple[np.ndarray, np.ndarray], dict[str, np.ndarray]]:  # fmt: skip
+    genuine = int(meta.genuine.sum())
+    impostor = len(scores) - genuine
+    roc = roc_curve(scores, meta.genuine)
+    figures = {
+        "tar": tar_figures(*roc, protocol.far, impostor),
+        "genuine": genuine,
+        "impostor": impostor,
+    }
+    draws = {}
+    fars = [far for far in protocol.far if far * impostor >= 1]
+    if drawn is not None and fars:
+        rows = [template_rows(ids, side) for side in (meta.first, meta.second)]
+        found = tar_draws(scores, meta.genuine, *rows, fars, drawn)
+        draws = _named("verification.tar", fars, found)
+        figures["tar_interval"] = _intervals(fars, found)
+    return figures, thinned(*roc), draws
+
+
+def _identify(
+    templates: np.ndarray, kappa: np.ndarray, ids: np.ndarray, meta: IJBMeta, protocol: Protocol,
+    drawn: np.ndarray | None,
+) -> tuple[dict[str, Any], np.ndarray, dict[str, np.ndarray]]:  # fmt: skip
+    of_probes = template_rows(ids, meta.probes.template_ids)
+    galleries = {
+        name: (template_rows(ids, gallery.template_ids), gallery.subject_ids)
+        for name, gallery in meta.galleries.items()
+    }
+    if protocol.galleries == "merged":
+        galleries = {"merged": tuple(map(np.concatenate, zip(*galleries.values(), strict=True)))}
+
+    def match_with(rows: np.ndarray):
+        if protocol.matching == "cosine":
+            return None
+        return lambda cos, probes: mutual_likelihood(
+            cos, kappa[of_probes[probes], None], kappa[rows], protocol.vmf_dim
+        )
+
+    arguments = [
+        (templates[rows], subjects, templates[of_probes], meta.probes.subject_ids, match_with(rows))
+        for rows, subjects in galleries.values()
+    ]
+    draws = {}
+    if protocol.galleries == "merged":
+        *lists, match = arguments[0]
+        result = merged_identification(*lists, FPIRS, match=match)
+    else:
+        found = [search(*lists) for lists in arguments]
+        once = np.ones((len(of_probes), 1))
+        each = [rates(one, FPIRS, once) for one in found]
+        result = mean_over_galleries([Identification(c[:, 0], t[:, 0]) for c, t in each])
+        if drawn is not None:
+            cmc, tpir = (
+                np.mean(part, axis=0)
+                for part in zip(*(rates(f, FPIRS, drawn[of_probes]) for f in found), strict=True)
+            )
+            draws = _named("identification.rank", RANKS, cmc[np.array(RANKS) - 1])
+            draws |= _named("identification.tpir", FPIRS, tpir)
+    figures = {
+        "galleries": list(galleries),
+        "rank": {str(rank): float(result.cmc[rank - 1]) for rank in RANKS},
+        "tpir": dict(zip(map(str, FPIRS), result.tpir.tolist(), strict=True)),
+    }
+    if draws:
+        figures["rank_interval"] = _intervals(RANKS, cmc[np.array(RANKS) - 1])
+        figures["tpir_interval"] = _intervals(FPIRS, tpir)
+    return figures, result.cmc, draws
+
+
+def _named(path: str, keys: Any, draws: np.ndarray) -> dict[str, np.ndarray]:
+    return {f"{path}.{key:g}": rounds for key, rounds in zip(keys, draws, strict=True)}
+
+
+def _intervals(keys: Any, draws: np.ndarray) -> dict[str, list[float]]:
+    return {f"{key:g}": ends.tolist() for key, ends in zip(keys, interval(draws), strict=True)}

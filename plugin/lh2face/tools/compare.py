@@ -1,0 +1,32 @@
+"""``lh2face compare A B``: the figures of two runs, and their difference with its interval."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from lh2face.stages.comparison import compare, read_run
+
+
+def show(first: Path, second: Path) -> None:
+    """Print a table of the figures of two runs.
+
+    Raises:
+        ValueError: As :func:`read_run` and :func:`compare`.
+    """
+    table = Table("figure", str(first), str(second), "difference", "95 % interval")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for found in compare(read_run(first), read_run(second)):
+        low, high = found.interval
+        table.add_row(
+            found.figure,
+            f"{100 * found.first:.2f}",
+            f"{100 * found.second:.2f}",
+            f"{100 * (found.first - found.second):+.2f}",
+            f"{100 * low:+.2f} … {100 * high:+.2f}",
+            style="bold" if found.significant else None,
+        )
+    console = Console()
+    console.print(table)
+    console.print("Percent; bold where the interval excludes zero.")

@@ -1,0 +1,57 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from lh2face.stages.comparison import compare, read_run
+
+RNG = np.random.default_rng(0)
+
+
+def write_run(folder, tar, luck, seeds=(0, 1), rounds=200):
+    """Evaluations whose draws are the figure and a luck that runs may share."""
+    for seed, own in zip(seeds, luck, strict=True):
+        out = folder / str(seed) / "evaluation"
+        out.mkdir(parents=True)
+        metrics = {"verification": {"tar": {"0.001": tar}}, "bins": {"low_light": {"accuracy": 1}}}
+        (out / "metrics.json").write_text(json.dumps(metrics))
+        with (out / "draws.csv").open("w", newline="") as file:
+            rows = [(tar + x, 1) for x in own[:rounds]]
+            header = ("verification.tar.0.001", "bins.low_light.accuracy")
+            csv.writer(file).writerows([header, *rows])
+    return folder
+
+
+def test_shared_luck_is_left_out_of_the_difference(tmp_path):
+    luck, other = RNG.normal(scale=0.1, size=(2, 2, 200))
+    a = read_run(write_run(tmp_path / "a", 0.5, luck))
+    paired = read_run(
+        write_run(tmp_path / "b", 0.45, luck + RNG.normal(scale=0.001, size=(2, 200)))
+    )
+    alone = read_run(write_run(tmp_path / "c", 0.45, other))
+    tar, accuracy = compare(a, paired)
+    assert tar.figure == "verification.tar.0.001" and (tar.first, tar.second) == (0.5, 0.45)
+    assert tar.significant and 0.04 < tar.interval[0] < 0.05 < tar.interval[1] < 0.06
+    assert not accuracy.significant and accuracy.interval == (0, 0)
+    assert not compare(a, alone)[0].significant
+
+
+def test_luck_of_the_seeds_widens_the_interval(tmp_path):
+    # Without noise in the templates, two seeds of which one is ahead and one behind.
+    a = read_run(write_run(tmp_path / "a", 0.5, np.array([[0.1], [-0.1]]) + np.zeros(200)))
+    b = read_run(write_run(tmp_path / "b", 0.5, np.zeros((2, 200))))
+    low, high = compare(a, b)[0].interval
+    assert low == pytest.approx(-0.1) and high == pytest.approx(0.1)
+
+
+def test_what_cannot_be_compared_is_named(tmp_path):
+    luck = RNG.normal(size=(2, 200))
+    a = read_run(write_run(tmp_path / "a", 0.5, luck))
+    with pytest.raises(ValueError, match=r"the runs differ in \(seeds, rounds\)"):
+        compare(a, read_run(write_run(tmp_path / "b", 0.5, luck[:1], seeds=(0,))))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"empty: no draws\.csv below it"):
+        read_run(tmp_path / "empty")
+    with pytest.raises(ValueError, match=r"no draws; evaluate with evaluate\.bootstrap"):
+        read_run(write_run(tmp_path / "none", 0.5, luck, rounds=0))
