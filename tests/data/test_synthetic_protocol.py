@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -39,3 +41,9 @@ def test_same_seed_same_files(tmp_path):
     meta = read_meta(tmp_path / "a", "ijbb")
     features = np.load(tmp_path / "a" / "features.npy", mmap_mode="r")
     assert features.shape == (len(meta.names), 512) and np.isfinite(features).all()
+
+
+def test_more_impostors_than_there_are_is_an_error():
+    sizes = replace(PROTOCOLS["ijbb"].scaled(0.001), impostor=1000)
+    with pytest.raises(ValueError, match=r"impostor: at most \d+ pairs of these templates"):
+        synthetic_meta(sizes)

@@ -57,6 +57,9 @@ def synthetic_meta(sizes: Sizes, seed: int = 0) -> IJBMeta:
 
     Returns:
         Lists whose template ids are in no order and whose pairs are all different.
+
+    Raises:
+        ValueError: If there are not as many impostor pairs.
     """
     rng = np.random.default_rng(seed)
     subjects = sum(sizes.galleries.values())
@@ -74,6 +77,9 @@ def synthetic_meta(sizes: Sizes, seed: int = 0) -> IJBMeta:
 
     # Impostor pairs as numbers below subjects × probes; draws that repeat or are genuine drop out.
     wanted, pairs = sizes.impostor, np.empty(0, np.int64)
+    most = (subjects - 1) * sizes.probes
+    if wanted > most:
+        raise ValueError(f"impostor: at most {most} pairs of these templates, found {wanted}")
     while len(pairs) < wanted:
         more = rng.integers(subjects * sizes.probes, size=int(1.2 * wanted) + 10)
         pairs = np.unique(np.r_[pairs, more[more // sizes.probes != owners[more % sizes.probes]]])
