@@ -98,6 +98,21 @@ def report(data: In, runs: In, out: Out) -> None:
 
 
 @app.command()
+def records(
+    source: Annotated[
+        Literal["image_folder", "magface_list", "parquet", "webdataset"],
+        typer.Argument(help="How the faces are kept.", show_default=False),
+    ],
+    path: In,
+    out: Out,
+) -> None:
+    """Write aligned faces of another format as train.rec, train.idx and property."""
+    from lh2face.tools import records as tool
+
+    tool.run(source, path, out)
+
+
+@app.command()
 def compare(first: In, second: In) -> None:
     """Print the difference of two runs (folders such as runs/lh2face) with its interval."""
     from lh2face.tools import compare as tool
