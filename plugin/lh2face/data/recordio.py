@@ -115,6 +115,11 @@ class RecordReader:
             parts.append(self._data[start:stop])
             offset = stop + -length % 4
             if part in (WHOLE, LAST):
+                # A wrong length would give part of a record, or more than one, for the whole.
+                if offset < len(self._data) and self._data[offset : offset + 4] != MAGIC_BYTES:
+                    raise RecordError(
+                        f"{self.path}: offset {start - 8}: no record follows its {length} bytes"
+                    )
                 return MAGIC_BYTES.join(parts), offset
 
 
