@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from lh2face.stages.comparison import compare, read_run
+from lh2face.stages.comparison import compare, read_run, title
 
 RNG = np.random.default_rng(0)
 
@@ -55,3 +55,18 @@ def test_what_cannot_be_compared_is_named(tmp_path):
         read_run(tmp_path / "empty")
     with pytest.raises(ValueError, match=r"no draws; evaluate with evaluate\.bootstrap"):
         read_run(write_run(tmp_path / "none", 0.5, luck, rounds=0))
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("verification.tar.1e-06", "TAR at FAR 1e-6"),
+        ("verification.tar.0.0001", "TAR at FAR 1e-4"),
+        ("verification.tar.0.1", "TAR at FAR 0.1"),
+        ("identification.rank.10", "rank-10"),
+        ("identification.tpir.0.01", "TPIR at FPIR 0.01"),
+        ("bins.low_quality.accuracy", "low quality accuracy"),
+    ],
+)
+def test_titles(path, words):
+    assert title(path) == words

@@ -10,6 +10,12 @@ import numpy as np
 
 from lh2face.evaluation.bootstrap import difference_interval
 
+TITLES = {
+    "verification.tar": "TAR at FAR {}",
+    "identification.rank": "rank-{}",
+    "identification.tpir": "TPIR at FPIR {}",
+}
+
 
 @dataclass(frozen=True)
 class Run:
@@ -45,6 +51,17 @@ class Difference:
         """Whether the interval excludes zero."""
         low, high = self.interval
         return low > 0 or high < 0
+
+
+def title(path: str) -> str:
+    """How people name a figure of ``metrics.json``: "TAR at FAR 1e-4", "profile accuracy"."""
+    section, name, key = path.split(".", 2)
+    if section == "bins":
+        return f"{name} {key}".replace("_", " ")
+    small = 0 < float(key) < 0.1 and section == "verification"
+    return TITLES[f"{section}.{name}"].format(
+        f"{float(key):.0e}".replace("e-0", "e-") if small else key
+    )
 
 
 def read_run(folder: Path) -> Run:

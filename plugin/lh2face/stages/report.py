@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lh2face.evaluation.bootstrap import interval
-from lh2face.stages.comparison import Run, compare, read_run
+from lh2face.stages.comparison import Run, compare, read_run, title
 from lh2face.stages.files import atomic_dir, write_rows
 
 if TYPE_CHECKING:
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from lh2face.stages.params import Params
 
 TEMPLATES = Path("workflow/report")
-# The figures shown, by their path in metrics.json; the verification bins follow by their names.
-COLUMNS = {
-    "TAR at FAR 1e-4": "verification.tar.0.0001",
-    "TAR at FAR 1e-3": "verification.tar.0.001",
-    "TAR at FAR 1e-2": "verification.tar.0.01",
-    "rank-1": "identification.rank.1",
-    "TPIR at FPIR 0.1": "identification.tpir.0.1",
-}
+# The figures shown, by their path in metrics.json; the verification bins follow.
+COLUMNS = [
+    "verification.tar.0.0001",
+    "verification.tar.0.001",
+    "verification.tar.0.01",
+    "identification.rank.1",
+    "identification.tpir.0.1",
+]
 PEOPLE, FACES_EACH = 6, 8
 # Colour-blind safe (Okabe and Ito); the untrained row comes first, in grey.
 COLORS = ["#999999", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#0072B2", "#F0E442"]
@@ -87,23 +87,20 @@ def table(runs: dict[str, Run]) -> dict[str, Any]:
         model, the second, and their difference with its interval.
     """
     figures = next(iter(runs.values())).figures
-    columns = {title: path for title, path in COLUMNS.items() if path in figures} | {
-        f"{path.split('.')[1].replace('_', ' ')} accuracy": path
-        for path in figures
-        if path.startswith("bins.")
-    }
-    leads = [lead(runs, path) for path in columns.values()]
+    paths = [path for path in COLUMNS if path in figures]
+    paths += [path for path in figures if path.startswith("bins.")]
+    leads = [lead(runs, path) for path in paths]
     rows = [
         (
             model,
             [
                 cell(run, path) | {"best": model == ahead["best"]}
-                for path, ahead in zip(columns.values(), leads, strict=True)
+                for path, ahead in zip(paths, leads, strict=True)
             ],
         )
         for model, run in runs.items()
     ]
-    return {"columns": list(columns), "rows": rows, "leads": leads}
+    return {"columns": list(map(title, paths)), "rows": rows, "leads": leads}
 
 
 def cell(run: Run, path: str) -> dict[str, float]:
@@ -196,7 +193,11 @@ def plot(figure: "Figure") -> str:
     )
     figure.update_xaxes(gridcolor="rgba(136,136,136,.3)", zeroline=False)
     figure.update_yaxes(gridcolor="rgba(136,136,136,.3)", zeroline=False)
-    return figure.to_html(full_html=False, include_plotlyjs=False, config={"responsive": True})
+    return figure.to_html(
+        full_html=False,
+        include_plotlyjs=False,
+        config={"responsive": True, "displayModeBar": False},
+    )
 
 
 def face_rows(benchmark: Path) -> list[list[str]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from lh2face.stages.comparison import compare, read_run
+from lh2face.stages.comparison import compare, read_run, title
 
 
 def show(first: Path, second: Path) -> None:
@@ -20,7 +20,7 @@ def show(first: Path, second: Path) -> None:
     for found in compare(read_run(first), read_run(second)):
         low, high = found.interval
         table.add_row(
-            found.figure,
+            title(found.figure),
             f"{100 * found.first:.2f}",
             f"{100 * found.second:.2f}",
             f"{100 * (found.first - found.second):+.2f}",
