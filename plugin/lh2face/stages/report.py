@@ -60,6 +60,9 @@ def run(params: "Params", data: Path, runs: Path, out: Path) -> None:
         figures={
             "Verification (1:1)": plot(roc_figure(folders)),
             "Errors left when the least certain faces are rejected": plot(reject_figure(folders)),
+            "Calibration: cosines that κ predicts, and those observed": plot(
+                calibration_figure(folders)
+            ),
             "Concentration κ of the benchmark's faces": plot(kappa_figure(folders)),
         },
         faces=face_rows(benchmark),
@@ -138,6 +141,21 @@ def reject_figure(folders: dict[str, list[Path]]) -> "Figure":
     figure = lines(folders, "reject.csv", x="rejected", y="fnmr")
     figure.update_xaxes(title="share of comparisons rejected, by κ", tickformat=".0%")
     figure.update_yaxes(title="false non-match rate", rangemode="tozero")
+    return figure
+
+
+def calibration_figure(folders: dict[str, list[Path]]) -> "Figure":
+    """Mean cosine of genuine pairs beside A_n(κ1) A_n(κ2), in tenths of the pairs."""
+    figure = lines(folders, "calibration.csv", x="predicted", y="observed")
+    figure.add_scatter(
+        x=[0, 1],
+        y=[0, 1],
+        mode="lines",
+        line={"color": "#888888", "dash": "dot"},
+        name="as predicted",
+    )
+    figure.update_xaxes(title="predicted mean cosine", range=[0, 1])
+    figure.update_yaxes(title="observed mean cosine", range=[0, 1])
     return figure
 
 
