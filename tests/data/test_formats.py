@@ -49,7 +49,13 @@ def test_bin_never_executes(tmp_path):
     assert victim.exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"junk", pickle.dumps(5), pickle.dumps(([b"1"], [True]))])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"junk", pickle.dumps(5), pickle.dumps(([b"1"], [True])),
+        pickle.dumps(([12545, b"1"], [True])), pickle.dumps(([[1], b"1"], [True])),
+    ],
+)  # fmt: skip
 def test_broken_bins_are_named(tmp_path, content):
     (tmp_path / "a.bin").write_bytes(content)
     with pytest.raises(BinError, match=r"a\.bin"):

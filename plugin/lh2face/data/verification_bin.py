@@ -67,10 +67,7 @@ def read_bin(path: str | Path) -> tuple[list[bytes], np.ndarray]:
         raise BinError(f"{path}: expected (bins, issame), found a {type(content).__name__}")
     images, same = content
     try:
-        images = [
-            image if isinstance(image, bytes) else np.asarray(image, np.uint8).tobytes()
-            for image in images
-        ]
+        images = [_encoded(image) for image in images]
         same = np.array([bool(value) for value in same])
     except (TypeError, ValueError) as error:
         raise BinError(f"{path}: expected encoded images and true or false: {error}") from None
@@ -79,6 +76,14 @@ def read_bin(path: str | Path) -> tuple[list[bytes], np.ndarray]:
             f"{path}: {len(same)} pairs need {2 * len(same)} images, found {len(images)}"
         )
     return images, same
+
+
+def _encoded(image: Any) -> bytes:
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8:
+        return image.tobytes()
+    if not isinstance(image, bytes):
+        raise TypeError(f"an image is a {type(image).__name__}")
+    return image
 
 
 def write_bin(path: str | Path, images: Sequence[bytes], same: Sequence[bool]) -> None:
