@@ -7,7 +7,7 @@ from lh2face.functional import vmf
 
 mpmath.mp.dps = 50
 DIMS = (2, 3, 16, 64, 97, 98, 256, 512, 8192)
-KAPPAS = (0.0, 1e-6, 0.01, 1.0, 10.0, 64.0, 300.0, 3e3)
+KAPPAS = (0.0, 1e-6, 0.01, 1.0, 10.0, 64.0, 300.0, 3e3, 3e4, 1e6)
 
 
 def exact(dim: int, kappa: float) -> tuple[mpmath.mpf, mpmath.mpf, mpmath.mpf]:
@@ -79,3 +79,26 @@ def test_mutual_likelihood_prefers_agreement_and_ignores_the_uncertain():
 def test_dimension_below_two_is_refused():
     with pytest.raises(ValueError, match="dim: expected"):
         vmf.log_normalizer(torch.tensor(1.0), 1)
+
+
+@pytest.mark.parametrize("dim", [3, 256])
+def test_compiles_as_one_graph(dim):
+    kappa = torch.tensor([0.0, 0.5, 30.0, 1e5], dtype=torch.float64, requires_grad=True)
+    cos = torch.tensor([0.1, -1.0, 0.7, 1.0], dtype=torch.float64)
+    torch._dynamo.reset()
+    forward = torch.compile(vmf.log_density_ratio, fullgraph=True, backend="aot_eager")
+    found, expected = forward(cos, kappa, dim), vmf.log_density_ratio(cos, kappa, dim)
+    torch.testing.assert_close(found, expected)
+    slopes = [torch.autograd.grad(value.sum(), kappa)[0] for value in (found, expected)]
+    torch.testing.assert_close(*slopes)
+    lengths = torch.compile(vmf.mean_resultant_length, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(lengths(kappa, dim), vmf.mean_resultant_length(kappa, dim))
+
+
+def test_no_nan_anywhere_in_the_domain():
+    kappa = torch.cat([torch.zeros(1), torch.logspace(-30, 6, 500)]).requires_grad_()
+    for dim in (2, 3, 95, 96, 97, 98, 99, 256, 8192):
+        value = vmf.log_normalizer_ratio(kappa, dim)
+        (slope,) = torch.autograd.grad(value.sum(), kappa)
+        assert value.isfinite().all() and slope.isfinite().all()
+        assert value[0] == 0 and (value <= 1e-7).all() and (slope <= 0).all() and (slope >= -1).all()

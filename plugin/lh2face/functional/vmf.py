@@ -126,7 +126,9 @@ class _LogNormalizerRatio(torch.autograd.Function):
         _, _, log_G, N = _recurrence(kappa, dim)
         r = torch.sqrt(kappa.square() + N * N)
         excess = kappa.square() / (r + N)  # r − N without cancellation
-        series = torch.log(_series(N / r, N, 0)) - math.log(_series_at_one(N))
+        # Both by the same arithmetic: then their difference is exactly 0 at κ = 0.
+        at_zero = _series(torch.ones((), dtype=r.dtype, device=r.device), N, 0)
+        series = torch.log(_series(N / r, N, 0)) - torch.log(at_zero)
         top = N * torch.log1p(excess / (2 * N)) - excess + 0.5 * torch.log1p(excess / N)
         return top - series + log_G
 
@@ -180,11 +182,6 @@ def _series_coefficients(order: float, derivative: int) -> tuple[float, ...]:
     if derivative:
         total = [power * value for power, value in enumerate(total)][1:]
     return tuple(total)
-
-
-@cache
-def _series_at_one(order: float) -> float:
-    return math.fsum(_series_coefficients(order, 0))
 
 
 @cache
