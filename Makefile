@@ -1,7 +1,7 @@
 PYTHON ?= python3.11
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: setup reproduce test lint
+.PHONY: setup reproduce test test-mmpretrain lint
 
 setup: .venv/installed
 
@@ -18,6 +18,17 @@ reproduce: setup
 
 test: setup
 	python -m pytest
+
+# Against the real mmpretrain, in an environment of its own over the main one's packages.
+test-mmpretrain: .venv-mmpretrain/installed
+	python -m pytest -m mmpretrain
+
+.venv-mmpretrain/installed: tests/adapters/mmpretrain/requirements.txt .venv/installed
+	$(PYTHON) -m venv .venv-mmpretrain
+	.venv/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+		> .venv-mmpretrain/lib/python3.11/site-packages/main.pth
+	.venv-mmpretrain/bin/python -m pip install --quiet --no-deps -r $<
+	touch $@
 
 lint: setup
 	ruff check .

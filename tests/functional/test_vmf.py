@@ -101,4 +101,6 @@ def test_no_nan_anywhere_in_the_domain():
         value = vmf.log_normalizer_ratio(kappa, dim)
         (slope,) = torch.autograd.grad(value.sum(), kappa)
         assert value.isfinite().all() and slope.isfinite().all()
-        assert value[0] == 0 and (value <= 1e-7).all() and (slope <= 0).all() and (slope >= -1).all()
+        assert (
+            value[0] == 0 and (value <= 1e-7).all() and (slope <= 0).all() and (slope >= -1).all()
+        )

@@ -1,0 +1,43 @@
+# ruff: noqa: C408 -- mmengine configs are written with dict()
+"""LH2Face in mmpretrain's ImageClassifier, from a folder of aligned faces: identity/image."""
+
+custom_imports = dict(imports=["mmpretrain.registry", "lh2face"], allow_failed_imports=False)
+default_scope = "mmpretrain"
+
+image_size = 112
+embedding_size = 512
+epochs = 20
+
+model = dict(
+    type="ImageClassifier",
+    data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3, to_rgb=True),
+    backbone=dict(type="ResNet", depth=18),
+    neck=dict(type="GlobalAveragePooling"),
+    head=dict(type="LH2FaceHead", num_classes=1000, in_channels=embedding_size),
+)
+train_dataloader = dict(
+    batch_size=128,
+    num_workers=4,
+    drop_last=True,
+    sampler=dict(type="DefaultSampler", shuffle=True),
+    dataset=dict(
+        type="CustomDataset",
+        data_root="data/faces",
+        pipeline=[
+            dict(type="LoadImageFromFile"),
+            dict(type="Resize", scale=(image_size, image_size)),
+            dict(type="RandomFlip", prob=0.5),
+            dict(type="PackInputs"),
+        ],
+    ),
+)
+optim_wrapper = dict(
+    optimizer=dict(type="SGD", lr=0.1, momentum=0.9, weight_decay=5e-4),
+    clip_grad=dict(max_norm=5.0),
+)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.01, end=1, convert_to_iter_based=True),
+    dict(type="CosineAnnealingLR", begin=1, T_max=epochs - 1, convert_to_iter_based=True),
+]
+train_cfg = dict(by_epoch=True, max_epochs=epochs)
+randomness = dict(seed=0)
