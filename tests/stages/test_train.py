@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 
 from lh2face.configs import RECOGNITION
 from lh2face.data.recordio import RecordWriter
-from lh2face.recognizers.hooks import CHECKPOINT, LastCheckpointHook, TrainingRecordHook
+from lh2face.distributed.hook import ShardedCheckpointHook
+from lh2face.recognizers.hooks import LastCheckpointHook, TrainingRecordHook
 from lh2face.registry import MODELS
 from lh2face.stages import train
 from lh2face.stages.model import load_model, read_description
@@ -25,6 +26,7 @@ from lh2face.stages.params import load_params
 
 ROOT = Path(__file__).resolve().parents[2]
 PEOPLE, IMAGES, SIZE = 5, 6, 32
+SHARDED = {"type": "ShardedHead", "head": {"type": "LH2FaceHead", "vmf_dim": 64}}
 RECONSTRUCTOR = {"type": "Unsup3DReconstructor", "image_size": 16, "width": 4}
 
 
@@ -69,6 +71,7 @@ def make_params(joint=None, **changes):
         update={
             "train": params.train.model_copy(update={**small, **changes}),
             "joint": params.joint.model_copy(update=joint or {}),
+            "heads": {**params.heads, "sharded": SHARDED},
         }
     )
 
@@ -119,7 +122,7 @@ def test_writes_a_model_and_its_record(whole):
 def test_work_directory_keeps_tensorboard_but_no_finished_checkpoint(whole):
     work = whole.with_name("model.work")
     assert list(work.rglob("events.out.tfevents.*"))
-    assert not (work / CHECKPOINT).exists()
+    assert not (work / LastCheckpointHook.file_name).exists()
 
 
 def test_same_seed_same_model_other_seed_other_model(aligned, whole, tmp_path):
@@ -168,7 +171,7 @@ def test_resumed_run_ends_bit_for_bit_like_a_whole_one(
         with pytest.raises(StopError):
             run(aligned, out)
     assert not out.exists()
-    assert (tmp_path / "model.work" / CHECKPOINT).exists() == (step > 0)
+    assert (tmp_path / "model.work" / LastCheckpointHook.file_name).exists() == (step > 0)
     # What other code did to the generators in between must not matter.
     torch.manual_seed(99)
     resumed = run(aligned, out)
@@ -278,6 +281,20 @@ def test_resumed_joint_run_ends_bit_for_bit_like_a_whole_one(
     assert_equal(run(aligned, tmp_path / "model", reconstructor=fitted, epochs=2), whole)
 
 
+def test_resumed_run_with_sharded_classes_ends_like_a_whole_one(aligned, tmp_path, monkeypatch):
+    whole = run(aligned, tmp_path / "whole", head="sharded")
+    with monkeypatch.context() as patch:
+        interrupt(patch, TrainingRecordHook, "after_train_iter", 4)
+        with pytest.raises(StopError):
+            run(aligned, tmp_path / "model", head="sharded")
+    checkpoint = tmp_path / "model.work" / ShardedCheckpointHook.file_name
+    assert checkpoint.is_dir()
+    assert_equal(run(aligned, tmp_path / "model", head="sharded"), whole)
+    assert not checkpoint.exists()
+    record = rows(tmp_path / "model" / "training.csv")
+    assert [row["step"] for row in record] == ["3", "6", "9"]
+
+
 def test_bad_requests_are_named_and_leave_nothing(aligned, tmp_path):
     with pytest.raises(ValueError, match=r"head: expected one of .*'cosface'.*, found 'arkface'"):
         run(aligned, tmp_path / "model", head="arkface")
@@ -323,11 +340,12 @@ DISTRIBUTED = """
     sys.path.insert(0, sys.argv[1])
     import test_train
 
-    test_train.run(Path(sys.argv[2]), Path(sys.argv[3]), epochs=2)
+    test_train.run(Path(sys.argv[2]), Path(sys.argv[3]), head=sys.argv[4], epochs=2)
 """
 
 
-def test_two_processes_train_one_model(aligned, tmp_path):
+@pytest.mark.parametrize("head", ["lh2face", "sharded"])
+def test_two_processes_train_one_model(aligned, tmp_path, head):
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(DISTRIBUTED))
     with socket.socket() as free:
@@ -339,7 +357,7 @@ def test_two_processes_train_one_model(aligned, tmp_path):
         environment = {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": 1, **place}
         processes.append(
             subprocess.Popen(
-                [sys.executable, script, Path(__file__).parent, aligned, tmp_path / "model"],
+                [sys.executable, script, Path(__file__).parent, aligned, tmp_path / "model", head],
                 env={**os.environ, **{k: str(v) for k, v in environment.items()}},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -11,8 +11,6 @@ from lh2face.distributed.clipping import clip_grad_norm_
 from lh2face.distributed.proxies import sharded_proxies
 from lh2face.registry import HOOKS
 
-CHECKPOINT = "last.dcp"
-
 
 @HOOKS.register_module()
 class ShardedCheckpointHook(Hook):
@@ -33,6 +31,7 @@ class ShardedCheckpointHook(Hook):
     # Before the hooks that look where the run is; so an epoch is kept when the next one begins, and
     # what others do at its end, such as a step of the learning rate, is in.
     priority = "HIGH"
+    file_name = "last.dcp"
 
     def __init__(self, interval: int = 1) -> None:
         self.interval = interval
@@ -47,7 +46,7 @@ class ShardedCheckpointHook(Hook):
         sharded = [part.weight for part in sharded_proxies(runner.model).values()]
         if runner.optim_wrapper.clip_grad_kwargs:
             runner.optim_wrapper.clip_func = partial(clip_grad_norm_, sharded=sharded)
-        path = Path(runner.work_dir) / CHECKPOINT
+        path = Path(runner.work_dir) / self.file_name
         if runner._resume and path.exists():
             from lh2face.distributed.checkpoint import load
 
@@ -56,6 +55,8 @@ class ShardedCheckpointHook(Hook):
             self.kept = progress["epoch"]
             for scheduler, state in zip(runner.param_schedulers or [], progress["lr"], strict=True):
                 scheduler.load_state_dict(state)
+            if "loss_scaler" in progress:
+                runner.optim_wrapper.loss_scaler.load_state_dict(progress["loss_scaler"])
 
     def before_train_epoch(self, runner: Any) -> None:
         """Keep the epoch before."""
@@ -75,7 +76,9 @@ class ShardedCheckpointHook(Hook):
             "iter": runner.iter,
             "lr": [scheduler.state_dict() for scheduler in runner.param_schedulers or []],
         }
-        path = Path(runner.work_dir) / CHECKPOINT
+        if hasattr(runner.optim_wrapper, "loss_scaler"):
+            progress["loss_scaler"] = runner.optim_wrapper.loss_scaler.state_dict()
+        path = Path(runner.work_dir) / self.file_name
         save(path, runner.model, runner.optim_wrapper.optimizer, progress)
         self.kept = runner.epoch
 

@@ -14,7 +14,6 @@ from mmengine.hooks import Hook
 
 from lh2face.registry import HOOKS
 
-CHECKPOINT = "last.pth"
 # What a seed is for.
 LOADING, COMPUTING = range(2)
 
@@ -57,6 +56,7 @@ class LastCheckpointHook(Hook):
     """
 
     priority = "VERY_LOW"
+    file_name = "last.pth"
 
     def __init__(self, interval: int = 1) -> None:
         self.interval = interval
@@ -67,8 +67,8 @@ class LastCheckpointHook(Hook):
         if not (self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)):
             return
         work_dir = Path(runner.work_dir)
-        runner.save_checkpoint(str(work_dir), f"{CHECKPOINT}.new", by_epoch=True)
-        (work_dir / f"{CHECKPOINT}.new").replace(work_dir / CHECKPOINT)
+        runner.save_checkpoint(str(work_dir), f"{self.file_name}.new", by_epoch=True)
+        (work_dir / f"{self.file_name}.new").replace(work_dir / self.file_name)
 
 
 @HOOKS.register_module()

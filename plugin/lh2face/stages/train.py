@@ -54,7 +54,7 @@ def run(
     from mmengine.runner import Runner
 
     import lh2face  # noqa: F401  registers, and mends mmengine, before processes start
-    from lh2face.recognizers.hooks import CHECKPOINT
+    from lh2face.registry import HOOKS
     from lh2face.stages.model import save_model
 
     launcher = "pytorch" if "WORLD_SIZE" in os.environ else "none"
@@ -67,13 +67,15 @@ def run(
     if is_main_process():
         prepare_work_dir(work_dir, fingerprint)
     barrier()
-    checkpoint = work_dir / CHECKPOINT
+    checkpoint = work_dir / HOOKS.get(config.default_hooks.checkpoint.type).file_name
     config.work_dir = str(work_dir)
     config.launcher = launcher
     # mmengine shares logger, message hub and visualizer between runs of one name and second.
     config.experiment_name = f"{head}-{seed}-{time.time_ns()}"
     if checkpoint.exists():
-        config.load_from, config.resume = str(checkpoint), True
+        config.resume = True
+        # The hook reads a folder of sharded proxies itself.
+        config.load_from = str(checkpoint) if checkpoint.is_file() else None
 
     runner = Runner.from_cfg(config)
     if reconstructor is not None:
@@ -85,7 +87,7 @@ def run(
             model = unwrapped_model(runner)
             save_model(folder, model, config.model.to_dict(), provenance)
             shutil.copyfile(work_dir / "training.csv", folder / "training.csv")
-        checkpoint.unlink()
+        checkpoint.unlink() if checkpoint.is_file() else shutil.rmtree(checkpoint)
     barrier()
 
 
@@ -118,6 +120,8 @@ def training_config(
         "num_classes": dataset.num_classes,
         "in_channels": config.model.backbone.embedding_size,
     }
+    if config.model.head.type == "ShardedHead":
+        config.default_hooks.checkpoint = {"type": "ShardedCheckpointHook"}
     if reconstructor is not None:
         config.model.update(
             reconstructor=reconstructor_config(reconstructor), **params.joint.model_dump()
