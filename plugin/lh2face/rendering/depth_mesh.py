@@ -63,8 +63,9 @@ def screen_points(
     seen = (moved[:, 2] > NEAR) & (moved.abs() < FAR).all(1)
     valid = valid & known[:, None, None] & seen
     moved = torch.where(valid[:, None], moved, 1)
-    screen = project(moved, depth.shape[-1], fov_deg)
-    return torch.cat((screen, moved[:, 2:].reciprocal()), 1), valid
+    u, v = project(moved, depth.shape[-1], fov_deg).unbind(1)
+    # Not a cat of (B, 2, …) and (B, 1, …): inductor would lay that out channels-last.
+    return torch.stack((u, v, moved[:, 2].reciprocal()), 1), valid
 
 
 def interpolate(points: Tensor, triangle: Tensor, attributes: Tensor | None) -> Tensor:

@@ -117,19 +117,24 @@ def _draw_stretched(keys: Tensor, points: Tensor, stretched: Tensor) -> None:
         return
     vertex = row * size + column
     corners = torch.stack((vertex + half, vertex + size, vertex + 1 + half * size))
-    corners = points.flatten(2)[batch, :, corners].unbind(0)
-    corners = [corner.unbind(1) for corner in corners]
+    # (3 axes, 3 corners, N); index_select takes half the time of indexing.
+    corners = (
+        points.transpose(0, 1)
+        .reshape(3, -1)
+        .index_select(1, (corners + batch * size * size).view(-1))
+    )
+    corners = corners.view(3, 3, -1).transpose(0, 1)
+    corners = [corner.unbind(0) for corner in corners]
     left, right, top, bottom = _bounds(corners, size)
     triangles = _triangles(*corners, left, top)
     third = [-first - second for first, second in zip(*triangles[:2], strict=True)]
     third[0] = 1 + third[0]
     linear = torch.stack((*triangles.first, *triangles.second, *third, *triangles.inverse_z))
-    linear = linear.view(4, 3, -1)
     origin = (batch * stride + top.long()) * stride + left.long()
     width = right - left
     number = 2 * vertex + half
     for owner, dy in _expand((bottom - top + 1).clamp(min=0).long(), limit):
-        value, slope, slope_y = linear[:, :, owner].unbind(1)
+        value, slope, slope_y = linear.index_select(1, owner).view(4, 3, -1).unbind(1)
         value = value + dy * slope_y
         slack, number_of_row = triangles.slack[owner], number[owner]
         crossing = (-slack - value[:3]) / slope[:3]
@@ -141,7 +146,7 @@ def _draw_stretched(keys: Tensor, points: Tensor, stretched: Tensor) -> None:
         pixel_of_row = origin[owner] + dy * stride + begin.long()
         value = value + begin * slope
         for span, dx in _expand((end - begin + 1).clamp(min=0).long(), limit):
-            here = value[:, span] + dx * slope[:, span]
+            here = value.index_select(1, span) + dx * slope.index_select(1, span)
             key = _keys(here[:3].amin(0), here[3], slack[span], number_of_row[span])
             keys.view(-1).scatter_reduce_(0, pixel_of_row[span] + dx, key, "amax")
 
