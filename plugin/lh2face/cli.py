@@ -171,6 +171,20 @@ def evaluate_ijb(
 
 
 @app.command()
+def reconstruct(
+    images: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder for a sheet and an animated turn a face.")],
+    model: Annotated[
+        Path, typer.Option(exists=True, help="Fitted reconstructor, or jointly trained model.")
+    ] = Path("runs/fit3d"),
+) -> None:
+    """Draw aligned faces in 3D: depth, normals, relit, turned from −60° to 60°."""
+    from lh2face.tools import reconstruct as tool
+
+    tool.run(images, model, out)
+
+
+@app.command()
 def export_onnx(checkpoint: In, out: Out) -> None:
     """Write a trained model as an ONNX file for insightface's model_zoo."""
     from lh2face.adapters import insightface

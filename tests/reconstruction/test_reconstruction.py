@@ -1,15 +1,24 @@
 import pytest
 import torch
 
-from lh2face.reconstruction import Unsup3DReconstructor
+from lh2face.data.synthetic.canonical import canonical_faces
+from lh2face.reconstruction import Linear3DMMReconstructor, Unsup3DReconstructor
+from lh2face.reconstruction.linear_3dmm import principal_components
 from lh2face.reconstruction.losses import confidence_l1
 from lh2face.reconstruction.metrics import mean_angle_deviation, scale_invariant_depth_error
+from lh2face.registry import MODELS
+
+CONFIGS = [
+    {"type": "Unsup3DReconstructor", "image_size": 16, "width": 4},
+    {"type": "Linear3DMMReconstructor", "image_size": 16, "width": 4, "shape_modes": 8,
+     "albedo_modes": 8, "faces": 40},
+]  # fmt: skip
 
 
-@pytest.fixture
-def model():
+@pytest.fixture(params=CONFIGS, ids=lambda config: config["type"])
+def model(request):
     torch.manual_seed(0)
-    return Unsup3DReconstructor(image_size=16, width=4)
+    return MODELS.build(request.param)
 
 
 def test_shapes_and_ranges(model):
@@ -24,8 +33,9 @@ def test_losses_reach_every_network(model):
     sum(model.loss(torch.rand(2, 3, 16, 16) * 2 - 1).values()).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
-    for network in (model.depth_network, model.view_network, model.light_network):
-        assert any(p.grad.abs().sum() > 0 for p in network.parameters())
+    for name, network in model.named_children():
+        parameters = list(network.parameters())
+        assert not parameters or any(p.grad.abs().sum() > 0 for p in parameters), name
 
 
 def test_training_lowers_the_loss(model):
@@ -66,3 +76,41 @@ def test_depth_errors_of_known_surfaces():
     noise = torch.tensor([0.01, -0.01]).repeat(4)
     spoiled = truth * noise.exp()
     assert scale_invariant_depth_error(spoiled, truth, mask).item() == pytest.approx(0.01, rel=1e-3)
+
+
+def test_modes_are_those_of_a_singular_value_decomposition():
+    rows = torch.randn(30, 12, generator=torch.Generator().manual_seed(0)).double()
+    mean, modes = principal_components(rows, 12)
+    torch.testing.assert_close(modes.T @ modes, rows.T.cov())
+    torch.testing.assert_close(mean, rows.mean(0))
+    strongest = principal_components(rows, 1)[1][0]
+    values, vectors = torch.linalg.eigh(rows.T.cov())
+    assert (strongest @ vectors[:, -1]).abs().item() == pytest.approx(values[-1].sqrt().item())
+
+
+def test_modes_describe_faces_they_were_not_fitted_to():
+    depth, albedo, head = canonical_faces(120, 16)
+    assert 0.3 < head.float().mean() < 0.9
+    on = head.flatten()
+    for maps in (depth[:, None], albedo):
+        rows = maps[..., on.view(16, 16)].flatten(1)
+        mean, modes = principal_components(rows[:90], 20)
+        basis = torch.linalg.qr(modes.T)[0]
+        apart = rows[90:] - mean
+        left = apart - apart @ basis @ basis.T
+        assert left.square().sum() < 0.15 * apart.square().sum()
+
+
+def test_beside_the_head_nothing_is_rendered():
+    torch.manual_seed(0)
+    model = MODELS.build(CONFIGS[1])
+    face = model(torch.rand(2, 3, 16, 16) * 2 - 1)
+    front = torch.zeros(2, 6)
+    _, mask = model.renderer.warp_depth(model.surface(face.depth), front)
+    assert mask.any() and not mask[:, ~model.head].any()
+    assert face.depth.isfinite().all()
+
+
+def test_too_few_faces_for_the_modes_is_an_error():
+    with pytest.raises(ValueError, match="faces: more than"):
+        Linear3DMMReconstructor(image_size=16, shape_modes=30, albedo_modes=8, faces=30)

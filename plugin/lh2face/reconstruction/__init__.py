@@ -1,5 +1,12 @@
 """Face reconstruction from single images; importing it registers the reconstructors."""
 
-from lh2face.reconstruction.unsup3d import Reconstruction, Unsup3DReconstructor
+from lh2face.reconstruction.base import Reconstruction, Reconstructor
+from lh2face.reconstruction.linear_3dmm import Linear3DMMReconstructor
+from lh2face.reconstruction.unsup3d import Unsup3DReconstructor
 
-__all__ = ["Reconstruction", "Unsup3DReconstructor"]
+__all__ = [
+    "Linear3DMMReconstructor",
+    "Reconstruction",
+    "Reconstructor",
+    "Unsup3DReconstructor",
+]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lh2face.data.datasets import RecordFaces, decode_rgb
 from lh2face.data.recordio import RecordReader
 from lh2face.recognizers.face_recognizer import resize
+from lh2face.reconstruction import Reconstruction
 from lh2face.reconstruction.metrics import mean_angle_deviation, scale_invariant_depth_error
 from lh2face.registry import MODELS
 from lh2face.rendering import normals_from_depth
@@ -104,7 +105,7 @@ def depth_errors(model: nn.Module, benchmark: Path, device: torch.device) -> dic
     depth = resize(torch.from_numpy(truth["depth"]).to(device)[:, None].float(), size)[:, 0]
     mask = resize(torch.from_numpy(truth["mask"]).to(device)[:, None].float(), size)[:, 0] > 0.99
     face = model(images)
-    seen, covered = model.renderer.warp_depth(face.depth, face.view)
+    seen, covered = model.seen_depth(face)
     seen = torch.where(covered, seen, 1.0)
     inside = mask.float()
     average = (depth * inside).sum(0) / inside.sum(0).clamp_min(1)
@@ -132,16 +133,21 @@ def samples(model: nn.Module, benchmark: Path, device: torch.device) -> dict[str
     views = torch.zeros(len(TURNS), 6, device=device)
     views[:, 1] = torch.tensor(TURNS, device=device).deg2rad()
     turned = [model.turned(face, view.expand(len(images), 6)) for view in views]
-    relief = (model.max_depth - face.depth) / (model.max_depth - model.min_depth)
     normals = normals_from_depth(face.depth) * images.new_tensor([1, 1, -1])[:, None, None]
     return {
         "input": pixels(images),
         "canonical": pixels(face.canonical),
-        "depth": (relief * 255).clamp(0, 255).byte().cpu().numpy(),
+        "depth": relief(model, face),
         "normals": pixels(normals),
         "re-rendered": pixels(face.image),
         "turned": np.stack([pixels(t) for t in turned], axis=1),
     }
+
+
+def relief(model: nn.Module, face: Reconstruction) -> np.ndarray:
+    """Canonical depth as ``(N, S, S)`` uint8, near is bright."""
+    near = (model.max_depth - face.depth) / (model.max_depth - model.min_depth)
+    return (near * 255).clamp(0, 255).byte().cpu().numpy()
 
 
 def pixels(images: Tensor) -> np.ndarray:

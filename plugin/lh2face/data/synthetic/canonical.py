@@ -1,0 +1,58 @@
+"""Synthetic people as they would look aligned, from the front, evenly lit: depth and albedo."""
+
+from functools import cache
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from lh2face.data.align import TEMPLATE_SIZE, estimate_norm, norm_crop
+from lh2face.data.synthetic.face_model import build_faces, sample_identity
+
+# Other people than the data sets', whose seeds count from 0.
+SEED = 987_654_321
+GRID = 128
+BATCH = 32
+# Canonical depth beside the head.
+FAR = 1.08
+
+
+@cache
+def canonical_faces(count: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Aligned canonical faces of people of their own, always the same.
+
+    Args:
+        count: N.
+        size: Side S, px.
+
+    Returns:
+        Depth ``(N, S, S)``, albedo ``(N, 3, S, S)`` in [−1, 1], and where most have a head
+        ``(S, S)`` bool.
+    """
+    rng = np.random.default_rng(SEED)
+    depths, albedos, heads = [], [], []
+    for start in range(0, count, BATCH):
+        people = [sample_identity(rng) for _ in range(min(BATCH, count - start))]
+        n = len(people)
+        smile, raised = torch.tensor(rng.normal(0.15, 0.4, (2, n)).clip(-1, 1))
+        opened = torch.tensor(rng.normal(-0.1, 0.3, n).clip(0, 1))
+        age, none = torch.tensor(rng.uniform(0.05, 0.95, n)), torch.zeros(n)
+        depth, albedo, points = build_faces(
+            people, smile, opened, none, raised, age, none, none, size=GRID
+        )
+        landmarks = ((points[..., :2] + 1) * (GRID - 1) / 2).numpy().astype(np.float32)
+        for one, skin, five in zip(depth.numpy(), albedo.numpy(), landmarks, strict=True):
+            known = np.isfinite(one).astype(np.float32)
+            zoom = np.hypot(*estimate_norm(five)[:, 0]) * (GRID - 1) / (TEMPLATE_SIZE - 1)
+            relief = _aligned(np.where(known > 0, one - FAR, 0).astype(np.float32), five, size)
+            depths.append(1 + zoom * (FAR - 1 + relief))
+            albedos.append(_aligned(skin.transpose(1, 2, 0), five, size).transpose(2, 0, 1))
+            heads.append(_aligned(known * (one < FAR), five, size))
+    depth, albedo = (torch.from_numpy(np.stack(maps)).float() for maps in (depths, albedos))
+    return depth, 2 * albedo - 1, torch.from_numpy(np.mean(heads, axis=0) > 0.5)
+
+
+def _aligned(image: np.ndarray, landmarks: np.ndarray, size: int) -> np.ndarray:
+    image = np.ascontiguousarray(image, np.float32)
+    return cv2.resize(norm_crop(image, landmarks), (size, size), interpolation=cv2.INTER_AREA)

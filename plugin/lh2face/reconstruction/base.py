@@ -1,0 +1,153 @@
+"""What reconstructors share: light and view of a face, rendering it again, the losses of that."""
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lh2face.reconstruction.losses import confidence_l1
+from lh2face.reconstruction.networks import Encoder, EncoderDecoder
+from lh2face.registry import MODELS
+from lh2face.rendering import lambert_shading, normals_from_depth, shade
+
+# Ranges of the view: rotations in rad, shifts in units of the depth. Unsup3D has 60° and 0.1 all
+# over; aligned faces roll, nod and shift little, and more room lets the view look past the face.
+VIEW_RANGE = (math.radians(25), math.radians(75), math.radians(15), 0.02, 0.02, 0.02)
+
+
+class Reconstruction(NamedTuple):
+    """A face taken apart.
+
+    Attributes:
+        depth: ``(B, S, S)`` canonical depth, 0.9 … 1.1.
+        albedo: ``(B, 3, S, S)`` in [−1, 1].
+        light: ``(B, 4)``: ambient, diffuse, lx, ly.
+        view: ``(B, 6)``: rx, ry, rz in rad, tx, ty, tz.
+        canonical: ``(B, 3, S, S)`` the shaded face in the canonical view.
+        image: ``(B, 3, S, S)`` the re-rendering in the input's view.
+        mask: ``(B, S, S)`` bool, where the re-rendering shows the face.
+    """
+
+    depth: Tensor
+    albedo: Tensor
+    light: Tensor
+    view: Tensor
+    canonical: Tensor
+    image: Tensor
+    mask: Tensor
+
+
+class Reconstructor(nn.Module):
+    """Base of the reconstructors, learnt by rendering faces again after Unsup3D (CVPR 2020).
+
+    A subclass gives the canonical face; light, view and confidence are predicted here. The face is
+    taken to be symmetric: depth and albedo flipped left to right must explain the image too (weight
+    ``flip_weight``), where the confidence map admits it.
+
+    Args:
+        image_size: Side S, a power of two ≥ 16.
+        width: Channels of the networks' first layers.
+        flip_weight: Weight of the reconstruction from the flipped face.
+        view_prior: Weight of the pull of the view to the front.
+        renderer: Config of the renderer; its ``image_size`` is filled in.
+
+    Attributes:
+        min_depth: Nearest canonical depth.
+        max_depth: Farthest canonical depth.
+    """
+
+    min_depth, max_depth = 0.9, 1.1
+
+    def __init__(
+        self,
+        image_size: int,
+        width: int,
+        flip_weight: float,
+        view_prior: float,
+        renderer: dict[str, Any] | None,
+    ) -> None:
+        super().__init__()
+        self.image_size = image_size
+        self.flip_weight = flip_weight
+        self.view_prior = view_prior
+        self.renderer = MODELS.build(
+            {"type": "DepthMeshRenderer", **(renderer or {}), "image_size": image_size}
+        )
+        self.confidence_network = EncoderDecoder(image_size, 2, width)
+        self.light_network = Encoder(image_size, 4, width)
+        self.view_network = Encoder(image_size, 6, width)
+        self.register_buffer("view_range", torch.tensor(VIEW_RANGE), persistent=False)
+
+    def canonical(self, images: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Depth ``(B, S, S)``, albedo ``(B, 3, S, S)`` in [−1, 1], and loss terms of its own."""
+        raise NotImplementedError
+
+    def surface(self, depth: Tensor) -> Tensor:
+        """The depth that is rendered: NaN where a canonical face has no surface."""
+        return depth
+
+    def forward(self, images: Tensor) -> Reconstruction:
+        """Take faces apart.
+
+        Args:
+            images: ``(B, 3, S, S)`` in [−1, 1].
+
+        Raises:
+            ValueError: If the images are of another size.
+        """
+        return self.take_apart(images)[0]
+
+    def take_apart(self, images: Tensor) -> tuple[Reconstruction, dict[str, Tensor]]:
+        """As :meth:`forward`, with the loss terms of the canonical face."""
+        size = self.image_size
+        if images.ndim != 4 or images.shape[1:] != (3, size, size):
+            raise ValueError(
+                f"images: expected (B, 3, {size}, {size}), found {tuple(images.shape)}"
+            )
+        depth, albedo, terms = self.canonical(images)
+        view = self.view_network(images) * self.view_range
+        return self.assemble(depth, albedo, self.light_of(images), view), terms
+
+    def light_of(self, images: Tensor) -> Tensor:
+        """``(B, 4)``: ambient and diffuse in 0 … 1, lx and ly in −1 … 1."""
+        strength, direction = self.light_network(images).split(2, dim=1)
+        return torch.cat([strength / 2 + 0.5, direction], 1)
+
+    def assemble(
+        self, depth: Tensor, albedo: Tensor, light: Tensor, view: Tensor
+    ) -> Reconstruction:
+        """Shade and render what a face was taken apart into."""
+        canonical = shade(albedo, lambert_shading(normals_from_depth(depth), light))
+        image, mask = self.renderer.render(canonical, self.surface(depth), view)
+        return Reconstruction(depth, albedo, light, view, canonical.clamp(-1, 1), image, mask)
+
+    def loss(self, images: Tensor) -> dict[str, Tensor]:
+        """Losses of a batch.
+
+        Args:
+            images: ``(B, 3, S, S)`` in [−1, 1].
+
+        Returns:
+            Scalars ``loss_image``, ``loss_flipped``, ``loss_prior``, and those of the subclass.
+        """
+        face, terms = self.take_apart(images)
+        flipped = self.assemble(face.depth.flip(2), face.albedo.flip(3), face.light, face.view)
+        sigma = F.softplus(self.confidence_network(images))
+        return {
+            "loss_image": confidence_l1(face.image, images, face.mask, sigma[:, :1]),
+            "loss_flipped": self.flip_weight
+            * confidence_l1(flipped.image, images, flipped.mask, sigma[:, 1:]),
+            "loss_prior": self.view_prior * (face.view / self.view_range).square().mean(),
+            **terms,
+        }
+
+    def seen_depth(self, face: Reconstruction) -> tuple[Tensor, Tensor]:
+        """Depth in the input's view ``(B, S, S)``, and where there is one ``(B, S, S)`` bool."""
+        return self.renderer.warp_depth(self.surface(face.depth), face.view)
+
+    def turned(self, face: Reconstruction, view: Tensor) -> Tensor:
+        """The canonical face in other views ``(B, 6)``: ``(B, 3, S, S)``, −1 off the face."""
+        image, mask = self.renderer.render(face.canonical, self.surface(face.depth), view)
+        return torch.where(mask[:, None], image, -1)

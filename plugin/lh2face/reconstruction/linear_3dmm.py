@@ -1,0 +1,86 @@
+"""Reconstruction by a linear 3D morphable model (Blanz and Vetter, SIGGRAPH 1999)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lh2face.data.synthetic.canonical import canonical_faces
+from lh2face.reconstruction.base import Reconstructor
+from lh2face.reconstruction.networks import Encoder
+from lh2face.registry import MODELS
+
+# Coefficients are in standard deviations of the faces that the model was fitted to.
+LIMIT = 3.0
+
+
+@MODELS.register_module()
+class Linear3DMMReconstructor(Reconstructor):
+    """Canonical depth and albedo as a mean and modes, of which a network predicts how much.
+
+    The modes are principal components of synthetic faces, other people than any data set's. What
+    the images teach is the regressor: the coefficients, light and view that render a face again.
+
+    Args:
+        image_size: Side S, a power of two ≥ 16.
+        width: Channels of the networks' first layers.
+        shape_modes: Number of modes of the depth.
+        albedo_modes: Number of modes of the albedo.
+        faces: Number of synthetic faces that the modes are fitted to.
+        coefficient_prior: Weight of the coefficients' squares.
+        flip_weight: Weight of the reconstruction from the flipped face.
+        view_prior: Weight of the pull of the view to the front.
+        renderer: Config of the renderer; its ``image_size`` is filled in.
+    """
+
+    def __init__(
+        self,
+        image_size: int = 64,
+        width: int = 16,
+        shape_modes: int = 20,
+        albedo_modes: int = 40,
+        faces: int = 300,
+        coefficient_prior: float = 0.02,
+        flip_weight: float = 0.5,
+        view_prior: float = 0.05,
+        renderer: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(image_size, width, flip_weight, view_prior, renderer)
+        if not max(shape_modes, albedo_modes) < faces:
+            raise ValueError(
+                f"faces: more than shape_modes and albedo_modes are needed, found {faces}"
+            )
+        self.coefficient_prior = coefficient_prior
+        self.counts = [shape_modes, albedo_modes]
+        self.coefficient_network = Encoder(image_size, shape_modes + albedo_modes, width)
+        depth, albedo, head = canonical_faces(faces, image_size)
+        self.register_buffer("head", head)
+        for name, maps, count in (("shape", depth, shape_modes), ("skin", albedo, albedo_modes)):
+            mean, modes = principal_components(maps.flatten(1), count)
+            self.register_buffer(f"{name}_mean", mean)
+            self.register_buffer(f"{name}_modes", modes)
+
+    def canonical(self, images: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Depth, albedo, and ``loss_coefficients``."""
+        size = self.image_size
+        coefficients = LIMIT * self.coefficient_network(images)
+        shape, skin = coefficients.split(self.counts, dim=1)
+        depth = (self.shape_mean + shape @ self.shape_modes).view(-1, size, size)
+        albedo = (self.skin_mean + skin @ self.skin_modes).view(-1, 3, size, size)
+        prior = self.coefficient_prior * coefficients.square().mean()
+        return (
+            depth.clamp(self.min_depth, self.max_depth),
+            albedo.clamp(-1, 1),
+            {"loss_coefficients": prior},
+        )
+
+    def surface(self, depth: Tensor) -> Tensor:
+        """The head alone: what is beside it in a canonical image belongs to no face."""
+        return torch.where(self.head, depth, torch.nan)
+
+
+def principal_components(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Mean ``(D,)`` and modes ``(count, D)`` of ``(N, D)``, a mode as long as its deviation."""
+    mean = rows.mean(0)
+    _, lengths, modes = torch.linalg.svd(rows - mean, full_matrices=False)
+    return mean, lengths[:count, None] * modes[:count] / (len(rows) - 1) ** 0.5

@@ -1,0 +1,118 @@
+"""``lh2face reconstruct``: pictures of what a reconstructor makes of aligned faces."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from lh2face.data.datasets import decode_rgb
+from lh2face.reconstruction import Reconstruction
+from lh2face.registry import MODELS
+from lh2face.rendering import lambert_shading, normals_from_depth, shade
+from lh2face.stages.fit3d import normalized, pixels, relief
+from lh2face.stages.model import load_model, read_description
+
+TURNS = (-60, -40, -20, 0, 20, 40, 60)
+# Light of the relit picture: ambient, diffuse, and where it travels to, from the upper left.
+LIGHT = (0.35, 0.65, 0.8, 0.5)
+TILE, GAP = 128, 4
+FRAMES, SECONDS = 48, 2.4
+
+
+def run(images: Sequence[Path], model: Path, out: Path) -> None:
+    """Write ``<name>.png``, a sheet, and ``<name>.gif``, the face turning, for every image.
+
+    Args:
+        images: Aligned faces.
+        model: Folder of stage ``fit3d``, or of a recognizer trained jointly with a reconstructor.
+        out: Folder to write into.
+
+    Raises:
+        ValueError: If an image cannot be decoded, two have one name, or the folder holds no
+            reconstructor.
+    """
+    names = [path.stem for path in images]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise ValueError(f"images: {sorted(twice)[0]} is the name of more than one")
+    reconstructor = load_reconstructor(model).eval()
+    size = reconstructor.image_size
+    out.mkdir(parents=True, exist_ok=True)
+    for path, name in zip(images, names, strict=True):
+        picture = torch.from_numpy(decode_rgb(path.read_bytes(), size, str(path)))
+        inputs = normalized(picture.permute(2, 0, 1)[None])
+        with torch.no_grad():
+            face = reconstructor(inputs)
+            cv2.imwrite(str(out / f"{name}.png"), sheet(reconstructor, inputs, face)[..., ::-1])
+            write_turn(out / f"{name}.gif", reconstructor, face)
+
+
+def load_reconstructor(folder: Path) -> nn.Module:
+    """The reconstructor of a folder of stage ``fit3d``, or of a jointly trained recognizer.
+
+    Raises:
+        ValueError: If there is none in it.
+    """
+    weights = folder / "reconstructor.safetensors"
+    if weights.exists():
+        config = json.loads((folder / "model.json").read_text())["reconstructor"]
+        model = MODELS.build(config)
+        model.load_state_dict(load_file(weights))
+        return model
+    if not read_description(folder)["recognizer"].get("reconstructor"):
+        raise ValueError(f"{folder}: the recognizer was trained without a reconstructor")
+    return load_model(folder).reconstructor
+
+
+def sheet(reconstructor: nn.Module, inputs: Tensor, face: Reconstruction) -> np.ndarray:
+    """Input, canonical, depth, normals, relit, re-rendered; below, the face turned: RGB uint8."""
+    normals = normals_from_depth(face.depth)
+    relit = shade(face.albedo, lambert_shading(normals, inputs.new_tensor([LIGHT])))
+    upper = [
+        *(pixels(picture)[0] for picture in (inputs, face.canonical)),
+        np.repeat(relief(reconstructor, face)[0, ..., None], 3, axis=2),
+        *(pixels(p)[0] for p in (normals * normals.new_tensor([1, 1, -1])[:, None, None], relit)),
+        pixels(torch.where(face.mask[:, None], face.image, -1))[0],
+    ]
+    lower = [pixels(reconstructor.turned(face, yaw(degrees)))[0] for degrees in TURNS]
+    rows = [labelled(upper, ("input", "canonical", "depth", "normals", "relit", "rendered again"))]
+    rows.append(labelled(lower, [f"{degrees:+d}" if degrees else "0" for degrees in TURNS]))
+    width = max(row.shape[1] for row in rows)
+    white = [np.full((len(row), width - row.shape[1], 3), 255, np.uint8) for row in rows]
+    return np.vstack([np.hstack(pair) for pair in zip(rows, white, strict=True)])
+
+
+def labelled(pictures: Sequence[np.ndarray], names: Sequence[str]) -> np.ndarray:
+    """Pictures side by side at the size of a tile, each over its name."""
+    tiles = []
+    for picture, name in zip(pictures, names, strict=True):
+        tile = np.full((TILE + 22, TILE + GAP, 3), 255, np.uint8)
+        tile[:TILE, :TILE] = cv2.resize(picture, (TILE, TILE), interpolation=cv2.INTER_CUBIC)
+        font = cv2.FONT_HERSHEY_SIMPLEX
+        cv2.putText(tile, name, (2, TILE + 15), font, 0.42, (40, 40, 40), 1, cv2.LINE_AA)
+        tiles.append(tile)
+    return np.hstack(tiles)
+
+
+def yaw(degrees: float) -> Tensor:
+    """The view ``(1, 6)`` of a face turned about the vertical."""
+    view = torch.zeros(1, 6)
+    view[:, 1] = np.radians(degrees)
+    return view
+
+
+def write_turn(path: Path, reconstructor: nn.Module, face: Reconstruction) -> None:
+    """An animated GIF of the face turning from side to side and back."""
+    from PIL import Image
+
+    swing = TURNS[-1] * np.sin(np.linspace(0, 2 * np.pi, FRAMES, endpoint=False))
+    frames = [pixels(reconstructor.turned(face, yaw(degrees)))[0] for degrees in swing]
+    large = [Image.fromarray(frame).resize((2 * TILE, 2 * TILE)) for frame in frames]
+    large[0].save(
+        path, save_all=True, append_images=large[1:], duration=1000 * SECONDS / FRAMES, loop=0
+    )

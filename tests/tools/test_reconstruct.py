@@ -1,0 +1,60 @@
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from lh2face.cli import main
+from lh2face.registry import MODELS
+from lh2face.tools.reconstruct import TURNS
+
+
+@pytest.fixture
+def fitted(tmp_path):
+    torch.manual_seed(0)
+    model = MODELS.build({"type": "Unsup3DReconstructor", "image_size": 16, "width": 4})
+    (tmp_path / "fit3d").mkdir()
+    save_file(model.state_dict(), tmp_path / "fit3d" / "reconstructor.safetensors")
+    (tmp_path / "fit3d" / "model.json").write_text(
+        '{"reconstructor": {"type": "Unsup3DReconstructor", "image_size": 16, "width": 4}}'
+    )
+    return tmp_path / "fit3d"
+
+
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["lh2face", "reconstruct", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code
+
+
+def test_sheet_and_turn_of_every_image(monkeypatch, tmp_path, fitted):
+    rng = np.random.default_rng(0)
+    images = [tmp_path / "a.png", tmp_path / "b.jpg"]
+    for path in images:
+        cv2.imwrite(str(path), rng.integers(0, 256, (112, 112, 3), np.uint8))
+    assert not run(monkeypatch, *images, "--out", tmp_path / "out", "--model", fitted)
+    for name in ("a", "b"):
+        sheet = cv2.imread(str(tmp_path / "out" / f"{name}.png"))
+        assert sheet.shape == (300, 132 * len(TURNS), 3)
+        # The input is as it was but for the size: no other order of colours.
+        given = cv2.imread(str(tmp_path / f"{name}.{'png' if name == 'a' else 'jpg'}"))
+        means = sheet[:128, :128].mean((0, 1)), given.mean((0, 1))
+        np.testing.assert_allclose(*means, atol=4)
+        with Image.open(tmp_path / "out" / f"{name}.gif") as turn:
+            assert turn.n_frames > 20
+
+
+def test_what_cannot_be_reconstructed_is_named(monkeypatch, tmp_path, fitted, capsys):
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    assert run(monkeypatch, tmp_path / "bad.png", "--out", tmp_path, "--model", fitted) == 1
+    assert "bad.png: not an image" in capsys.readouterr().err
+    (tmp_path / "other").mkdir()
+    same = [tmp_path / "bad.png", tmp_path / "bad.png"]
+    assert run(monkeypatch, *same, "--out", tmp_path, "--model", fitted) == 1
+    assert "bad is the name of more than one" in capsys.readouterr().err
+    assert run(monkeypatch, same[0], "--out", tmp_path, "--model", tmp_path / "other") == 1
+    assert "model.json" in capsys.readouterr().err
