@@ -105,22 +105,27 @@ def align_benchmark(raw: Path, out: Path, pool: ThreadPoolExecutor) -> None:
 
 
 def align_truth(raw: Path, landmarks: np.ndarray, out: Path) -> None:
-    """True depth in the aligned crops.
+    """True depth in the aligned crops."""
+    truth = np.load(raw, allow_pickle=False)
+    aligned = [
+        aligned_depth(depth.astype(np.float32), landmarks[row])
+        for row, depth in zip(truth["index"], truth["depth"], strict=True)
+    ]
+    depths, masks = map(np.stack, zip(*aligned, strict=True))
+    np.savez(out, index=truth["index"], depth=depths, mask=masks)
+
+
+def aligned_depth(depth: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """True depth ``(S, S)``, NaN where there is none, as seen in the aligned crop; and where.
 
     The crop is a view of a camera with the same field of view, so lengths grow with the zoom of
     the crop, and relief with them: ``z = 1 + (z_raw − 1) · zoom``.
     """
-    truth = np.load(raw, allow_pickle=False)
-    depths, masks = [], []
-    for row, depth in zip(truth["index"], truth["depth"].astype(np.float32), strict=True):
-        matrix = estimate_norm(landmarks[row], SIZE)
-        zoom = np.hypot(*matrix[:, 0]) * (len(depth) - 1) / (SIZE - 1)
-        known = np.isfinite(depth)
-        relief = norm_crop(np.where(known, depth - 1, 0), landmarks[row])
-        cover = norm_crop(known.astype(np.float32), landmarks[row])
-        masks.append(cover > 0.99)
-        depths.append(1 + zoom * relief / cover.clip(0.5))
-    np.savez(out, index=truth["index"], depth=np.stack(depths), mask=np.stack(masks))
+    zoom = np.hypot(*estimate_norm(landmarks, SIZE)[:, 0]) * (len(depth) - 1) / (SIZE - 1)
+    known = np.isfinite(depth)
+    relief = norm_crop(np.where(known, depth - 1, 0), landmarks)
+    cover = norm_crop(known.astype(np.float32), landmarks)
+    return 1 + zoom * relief / cover.clip(0.5), cover > 0.99
 
 
 def crops(

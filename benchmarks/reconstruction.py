@@ -1,0 +1,186 @@
+"""Depth errors of every reconstructor and of supervision, and what joint training does to them.
+
+    python benchmarks/reconstruction.py [--steps 3000] [--size 64] [--data data] [--runs runs]
+
+Each is trained on the pipeline's aligned faces (``dvc repro align``) and measured on its benchmark,
+as stage ``fit3d`` does it, beside the rows of Unsup3D's table: constant depth, average depth, and a
+network of the same kind that is shown the true depth of other photographs. Where ``--runs`` has a
+jointly trained recognizer, also how alike it finds a frontal photo and the canonical face of a
+profile photo of the same person, by the reconstructor before and after joint training.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor, nn
+
+from lh2face.data.align import norm_crop
+from lh2face.data.datasets import RecordFaces, decode_rgb
+from lh2face.data.synthetic.face_model import sample_identity
+from lh2face.data.synthetic.photograph import photograph, random_scene
+from lh2face.data.verification_bin import read_bin
+from lh2face.recognizers.face_recognizer import resize
+from lh2face.reconstruction.networks import EncoderDecoder
+from lh2face.registry import MODELS
+from lh2face.stages.align import aligned_depth
+from lh2face.stages.fit3d import depth_errors, normalized, train
+from lh2face.stages.memory import reuse_freed_memory
+from lh2face.stages.model import load_model
+from lh2face.tools.reconstruct import load_reconstructor
+
+SHOTS = 6
+
+
+class Supervised(nn.Module):
+    """Depth in the input's view, learnt from the truth; what it is shown stands in ``truth``."""
+
+    def __init__(self, image_size: int, width: int = 16) -> None:
+        super().__init__()
+        self.image_size = image_size
+        self.network = EncoderDecoder(image_size, 1, width)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return 1 + 0.2 * self.network(images)[:, 0].tanh()
+
+    def seen_depth(self, face: Tensor) -> tuple[Tensor, Tensor]:
+        return face, torch.ones_like(face, dtype=torch.bool)
+
+
+def true_faces(people: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Aligned photographs of people of their own, their depth, and where it is known."""
+    rng = np.random.default_rng(7_654_321)
+    images, depths, masks = [], [], []
+    for _ in track(range(people), "photographing"):
+        seeds = np.random.SeedSequence(int(rng.integers(2**60))).spawn(SHOTS)
+        scenes = [random_scene("any", rng, seed) for seed in seeds]
+        for photo in photograph(sample_identity(rng), scenes, 128):
+            picture = decode_rgb(photo.jpeg, None, "photo")
+            crop = cv2.resize(norm_crop(picture, photo.landmarks), (size, size), interpolation=3)
+            depth, known = aligned_depth(photo.depth, photo.landmarks)
+            images.append(crop.transpose(2, 0, 1))
+            depths.append(cv2.resize(depth, (size, size), interpolation=cv2.INTER_AREA))
+            small = cv2.resize(known.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
+            masks.append(small > 0.99)
+    stacks = (np.stack(images), np.stack(depths).astype(np.float32), np.stack(masks))
+    return tuple(map(torch.from_numpy, stacks))
+
+
+def train_supervised(size: int, steps: int, batch: int, lr: float) -> nn.Module:
+    """L1 of the depth, less its mean over the face, and of its differences."""
+    images, depth, mask = true_faces(steps // 10 + 50, size)
+    model = Supervised(size)
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr, betas=(0.9, 0.999))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in track(range(steps), "supervised"):
+        rows = torch.randint(len(images), (batch,))
+        on = mask[rows].float()
+        wrong = model(normalized(images[rows])) - depth[rows].nan_to_num(1.0)
+        shift = (wrong * on).sum((1, 2), keepdim=True) / on.sum((1, 2), keepdim=True).clamp_min(1)
+        loss = ((wrong - shift).abs() * on).mean()
+        for axis in (1, 2):
+            both = on.narrow(axis, 1, size - 1) * on.narrow(axis, 0, size - 1)
+            loss = loss + 4 * (wrong.diff(dim=axis).abs() * both).mean()
+        optimizer.zero_grad(set_to_none=True)
+        (10 * loss).backward()
+        optimizer.step()
+        schedule.step()
+    return model
+
+
+def fitted(config: dict, data: Path, steps: int, batch: int, lr: float) -> nn.Module:
+    """A reconstructor trained as stage ``fit3d`` trains it."""
+    model = MODELS.build(config)
+    faces = RecordFaces(str(data / "aligned" / "train"), image_size=model.image_size, mirror=0.0)
+    images = torch.stack([faces[i]["inputs"] for i in range(len(faces))])
+    train(model, images, steps=steps, batch_size=batch, lr=lr)
+    return model
+
+
+@torch.no_grad()
+def frontalisation(data: Path, runs: Path, head: str) -> dict[str, float]:
+    """Mean cosine of a frontal photo with a profile photo of the person, and with its canonical
+    face by the reconstructor before and after joint training; by the joint recognizer."""
+    images, same = read_bin(data / "aligned" / "benchmark" / "bins" / "profile.bin")
+    folder = runs / head / "0" / "model"
+    recognizer = load_model(folder)
+    size = recognizer.backbone.image_size
+
+    def read(which: int) -> Tensor:
+        chosen = [images[2 * i + which] for i in np.flatnonzero(same)]
+        pictures = np.stack([decode_rgb(image, size, "profile.bin") for image in chosen])
+        return normalized(torch.from_numpy(pictures).permute(0, 3, 1, 2))
+
+    def canonical(reconstructor: nn.Module) -> Tensor:
+        face = reconstructor(resize(profiles, reconstructor.image_size))
+        return resize(face.canonical, size)
+
+    frontal, profiles = read(0), read(1)
+    embed = recognizer.backbone
+    shown = {
+        "profile photo": profiles,
+        "canonical, before joint training": canonical(load_reconstructor(runs / "fit3d").eval()),
+        "canonical, after": canonical(recognizer.reconstructor),
+    }
+    reference = embed(frontal)
+    return {
+        name: F.cosine_similarity(reference, embed(pictures)).mean().item()
+        for name, pictures in shown.items()
+    }
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--data", type=Path, default=Path("data"))
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--head", default="lh2face_joint")
+    arguments = parser.parse_args()
+    reuse_freed_memory()
+    ways = {
+        name: lambda name=name: fitted(
+            {"type": name, "image_size": arguments.size},
+            arguments.data, arguments.steps, arguments.batch, arguments.lr,
+        )
+        for name in ("Unsup3DReconstructor", "Linear3DMMReconstructor")
+    }  # fmt: skip
+    ways["supervised"] = lambda: train_supervised(
+        arguments.size, arguments.steps, arguments.batch, arguments.lr
+    )
+    table = Table(f"{arguments.size} px, {arguments.steps} steps", "SIDE · 10²", "MAD, °", "s")
+    benchmark, rows = arguments.data / "aligned" / "benchmark", {}
+    for name, way in ways.items():
+        torch.manual_seed(0)
+        start = time.perf_counter()
+        model = way().eval()
+        seconds = time.perf_counter() - start
+        with torch.no_grad():
+            errors = depth_errors(model, benchmark, torch.device("cpu"))
+        rows = {**rows, **errors, name: errors["ours"] | {"s": seconds}}
+        rows.pop("ours")
+    for name, row in rows.items():
+        spent = f"{row['s']:.0f}" if "s" in row else ""
+        table.add_row(name, f"{row['SIDE']:.3f}", f"{row['MAD']:.2f}", spent)
+    console = Console()
+    console.print(table)
+    if (arguments.runs / arguments.head / "0" / "model").is_dir():
+        found = frontalisation(arguments.data, arguments.runs, arguments.head)
+        table = Table("beside a frontal photo of the same person", "mean cosine")
+        for name, cosine in found.items():
+            table.add_row(name, f"{cosine:.3f}")
+        console.print(table)
+
+
+if __name__ == "__main__":
+    main()
