@@ -1,5 +1,6 @@
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from lh2face.data.synthetic.canonical import canonical_faces
 from lh2face.reconstruction import Linear3DMMReconstructor, Unsup3DReconstructor
@@ -49,6 +50,11 @@ def test_training_lowers_the_loss(model):
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0] - 0.1
+
+
+def test_weights_can_be_saved_and_loaded(model, tmp_path):
+    save_file(model.state_dict(), tmp_path / "weights.safetensors")
+    model.load_state_dict(load_file(tmp_path / "weights.safetensors"))
 
 
 def test_wrong_size_is_named(model):

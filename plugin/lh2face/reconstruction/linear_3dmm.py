@@ -58,7 +58,7 @@ class Linear3DMMReconstructor(Reconstructor):
         for name, maps, count in (("shape", depth, shape_modes), ("skin", albedo, albedo_modes)):
             mean, modes = principal_components(maps.flatten(1), count)
             self.register_buffer(f"{name}_mean", mean)
-            self.register_buffer(f"{name}_modes", modes)
+            self.register_buffer(f"{name}_modes", modes.contiguous())
 
     def canonical(self, images: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Depth, albedo, and ``loss_coefficients``."""
