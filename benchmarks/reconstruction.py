@@ -33,7 +33,7 @@ from lh2face.registry import MODELS
 from lh2face.stages.align import aligned_depth
 from lh2face.stages.fit3d import depth_errors, normalized, train
 from lh2face.stages.memory import reuse_freed_memory
-from lh2face.stages.model import load_model
+from lh2face.stages.model import load_model, read_description
 from lh2face.tools.reconstruct import load_reconstructor
 
 SHOTS = 6
@@ -111,7 +111,7 @@ def frontalisation(data: Path, runs: Path, head: str) -> dict[str, float]:
     images, same = read_bin(data / "aligned" / "benchmark" / "bins" / "profile.bin")
     folder = runs / head / "0" / "model"
     recognizer = load_model(folder)
-    size = recognizer.backbone.image_size
+    size = read_description(folder)["image_size"]
 
     def read(which: int) -> Tensor:
         chosen = [images[2 * i + which] for i in np.flatnonzero(same)]

@@ -1,13 +1,18 @@
+import math
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from lh2face.data.align import TEMPLATE
 from lh2face.data.synthetic.canonical import canonical_faces
 from lh2face.reconstruction import Linear3DMMReconstructor, Unsup3DReconstructor
+from lh2face.reconstruction.base import ROTATION_CENTER, VIEW_RANGE
 from lh2face.reconstruction.linear_3dmm import principal_components
 from lh2face.reconstruction.losses import confidence_l1
 from lh2face.reconstruction.metrics import mean_angle_deviation, scale_invariant_depth_error
 from lh2face.registry import MODELS
+from lh2face.rendering import transform
 
 CONFIGS = [
     {"type": "Unsup3DReconstructor", "image_size": 16, "width": 4},
@@ -120,3 +125,17 @@ def test_beside_the_head_nothing_is_rendered():
 def test_too_few_faces_for_the_modes_is_an_error():
     with pytest.raises(ValueError, match="faces: more than"):
         Linear3DMMReconstructor(image_size=16, shape_modes=30, albedo_modes=8, faces=30)
+
+
+@pytest.mark.parametrize(("center", "reachable"), [(ROTATION_CENTER, True), (1.0, False)])
+def test_alignment_moves_a_turned_face_no_further_than_the_view_can(center, reachable):
+    depth, _, _ = canonical_faces(20, 112)
+    at = torch.from_numpy(TEMPLATE).round().long()
+    z = depth[:, at[:, 1], at[:, 0]].mean(0)[None]
+    rays = (torch.from_numpy(TEMPLATE) - 55.5) / (55.5 / math.tan(math.radians(5)))
+    points = torch.stack([rays[None, :, 0] * z, rays[None, :, 1] * z, z], 1)
+    view = torch.tensor([[0, math.radians(45), 0, 0, 0, 0]])
+    moved = transform(points[..., None], view, center)[..., 0]
+    # Alignment puts the landmarks' mean back: the shift that the view must undo, along x.
+    shift = (moved[:, 0] - points[:, 0]).mean().abs().item()
+    assert (shift < VIEW_RANGE[3]) == reachable

@@ -14,7 +14,11 @@ from lh2face.rendering import lambert_shading, normals_from_depth, shade
 
 # Ranges of the view: rotations in rad, shifts in units of the depth. Unsup3D has 60° and 0.1 all
 # over; aligned faces roll, nod and shift little, and more room lets the view look past the face.
-VIEW_RANGE = (math.radians(25), math.radians(75), math.radians(15), 0.02, 0.02, 0.02)
+VIEW_RANGE = (math.radians(25), math.radians(75), math.radians(15), 0.03, 0.03, 0.1)
+# Depth about which an aligned face turns: alignment brings its landmarks back to the middle, and
+# they lie at the front. About 1, as Unsup3D has it, a turn of 45° needs a shift of half the face,
+# and the network learns a third of the turn instead.
+ROTATION_CENTER = 0.94
 
 
 class Reconstruction(NamedTuple):
@@ -73,7 +77,12 @@ class Reconstructor(nn.Module):
         self.flip_weight = flip_weight
         self.view_prior = view_prior
         self.renderer = MODELS.build(
-            {"type": "DepthMeshRenderer", **(renderer or {}), "image_size": image_size}
+            {
+                "type": "DepthMeshRenderer",
+                "rotation_center": ROTATION_CENTER,
+                **(renderer or {}),
+                "image_size": image_size,
+            }
         )
         self.confidence_network = EncoderDecoder(image_size, 2, width)
         self.light_network = Encoder(image_size, 4, width)
