@@ -1,7 +1,7 @@
 PYTHON ?= python3.11
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: setup reproduce test test-mmpretrain lint
+.PHONY: setup reproduce test test-mmpretrain test-slurm lint
 
 setup: .venv/installed
 
@@ -17,7 +17,11 @@ reproduce: setup
 	@echo "The report: $(CURDIR)/report/index.html"
 
 test: setup
-	python -m pytest
+	python -m pytest -m "not slurm"
+
+# The DAG on a Slurm of this machine: needs root, slurm-wlm and munge, and says so.
+test-slurm: setup
+	python -m pytest -m slurm -rs
 
 # Against the real mmpretrain, in an environment of its own over the main one's packages.
 test-mmpretrain: .venv-mmpretrain/installed

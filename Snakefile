@@ -58,5 +58,6 @@ for name, stage in STAGES.items():
         resources:
             mem_mb=RESOURCES[name.partition("@")[0]]["mem_mb"],
             runtime=RESOURCES[name.partition("@")[0]]["runtime"],
+            gpu=RESOURCES[name.partition("@")[0]].get("gpu", 0),
         shell:
             "{params.command} > {log} 2>&1"

@@ -1,0 +1,71 @@
+"""The DAG on a real Slurm of one machine, and through a submit command: ``make test-slurm``."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1500)]
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """A fresh clone with the small parameters."""
+    subprocess.run(["git", "clone", "--quiet", ROOT, tmp_path / "clone"], check=True)
+    subprocess.run(["lh2face", "params", "params/ci.yaml"], cwd=tmp_path / "clone", check=True)
+    return tmp_path / "clone"
+
+
+def run(clone: Path, *command: str, **environment: str) -> str:
+    done = subprocess.run(
+        command,
+        cwd=clone, env={**os.environ, "PYTHONPATH": str(clone / "plugin"), **environment},
+        capture_output=True, text=True, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
+    return done.stdout + done.stderr
+
+
+def test_the_whole_dag_on_slurm(slurm, clone):
+    said = run(
+        clone, "snakemake", "--profile", "workflow/profiles/slurm", "--slurm-no-account",
+        "--slurm-init-seconds-before-status-checks", "2", "--seconds-between-status-checks", "2",
+    )  # fmt: skip
+    assert "100%" in said
+    assert (clone / "report" / "index.html").stat().st_size > 100_000
+    # Each stage was a job of its own, and left its words where people look for them.
+    assert (clone / "logs" / "data.log").exists()
+    assert list((clone / "logs" / "slurm").rglob("*.log"))
+    jobs = len(list((clone / "logs").glob("*.tsv")))
+    completed = (slurm / "slurmctld.log").read_text().count("_job_complete: JobId=")
+    assert completed >= jobs >= 10
+    run(clone, "dvc", "commit", "--force")
+    assert "up to date" in run(clone, "dvc", "repro")
+
+
+def test_stages_ask_for_their_gpus(slurm, clone):
+    said = run(clone, "snakemake", "--profile", "workflow/profiles/slurm", "--dry-run")
+    blocks = dict(block.split(":", 1) for block in said.split("\nrule ")[1:])
+    gpus = {name: "gpu=1" in block for name, block in blocks.items()}
+    assert gpus["fit3d"] and not gpus["data"] and not gpus["align"] and not gpus["report"]
+
+
+def test_another_scheduler_by_its_submit_command(tmp_path, clone):
+    submit = tmp_path / "submit"
+    log = tmp_path / "submitted"
+    # Runs the job at once in the background, as a scheduler would; the script comes last.
+    submit.write_text(
+        "#!/bin/sh\n"
+        f'echo "$@" >> {log}\n'
+        'for script; do :; done\nsh "$script" >/dev/null 2>&1 &\necho $!\n'
+    )
+    submit.chmod(0o755)
+    run(
+        clone, "snakemake", "--profile", "workflow/profiles/cluster-generic", "--jobs", "2",
+        "--latency-wait", "20", "data/aligned/train", SUBMIT=str(submit),
+    )  # fmt: skip
+    assert (clone / "data" / "aligned" / "train" / "train.rec").exists()
+    lines = log.read_text().splitlines()
+    assert len(lines) >= 2 and all("-N" in line and "mem_free=" in line for line in lines)
