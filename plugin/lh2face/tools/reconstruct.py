@@ -1,6 +1,5 @@
 """``lh2face reconstruct``: pictures of what a reconstructor makes of aligned faces."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from lh2face.registry import MODELS
 from lh2face.rendering import lambert_shading, normals_from_depth, shade
 from lh2face.stages.fit3d import normalized, pixels, relief
 from lh2face.stages.model import load_model, read_description
+from lh2face.stages.train import reconstructor_config
 
 TURNS = (-60, -40, -20, 0, 20, 40, 60)
 # Light of the relit picture: ambient, diffuse, and where it travels to, from the upper left.
@@ -60,8 +60,7 @@ def load_reconstructor(folder: Path) -> nn.Module:
     """
     weights = folder / "reconstructor.safetensors"
     if weights.exists():
-        config = json.loads((folder / "model.json").read_text())["reconstructor"]
-        model = MODELS.build(config)
+        model = MODELS.build(reconstructor_config(folder))
         model.load_state_dict(load_file(weights))
         return model
     if not read_description(folder)["recognizer"].get("reconstructor"):
