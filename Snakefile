@@ -1,63 +1,42 @@
 """One rule for every stage that DVC resolves from dvc.yaml; only resources are added here."""
 
+import sys
 from pathlib import Path
 
 import yaml
-from dvc.repo import Repo
+
+sys.path.insert(0, "workflow")
+from content import stages
 
 RESOURCES = yaml.safe_load(Path("workflow/resources.yaml").read_text())
-STAGES = {stage.addressing: stage for stage in Repo().index.stages}
-OUTPUTS = [out.def_path for stage in STAGES.values() for out in stage.outs]
-
-
-def inputs(stage):
-    """A stage's files; a folder that other stages write into stands for what they write there."""
-    for dep in stage.deps:
-        if dep.hash_name != "params" and not hasattr(dep, "params"):
-            inside = [out for out in OUTPUTS if Path(dep.def_path) in Path(out).parents]
-            yield from inside or [dep.def_path]
-
-
-def output(path):
-    """A file has a suffix here, a folder none."""
-    return path if Path(path).suffix else directory(path)
-
-
-def parameters(stage):
-    """The values of params.yaml that a stage depends on."""
-    return {
-        key: value
-        for dep in stage.deps
-        if hasattr(dep, "params")
-        for key, value in dep.read_params().items()
-    }
+STAGES = stages(decide=workflow.is_main_process)
 
 
 rule all:
     input:
-        OUTPUTS,
+        [path for stage in STAGES for path in stage.outputs],
 
 
-for name, stage in STAGES.items():
+for stage in STAGES:
+    needs = RESOURCES[stage.name.partition("@")[0]]
 
     rule:
         name:
-            name.replace("@", "_").replace("-", "_").replace(".", "_")
+            stage.rule
         input:
-            list(inputs(stage)),
+            stage.inputs,
         output:
-            [output(out.def_path) for out in stage.outs],
+            stage.outputs,
         log:
-            f"logs/{name}.log",
+            f"logs/{stage.name}.log",
         benchmark:
-            f"logs/{name}.tsv"
+            f"logs/{stage.name}.tsv"
         params:
-            values=parameters(stage),
-            command=stage.cmd,
-        threads: RESOURCES[name.partition("@")[0]]["threads"]
+            name=stage.name,
+        threads: needs["threads"]
         resources:
-            mem_mb=RESOURCES[name.partition("@")[0]]["mem_mb"],
-            runtime=RESOURCES[name.partition("@")[0]]["runtime"],
-            gpu=RESOURCES[name.partition("@")[0]].get("gpu", 0),
+            mem_mb=needs["mem_mb"],
+            runtime=needs["runtime"],
+            gpu=needs.get("gpu", 0),
         shell:
-            "{params.command} > {log} 2>&1"
+            "dvc --wait-for-lock repro --single-item {params.name:q} > {log:q} 2>&1"

@@ -1,0 +1,158 @@
+"""Content, not time stamps, decides what Snakemake runs: a project with stages of one line."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+# Each stage leaves a line in a file that nobody tracks, so that a test sees what ran.
+DVC_YAML = """
+stages:
+  letters:
+    cmd: echo letters >> ran; sort letters.txt > sorted.txt
+    deps: [letters.txt]
+    outs: [sorted.txt]
+  copy:
+    matrix: {name: [a, b]}
+    cmd: echo copy-${item.name} >> ran; mkdir -p out/${item.name}; cp sorted.txt out/${item.name}
+    deps: [sorted.txt]
+    params: ["${item.name}"]
+    outs: ["out/${item.name}"]
+  join:
+    cmd: echo join >> ran; cat out/a/* out/b/* > joined.txt
+    deps: [out]
+    outs: [joined.txt]
+"""
+SNAKEFILE = f"""
+import sys
+sys.path.insert(0, {str(ROOT / "workflow")!r})
+from content import stages
+STAGES = stages(decide=workflow.is_main_process)
+rule all:
+    input: [path for stage in STAGES for path in stage.outputs]
+for stage in STAGES:
+    rule:
+        name: stage.rule
+        input: stage.inputs
+        output: stage.outputs
+        params: name=stage.name
+        shell: "dvc --wait-for-lock repro --single-item {{params.name:q}} >> log 2>&1"
+"""
+
+
+@pytest.fixture
+def project(made, tmp_path):
+    """A copy of it, with time stamps of its own."""
+    return shutil.copytree(made, tmp_path / "project", copy_function=shutil.copyfile)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A repository of DVC and git, whose stages have run under Snakemake."""
+    folder = tmp_path_factory.mktemp("made")
+    files = {
+        "dvc.yaml": DVC_YAML, "Snakefile": SNAKEFILE, "params.yaml": "a: 1\nb: 1\n",
+        "letters.txt": "b\na\n", ".gitignore": "ran\nlog\n.snakemake\n",
+        ".dvcignore": (ROOT / ".dvcignore").read_text(),
+    }  # fmt: skip
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    run(folder, "git", "init", "--quiet")
+    run(folder, "dvc", "init", "--quiet")
+    assert ran(folder) == ["copy-a", "copy-b", "join", "letters"]
+    run(folder, "git", "add", "--all")
+    run(folder, "git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "all")
+    return folder
+
+
+def run(folder: Path, *command: str) -> str:
+    bin_folder = Path(sys.executable).parent
+    done = subprocess.run(
+        command,
+        cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+        env={**os.environ, "PATH": f"{bin_folder}:{os.environ['PATH']}"},
+    )  # fmt: skip
+    log = folder / "log"
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said + (log.read_text() if log.exists() else "")
+    return said
+
+
+def ran(folder: Path) -> list[str]:
+    """What a run of Snakemake runs of the stages."""
+    (folder / "ran").unlink(missing_ok=True)
+    run(folder, "snakemake", "--cores", "2")
+    return sorted((folder / "ran").read_text().split()) if (folder / "ran").exists() else []
+
+
+def planned(folder: Path) -> set[str]:
+    """The rules that Snakemake would run."""
+    return set(re.findall(r"^rule (\w+):", run(folder, "snakemake", "-n"), re.M)) - {"all"}
+
+
+def test_dvc_finds_nothing_to_do_after_snakemake(project):
+    assert "up to date" in run(project, "dvc", "repro")
+    assert planned(project) == set()
+
+
+def test_new_time_stamps_run_nothing(project):
+    time.sleep(0.01)
+    for path in (project / "letters.txt", project / "sorted.txt", project / "params.yaml"):
+        path.write_bytes(path.read_bytes())
+    assert planned(project) == set() and ran(project) == []
+
+
+def test_a_clone_that_pulled_runs_nothing(project, tmp_path):
+    run(project, "dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
+    run(project, "dvc", "push")
+    run(project, "git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qam", "remote")
+    run(tmp_path, "git", "clone", "--quiet", str(project), "clone")
+    clone = tmp_path / "clone"
+    run(clone, "dvc", "pull")
+    assert planned(clone) == set() and ran(clone) == []
+    assert "up to date" in run(clone, "dvc", "repro")
+
+
+def test_one_parameter_runs_what_reads_it(project):
+    (project / "params.yaml").write_text("a: 2\nb: 1\n")
+    assert planned(project) == {"copy_a", "join"}
+    # The copy comes out as it was, so that DVC has nothing to join.
+    assert ran(project) == ["copy-a"]
+    assert planned(project) == set()
+
+
+def test_a_changed_file_runs_everything_below_it(project):
+    (project / "letters.txt").write_text("c\na\n")
+    assert ran(project) == ["copy-a", "copy-b", "join", "letters"]
+    assert (project / "joined.txt").read_text() == "a\nc\na\nc\n"
+
+
+def test_what_was_made_before_comes_from_the_cache(project):
+    before = (project / "letters.txt").read_text()
+    (project / "letters.txt").write_text("c\n")
+    ran(project)
+    (project / "letters.txt").write_text(before)
+    shutil.rmtree(project / "out")
+    assert ran(project) == []
+    assert (project / "joined.txt").read_text() == "a\nb\na\nb\n"
+
+
+def test_a_run_interrupted_halfway_is_half_recorded(project):
+    (project / "letters.txt").write_text("c\n")
+    (project / "params.yaml").write_text("a: 3\nb: 1\n")
+    run(project, "snakemake", "--cores", "2", "out/a")
+    status = run(project, "dvc", "status")
+    assert "copy@b:" in status and "copy@a:" not in status and "letters:" not in status
+    assert ran(project) == ["copy-b", "join"]
+
+
+def test_stages_side_by_side_lose_no_record(project):
+    (project / "params.yaml").write_text("a: 5\nb: 5\n")
+    assert ran(project)[:2] == ["copy-a", "copy-b"]
+    assert "up to date" in run(project, "dvc", "status")
