@@ -1,7 +1,7 @@
 """Snakemake rules for the stages of dvc.yaml; their content decides which of them run.
 
 Snakemake goes by time stamps, which are new after ``git clone`` and ``dvc pull``, and does not know
-DVC's cache. Here the inputs of a stage are ``ancient`` unless DVC calls it, or one that it builds on,
+DVC's cache. Here the inputs of a stage are ``ancient`` unless DVC calls it, or what it builds on,
 changed; then a marker file among them is new. The rule's command leaves the stage to DVC, which
 skips it if it turns out unchanged, takes from the cache what was made before, and records the
 outputs in dvc.lock as the stage ends.

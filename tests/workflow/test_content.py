@@ -58,7 +58,7 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
     files = {
         "dvc.yaml": DVC_YAML, "Snakefile": SNAKEFILE, "params.yaml": "a: 1\nb: 1\n",
-        "letters.txt": "b\na\n", ".gitignore": "ran\nlog\n.snakemake\n",
+        "letters.txt": "b\na\n", ".gitignore": "ran\nlog\n.snakemake\nout\n",
         ".dvcignore": (ROOT / ".dvcignore").read_text(),
     }  # fmt: skip
     for name, text in files.items():
