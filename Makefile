@@ -1,7 +1,7 @@
 PYTHON ?= python3.11
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: setup reproduce test test-mmpretrain test-slurm lint
+.PHONY: setup reproduce test test-mmpretrain test-slurm test-faults lint
 
 setup: .venv/installed
 
@@ -17,7 +17,11 @@ reproduce: setup
 	@echo "The report: $(CURDIR)/report/index.html"
 
 test: setup
-	python -m pytest -m "not slurm"
+	python -m pytest -m "not slurm and not faults"
+
+# Kills, full disks and the like; docs/reliability.md says what came out.
+test-faults: setup
+	python -m pytest -m faults -rs
 
 # The DAG on a Slurm of this machine: needs root, slurm-wlm and munge, and says so.
 test-slurm: setup

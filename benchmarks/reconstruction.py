@@ -37,6 +37,7 @@ from lh2face.stages.model import load_model, read_description
 from lh2face.tools.reconstruct import load_reconstructor
 
 SHOTS = 6
+WAYS = ["Unsup3DReconstructor", "Linear3DMMReconstructor", "supervised"]
 
 
 class Supervised(nn.Module):
@@ -105,9 +106,10 @@ def fitted(config: dict, data: Path, steps: int, batch: int, lr: float) -> nn.Mo
 
 
 @torch.no_grad()
-def frontalisation(data: Path, runs: Path, head: str) -> dict[str, float]:
+def frontalisation(data: Path, runs: Path, head: str) -> dict[str, tuple[float, float]]:
     """Mean cosine of a frontal photo with a profile photo of the person, and with its canonical
-    face by the reconstructor before and after joint training; by the joint recognizer."""
+    face by the reconstructor before and after joint training, and of the same with a frontal photo
+    of somebody else; by the joint recognizer."""
     images, same = read_bin(data / "aligned" / "benchmark" / "bins" / "profile.bin")
     folder = runs / head / "0" / "model"
     recognizer = load_model(folder)
@@ -129,11 +131,13 @@ def frontalisation(data: Path, runs: Path, head: str) -> dict[str, float]:
         "canonical, before joint training": canonical(load_reconstructor(runs / "fit3d").eval()),
         "canonical, after": canonical(recognizer.reconstructor),
     }
-    reference = embed(frontal)
-    return {
-        name: F.cosine_similarity(reference, embed(pictures)).mean().item()
-        for name, pictures in shown.items()
-    }
+    own = embed(frontal)
+    found = {}
+    for name, pictures in shown.items():
+        embeddings = embed(pictures)
+        similar = [F.cosine_similarity(photo, embeddings).mean() for photo in (own, own.roll(1, 0))]
+        found[name] = similar[0].item(), similar[1].item()
+    return found
 
 
 def main() -> None:
@@ -146,24 +150,20 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--head", default="lh2face_joint")
+    parser.add_argument("--ways", nargs="*", choices=WAYS, default=WAYS)
     arguments = parser.parse_args()
     reuse_freed_memory()
-    ways = {
-        name: lambda name=name: fitted(
-            {"type": name, "image_size": arguments.size},
-            arguments.data, arguments.steps, arguments.batch, arguments.lr,
-        )
-        for name in ("Unsup3DReconstructor", "Linear3DMMReconstructor")
-    }  # fmt: skip
-    ways["supervised"] = lambda: train_supervised(
-        arguments.size, arguments.steps, arguments.batch, arguments.lr
-    )
+    budget = arguments.steps, arguments.batch, arguments.lr
     table = Table(f"{arguments.size} px, {arguments.steps} steps", "SIDE · 10²", "MAD, °", "s")
     benchmark, rows = arguments.data / "aligned" / "benchmark", {}
-    for name, way in ways.items():
+    for name in arguments.ways:
         torch.manual_seed(0)
         start = time.perf_counter()
-        model = way().eval()
+        if name == "supervised":
+            model = train_supervised(arguments.size, *budget).eval()
+        else:
+            config = {"type": name, "image_size": arguments.size}
+            model = fitted(config, arguments.data, *budget).eval()
         seconds = time.perf_counter() - start
         with torch.no_grad():
             errors = depth_errors(model, benchmark, torch.device("cpu"))
@@ -176,9 +176,9 @@ def main() -> None:
     console.print(table)
     if (arguments.runs / arguments.head / "0" / "model").is_dir():
         found = frontalisation(arguments.data, arguments.runs, arguments.head)
-        table = Table("beside a frontal photo of the same person", "mean cosine")
-        for name, cosine in found.items():
-            table.add_row(name, f"{cosine:.3f}")
+        table = Table("mean cosine with a frontal photo", "of the person", "of another")
+        for name, cosines in found.items():
+            table.add_row(name, *(f"{cosine:.3f}" for cosine in cosines))
         console.print(table)
 
 

@@ -7,10 +7,11 @@ starts processes or loads checkpoints, so a run of any toolbox on mmengine profi
 import functools
 from collections.abc import Callable
 from pickle import UnpicklingError
+from unittest.mock import patch
 
 import mmengine.dist.utils
 import numpy as np
-import torch.distributed
+import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.model import MMDistributedDataParallel
 from torch import nn
@@ -24,7 +25,7 @@ HISTORY_STATISTICS = ("min", "max", "current", "mean")
 def apply() -> None:
     """Apply all fixes; a second call changes nothing."""
     allow_checkpoint_classes()
-    allow_pytorch_launcher_on_cpu()
+    allow_launchers_on_cpu()
     leave_sharded_proxies_to_each_process()
 
 
@@ -64,31 +65,38 @@ def history_statistic(owner: type, name: str) -> Callable:
     return getattr(HistoryBuffer, name)
 
 
-def allow_pytorch_launcher_on_cpu() -> None:
-    """Let ``launcher="pytorch"`` start processes on a machine without CUDA.
+def allow_launchers_on_cpu() -> None:
+    """Let ``launcher="pytorch"`` and ``"slurm"`` start processes on a machine without CUDA.
 
     mmengine calls ``torch.cuda.set_device`` for every process, which a PyTorch without CUDA lacks,
     asks for NCCL unless told otherwise, and hands a device index to
     ``DistributedDataParallel``, which takes none for a model on the CPU.
     """
-    start, wrap = mmengine.dist.utils._init_dist_pytorch, MMDistributedDataParallel.__init__
-    if hasattr(start, "__wrapped__"):
+    wrap = MMDistributedDataParallel.__init__
+    if hasattr(wrap, "__wrapped__"):
         return
-
-    @functools.wraps(start)
-    def init_dist_pytorch(backend: str, init_backend: str = "torch", **kwargs: object) -> None:
-        if torch.cuda.is_available():
-            start(backend, init_backend=init_backend, **kwargs)
-        else:
-            torch.distributed.init_process_group(backend="gloo", **kwargs)
 
     @functools.wraps(wrap)
     def init_wrapper(self: MMDistributedDataParallel, module: nn.Module, **kwargs: object) -> None:
         on_cpu = all(parameter.device.type == "cpu" for parameter in module.parameters())
         wrap(self, module, **{**kwargs, "device_ids": None} if on_cpu else kwargs)
 
-    mmengine.dist.utils._init_dist_pytorch = init_dist_pytorch
     MMDistributedDataParallel.__init__ = init_wrapper
+    for name in ("_init_dist_pytorch", "_init_dist_slurm"):
+        setattr(mmengine.dist.utils, name, with_gloo_on_cpu(getattr(mmengine.dist.utils, name)))
+
+
+def with_gloo_on_cpu(start: Callable[..., None]) -> Callable[..., None]:
+    """A launcher of mmengine that, where there is no CUDA, sets no device and takes gloo."""
+
+    @functools.wraps(start)
+    def init_dist(backend: str, **kwargs: object) -> None:
+        if torch.cuda.is_available():
+            return start(backend, **kwargs)
+        with patch.object(torch.cuda, "set_device", lambda device: None):
+            return start("gloo", **kwargs)
+
+    return init_dist
 
 
 def leave_sharded_proxies_to_each_process() -> None:

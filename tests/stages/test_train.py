@@ -1,6 +1,7 @@
 """Training: what it writes, and that an interruption changes nothing."""
 
 import csv
+import json
 import os
 import socket
 import subprocess
@@ -18,9 +19,10 @@ from safetensors.torch import load_file, save_file
 from lh2face.configs import RECOGNITION
 from lh2face.data.recordio import RecordWriter
 from lh2face.distributed.hook import ShardedCheckpointHook
-from lh2face.recognizers.hooks import LastCheckpointHook, TrainingRecordHook
+from lh2face.recognizers.hooks import LastCheckpointHook, TrainingRecordHook, drop_rows
 from lh2face.registry import MODELS
 from lh2face.stages import train
+from lh2face.stages.files import exclusive
 from lh2face.stages.model import load_model, read_description
 from lh2face.stages.params import load_params
 
@@ -109,7 +111,9 @@ def test_writes_a_model_and_its_record(whole):
     assert {p.name for p in whole.iterdir()} == {"model.safetensors", "model.json", "training.csv"}
     description = read_description(whole)
     assert (description["image_size"], description["embedding_size"]) == (SIZE, 16)
-    assert description["provenance"]["head"] == "lh2face"
+    made = description["provenance"]
+    assert (made["params"]["head"]["name"], made["seed"], made["device"]) == ("lh2face", 0, "cpu")
+    assert made["data"].keys() == {"property", "train.idx"}
     assert not any(name.startswith("head.") for name in load_file(whole / "model.safetensors"))
     record = rows(whole / "training.csv")
     assert [(row["step"], row["epoch"]) for row in record] == [("3", "1"), ("6", "2"), ("9", "3")]
@@ -244,6 +248,63 @@ def test_interrupted_writing_leaves_the_checkpoint_before(aligned, whole, tmp_pa
     assert_equal(resumed, load_file(whole / "model.safetensors"))
 
 
+@pytest.mark.faults
+@pytest.mark.parametrize(("head", "kills"), [("lh2face", 20), ("sharded", 8)])
+def test_killed_again_and_again_it_ends_bit_for_bit_like_a_whole_run(
+    aligned, tmp_path, head, kills
+):
+    script = Path(__file__).with_name("kill_training.py")
+    done = subprocess.run(
+        [sys.executable, script, aligned, tmp_path / "model", head, str(kills)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["killed_writing"] >= kills // 2 and found["epochs"] == 100
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    whole = run(aligned, tmp_path / "whole", head=head, epochs=100)
+    torch.set_num_threads(threads)
+    assert_equal(load_file(tmp_path / "model" / "model.safetensors"), whole)
+    record = rows(tmp_path / "model" / "training.csv")
+    assert without_time(record) == without_time(rows(tmp_path / "whole" / "training.csv"))
+
+
+@pytest.mark.parametrize("head", ["lh2face", "sharded"])
+def test_a_checkpoint_cut_short_is_named_and_training_begins_again(
+    aligned, tmp_path, monkeypatch, capsys, head
+):
+    with monkeypatch.context() as patch:
+        interrupt(patch, TrainingRecordHook, "after_train_iter", 4)
+        with pytest.raises(StopError):
+            run(aligned, tmp_path / "model", head=head)
+    (checkpoint,) = (tmp_path / "model.work").glob("last.*")
+    largest = max([checkpoint, *checkpoint.rglob("*")], key=lambda file: file.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:-100])
+    capsys.readouterr()
+    resumed = run(aligned, tmp_path / "model", head=head)
+    printed = capsys.readouterr().out
+    assert f"{checkpoint}: damaged or cut short; training begins again" in printed
+    assert "epoch 1/3" in printed
+    assert_equal(resumed, run(aligned, tmp_path / "whole", head=head))
+
+
+def test_two_runs_into_one_folder_exclude_each_other(aligned, tmp_path):
+    with (
+        exclusive(tmp_path / "model.work"),
+        pytest.raises(ValueError, match=rf"model\.work: process {os.getpid()} on \S+ works here"),
+    ):
+        run(aligned, tmp_path / "model")
+    run(aligned, tmp_path / "model", epochs=1)
+
+
+def test_a_record_that_a_kill_left_empty_does_not_stop_a_run(tmp_path):
+    (tmp_path / "training.csv").touch()
+    drop_rows(tmp_path / "training.csv", 0)
+    assert not (tmp_path / "training.csv").exists()
+
+
 @pytest.mark.parametrize("head", ["arcface", "cosface"])
 def test_every_head_trains(aligned, tmp_path, head):
     run(aligned, tmp_path / "model", head=head, epochs=1)
@@ -255,16 +316,16 @@ def test_every_head_trains(aligned, tmp_path, head):
 @pytest.mark.parametrize("fusion", ["none", "canonical_depth"])
 def test_joint_training(aligned, fitted, tmp_path, fusion):
     out = tmp_path / "model"
-    weights = run(aligned, out, reconstructor=fitted, joint={"fusion": fusion}, epochs=1)
+    weights = run(aligned, out, reconstructor=fitted, joint={"fusion": fusion})
     record = rows(out / "training.csv")[0]
     terms = ("loss_vmf", "loss_canon", "loss_reco", "loss_view")
     assert all(np.isfinite(float(record[name])) for name in terms)
-    # One warm-up epoch moves the fitted weights a little; new ones would be far away.
+    # Tuning moves the fitted weights a little; the recognizer's own rate would move them far.
     before = load_file(fitted / "reconstructor.safetensors")
     name = max(before, key=lambda key: before[key].numel())
     after = weights[f"reconstructor.{name}"]
     assert not torch.equal(after, before[name])
-    assert (after - before[name]).norm() < 0.2 * before[name].norm()
+    assert (after - before[name]).norm() < 0.01 * before[name].norm()
     model = load_model(out)
     assert model.fusion == fusion
     assert model(torch.zeros(1, 3, SIZE, SIZE)).shape == (1, 16)
@@ -344,8 +405,19 @@ DISTRIBUTED = """
 """
 
 
-@pytest.mark.parametrize("head", ["lh2face", "sharded"])
-def test_two_processes_train_one_model(aligned, tmp_path, head):
+def torchrun(rank: int) -> dict[str, object]:
+    return {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2}
+
+
+def srun(rank: int) -> dict[str, object]:
+    place = {"PROCID": rank, "LOCALID": rank, "NTASKS": 2, "STEP_NUM_TASKS": 2, "NODELIST": "here"}
+    return {f"SLURM_{name}": value for name, value in place.items()}
+
+
+@pytest.mark.parametrize(
+    ("head", "launcher"), [("lh2face", torchrun), ("sharded", torchrun), ("lh2face", srun)]
+)
+def test_two_processes_train_one_model(aligned, tmp_path, head, launcher):
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(DISTRIBUTED))
     with socket.socket() as free:
@@ -353,8 +425,8 @@ def test_two_processes_train_one_model(aligned, tmp_path, head):
         port = free.getsockname()[1]
     processes = []
     for rank in range(2):
-        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_PORT": port}
-        environment = {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": 1, **place}
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, **launcher(rank)}
+        environment = {"OMP_NUM_THREADS": 1, **place}
         processes.append(
             subprocess.Popen(
                 [sys.executable, script, Path(__file__).parent, aligned, tmp_path / "model", head],

@@ -26,8 +26,13 @@ train_dataloader = dict(
 optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="SGD", lr=0.1, momentum=0.9, weight_decay=5e-4),
-    # Neither scales and shifts nor slopes are to be pulled to zero.
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
+    paramwise_cfg=dict(
+        # Neither scales and shifts nor slopes are to be pulled to zero.
+        norm_decay_mult=0.0,
+        bias_decay_mult=0.0,
+        # A fitted reconstructor is tuned; with the recognizer's own rate it forgets what a face is.
+        custom_keys=dict(reconstructor=dict(lr_mult=0.01, decay_mult=0.0)),
+    ),
     clip_grad=dict(max_norm=5.0),
 )
 param_scheduler = [

@@ -7,6 +7,7 @@ import json
 import shutil
 from functools import partial
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -32,21 +33,50 @@ def save(
     """Write a checkpoint; every process must take part.
 
     Args:
-        path: Folder to write; the one before stays until the new one is whole.
+        path: Name of the checkpoint, a link to the folder that was written last; it changes over
+            in one step when a new one is whole.
         model: The model, in ``DistributedDataParallel`` or not.
         optimizer: Its optimizer.
         progress: How far the run is, JSON types only, the same in every process.
     """
-    new = path.with_name(f".{path.name}.partial")
+    new, old = folders(path)
+    if path.resolve() == new.resolve():
+        new, old = old, new
+    barrier()
     if is_main_process():
         shutil.rmtree(new, ignore_errors=True)
     barrier()
     state, _ = _whole_state(model, optimizer)
     dcp.save({**state, "progress": json.dumps(progress)}, checkpoint_id=new)
     if is_main_process():
-        shutil.rmtree(path, ignore_errors=True)
-        new.rename(path)
+        link = path.with_name(f".{path.name}.link")
+        link.unlink(missing_ok=True)
+        link.symlink_to(new.name)
+        link.replace(path)
+        shutil.rmtree(old, ignore_errors=True)
     barrier()
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a checkpoint has every byte that its list of contents names."""
+    reader = dcp.FileSystemReader(path)
+    try:
+        parts = reader.read_metadata().storage_data.values()
+        return all((path / p.relative_path).stat().st_size >= p.offset + p.length for p in parts)
+    except (OSError, EOFError, UnpicklingError):
+        return False
+
+
+def remove(path: Path) -> None:
+    """Remove a checkpoint, and what an interrupted :func:`save` left."""
+    path.unlink(missing_ok=True)
+    for folder in folders(path):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def folders(path: Path) -> tuple[Path, Path]:
+    """The two folders that take turns behind the name of a checkpoint."""
+    return path.with_name(f".{path.name}.0"), path.with_name(f".{path.name}.1")
 
 
 def load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:

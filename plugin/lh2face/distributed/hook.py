@@ -37,6 +37,20 @@ class ShardedCheckpointHook(Hook):
         self.interval = interval
         self.kept = 0
 
+    @staticmethod
+    def is_whole(path: Path) -> bool:
+        """Whether the checkpoint can be read to its end."""
+        from lh2face.distributed.checkpoint import is_whole
+
+        return is_whole(path)
+
+    @staticmethod
+    def remove(path: Path) -> None:
+        """Remove the checkpoint."""
+        from lh2face.distributed.checkpoint import remove
+
+        remove(path)
+
     def before_run(self, runner: Any) -> None:
         """Have the run start from every process's own proxies, not from the first one's."""
         runner._init_model_weights = partial(init_model_weights, runner)

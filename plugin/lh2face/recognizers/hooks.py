@@ -4,6 +4,7 @@ import csv
 import random
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,20 @@ class LastCheckpointHook(Hook):
 
     def __init__(self, interval: int = 1) -> None:
         self.interval = interval
+
+    @staticmethod
+    def is_whole(path: Path) -> bool:
+        """Whether the checkpoint can be read to its end and nothing in it has changed."""
+        try:
+            with zipfile.ZipFile(path) as file:
+                return file.testzip() is None
+        except (zipfile.BadZipFile, EOFError):
+            return False
+
+    @staticmethod
+    def remove(path: Path) -> None:
+        """Remove the checkpoint."""
+        path.unlink()
 
     @master_only
     def after_train_epoch(self, runner: Any) -> None:
@@ -161,12 +176,15 @@ def drop_rows(path: Path, last_step: int) -> None:
     if not path.exists():
         return
     with path.open(newline="") as file:
-        header, *rows = csv.reader(file)
+        header, *rows = [*csv.reader(file)] or [[]]
     kept = [row for row in rows if len(row) == len(header) and int(row[0]) <= last_step]
-    path.unlink()
-    if kept:
-        with path.open("w", newline="") as file:
-            csv.writer(file).writerows([header, *kept])
+    if not kept:
+        path.unlink()
+        return
+    new = path.with_name(f".{path.name}.new")
+    with new.open("w", newline="") as file:
+        csv.writer(file).writerows([header, *kept])
+    new.replace(path)
 
 
 def progress_line(row: dict[str, Any], runner: Any, elapsed: float, first_step: int) -> str:

@@ -16,6 +16,7 @@ from lh2face.evaluation.quality import calibration, error_versus_reject, reject_
 from lh2face.evaluation.roc import roc_curve, tar_figures
 from lh2face.evaluation.verification import ten_fold_accuracy, ten_fold_decisions
 from lh2face.stages.files import atomic_dir, write_rows
+from lh2face.stages.provenance import digests, write_provenance
 
 if TYPE_CHECKING:
     from lh2face.stages.params import Params
@@ -24,7 +25,8 @@ BIN_FARS = [1e-1, 1e-2, 1e-3, 1e-4]
 
 
 def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
-    """Write ``metrics.json``, and as CSV the curves, κ of each face and the bootstrap's draws.
+    """Write ``metrics.json``, ``provenance.json``, and as CSV the curves, κ of each face and the
+    bootstrap's draws.
 
     Args:
         params: The parameters; ``evaluate`` is read.
@@ -58,6 +60,8 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
             "kappa": {"mean": float(kappa.mean()), "std": float(kappa.std())},
         }
         write_results(results, metrics, folder)
+        read = digests(embeddings, benchmark / "meta", benchmark / "pairs")
+        write_provenance(folder, params=params.evaluate.model_dump(), data=read)
 
 
 def write_results(results: Results, metrics: dict[str, Any], folder: Path) -> None:

@@ -1,10 +1,15 @@
-"""Whole outputs only: write under a temporary name, rename when done."""
+"""Whole outputs only: write under a temporary name, rename when done; one writer at a time."""
 
 import csv
+import fcntl
+import os
 import shutil
+import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+LOCK = "lock"
 
 
 @contextmanager
@@ -46,6 +51,28 @@ def atomic_file(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
         raise
     partial.replace(path)
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Keep every other process out of a folder, by the file ``lock`` in it, made if need be.
+
+    Raises:
+        ValueError: If another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise ValueError(
+                f"{folder}: {file.read()} works here already; wait for it or stop it"
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
 
 
 def write_rows(path: Path, header: tuple[str, ...], rows: Iterable[tuple]) -> None:

@@ -20,6 +20,7 @@ from lh2face.registry import MODELS
 from lh2face.rendering import normals_from_depth
 from lh2face.stages.files import atomic_dir
 from lh2face.stages.memory import reuse_freed_memory
+from lh2face.stages.provenance import digests, provenance
 
 if TYPE_CHECKING:
     from lh2face.stages.params import Params
@@ -52,7 +53,12 @@ def run(params: "Params", aligned: Path, out: Path) -> None:
             metrics |= depth_errors(model, aligned / "benchmark", device)
         np.savez_compressed(folder / "samples.npz", **samples(model, aligned / "benchmark", device))
         save_file(model.state_dict(), folder / "reconstructor.safetensors")
-        description = {"reconstructor": fit.reconstructor, "image_size": model.image_size}
+        read = digests(aligned / "train" / "property", aligned / "train" / "train.idx")
+        description = {
+            "reconstructor": fit.reconstructor,
+            "image_size": model.image_size,
+            "provenance": provenance(params=fit.model_dump(), data=read, seed=fit.seed),
+        }
         (folder / "model.json").write_text(json.dumps(description, indent=2) + "\n")
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lh2face.stages.files import atomic_dir
+from lh2face.stages.provenance import provenance
 
 if TYPE_CHECKING:
     from lh2face.stages.params import Params
@@ -25,4 +26,5 @@ def run(params: "Params", out: Path, *, seed: int) -> None:
     torch.manual_seed(seed)
     config = recognizer_config(params.train.backbone, params.train.image_size)
     with atomic_dir(out) as folder:
-        save_model(folder, MODELS.build(config), config, {"head": "untrained", "seed": seed})
+        made = provenance(params=config, data={}, seed=seed)
+        save_model(folder, MODELS.build(config), config, made)

@@ -5,13 +5,16 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Mapping
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lh2face.configs import RECOGNITION
-from lh2face.stages.files import atomic_dir
+from lh2face.stages.files import LOCK, atomic_dir, exclusive
 from lh2face.stages.memory import reuse_freed_memory
+from lh2face.stages.provenance import digests, provenance
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -36,8 +39,9 @@ def run(
     ``training.csv``.
 
     Checkpoints and TensorBoard's files are kept in ``<out>.work``. A run that was interrupted
-    goes on from its last finished epoch, if parameters and data are still the same; it ends equal,
-    bit for bit, to one that was not. Under ``torchrun`` the batch is divided over the processes.
+    goes on from its last finished epoch, if parameters and data are still the same and the
+    checkpoint is whole; it ends equal, bit for bit, to one that was not. Under ``torchrun`` or
+    ``srun`` the batch is divided over the processes, on one machine or several.
 
     Args:
         params: The parameters; ``train``, ``heads`` and, with a reconstructor, ``joint`` are read.
@@ -48,7 +52,8 @@ def run(
         reconstructor: Folder of the fitted reconstructor; given, training is joint.
 
     Raises:
-        ValueError: If the head is unknown, or there are too few images for one batch.
+        ValueError: If the head is unknown, there are too few images for one batch, or another
+            process trains into the same folder.
     """
     from mmengine.dist import barrier, init_dist, is_main_process
     from mmengine.runner import Runner
@@ -57,38 +62,45 @@ def run(
     from lh2face.registry import HOOKS
     from lh2face.stages.model import save_model
 
-    launcher = "pytorch" if "WORLD_SIZE" in os.environ else "none"
-    if launcher == "pytorch":
+    launcher = launcher_of(os.environ)
+    if launcher != "none":
         init_dist(launcher)
     reuse_freed_memory()
     config = training_config(params, aligned_train, head, seed, reconstructor)
     fingerprint = run_fingerprint(config, aligned_train, reconstructor)
-    work_dir = out.with_name(f"{out.name}.work")
-    if is_main_process():
-        prepare_work_dir(work_dir, fingerprint)
-    barrier()
-    checkpoint = work_dir / HOOKS.get(config.default_hooks.checkpoint.type).file_name
-    config.work_dir = str(work_dir)
     config.launcher = launcher
     # mmengine shares logger, message hub and visualizer between runs of one name and second.
     config.experiment_name = f"{head}-{seed}-{time.time_ns()}"
-    if checkpoint.exists():
-        config.resume = True
-        # The hook reads a folder of sharded proxies itself.
-        config.load_from = str(checkpoint) if checkpoint.is_file() else None
-
-    runner = Runner.from_cfg(config)
-    if reconstructor is not None:
-        load_reconstructor(runner, reconstructor)
-    runner.train()
-    if is_main_process():
-        with atomic_dir(out) as folder:
-            provenance = {"head": head, "seed": seed, **fingerprint}
-            model = unwrapped_model(runner)
-            save_model(folder, model, config.model.to_dict(), provenance)
-            shutil.copyfile(work_dir / "training.csv", folder / "training.csv")
-        checkpoint.unlink() if checkpoint.is_file() else shutil.rmtree(checkpoint)
-    barrier()
+    work_dir = out.with_name(f"{out.name}.work")
+    config.work_dir = str(work_dir)
+    keeper = HOOKS.get(config.default_hooks.checkpoint.type)
+    checkpoint = work_dir / keeper.file_name
+    with exclusive(work_dir) if is_main_process() else nullcontext():
+        if is_main_process():
+            prepare_work_dir(work_dir, fingerprint)
+            if checkpoint.exists() and not keeper.is_whole(checkpoint):
+                print(f"{checkpoint}: damaged or cut short; training begins again", flush=True)
+                keeper.remove(checkpoint)
+        barrier()
+        if checkpoint.exists():
+            config.resume = True
+            # The hook reads a folder of sharded proxies itself.
+            config.load_from = str(checkpoint) if checkpoint.is_file() else None
+        runner = Runner.from_cfg(config)
+        if reconstructor is not None:
+            load_reconstructor(runner, reconstructor)
+        runner.train()
+        if is_main_process():
+            sections = {"train"} if reconstructor is None else {"train", "joint"}
+            read = params.model_dump(include=sections) | {
+                "head": {"name": head, **params.heads[head]}
+            }
+            made = provenance(params=read, data=fingerprint["data"], seed=seed)
+            with atomic_dir(out) as folder:
+                save_model(folder, unwrapped_model(runner), config.model.to_dict(), made)
+                shutil.copyfile(work_dir / "training.csv", folder / "training.csv")
+            keeper.remove(checkpoint)
+        barrier()
 
 
 def training_config(
@@ -140,6 +152,15 @@ def training_config(
     return config
 
 
+def launcher_of(environment: Mapping[str, str]) -> str:
+    """mmengine's name for what started this process: ``torchrun``, ``srun``, or neither."""
+    if "WORLD_SIZE" in environment:
+        return "pytorch"
+    # A batch script's shell has Slurm's variables too, but is no task of several.
+    several = int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1
+    return "slurm" if several and "SLURM_PROCID" in environment else "none"
+
+
 def schedule(steps: int, warmup: int) -> list[dict[str, Any]]:
     """Learning rate: linear warm-up over ``warmup`` steps, then half a cosine down to 0."""
     parts = [
@@ -166,18 +187,23 @@ def run_fingerprint(
     return {
         "versions": {name: version(name) for name in ("lh2face", "torch", "mmengine")},
         "config": hashlib.sha256(json.dumps(resolved, sort_keys=True).encode()).hexdigest(),
-        "data": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in read},
+        "data": digests(*read),
     }
 
 
 def prepare_work_dir(work_dir: Path, fingerprint: dict[str, Any]) -> None:
-    """Keep a work directory with this fingerprint; otherwise begin an empty one."""
+    """Keep what a work directory of this fingerprint holds; empty any other but for its lock."""
     path = work_dir / FINGERPRINT
     text = json.dumps(fingerprint, indent=2)
     if path.exists() and path.read_text() == text:
         return
-    shutil.rmtree(work_dir, ignore_errors=True)
-    work_dir.mkdir(parents=True)
+    # The fingerprint goes first: what a kill leaves of the rest is then never taken for this run.
+    path.unlink(missing_ok=True)
+    for old in work_dir.iterdir():
+        if old.is_dir() and not old.is_symlink():
+            shutil.rmtree(old)
+        elif old.name != LOCK:
+            old.unlink()
     path.write_text(text)
 
 

@@ -1,0 +1,99 @@
+"""Where a result comes from: in ``model.json`` of a model, else in ``provenance.json``."""
+
+import hashlib
+import json
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+PROVENANCE, DESCRIPTION = "provenance.json", "model.json"
+PACKAGES = ("lh2face", "torch", "mmengine", "numpy", "opencv-python")
+
+
+def provenance(*, params: Any, data: dict[str, str], seed: int | None = None) -> dict[str, Any]:
+    """What decided a result.
+
+    Args:
+        params: The parameters it depends on, JSON types only.
+        data: Digests of what was read, by name, as from :func:`digests`.
+        seed: Seed of the run.
+
+    Returns:
+        ``commit`` (with "+" where files in git were changed; None outside of git), ``params``,
+        ``params_digest``, ``data``, ``seed``, ``device``, ``versions``.
+    """
+    text = json.dumps(params, sort_keys=True)
+    return {
+        "commit": commit(),
+        "params": json.loads(text),
+        "params_digest": hashlib.sha256(text.encode()).hexdigest(),
+        "data": data,
+        "seed": seed,
+        "device": device(),
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+
+
+def write_provenance(folder: Path, **facts: Any) -> None:
+    """Put :func:`provenance` of a result into the folder that holds it."""
+    (folder / PROVENANCE).write_text(json.dumps(provenance(**facts), indent=2) + "\n")
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """The provenance of a result.
+
+    Args:
+        path: A model, a metric or a report: its folder, a file in that, or an exported ONNX file.
+
+    Raises:
+        ValueError: If none is known.
+    """
+    if path.suffix == ".onnx":
+        found = onnx_metadata(path)
+    else:
+        folder = path if path.is_dir() else path.parent
+        files = [folder / DESCRIPTION, folder / PROVENANCE]
+        found = {file.name: json.loads(file.read_text()) for file in files if file.exists()}
+        found = found.get(DESCRIPTION, {"provenance": found.get(PROVENANCE)})
+    if not found.get("provenance"):
+        raise ValueError(f"{path}: it says nothing of where it comes from")
+    return found["provenance"]
+
+
+def onnx_metadata(path: Path) -> dict[str, Any]:
+    """What ``export-onnx`` writes into an ONNX file's metadata."""
+    import onnx
+
+    entries = onnx.load(path, load_external_data=False).metadata_props
+    return {entry.key: json.loads(entry.value) for entry in entries}
+
+
+def digests(*paths: Path) -> dict[str, str]:
+    """SHA-256 by name: of a file, or of all files in a folder with their names below it."""
+    return {path.name: digest(path) for path in paths}
+
+
+def digest(path: Path) -> str:
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    files = {str(p.relative_to(path)): digest(p) for p in path.rglob("*") if p.is_file()}
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+
+
+def commit() -> str | None:
+    """Commit of the working directory."""
+    described = subprocess.run(
+        ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],
+        capture_output=True,
+        text=True,
+    )
+    return described.stdout.strip() or None
+
+
+def device() -> str:
+    """What the computation runs on: the GPU's name, or "cpu"."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
