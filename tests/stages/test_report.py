@@ -155,7 +155,7 @@ def test_hardest_pairs():
         ("a", "d", 1, 0.1, 7, 1, 0), ("a", "e", 0, 0.8, 4, 4, 0), ("b", "e", 0, 0.3, 9, 9, 1),
     ]  # fmt: skip
     columns = ["first", "second", "same", "score", "kappa_first", "kappa_second", "right"]
-    found = hardest(pd.DataFrame(rows, columns=columns), 3)
+    found = hardest(pd.DataFrame(rows, columns=columns), 9)
     others = {kind: pairs["second"].tolist() for kind, pairs in found.items()}
     assert others == {
         "genuine": ["d", "c", "b"], "impostor": ["e", "e"], "mistakes": ["c", "e", "d"]

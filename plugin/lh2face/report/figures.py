@@ -23,7 +23,7 @@ CONDITION_BINS = 8
 def roc(evaluations: Evaluations) -> Figure:
     """True accept rate against false accept rate, the latter on a logarithmic axis."""
     figure = curves(evaluations, "roc", "far", "tar", hover="FAR %{x:.1e}<br>TAR %{y:.1%}")
-    figure.update_xaxes(title="false accept rate", type="log", exponentformat="power")
+    figure.update_xaxes(title="false accept rate", type="log", dtick=1, exponentformat="power")
     figure.update_yaxes(title="true accept rate", range=[0, 1.02], tickformat=".0%")
     return figure
 
@@ -35,7 +35,7 @@ def det(evaluations: Evaluations) -> Figure:
         for model, seeds in evaluations.items()
     }
     figure = curves(missed, "det", "far", "fnmr", hover="FAR %{x:.1e}<br>FNMR %{y:.1%}")
-    figure.update_xaxes(title="false accept rate", type="log", exponentformat="power")
+    figure.update_xaxes(title="false accept rate", type="log", dtick=1, exponentformat="power")
     figure.update_yaxes(title="false non-match rate", type="log", tickformat="~%", dtick="D2")
     return figure
 
@@ -74,14 +74,13 @@ def calibration(evaluations: Evaluations) -> Figure:
 
 def kappa(evaluations: Evaluations) -> Figure:
     """Distribution of κ over the benchmark's faces, in units of the model's median."""
-    edges = np.linspace(0, max(relative.max() for _, _, relative in _relative(evaluations)), 41)
-    shares = {
-        model: [
-            {"kappa": _histogram(relative, edges).assign(kappa=lambda t, m=median: t["x"] * m)}
-            for _, median, relative in _relative({model: seeds})
-        ]
-        for model, seeds in evaluations.items()
-    }
+    edges = np.linspace(0, max(ratio.max() for _, _, ratio in _ratios(evaluations)), 41)
+    x = (edges[1:] + edges[:-1]) / 2
+    shares: Evaluations = {model: [] for model in evaluations}
+    for model, median, ratio in _ratios(evaluations):
+        share = np.histogram(ratio, edges)[0] / len(ratio)
+        points = pd.DataFrame({"x": x, "share": share, "kappa": x * median})
+        shares[model].append({"kappa": points})
     hover = "κ %{customdata[0]:.3g}<br>%{y:.1%} of the faces"
     figure = curves(shares, "kappa", "x", "share", hover, custom=["kappa"])
     figure.update_xaxes(title="κ / median κ of the model")
@@ -100,8 +99,8 @@ def kappa_against(evaluations: Evaluations, faces: pd.Series, values: pd.Series)
     """
     cut = pd.Series(pd.cut(values, CONDITION_BINS).to_numpy(), faces)
     medians: Evaluations = {model: [] for model in evaluations}
-    for model, median, relative in _relative(evaluations):
-        groups = relative.groupby(cut.reindex(relative.index), observed=True)
+    for model, median, ratio in _ratios(evaluations):
+        groups = ratio.groupby(cut.reindex(ratio.index), observed=True)
         points = groups.agg(
             ratio="median", low=lambda v: v.quantile(0.25), high=lambda v: v.quantile(0.75),
             faces="size",
@@ -170,7 +169,7 @@ def _styles() -> Iterator[dict[str, str]]:
         yield {"color": color, "dash": dash}
 
 
-def _relative(evaluations: Evaluations) -> Iterator[tuple[str, float, pd.Series]]:
+def _ratios(evaluations: Evaluations) -> Iterator[tuple[str, float, pd.Series]]:
     """For each model and seed: the median κ, and κ over it by the face's name.
 
     A head fixes κ up to what suits its own scale, so only the ratio compares models.
@@ -179,8 +178,3 @@ def _relative(evaluations: Evaluations) -> Iterator[tuple[str, float, pd.Series]
         for tables in seeds:
             values = tables["kappa"].set_index("name")["kappa"]
             yield model, values.median(), values / values.median()
-
-
-def _histogram(values: pd.Series, edges: np.ndarray) -> pd.DataFrame:
-    counts = np.histogram(values, edges)[0]
-    return pd.DataFrame({"x": (edges[1:] + edges[:-1]) / 2, "share": counts / len(values)})

@@ -30,7 +30,7 @@ PEOPLE, FACES_EACH, PAIRS = 6, 8, 8
 # How faces were photographed, where images.csv says so: figure, column, what to plot, axis' title.
 CONDITIONS: list[tuple[str, str, Callable[[pd.Series], pd.Series], str]] = [
     ("pose", "yaw", pd.Series.abs, "head turned away, degrees"),
-    ("blur", "quality", lambda quality: 1 - quality, "degradation: blur, noise, compression"),
+    ("blur", "quality", lambda quality: 1 - quality, "degradation of the photograph"),
 ]
 
 
