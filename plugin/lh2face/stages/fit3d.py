@@ -47,7 +47,7 @@ def run(params: "Params", aligned: Path, out: Path) -> None:
     final = train(model, images, steps=fit.steps, batch_size=fit.batch_size, lr=fit.lr)
     metrics = {
         "steps": fit.steps,
-        "seconds": round(time.perf_counter() - start, 1),
+        "seconds": round(time.perf_counter() - start, 3),
         "peak_memory_mib": round(peak_memory()),
         **final,
     }
