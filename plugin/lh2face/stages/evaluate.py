@@ -2,6 +2,8 @@
 
 import csv
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +18,35 @@ from lh2face.evaluation.quality import calibration, error_versus_reject, reject_
 from lh2face.evaluation.roc import roc_curve, tar_figures
 from lh2face.evaluation.verification import ten_fold_accuracy, ten_fold_decisions
 from lh2face.stages.files import atomic_dir, write_rows
-from lh2face.stages.provenance import digests, write_provenance
+from lh2face.stages.provenance import digests, provenance, write_provenance
 
 if TYPE_CHECKING:
     from lh2face.stages.params import Params
 
 BIN_FARS = [1e-1, 1e-2, 1e-3, 1e-4]
+PAIR_COLUMNS = ("bin", "first", "second", "same", "score", "kappa_first", "kappa_second", "right")
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The pairs of a verification bin, as a model sees them.
+
+    Attributes:
+        names: Of the two images, n pairs.
+        scores: Cosines ``(n,)``.
+        same: Whether a pair shows one person ``(n,)``.
+        kappa: κ of the two images ``(n, 2)``.
+    """
+
+    names: list[tuple[str, str]]
+    scores: np.ndarray
+    same: np.ndarray
+    kappa: np.ndarray
 
 
 def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
-    """Write ``metrics.json``, ``provenance.json``, and as CSV the curves, κ of each face and the
-    bootstrap's draws.
+    """Write ``metrics.json``, ``provenance.json``, and as CSV the curves, κ of each face, the pairs
+    of the verification bins with what was decided, and the bootstrap's draws.
 
     Args:
         params: The parameters; ``evaluate`` is read.
@@ -45,14 +65,16 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
     with atomic_dir(out) as folder:
         names = sorted(path.stem for path in (benchmark / "pairs").glob("*.csv"))
         pairs = {name: read_pairs(embeddings, benchmark, name) for name in names}
-        bins = {name: bin_metrics(*pairs[name][:2]) for name in names}
+        bins = {name: bin_metrics(pairs[name]) for name in names}
         draws = results.draws
         if protocol.bootstrap:
             for name in names:
-                draws[f"bins.{name}.accuracy"] = accuracy_draws(*pairs[name][:2], protocol)
+                draws[f"bins.{name}.accuracy"] = accuracy_draws(pairs[name], protocol)
                 bins[name]["accuracy_interval"] = interval(draws[f"bins.{name}.accuracy"]).tolist()
-        rows = zip(meta.names, kappa.round(4).tolist(), strict=True)
+        rows = ((name, f"{length:.6g}") for name, length in zip(meta.names, kappa, strict=True))
         write_rows(folder / "kappa.csv", ("name", "kappa"), rows)
+        rows = (row for name in names for row in pair_rows(name, pairs[name]))
+        write_rows(folder / "pairs.csv", PAIR_COLUMNS, rows)
         metrics = {
             **results.figures,
             "bins": bins,
@@ -61,7 +83,8 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
         }
         write_results(results, metrics, folder)
         read = digests(embeddings, benchmark / "meta", benchmark / "pairs")
-        write_provenance(folder, params=params.evaluate.model_dump(), data=read)
+        made = provenance(params=params.evaluate.model_dump(), data=read)
+        write_provenance(folder, made)
 
 
 def write_results(results: Results, metrics: dict[str, Any], folder: Path) -> None:
@@ -74,23 +97,31 @@ def write_results(results: Results, metrics: dict[str, Any], folder: Path) -> No
     write_rows(folder / "draws.csv", tuple(results.draws), zip(*columns, strict=True))
 
 
-def bin_metrics(scores: np.ndarray, same: np.ndarray) -> dict[str, Any]:
+def bin_metrics(pairs: Pairs) -> dict[str, Any]:
     """10-fold accuracy and TAR of a verification bin."""
-    accuracy, spread = ten_fold_accuracy(scores, same)
-    tar = tar_figures(*roc_curve(scores, same), BIN_FARS, int((~same).sum()))
+    accuracy, spread = ten_fold_accuracy(pairs.scores, pairs.same)
+    tar = tar_figures(*roc_curve(pairs.scores, pairs.same), BIN_FARS, int((~pairs.same).sum()))
     return {"accuracy": accuracy, "accuracy_std": spread, "tar": tar}
 
 
-def accuracy_draws(scores: np.ndarray, same: np.ndarray, protocol: Protocol) -> np.ndarray:
+def accuracy_draws(pairs: Pairs, protocol: Protocol) -> np.ndarray:
     """Accuracy of a verification bin in every round of a bootstrap over its pairs ``(R,)``."""
-    weights = draw_weights(len(same), rounds=protocol.bootstrap, seed=protocol.seed)
-    return ten_fold_decisions(scores, same) @ weights / len(same)
+    weights = draw_weights(len(pairs.same), rounds=protocol.bootstrap, seed=protocol.seed)
+    return ten_fold_decisions(pairs.scores, pairs.same) @ weights / len(pairs.same)
 
 
-def quality(pairs: list[tuple[np.ndarray, ...]], dim: int, folder: Path) -> dict[str, Any]:
+def pair_rows(name: str, pairs: Pairs) -> Iterator[tuple]:
+    """A bin's rows of ``pairs.csv``; ``right`` is 1 where the accuracy counts the decision."""
+    right = ten_fold_decisions(pairs.scores, pairs.same)
+    columns = (pairs.same.astype(int), pairs.scores, *pairs.kappa.T, right.astype(int))
+    for images, *values in zip(pairs.names, *columns, strict=True):
+        yield (name, *images, *(f"{value:.6g}" for value in values))
+
+
+def quality(pairs: list[Pairs], dim: int, folder: Path) -> dict[str, Any]:
     """What κ tells of the genuine pairs of all bins: errors left by rejecting, and calibration."""
-    scores, same, kappa = map(np.concatenate, zip(*pairs, strict=True))
-    scores, kappa = scores[same], kappa[same]
+    scores = np.concatenate([part.scores[part.same] for part in pairs])
+    kappa = np.concatenate([part.kappa[part.same] for part in pairs])
     rejected, fnmr = error_versus_reject(scores, kappa.min(axis=1))
     rows = zip(rejected.tolist(), fnmr.tolist(), strict=True)
     write_rows(folder / "reject.csv", ("rejected", "fnmr"), rows)
@@ -103,16 +134,18 @@ def quality(pairs: list[tuple[np.ndarray, ...]], dim: int, folder: Path) -> dict
     }
 
 
-def read_pairs(
-    embeddings: Path, benchmark: Path, name: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cosines ``(n,)``, sameness ``(n,)`` and both κ ``(n, 2)`` of a verification bin's pairs."""
+def read_pairs(embeddings: Path, benchmark: Path, name: str) -> Pairs:
+    """A verification bin: its list and the cosines and κ of its embeddings."""
     both = np.load(embeddings / "bins" / f"{name}.npy", allow_pickle=False)
     with (benchmark / "pairs" / f"{name}.csv").open(newline="") as file:
-        same = np.array([row["same"] == "1" for row in csv.DictReader(file)])
-    if len(both) != 2 * len(same):
-        raise EvaluationError(f"{name}: {len(both)} embeddings of {len(same)} pairs")
-    kappa = concentrations(both).reshape(-1, 2)
+        rows = list(csv.DictReader(file))
+    if len(both) != 2 * len(rows):
+        raise EvaluationError(f"{name}: {len(both)} embeddings of {len(rows)} pairs")
     sums = both.sum(axis=1)
     sums /= np.linalg.norm(sums, axis=1, keepdims=True).clip(1e-12)
-    return (sums[::2] * sums[1::2]).sum(axis=1), same, kappa
+    return Pairs(
+        names=[(row["first"], row["second"]) for row in rows],
+        scores=(sums[::2] * sums[1::2]).sum(axis=1),
+        same=np.array([row["same"] == "1" for row in rows]),
+        kappa=concentrations(both).reshape(-1, 2),
+    )

@@ -19,14 +19,14 @@ from lh2face.reconstruction.metrics import mean_angle_deviation, scale_invariant
 from lh2face.registry import MODELS
 from lh2face.rendering import normals_from_depth
 from lh2face.stages.files import atomic_dir
-from lh2face.stages.memory import reuse_freed_memory
+from lh2face.stages.memory import peak_memory, reuse_freed_memory
 from lh2face.stages.provenance import digests, provenance
 
 if TYPE_CHECKING:
     from lh2face.stages.params import Params
 
 SAMPLES = 6
-TURNS = (-60, -30, 0, 30, 60)
+TURNS = range(-60, 61, 5)  # degrees
 
 
 def run(params: "Params", aligned: Path, out: Path) -> None:
@@ -46,7 +46,12 @@ def run(params: "Params", aligned: Path, out: Path) -> None:
     images = torch.stack([faces[i]["inputs"] for i in range(len(faces))]).to(device)
     start = time.perf_counter()
     final = train(model, images, steps=fit.steps, batch_size=fit.batch_size, lr=fit.lr)
-    metrics = {"steps": fit.steps, "seconds": round(time.perf_counter() - start, 1), **final}
+    metrics = {
+        "steps": fit.steps,
+        "seconds": round(time.perf_counter() - start, 3),
+        "peak_memory_mib": round(peak_memory()),
+        **final,
+    }
     model.eval()
     with torch.no_grad(), atomic_dir(out) as folder:
         if (aligned / "benchmark" / "truth.npz").exists():
@@ -131,7 +136,8 @@ def depth_errors(model: nn.Module, benchmark: Path, device: torch.device) -> dic
 
 
 def samples(model: nn.Module, benchmark: Path, device: torch.device) -> dict[str, np.ndarray]:
-    """Pictures of a few faces, uint8: ``(N, S, S[, 3])``, turned views ``(N, V, S, S, 3)``."""
+    """Pictures of a few faces, uint8: ``(N, S, S[, 3])``, turned views ``(N, V, S, S, 3)``, and
+    ``turns``, the V angles in degrees."""
     path = benchmark / "faces.rec"
     rows = np.linspace(0, len(RecordReader(path)) - 1, SAMPLES).astype(int).tolist()
     images = read_faces(path, rows, model.image_size, device)
@@ -147,6 +153,7 @@ def samples(model: nn.Module, benchmark: Path, device: torch.device) -> dict[str
         "normals": pixels(normals),
         "re-rendered": pixels(face.image),
         "turned": np.stack([pixels(t) for t in turned], axis=1),
+        "turns": np.array(TURNS),
     }
 
 

@@ -35,9 +35,9 @@ def provenance(*, params: Any, data: dict[str, str], seed: int | None = None) ->
     }
 
 
-def write_provenance(folder: Path, **facts: Any) -> None:
-    """Put :func:`provenance` of a result into the folder that holds it."""
-    (folder / PROVENANCE).write_text(json.dumps(provenance(**facts), indent=2) + "\n")
+def write_provenance(folder: Path, made: dict[str, Any]) -> None:
+    """Put the :func:`provenance` of a result into the folder that holds it."""
+    (folder / PROVENANCE).write_text(json.dumps(made, indent=2) + "\n")
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
@@ -70,11 +70,12 @@ def onnx_metadata(path: Path) -> dict[str, Any]:
 
 
 def digests(*paths: Path) -> dict[str, str]:
-    """SHA-256 by name: of a file, or of all files in a folder with their names below it."""
+    """:func:`digest` of several, by name."""
     return {path.name: digest(path) for path in paths}
 
 
 def digest(path: Path) -> str:
+    """SHA-256 of a file, or of all files in a folder with their names below it."""
     if path.is_file():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,180 @@
+"""The report's figures: a line a model and seed, the legend switching a model's seeds together.
+
+``Evaluations`` are the tables of stage ``evaluate``, by model, then seed, then the file's stem.
+"""
+
+from collections.abc import Iterator
+from itertools import cycle, product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from plotly.graph_objects import Figure
+
+Evaluations = dict[str, list[dict[str, pd.DataFrame]]]
+
+# Colour-blind safe (Okabe and Ito) and readable on white and on black; grey for the first model,
+# the untrained one. Where there are more models than colours, dashes tell them apart.
+COLORS = ["#8C8C8C", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#0072B2"]
+DASHES = ["solid", "dash", "dot", "dashdot"]
+CONDITION_BINS = 8
+
+
+def roc(evaluations: Evaluations) -> Figure:
+    """True accept rate against false accept rate, the latter on a logarithmic axis."""
+    figure = curves(evaluations, "roc", "far", "tar", hover="FAR %{x:.1e}<br>TAR %{y:.1%}")
+    figure.update_xaxes(title="false accept rate", type="log", dtick=1, exponentformat="power")
+    figure.update_yaxes(title="true accept rate", range=[0, 1.02], tickformat=".0%")
+    return figure
+
+
+def det(evaluations: Evaluations) -> Figure:
+    """Detection error trade-off: both error rates on logarithmic axes."""
+    missed = {
+        model: [{"det": seed["roc"].assign(fnmr=1 - seed["roc"]["tar"])} for seed in seeds]
+        for model, seeds in evaluations.items()
+    }
+    figure = curves(missed, "det", "far", "fnmr", hover="FAR %{x:.1e}<br>FNMR %{y:.1%}")
+    figure.update_xaxes(title="false accept rate", type="log", dtick=1, exponentformat="power")
+    figure.update_yaxes(title="false non-match rate", type="log", tickformat="~%", dtick="D2")
+    return figure
+
+
+def cmc(evaluations: Evaluations) -> Figure:
+    """Cumulative match characteristic: how often the mate is among the first of the ranks."""
+    figure = curves(evaluations, "cmc", "rank", "rate", hover="rank %{x}<br>%{y:.1%}")
+    figure.update_traces(mode="lines+markers")
+    ranks = [1, *range(5, 21, 5)]
+    figure.update_xaxes(title="rank", tickvals=ranks, range=[0.5, ranks[-1] + 0.5])
+    figure.update_yaxes(title="identification rate", tickformat=".0%")
+    return figure
+
+
+def reject(evaluations: Evaluations) -> Figure:
+    """False non-match rate as the pairs of lowest κ are left out."""
+    hover = "%{x:.0%} rejected<br>FNMR %{y:.1%}"
+    figure = curves(evaluations, "reject", "rejected", "fnmr", hover)
+    figure.update_xaxes(title="pairs rejected, lowest κ first", tickformat=".0%")
+    figure.update_yaxes(title="false non-match rate", rangemode="tozero", tickformat=".0%")
+    return figure
+
+
+def calibration(evaluations: Evaluations) -> Figure:
+    """Mean cosine of genuine pairs beside A_n(κ1) A_n(κ2), in tenths of the pairs."""
+    hover = "predicted %{x:.2f}<br>observed %{y:.2f}"
+    figure = curves(evaluations, "calibration", "predicted", "observed", hover)
+    figure.add_scatter(
+        x=[0, 1], y=[0, 1], mode="lines", line={"color": "#8C8C8C", "dash": "dot"},
+        showlegend=False, hoverinfo="skip",
+    )  # fmt: skip
+    figure.update_xaxes(title="predicted mean cosine", range=[0, 1])
+    figure.update_yaxes(title="observed mean cosine", range=[0, 1])
+    return figure
+
+
+def kappa(evaluations: Evaluations) -> Figure:
+    """Distribution of κ over the benchmark's faces, in units of the model's median."""
+    edges = np.linspace(0, max(ratio.max() for _, _, ratio in _ratios(evaluations)), 41)
+    x = (edges[1:] + edges[:-1]) / 2
+    shares: Evaluations = {model: [] for model in evaluations}
+    for model, median, ratio in _ratios(evaluations):
+        share = np.histogram(ratio, edges)[0] / len(ratio)
+        points = pd.DataFrame({"x": x, "share": share, "kappa": x * median})
+        shares[model].append({"kappa": points})
+    hover = "κ %{customdata[0]:.3g}<br>%{y:.1%} of the faces"
+    figure = curves(shares, "kappa", "x", "share", hover, custom=["kappa"])
+    figure.update_xaxes(title="κ / median κ of the model")
+    figure.update_yaxes(title="share of faces", rangemode="tozero", tickformat=".0%")
+    return figure
+
+
+def kappa_against(evaluations: Evaluations, faces: pd.Series, values: pd.Series) -> Figure:
+    """Median κ of the faces, in units of the model's median, against how they were photographed.
+
+    Args:
+        evaluations: The evaluations.
+        faces: Names of the benchmark's faces.
+        values: What is so about each, such as its pose, under the axis' title; it is cut into
+            intervals of one width.
+    """
+    cut = pd.Series(pd.cut(values, CONDITION_BINS).to_numpy(), faces)
+    medians: Evaluations = {model: [] for model in evaluations}
+    for model, median, ratio in _ratios(evaluations):
+        groups = ratio.groupby(cut.reindex(ratio.index), observed=True)
+        points = groups.agg(
+            ratio="median", low=lambda v: v.quantile(0.25), high=lambda v: v.quantile(0.75),
+            faces="size",
+        )  # fmt: skip
+        points["x"] = [interval.mid for interval in points.index]
+        points[["median", "low", "high"]] = points[["ratio", "low", "high"]] * median
+        medians[model].append({"condition": points})
+    hover = (
+        "median κ %{customdata[0]:.3g}<br>middle half %{customdata[1]:.3g} … "
+        "%{customdata[2]:.3g}<br>%{customdata[3]} faces"
+    )
+    custom = ["median", "low", "high", "faces"]
+    figure = curves(medians, "condition", "x", "ratio", hover, custom)
+    figure.update_traces(mode="lines+markers")
+    figure.update_xaxes(title=str(values.name))
+    figure.update_yaxes(title="κ / median κ of the model")
+    return figure
+
+
+def curves(
+    evaluations: Evaluations, file: str, x: str, y: str, hover: str, custom: tuple | list = ()
+) -> Figure:
+    """A line a model and seed, on no background, so that it suits a light page and a dark one.
+
+    Args:
+        evaluations: The tables.
+        file: Which of a seed's tables.
+        x: Column.
+        y: Column.
+        hover: What to say at a point, in plotly's template language.
+        custom: Further columns, for ``hover``.
+    """
+    figure = Figure(layout=LAYOUT)
+    for (model, seeds), style in zip(evaluations.items(), _styles(), strict=False):
+        for i, tables in enumerate(seeds):
+            points = tables[file]
+            figure.add_scatter(
+                x=points[x].to_numpy(),
+                y=points[y].to_numpy(),
+                customdata=points[list(custom)].to_numpy() if custom else None,
+                name=model,
+                legendgroup=model,
+                showlegend=i == 0,
+                mode="lines",
+                line=style,
+                opacity=1 if i == 0 else 0.5,
+                hovertemplate=f"<b>%{{fullData.name}}</b><br>{hover}<extra></extra>",
+            )
+    return figure
+
+
+LAYOUT: dict[str, Any] = {
+    "template": "none",
+    "paper_bgcolor": "rgba(0,0,0,0)",
+    "plot_bgcolor": "rgba(0,0,0,0)",
+    "font": {"family": "system-ui, sans-serif", "size": 12.5},
+    "margin": {"l": 64, "r": 8, "t": 8, "b": 48},
+    "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+    "xaxis": {"zeroline": False, "title": {"font": {"size": 13}}},
+    "yaxis": {"zeroline": False, "title": {"font": {"size": 13}}},
+}
+
+
+def _styles() -> Iterator[dict[str, str]]:
+    for dash, color in cycle(product(DASHES, COLORS)):
+        yield {"color": color, "dash": dash}
+
+
+def _ratios(evaluations: Evaluations) -> Iterator[tuple[str, float, pd.Series]]:
+    """For each model and seed: the median κ, and κ over it by the face's name.
+
+    A head fixes κ up to what suits its own scale, so only the ratio compares models.
+    """
+    for model, seeds in evaluations.items():
+        for tables in seeds:
+            values = tables["kappa"].set_index("name")["kappa"]
+            yield model, values.median(), values / values.median()

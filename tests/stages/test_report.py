@@ -1,0 +1,283 @@
+"""The report of a small run: what is on the page, and what a real browser makes of it."""
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+pytest.importorskip("plotly", reason="needs the pipeline extra")
+
+from lh2face.report import figures
+from lh2face.report.pictures import hardest
+from lh2face.stages import align, data, evaluate, report
+from lh2face.stages.params import load_params
+
+ROOT = Path(__file__).resolve().parents[2]
+MODELS, SEEDS = ["untrained", "cosface", "<img src=x onerror=alert(1)>"], [0, 1]
+NOISE = [8.0, 2.0, 1.0]
+SIZE, TURNS = 32, [-60, -30, 0, 30, 60]
+
+
+@pytest.fixture(scope="module")
+def params():
+    """Those of the repository, for a run of three models, one of them with a nasty name."""
+    params = load_params(ROOT / "params.yaml")
+    synthetic = params.data.synthetic.model_copy(
+        update={"train_people": 2, "images_per_person": 2, "benchmark_people": 6,
+                "image_size": 64, "pairs": 20, "truth_images": 2}
+    )  # fmt: skip
+    compare = params.compare.model_copy(
+        update={"heads": MODELS[1:], "joint_heads": [], "models": MODELS, "seeds": SEEDS}
+    )
+    return params.model_copy(
+        update={
+            "data": params.data.model_copy(update={"synthetic": synthetic}),
+            "compare": compare,
+            "evaluate": params.evaluate.model_copy(update={"bootstrap": 20}),
+            "heads": {name: {"type": "</script><script>alert(2)</script>"} for name in MODELS[1:]},
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def run(params, tmp_path_factory):
+    """``data`` and ``runs`` of real stages, but for embeddings and a reconstruction made up."""
+    folder = tmp_path_factory.mktemp("run")
+    raw, aligned, runs = folder / "data" / "raw", folder / "data" / "aligned", folder / "runs"
+    data.run(params, raw)
+    align.run(params, raw, aligned)
+    for model, noise in zip(MODELS, NOISE, strict=True):
+        for seed in SEEDS:
+            write_model(runs / model / str(seed), raw / "benchmark", noise, seed)
+            evaluate.run(
+                params, runs / model / str(seed) / "embeddings", raw / "benchmark",
+                runs / model / str(seed) / "evaluation",
+            )  # fmt: skip
+    write_reconstructor(runs / "fit3d")
+    return SimpleNamespace(data=folder / "data", runs=runs, folder=folder)
+
+
+def write_model(folder, benchmark, noise, seed):
+    """A training record, and embeddings of people with noise that grows with the pose."""
+    rng = np.random.default_rng(seed)
+    images = pd.read_csv(benchmark / "images.csv", index_col="name")
+    people = np.random.default_rng(9).normal(size=(images["identity"].max() + 1, 16))
+
+    def embeddings(names):
+        rows = images.loc[names]
+        level = noise * (0.3 + rows["yaw"].abs().to_numpy() / 60)[:, None]
+        vectors = people[rows["identity"]] + level * rng.normal(size=(len(rows), 16))
+        vectors *= 20 / (1 + level) / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.repeat(vectors[:, None], 2, axis=1).astype(np.float32)
+
+    (folder / "embeddings" / "bins").mkdir(parents=True)
+    np.save(folder / "embeddings" / "benchmark.npy", embeddings(images.index))
+    for path in (benchmark / "pairs").glob("*.csv"):
+        names = pd.read_csv(path)[["first", "second"]].to_numpy().ravel()
+        np.save(folder / "embeddings" / "bins" / f"{path.stem}.npy", embeddings(names))
+    (folder / "model").mkdir()
+    record = "step,epoch,images_per_second\n10,1,640\n20,2,320\n"
+    (folder / "model" / "training.csv").write_text(record)
+
+
+def write_reconstructor(folder):
+    """Samples whose turned views are each of one colour, a level of red a turn."""
+    folder.mkdir()
+    plain = np.full((2, SIZE, SIZE, 3), 90, np.uint8)
+    turned = np.zeros((2, len(TURNS), SIZE, SIZE, 3), np.uint8)
+    turned[..., 0] = np.linspace(50, 250, len(TURNS))[:, None, None]
+    np.savez(
+        folder / "samples.npz", input=plain, depth=plain[..., 0], turned=turned,
+        turns=np.array(TURNS),
+    )  # fmt: skip
+    metrics = {"steps": 4, "seconds": 2.0, "peak_memory_mib": 512, "loss_image": 0.1}
+    (folder / "metrics.json").write_text(
+        json.dumps({**metrics, "ours": {"SIDE": 1.5, "MAD": 20.25}})
+    )
+
+
+@pytest.fixture(scope="module")
+def page(params, run):
+    """The report's file."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        report.run(params, run.data, run.runs, run.folder / "report")
+    return run.folder / "report" / "index.html"
+
+
+def test_pairs_hold_the_decisions_behind_the_accuracy(run):
+    folder = run.runs / "cosface" / "1" / "evaluation"
+    pairs = pd.read_csv(folder / "pairs.csv")
+    bins = json.loads((folder / "metrics.json").read_text())["bins"]
+    assert set(pairs["bin"]) == set(bins) == {"frontal", "profile", "low_quality", "cross_age"}
+    for name, group in pairs.groupby("bin"):
+        assert group["right"].mean() == pytest.approx(bins[name]["accuracy"])
+        lists = pd.read_csv(run.data / "raw" / "benchmark" / "pairs" / f"{name}.csv")
+        columns = ["first", "second", "same"]
+        assert (group[columns].to_numpy() == lists[columns].to_numpy()).all()
+
+
+def test_page_is_whole_small_and_the_same_each_time(params, run, page, monkeypatch):
+    text = page.read_text()
+    assert page.stat().st_size < 8e6
+    assert text.count("plotly.js v") == 1
+    assert "<td>20.2</td>" in text and "512 MiB" in text
+    # 10 steps at 640 images/s and 10 at 320, batches of 64: 3 s at 427 images/s.
+    assert params.train.batch_size == 64 and "<td>427</td><td>3</td>" in text
+    monkeypatch.chdir(ROOT)
+    report.run(params, run.data, run.runs, run.folder / "again")
+    assert (run.folder / "again" / "index.html").read_text() == text
+
+
+def test_photos_without_truth_and_pose(params, run, tmp_path, monkeypatch):
+    photos = Path(shutil.copytree(run.data, tmp_path / "data"))
+    runs = Path(shutil.copytree(run.runs, tmp_path / "runs"))
+    path = photos / "raw" / "benchmark" / "images.csv"
+    pd.read_csv(path)[["name", "identity"]].to_csv(path, index=False)
+    path = runs / "fit3d" / "metrics.json"
+    metrics = json.loads(path.read_text())
+    del metrics["ours"]
+    path.write_text(json.dumps(metrics))
+    monkeypatch.chdir(ROOT)
+    report.run(params, photos, runs, tmp_path / "report")
+    text = (tmp_path / "report" / "index.html").read_text()
+    assert 'id="roc"' in text
+    assert all(part not in text for part in ('id="pose"', 'id="blur"', "Depth against the truth"))
+
+
+def test_hardest_pairs():
+    rows = [
+        ("a", "b", 1, 0.9, 5, 6, 1), ("b", "a", 1, 0.9, 6, 5, 1), ("a", "c", 1, 0.2, 9, 8, 0),
+        ("a", "d", 1, 0.1, 7, 1, 0), ("a", "e", 0, 0.8, 4, 4, 0), ("b", "e", 0, 0.3, 9, 9, 1),
+    ]  # fmt: skip
+    columns = ["first", "second", "same", "score", "kappa_first", "kappa_second", "right"]
+    found = hardest(pd.DataFrame(rows, columns=columns), 9)
+    others = {kind: pairs["second"].tolist() for kind, pairs in found.items()}
+    assert others == {
+        "genuine": ["d", "c", "b"], "impostor": ["e", "e"], "mistakes": ["c", "e", "d"]
+    }  # fmt: skip
+
+
+def test_kappa_against_a_condition_is_relative_to_the_median():
+    names = [f"{i}.jpg" for i in range(80)]
+    pose = pd.Series(np.repeat(np.linspace(0, 70, 8), 10), name="degrees")
+    # The lists need not be in one order.
+    kappa = pd.DataFrame({"name": names, "kappa": 100 - pose})[::-1]
+    figure = figures.kappa_against({"a": [{"kappa": kappa}]}, pd.Series(names), pose)
+    (trace,) = figure.data
+    assert np.diff(trace.x) == pytest.approx(8.75, abs=0.1)
+    assert trace.y == pytest.approx(np.arange(100, 20, -10) / 65)
+    assert trace.customdata[:, 0] == pytest.approx(np.arange(100, 20, -10))
+    assert (trace.customdata[:, 3] == 10).all()
+
+
+def test_every_model_has_a_line_of_its_own():
+    points = pd.DataFrame({"rank": [1, 2], "rate": [0.5, 0.6]})
+    figure = figures.cmc({f"head {i}": [{"cmc": points}] for i in range(20)})
+    assert len({(trace.line.color, trace.line.dash) for trace in figure.data}) == 20
+
+
+class Browser:
+    """A page in Chromium, with all that it asked for and said."""
+
+    def __init__(self, browser, path, **context):
+        self.page = browser.new_context(**context).new_page()
+        self.requests, self.messages = [], []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("console", lambda message: self.messages.append(message.text))
+        self.page.on("pageerror", lambda error: self.messages.append(str(error)))
+        self.page.goto(path.as_uri())
+
+    def traces(self):
+        """For each figure the names of the models drawn, one a line, empty lines left out."""
+        return self.page.evaluate(
+            """() => Object.fromEntries([...document.querySelectorAll(".plot")].map(plot => [
+                plot.id, [...plot.querySelectorAll(".scatterlayer path.js-line")]
+                    .filter(line => line.getAttribute("d").length > 9)
+                    .map(line => line.closest(".trace").__data__[0].trace.legendgroup)]))"""
+        )
+
+    def contrast(self, selector):
+        """Contrast ratio of a text in a figure to the page, by WCAG 2."""
+        return self.page.evaluate(
+            """selector => {
+                const light = color => color.match(/[\\d.]+/g).slice(0, 3).map(v => v / 255)
+                    .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+                    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0.05);
+                const text = light(getComputedStyle(document.querySelector(selector)).fill);
+                const page = light(getComputedStyle(document.body).backgroundColor);
+                return Math.max(text, page) / Math.min(text, page);
+            }""",
+            selector,
+        )
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium of this machine."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.skip(f"needs a browser: none of {', '.join(names)} is on the path")
+    with sync_api.sync_playwright() as playwright:
+        args = ["--no-sandbox", "--disable-gpu"]
+        chromium = playwright.chromium.launch(executable_path=path, args=args)
+        yield chromium
+        chromium.close()
+
+
+def test_in_a_browser(browser, page):
+    opened = Browser(browser, page, viewport={"width": 1280, "height": 900}, color_scheme="dark")
+    lines = [model for model in MODELS for _ in SEEDS]
+    expected = dict.fromkeys(("roc", "det", "cmc", "reject", "kappa", "pose", "blur"), lines)
+    traces = opened.traces()
+    # The dotted line of the calibration is nobody's.
+    assert traces.pop("calibration") == [*lines, ""]
+    assert traces == expected
+    for selector in ("#roc .xtick text", "#roc .legendtext", "#roc .ytitle"):
+        assert opened.contrast(selector) > 4.5
+
+    web = opened.page
+    web.locator("#pose .point").first.hover(force=True)
+    assert "median κ" in web.locator("#pose .hoverlayer").text_content()
+
+    web.locator("#roc .legendtoggle").first.click()
+    web.wait_for_function("document.querySelectorAll('#blur .scatterlayer .trace').length == 4")
+    assert all(MODELS[0] not in drawn for drawn in opened.traces().values())
+
+    turned = web.locator(".turned").first
+    before = turned.screenshot()
+    web.locator("#turn").press("ArrowRight")
+    assert web.locator("output[for=turn]").text_content() == "30°"
+    assert turned.screenshot() != before
+
+    shown = web.locator("details[name=faces][open] .pairs img")
+    assert shown.count() > 4
+    assert shown.evaluate_all("images => images.every(image => image.naturalWidth == 112)")
+    assert web.locator("img[src=x]").count() == 0
+    assert web.locator("th", has_text=MODELS[2]).count() > 0
+    assert all(url.startswith(("file:", "data:", "blob:")) for url in opened.requests)
+    assert opened.messages == []
+
+
+def test_on_a_phone(browser, page):
+    opened = Browser(
+        browser, page, viewport={"width": 390, "height": 844}, color_scheme="light",
+        has_touch=True, is_mobile=True,
+    )  # fmt: skip
+    widths = "[document.documentElement.scrollWidth, innerWidth]"
+    scrolled, inner = opened.page.evaluate(widths)
+    assert scrolled <= inner == 390
+    # What is wider scrolls in its own box, and all of a figure is inside its card.
+    table = opened.page.locator("#comparison .scroll")
+    assert table.evaluate("box => box.scrollWidth > box.clientWidth")
+    for box in opened.page.locator(".plot").all():
+        place = box.bounding_box()
+        assert place["x"] >= 0 and place["x"] + place["width"] <= 390
+    assert opened.contrast("#roc .xtick text") > 4.5
+    assert opened.messages == []
