@@ -2,6 +2,7 @@
 
 import csv
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from lh2face.evaluation.protocol import Protocol, Results, run_protocol
 from lh2face.evaluation.quality import calibration, error_versus_reject, reject_area
 from lh2face.evaluation.roc import roc_curve, tar_figures
 from lh2face.evaluation.verification import ten_fold_accuracy, ten_fold_decisions
+from lh2face.progress import progress
 from lh2face.stages.files import atomic_dir, write_rows
 
 if TYPE_CHECKING:
@@ -38,17 +40,19 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
     protocol = Protocol(**params.evaluate.model_dump())
     meta = read_meta(benchmark, "bench")
     faces = np.load(embeddings / "benchmark.npy", allow_pickle=False)
-    results = run_protocol(faces, meta, protocol)
-    kappa = concentrations(faces)
-    with atomic_dir(out) as folder:
-        names = sorted(path.stem for path in (benchmark / "pairs").glob("*.csv"))
+    names = sorted(path.stem for path in (benchmark / "pairs").glob("*.csv"))
+    with atomic_dir(out) as folder, closing(progress("evaluating", 1 + len(names))) as shown:
+        results = run_protocol(faces, meta, protocol)
+        shown.advance(status="templates")
+        kappa = concentrations(faces)
         pairs = {name: read_pairs(embeddings, benchmark, name) for name in names}
         bins = {name: bin_metrics(*pairs[name][:2]) for name in names}
         draws = results.draws
-        if protocol.bootstrap:
-            for name in names:
+        for name in names:
+            if protocol.bootstrap:
                 draws[f"bins.{name}.accuracy"] = accuracy_draws(*pairs[name][:2], protocol)
                 bins[name]["accuracy_interval"] = interval(draws[f"bins.{name}.accuracy"]).tolist()
+            shown.advance(status=name)
         rows = zip(meta.names, kappa.round(4).tolist(), strict=True)
         write_rows(folder / "kappa.csv", ("name", "kappa"), rows)
         metrics = {
