@@ -14,7 +14,7 @@ from lh2face.evaluation.ijb import EvaluationError, concentrations
 from lh2face.evaluation.matching import expected_cosine
 from lh2face.evaluation.protocol import Protocol, Results, run_protocol
 from lh2face.evaluation.quality import calibration, error_versus_reject, reject_area
-from lh2face.evaluation.roc import roc_curve, tar_figures
+from lh2face.evaluation.roc import roc_curve, tar_figures, threshold_at_far
 from lh2face.evaluation.verification import ten_fold_accuracy, ten_fold_decisions
 from lh2face.progress import progress
 from lh2face.stages.files import atomic_dir, write_rows
@@ -23,13 +23,15 @@ if TYPE_CHECKING:
     from lh2face.stages.params import Params
 
 BIN_FARS = [1e-1, 1e-2, 1e-3, 1e-4]
+# A threshold that fewer false accepts than this decide is left out: it would be luck.
+LEAST_ACCEPTS = 10
 
 
 def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
     """Write ``metrics.json``, and as CSV the curves, κ of each face and the bootstrap's draws.
 
     Args:
-        params: The parameters; ``evaluate`` is read.
+        params: The parameters; ``evaluate`` is read, and ``data.source`` for the record.
         embeddings: Folder with ``benchmark.npy`` and ``bins/*.npy``.
         benchmark: Folder with ``meta`` and ``pairs``.
         out: Folder to write.
@@ -55,11 +57,17 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
             shown.advance(status=name)
         rows = zip(meta.names, kappa.round(4).tolist(), strict=True)
         write_rows(folder / "kappa.csv", ("name", "kappa"), rows)
+        impostors = np.concatenate([scores[~same] for scores, same, _ in pairs.values()])
         metrics = {
             **results.figures,
             "bins": bins,
             **quality(list(pairs.values()), protocol.vmf_dim, folder),
-            "kappa": {"mean": float(kappa.mean()), "std": float(kappa.std())},
+            "kappa": {
+                "mean": float(kappa.mean()),
+                "std": float(kappa.std()),
+                "p5": float(np.percentile(kappa, 5)),
+            },
+            "single_images": {"source": params.data.source, **thresholds(impostors)},
         }
         write_results(results, metrics, folder)
 
@@ -85,6 +93,15 @@ def accuracy_draws(scores: np.ndarray, same: np.ndarray, protocol: Protocol) -> 
     """Accuracy of a verification bin in every round of a bootstrap over its pairs ``(R,)``."""
     weights = draw_weights(len(same), rounds=protocol.bootstrap, seed=protocol.seed)
     return ten_fold_decisions(scores, same) @ weights / len(same)
+
+
+def thresholds(impostors: np.ndarray) -> dict[str, Any]:
+    """The score above which two single photos pass for one person, by FAR, from impostor pairs."""
+    fars = [far for far in BIN_FARS if far * len(impostors) >= LEAST_ACCEPTS]
+    return {
+        "impostor": len(impostors),
+        "threshold": {f"{far:g}": threshold_at_far(impostors, far) for far in fars},
+    }
 
 
 def quality(pairs: list[tuple[np.ndarray, ...]], dim: int, folder: Path) -> dict[str, Any]:

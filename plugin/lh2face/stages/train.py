@@ -83,7 +83,13 @@ def run(
     runner.train()
     if is_main_process():
         with atomic_dir(out) as folder:
-            provenance = {"head": head, "seed": seed, **fingerprint}
+            provenance = {
+                "head": head,
+                "seed": seed,
+                "source": params.data.source,
+                "train": params.train.model_dump(exclude={"workers"}),
+                **fingerprint,
+            }
             model = unwrapped_model(runner)
             save_model(folder, model, config.model.to_dict(), provenance)
             shutil.copyfile(work_dir / "training.csv", folder / "training.csv")

@@ -10,6 +10,15 @@ import numpy as np
 Embedder = Callable[[np.ndarray], np.ndarray]
 
 
+def open_embedder(path: Path) -> Embedder:
+    """:func:`onnx_embedder` of a file, :func:`checkpoint_embedder` of a folder.
+
+    Raises:
+        ValueError: As those.
+    """
+    return (checkpoint_embedder if path.is_dir() else onnx_embedder)(path)
+
+
 def onnx_embedder(path: Path) -> Embedder:
     """Embeddings by insightface's own loader, which knows what its models expect.
 
