@@ -132,7 +132,9 @@ def _ties(ranked: np.ndarray) -> np.ndarray:
     return np.concatenate(found)
 
 
-def _rows(keys: np.ndarray, values: np.ndarray, wanted: np.ndarray, default: np.ndarray):
+def _rows(
+    keys: np.ndarray, values: np.ndarray, wanted: np.ndarray, default: np.ndarray
+) -> np.ndarray:
     """``values`` of the ascending ``keys`` where they are ``wanted``, elsewhere ``default``."""
     at = np.searchsorted(keys, wanted).clip(max=len(keys) - 1)
     return np.where((keys[at] == wanted)[:, None], values[at], default)

@@ -17,7 +17,7 @@ from lh2face.evaluation.ijb import concentrations
 from lh2face.stages.calibration import read_calibration
 from lh2face.tools.embedders import Embedder, open_embedder
 
-# From a photo (H, W, 3) uint8 RGB to the five landmarks (5, 2) of its largest face; None without.
+# From a photo (H, W, 3) uint8 RGB to the five landmarks (5, 2) of its main face; None without.
 Detector = Callable[[np.ndarray], np.ndarray | None]
 
 
@@ -91,13 +91,13 @@ def open_detector(path: Path) -> Detector:
     """A detector of insightface, from a file; nothing is downloaded.
 
     Raises:
-        ValueError: If the file is not a detection model.
+        ValueError: If the file is not a detection model that gives landmarks.
     """
     from insightface import model_zoo
 
     model = model_zoo.get_model(str(path))
-    if getattr(model, "taskname", None) != "detection":
-        raise ValueError(f"{path}: not a detection model of insightface's model_zoo")
+    if getattr(model, "taskname", None) != "detection" or not model.use_kps:
+        raise ValueError(f"{path}: not a model of insightface that detects faces and landmarks")
     model.prepare(ctx_id=-1, input_size=(640, 640))
 
     def detect(image: np.ndarray) -> np.ndarray | None:
