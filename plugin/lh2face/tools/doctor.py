@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 GIB = 1 << 30
 # What the default run needs at most, with room to spare.
 MEMORY_NEEDED, DISK_NEEDED = 2 * GIB, 2 * GIB
+PIPELINE = 'pip install "lh2face[pipeline]"'
 # Programs that some part needs: names that serve, what they are for, and what to do without.
 PROGRAMS = (
     (("git",), "DVC, and the commit in the report", "apt install git"),
@@ -163,8 +164,11 @@ def folder() -> Iterator[Finding]:
     if not Path("params.yaml").exists():
         yield Finding("params.yaml", "none", "the pipeline's stages run in a checkout")
         return
-    from lh2face.stages.params import ParamsError, load_params
-
+    try:
+        from lh2face.stages.params import ParamsError, load_params
+    except ImportError as error:
+        yield Finding("params.yaml", f"not checked: {error}", PIPELINE)
+        return
     try:
         params = load_params()
     except ParamsError as error:
