@@ -232,8 +232,8 @@ def verify(
 ) -> None:
     """Tell whether two photos show the same person.
 
-    Prints the score, the threshold and the FAR it was measured at, and both κ. A photo is an
-    aligned face of 112 × 112 px, or comes with landmarks or a detector.
+    Prints the score, the threshold and its FAR, and both κ.
+    A photo is an aligned face of 112 × 112 px; others need landmarks or a detector.
     """
     from lh2face.tools import verify as tool
 
@@ -247,8 +247,8 @@ def verify(
 def doctor() -> None:
     """Check this machine, and say what to do.
 
-    Versions, devices, memory, disk, programs, optional packages, data folders. Exits with 1 only
-    if something required is missing.
+    Packages, devices, memory, disk, programs, data folders.
+    Exits with 1 only if something required is missing.
     """
     from lh2face.tools import doctor as tool
 

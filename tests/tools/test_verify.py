@@ -13,11 +13,17 @@ import torch
 from lh2face.adapters.insightface import export_onnx
 from lh2face.cli import main
 from lh2face.data.align import TEMPLATE, estimate_norm, norm_crop
+from lh2face.data.image_folder import convert
+from lh2face.data.verification_bin import read_bin
 from lh2face.evaluation.roc import threshold_at_far
 from lh2face.registry import MODELS
+from lh2face.stages import align, embed, evaluate
+from lh2face.stages.calibration import read_calibration
 from lh2face.stages.evaluate import thresholds
 from lh2face.stages.model import save_model
+from lh2face.stages.params import load_params
 from lh2face.tools import verify
+from lh2face.tools.embedders import open_embedder
 
 BACKBONE = {"type": "MobileFaceNet", "embedding_size": 32, "width": 0.25, "image_size": 48}
 HEAD = {"type": "LH2FaceHead", "num_classes": 7, "in_channels": 32, "vmf_dim": 16}
@@ -187,6 +193,38 @@ def test_what_cannot_be_verified_is_named(monkeypatch, capsys, model, photos, tm
     write_metrics(model.parent / "evaluation", {"bins": {}})
     _, _, err = run(monkeypatch, capsys, "verify", a, b, "--model", model)
     assert "metrics.json: there is no single_images; evaluate the model again" in err
+
+
+def test_the_score_is_the_evaluations_and_so_its_threshold_holds(model, tmp_path, request):
+    rng = np.random.default_rng(0)
+    for person in range(8):
+        (tmp_path / "photos" / str(person)).mkdir(parents=True)
+        color = rng.integers(30, 225, 3)
+        for i in range(3):
+            noisy = (color + 25 * rng.normal(size=(112, 112, 3))).clip(0, 255).astype(np.uint8)
+            cv2.imwrite(str(tmp_path / "photos" / str(person) / f"{i}.png"), noisy)
+    raw, aligned, out = (tmp_path / name for name in ("raw", "aligned", "embeddings"))
+    convert(tmp_path / "photos", raw, aligned=True, landmarks=None, benchmark_fraction=0.5, seed=0)
+    params = load_params(request.config.rootpath / "params.yaml")
+    align.run(params, raw, aligned)
+    embed.run(params, model, aligned / "benchmark", out)
+    evaluate.run(params, out, raw / "benchmark", model.parent / "evaluation")
+    known = read_calibration(model)
+    assert known["bins"] == ["photos"] and known["impostor"] == 300
+    assert list(known["threshold"]) == ["0.1"]
+
+    images, same = read_bin(aligned / "benchmark" / "bins" / "photos.bin")
+    stored = np.load(out / "bins" / "photos.npy").sum(axis=1)
+    stored /= np.linalg.norm(stored, axis=1, keepdims=True)
+    expected = (stored[::2] * stored[1::2]).sum(axis=1)
+    assert (expected[~same] > known["threshold"]["0.1"]).sum() <= 30
+    embedder, scores = open_embedder(model), []
+    for i in range(60):
+        for name, image in zip("ab", images[2 * i : 2 * i + 2], strict=True):
+            (tmp_path / name).write_bytes(image)
+        faces = [verify.aligned_face(tmp_path / name) for name in "ab"]
+        scores.append(verify.compare_faces(embedder, *faces)[0])
+    np.testing.assert_allclose(scores, expected[:60], atol=1e-5)
 
 
 def test_a_threshold_lets_no_more_impostors_through_than_its_far():
