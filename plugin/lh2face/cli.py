@@ -1,4 +1,4 @@
-"""``lh2face STAGE``: one command a pipeline stage, files in and files out."""
+"""``lh2face COMMAND``: the stages of the pipeline, and what people run by hand."""
 
 import sys
 from pathlib import Path
@@ -6,8 +6,34 @@ from typing import Annotated, Literal
 
 import typer
 
+STAGES = "The pipeline, in the order in which data flows"
+EVALUATION = "Evaluation"
+TOOLS = "Faces and models by hand"
+ADAPTERS = "Other toolboxes"
+
+# Paragraphs: within one, the help joins lines.
+EXAMPLES = """
+[bold]Examples[/]
+
+dvc repro   [dim]in a checkout: the whole pipeline with params.yaml[/]
+
+lh2face params params/att_faces.yaml   [dim]other faces or sizes, then dvc repro[/]
+
+lh2face compare runs/lh2face runs/cosface   [dim]is one better than the other?[/]
+
+lh2face export-onnx runs/lh2face/0/model m.onnx   [dim]for insightface[/]
+
+lh2face verify a.jpg b.jpg --model m.onnx   [dim]the same person?[/]
+
+lh2face evaluate-ijb --root IJBC --protocol ijbc --model m.onnx --out ijbc
+
+lh2face doctor   [dim]what is missing on this machine, and what to do[/]
+"""
+
 app = typer.Typer(
-    help="LH2Face: the stages of the pipeline, in the order in which data flows.",
+    help="LH2Face (arXiv 2506.23555): face recognition, from raw faces to an IJB-style table.",
+    epilog=EXAMPLES,
+    rich_markup_mode="rich",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -15,6 +41,7 @@ app = typer.Typer(
 
 In = Annotated[Path, typer.Argument(exists=True, show_default=False)]
 Out = Annotated[Path, typer.Argument(show_default=False)]
+Photo = Annotated[Path, typer.Argument(exists=True, dir_okay=False, show_default=False)]
 Seed = Annotated[int, typer.Option(help="Seed of the run.")]
 
 
@@ -25,15 +52,23 @@ def load():
     return load_params()
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
+def params(overlay: In) -> None:
+    """Put an overlay such as params/full.yaml into params.yaml."""
+    from lh2face.stages.params import overlay_params
+
+    overlay_params(overlay)
+
+
+@app.command(rich_help_panel=STAGES)
 def data(out: Out) -> None:
-    """Make or convert the faces: training records, benchmark, verification pairs."""
+    """Make or convert faces: training records and a benchmark."""
     from lh2face.stages import data as stage
 
     stage.run(load(), out)
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def align(raw: In, out: Out) -> None:
     """Align every face to 112 × 112 by its five landmarks."""
     from lh2face.stages import align as stage
@@ -41,7 +76,7 @@ def align(raw: In, out: Out) -> None:
     stage.run(load(), raw, out)
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def fit3d(aligned: In, out: Out) -> None:
     """Train the reconstructor on the aligned faces."""
     from lh2face.stages import fit3d as stage
@@ -49,15 +84,15 @@ def fit3d(aligned: In, out: Out) -> None:
     stage.run(load(), aligned, out)
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def init(out: Out, seed: Seed) -> None:
-    """Write the untrained network, the baseline row of the table."""
+    """Write the untrained network, the table's lowest row."""
     from lh2face.stages import init as stage
 
     stage.run(load(), out, seed=seed)
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def train(
     aligned: In,
     out: Out,
@@ -73,7 +108,7 @@ def train(
     stage.run(load(), aligned, out, head=head, seed=seed, reconstructor=reconstructor)
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def embed(model: In, aligned: In, out: Out) -> None:
     """Embed the benchmark's faces with a trained model."""
     from lh2face.stages import embed as stage
@@ -81,15 +116,15 @@ def embed(model: In, aligned: In, out: Out) -> None:
     stage.run(load(), model, aligned, out)
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def evaluate(embeddings: In, benchmark: In, out: Out) -> None:
-    """Run the IJB 1:1 and 1:N protocols, the verification bins and the reject curves."""
+    """Run IJB 1:1 and 1:N, verification bins, reject curves."""
     from lh2face.stages import evaluate as stage
 
     stage.run(load(), embeddings, benchmark, out)
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def report(data: In, runs: In, out: Out) -> None:
     """Write the offline page that compares the heads."""
     from lh2face.stages import report as stage
@@ -97,30 +132,18 @@ def report(data: In, runs: In, out: Out) -> None:
     stage.run(load(), data, runs, out)
 
 
-@app.command()
-def records(
-    source: Annotated[
-        Literal["image_folder", "magface_list", "parquet", "webdataset"],
-        typer.Argument(help="How the faces are kept.", show_default=False),
-    ],
-    path: In,
-    out: Out,
-) -> None:
-    """Write aligned faces of another format as train.rec, train.idx and property."""
-    from lh2face.tools import records as tool
-
-    tool.run(source, path, out)
-
-
-@app.command()
+@app.command(rich_help_panel=EVALUATION)
 def compare(first: In, second: In) -> None:
-    """Print the difference of two runs (folders such as runs/lh2face) with its interval."""
+    """Print how two runs differ, with intervals.
+
+    A run is a folder such as runs/lh2face, or one of its seeds.
+    """
     from lh2face.tools import compare as tool
 
     tool.show(first, second)
 
 
-@app.command()
+@app.command(rich_help_panel=EVALUATION)
 def evaluate_ijb(
     root: Annotated[Path, typer.Option(exists=True, help="Folder with meta and loose_crop.")],
     protocol: Annotated[str, typer.Option(help="Prefix of the meta files: ijbb or ijbc.")],
@@ -170,7 +193,7 @@ def evaluate_ijb(
     )  # fmt: skip
 
 
-@app.command()
+@app.command(rich_help_panel=TOOLS)
 def reconstruct(
     images: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder for a sheet and an animated turn a face.")],
@@ -178,21 +201,91 @@ def reconstruct(
         Path, typer.Option(exists=True, help="Fitted reconstructor, or jointly trained model.")
     ] = Path("runs/fit3d"),
 ) -> None:
-    """Draw aligned faces in 3D: depth, normals, relit, turned from −60° to 60°."""
+    """Draw aligned faces in 3D: depth, normals, relit, turned."""
     from lh2face.tools import reconstruct as tool
 
     tool.run(images, model, out)
 
 
-@app.command()
-def export_onnx(checkpoint: In, out: Out) -> None:
-    """Write a trained model as an ONNX file for insightface's model_zoo."""
+@app.command(rich_help_panel=TOOLS)
+def verify(
+    first: Photo,
+    second: Photo,
+    model: Annotated[
+        Path, typer.Option(exists=True, help="Recognition ONNX file, or a trained model's folder.")
+    ],
+    threshold: Annotated[
+        float | None, typer.Option(help="Score in place of the model's own threshold.")
+    ] = None,
+    far: Annotated[
+        float | None, typer.Option(help="FAR of the model's thresholds to use; the lowest without.")
+    ] = None,
+    landmarks: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, help="CSV of photo,x,y,… (eyes, nose, mouth corners; px) to align by."
+        ),
+    ] = None,
+    detector: Annotated[
+        Path | None, typer.Option(exists=True, help="Face detection ONNX file of insightface.")
+    ] = None,
+) -> None:
+    """Tell whether two photos show the same person.
+
+    Prints the score, the threshold and its FAR, and both κ.
+    A photo is an aligned face of 112 × 112 px; others need landmarks or a detector.
+    """
+    from lh2face.tools import verify as tool
+
+    tool.run(
+        (first, second), model, threshold=threshold, far=far, landmarks=landmarks,
+        detector=detector,
+    )  # fmt: skip
+
+
+@app.command(rich_help_panel=TOOLS)
+def doctor() -> None:
+    """Check this machine, and say what to do.
+
+    Packages, devices, memory, disk, programs, data folders.
+    Exits with 1 only if something required is missing.
+    """
+    from lh2face.tools import doctor as tool
+
+    if not tool.run():
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=ADAPTERS)
+def records(
+    source: Annotated[
+        Literal["image_folder", "magface_list", "parquet", "webdataset"],
+        typer.Argument(help="How the faces are kept.", show_default=False),
+    ],
+    path: In,
+    out: Out,
+) -> None:
+    """Write faces of other formats as train.rec, idx, property."""
+    from lh2face.tools import records as tool
+
+    tool.run(source, path, out)
+
+
+@app.command(rich_help_panel=ADAPTERS)
+def export_onnx(
+    checkpoint: In,
+    out: Out,
+    evaluation: Annotated[
+        Path | None, typer.Option(exists=True, help="Evaluation to take figures, thresholds from.")
+    ] = None,
+) -> None:
+    """Write a model as ONNX for insightface, with a model card."""
     from lh2face.adapters import insightface
 
-    insightface.export_onnx(checkpoint, out)
+    insightface.export_onnx(checkpoint, out, evaluation)
 
 
-@app.command()
+@app.command(rich_help_panel=ADAPTERS)
 def arcface_torch(
     script: In,
     config: Annotated[str, typer.Argument(help="configs/NAME, with a config.head.")],
@@ -200,18 +293,10 @@ def arcface_torch(
         Path | None, typer.Option(exists=True, help="Folder of configs of your own.")
     ] = None,
 ) -> None:
-    """Run insightface's train_v2.py, as it is, with one of the heads here."""
+    """Run insightface's train_v2.py, as it is, with a head here."""
     from lh2face.adapters import arcface_torch
 
     arcface_torch.run(script, config, config_dir)
-
-
-@app.command()
-def params(overlay: In) -> None:
-    """Put the values of an overlay such as params/full.yaml into params.yaml."""
-    from lh2face.stages.params import overlay_params
-
-    overlay_params(overlay)
 
 
 def main() -> None:
@@ -220,4 +305,7 @@ def main() -> None:
         app()
     except (ValueError, FileNotFoundError) as error:
         print(f"lh2face: {error}", file=sys.stderr)
+        sys.exit(1)
+    except ModuleNotFoundError as error:
+        print(f"lh2face: {error}; `lh2face doctor` says how to install it", file=sys.stderr)
         sys.exit(1)

@@ -1,14 +1,18 @@
 """A trained model as an ONNX file that insightface's ``model_zoo`` loads."""
 
+import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lh2face.adapters.model_card import model_card
 from lh2face.data.align import TEMPLATE_SIZE
+from lh2face.stages.calibration import calibration, read_metrics
 from lh2face.stages.files import atomic_file
 from lh2face.stages.model import load_model, read_description
 
@@ -39,19 +43,21 @@ class AreaResize(nn.Module):
         return pixels.round() / 127.5 - 1
 
 
-def export_onnx(checkpoint: Path, out: Path) -> None:
-    """Write a trained model for ``insightface.model_zoo.get_model``.
+def export_onnx(checkpoint: Path, out: Path, evaluation: Path | None = None) -> None:
+    """Write a trained model for ``insightface.model_zoo.get_model``, and its model card beside it.
 
     insightface takes a file with one output and one static square input for a recognizer, and
     feeds it RGB as (x − 127.5) / 127.5. The input here is always 112 px, what alignment gives; a
     model that reads a smaller size shrinks inside. Embeddings are not normalised: κ is their norm.
+    The file's metadata are the model's description and, of an evaluation, its calibration, as JSON.
 
     Args:
         checkpoint: Folder of a trained model.
-        out: File to write.
+        out: File to write; the model card has its name and ends in ``.md``.
+        evaluation: Folder of stage ``evaluate`` of this model.
 
     Raises:
-        ValueError: If the folder is not that of a trained model, the model reads more than 112 px
+        ValueError: If a folder is not what it should be, the model reads more than 112 px
             or a reconstruction beside the image, or ``out`` does not end in ``.onnx``.
     """
     if out.suffix != ".onnx":
@@ -69,6 +75,7 @@ def export_onnx(checkpoint: Path, out: Path) -> None:
             f"{checkpoint}: fusion: only 'none' can be exported, found {fusion!r}: it needs the "
             "reconstructor, which ONNX's operators do not cover"
         )
+    metrics = None if evaluation is None else read_metrics(evaluation)
     model = load_model(checkpoint)
     if image_size < TEMPLATE_SIZE:
         model = nn.Sequential(AreaResize(image_size), model).eval()
@@ -85,3 +92,15 @@ def export_onnx(checkpoint: Path, out: Path) -> None:
             output_names=["embeddings"],
             dynamic_axes={"images": {0: "batch"}, "embeddings": {0: "batch"}},
         )
+        more = {} if metrics is None else {"calibration": calibration(metrics)}
+        write_metadata(file, {**description, **more})
+    out.with_suffix(".md").write_text(model_card(out.stem, description, metrics), encoding="utf-8")
+
+
+def write_metadata(path: Path, values: dict[str, Any]) -> None:
+    """Put values into the metadata of an ONNX file, each as JSON."""
+    import onnx
+
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in values.items()})
+    onnx.save(model, path)

@@ -12,6 +12,7 @@ from lh2face.data.align import TEMPLATE, TEMPLATE_SIZE
 from lh2face.data.ijb_meta import write_meta
 from lh2face.data.recordio import RecordWriter
 from lh2face.data.synthetic.generate import benchmark_meta, write_csv
+from lh2face.progress import track
 
 log = logging.getLogger(__name__)
 JPEG_QUALITY = 95
@@ -62,7 +63,8 @@ def convert(
     points = read_landmarks(landmarks, root) if landmarks is not None else None
     failures: list[dict[str, str]] = []
     people = []
-    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+    folders = sorted(path for path in root.iterdir() if path.is_dir())
+    for folder in track(folders, "reading people"):
         photos = []
         for path in sorted(p for p in folder.iterdir() if p.is_file()):
             try:

@@ -124,13 +124,15 @@ class _Ranking:
         pairs = slice(chunk * CHUNK, (chunk + 2) * CHUNK)
         times = self._rounds[r]
         weights = times[self._first[pairs]] * times[self._second[pairs]]
-        return self.ahead[chunk, r] + np.cumsum(weights.numpy(), dtype=np.float64)
+        before: float = self.ahead[chunk, r]
+        return before + np.cumsum(weights.numpy(), dtype=np.float64)
 
     def above(self, threshold: float, r: int) -> float:
         """Weight of the pairs of a score above the threshold."""
         count = int(np.searchsorted(-self.scores, -threshold))
         chunk, rest = divmod(count, CHUNK)
-        return self._running(chunk, r)[rest - 1] if rest else self.ahead[chunk, r]
+        weight: float = self._running(chunk, r)[rest - 1] if rest else self.ahead[chunk, r]
+        return weight
 
     def threshold(self, wanted: float, r: int) -> float:
         """Score of the pair before which the weight is nearest to the one wanted.

@@ -134,14 +134,14 @@ def merged_identification(
         EvaluationError: If a probe has no mate.
     """
     wanted = [math.ceil(fpir * len(probes)) for fpir in fpirs]
-    mates, rank, highest = [], [], np.empty(0)
+    mates, ahead, highest = [], [], np.empty(0)
     for mate, others in _blocks(gallery, gallery_subjects, probes, probe_subjects, match):
         mates.append(mate)
-        rank.append((others >= mate[:, None]).sum(axis=1))
+        ahead.append((others >= mate[:, None]).sum(axis=1))
         highest = np.r_[highest, others.ravel()]
         if len(highest) > max(wanted):
             highest = np.partition(highest, -max(wanted))[-max(wanted) :]
-    best_mate, rank = np.concatenate(mates), np.concatenate(rank)
+    best_mate, rank = np.concatenate(mates), np.concatenate(ahead)
     alone = np.flatnonzero(np.isneginf(best_mate))
     if alone.size:
         subject = probe_subjects[alone[0]]

@@ -117,7 +117,7 @@ def pool_media(
     new_media = new_template | np.r_[True, media_ids[1:] != media_ids[:-1]]
     firsts = np.flatnonzero(new_template)
     ends = np.r_[firsts[1:], len(order)]
-    sums = None
+    sums = np.empty((len(firsts), features[order[:1]].shape[1]))
     start = 0
     while start < len(firsts):
         # Whole templates, of about FACES faces together.
@@ -140,8 +140,6 @@ def pool_media(
                 if bad.size
                 else f"features: the sum of template {template_ids[faces.start]} overflows"
             )
-        if sums is None:
-            sums = np.empty((len(firsts), block.shape[1]))
         sums[start:stop] = pooled
         start = stop
     return sums, template_ids[firsts]
@@ -214,7 +212,8 @@ def verification_scores(
 def _tile(rows: np.ndarray, columns: np.ndarray, entry: np.ndarray) -> np.ndarray:
     product = np.empty((len(rows), TILE), rows.dtype)
     np.matmul(rows, columns.T, out=product[:, : len(columns)])
-    return product.ravel()[entry]
+    scores: np.ndarray = product.ravel()[entry]
+    return scores
 
 
 def _singly(rows: np.ndarray, columns: np.ndarray, entry: np.ndarray) -> np.ndarray:
@@ -235,7 +234,7 @@ def template_rows(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     if span <= max(PAIRS, len(wanted)):
         table = np.zeros(span, np.int32)
         table[ids - low] = np.arange(len(ids))
-        rows = table.take(wanted - low, mode="clip")
+        rows: np.ndarray = table.take(wanted - low, mode="clip")
     else:
         rows = np.searchsorted(ids, wanted).clip(0, len(ids) - 1)
     absent = np.flatnonzero(ids[rows] != wanted)
@@ -256,11 +255,13 @@ def group_sums(rows: np.ndarray, starts: np.ndarray, order: np.ndarray | None = 
         ``(G, d)``.
     """
     chosen = torch.arange(len(rows)) if order is None else torch.from_numpy(order)
-    return embedding_bag(
+    sums: np.ndarray = embedding_bag(
         chosen, torch.from_numpy(rows), torch.from_numpy(starts), mode="sum"
     ).numpy()
+    return sums
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(norms == 0, 1, norms)
+    unit: np.ndarray = vectors / np.where(norms == 0, 1, norms)
+    return unit

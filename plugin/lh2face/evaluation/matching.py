@@ -1,7 +1,10 @@
 """What two faces or templates score, from their cosine and their concentrations."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from lh2face.functional.vmf import log_normalizer_ratio, mean_resultant_length
 
@@ -25,20 +28,23 @@ def mutual_likelihood(
         float64 of the shape of ``cos``.
     """
     joint = np.sqrt((kappa1**2 + kappa2**2 + 2 * kappa1 * kappa2 * cos).clip(0))
-    alone = _in_blocks(log_normalizer_ratio, kappa1, dim) + _in_blocks(
-        log_normalizer_ratio, kappa2, dim
+    first, second, together = (
+        _in_blocks(log_normalizer_ratio, kappa, dim) for kappa in (kappa1, kappa2, joint)
     )
-    return alone - _in_blocks(log_normalizer_ratio, joint, dim)
+    score: np.ndarray = first + second - together
+    return score
 
 
 def expected_cosine(kappa1: np.ndarray, kappa2: np.ndarray, dim: int) -> np.ndarray:
     """``A_n(κ1) A_n(κ2)``: the mean cosine of two draws around the same direction."""
-    return _in_blocks(mean_resultant_length, kappa1, dim) * _in_blocks(
-        mean_resultant_length, kappa2, dim
-    )
+    first, second = (_in_blocks(mean_resultant_length, kappa, dim) for kappa in (kappa1, kappa2))
+    mean: np.ndarray = first * second
+    return mean
 
 
-def _in_blocks(function, kappa: np.ndarray, dim: int) -> np.ndarray:
+def _in_blocks(
+    function: Callable[[Tensor, int], Tensor], kappa: np.ndarray, dim: int
+) -> np.ndarray:
     """A function of κ and n by torch in float64, in blocks, for the memory it needs meanwhile."""
     values = np.asarray(kappa, np.float64, order="C")
     out = np.empty_like(values)

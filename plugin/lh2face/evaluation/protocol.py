@@ -9,6 +9,7 @@ from lh2face.data.ijb_meta import IJBMeta
 from lh2face.evaluation.bootstrap import draw_weights, interval, tar_draws
 from lh2face.evaluation.identification import (
     Identification,
+    Match,
     mean_over_galleries,
     merged_identification,
     rates,
@@ -107,8 +108,8 @@ def run_protocol(embeddings: np.ndarray, meta: IJBMeta, protocol: Protocol) -> R
         drawn = draw_weights(len(ids), rounds=protocol.bootstrap, seed=protocol.seed)
     scores = verification_scores(templates, ids, meta.first, meta.second)
     if protocol.matching == "mutual_likelihood":
-        sides = (kappa[template_rows(ids, side)] for side in (meta.first, meta.second))
-        scores = mutual_likelihood(scores, *sides, protocol.vmf_dim)
+        first, second = (kappa[template_rows(ids, side)] for side in (meta.first, meta.second))
+        scores = mutual_likelihood(scores, first, second, protocol.vmf_dim)
     verification, roc, draws = _verify(scores, ids, meta, protocol, drawn)
     one_to_many, cmc, more = _identify(templates, kappa, ids, meta, protocol, drawn)
     figures = {"verification": verification, "identification": one_to_many}
@@ -130,8 +131,8 @@ def _verify(
     draws = {}
     fars = [far for far in protocol.far if far * impostor >= 1]
     if drawn is not None and fars:
-        rows = [template_rows(ids, side) for side in (meta.first, meta.second)]
-        found = tar_draws(scores, meta.genuine, *rows, fars, drawn)
+        first, second = (template_rows(ids, side) for side in (meta.first, meta.second))
+        found = tar_draws(scores, meta.genuine, first, second, fars, drawn)
         draws = _named("verification.tar", fars, found)
         figures["tar_interval"] = _intervals(fars, found)
     return figures, thinned(*roc), draws
@@ -147,9 +148,10 @@ def _identify(
         for name, gallery in meta.galleries.items()
     }
     if protocol.galleries == "merged":
-        galleries = {"merged": tuple(map(np.concatenate, zip(*galleries.values(), strict=True)))}
+        rows, subjects = map(np.concatenate, zip(*galleries.values(), strict=True))
+        galleries = {"merged": (rows, subjects)}
 
-    def match_with(rows: np.ndarray):
+    def match_with(rows: np.ndarray) -> Match | None:
         if protocol.matching == "cosine":
             return None
         return lambda cos, probes: mutual_likelihood(
@@ -162,8 +164,10 @@ def _identify(
     ]
     draws = {}
     if protocol.galleries == "merged":
-        *lists, match = arguments[0]
-        result = merged_identification(*lists, FPIRS, match=match)
+        gallery, subjects, probes, probe_subjects, match = arguments[0]
+        result = merged_identification(
+            gallery, subjects, probes, probe_subjects, FPIRS, match=match
+        )
     else:
         found = [search(*lists) for lists in arguments]
         once = np.ones((len(of_probes), 1))

@@ -85,6 +85,21 @@ def tar_figures(
     return {f"{far:g}": value if far * impostors >= 1 else None for far, value in figures}
 
 
+def threshold_at_far(impostor_scores: np.ndarray, far: float) -> float:
+    """The lowest score above which no more than a share ``far`` of the impostor pairs lie.
+
+    Args:
+        impostor_scores: ``(n,)``.
+        far: False accept rate, in [0, 1).
+
+    Raises:
+        EvaluationError: If there are no impostor pairs.
+    """
+    if not len(impostor_scores):
+        raise EvaluationError("labels: there are no impostor pairs")
+    return float(np.sort(impostor_scores)[::-1][int(far * len(impostor_scores))])
+
+
 def thinned(far: np.ndarray, tar: np.ndarray, points: int = 300) -> tuple[np.ndarray, np.ndarray]:
     """The curve at log-spaced false accept rates, for a plot: the best TAR at no more than each."""
     lowest = far[far > 0].min()
@@ -117,7 +132,9 @@ def _ties(ranked: np.ndarray) -> np.ndarray:
     return np.concatenate(found)
 
 
-def _rows(keys: np.ndarray, values: np.ndarray, wanted: np.ndarray, default: np.ndarray):
+def _rows(
+    keys: np.ndarray, values: np.ndarray, wanted: np.ndarray, default: np.ndarray
+) -> np.ndarray:
     """``values`` of the ascending ``keys`` where they are ``wanted``, elsewhere ``default``."""
     at = np.searchsorted(keys, wanted).clip(max=len(keys) - 1)
     return np.where((keys[at] == wanted)[:, None], values[at], default)

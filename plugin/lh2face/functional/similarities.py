@@ -1,8 +1,8 @@
 """Similarities of samples to all proxies, reduced as the losses need them, some classes at a time:
 no matrix of samples × classes is ever held, forward or backward."""
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -52,7 +52,8 @@ def unit(vectors: Tensor) -> Tensor:
 def length(vectors: Tensor) -> Tensor:
     """Norms ``(B,)`` of rows ``(B, d)``, in float32 or wider; large entries do not overflow."""
     dtype = torch.promote_types(vectors.dtype, torch.float32)
-    return torch.linalg.vector_norm(vectors, dim=1, dtype=torch.float64).to(dtype)
+    norms: Tensor = torch.linalg.vector_norm(vectors, dim=1, dtype=torch.float64)
+    return norms.to(dtype)
 
 
 def proxy_similarities(
@@ -86,15 +87,23 @@ def proxy_similarities(
         offset = rows.new_empty(0)
     kind = rows.device.type
     product = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else rows.dtype
+    function: Callable[..., tuple[Tensor, Tensor, Tensor]] = _Similarities.apply
     with torch.autocast(kind, enabled=False):
-        return Similarities(
-            *_Similarities.apply(rows, proxies, labels, offset, anchor_scale, hard, product)
-        )
+        return Similarities(*function(rows, proxies, labels, offset, anchor_scale, hard, product))
 
 
 class _Similarities(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, rows, proxies, labels, offset, anchor_scale, hard, product):
+    def forward(
+        ctx: Any,
+        rows: Tensor,
+        proxies: Tensor,
+        labels: Tensor,
+        offset: Tensor,
+        anchor_scale: Tensor | None,
+        hard: HardNegatives | None,
+        product: torch.dtype,
+    ) -> tuple[Tensor, Tensor, Tensor]:
         if anchor_scale is not None:
             rows = torch.cat([rows, anchor_scale * unit(proxies[labels])])
             labels = labels.repeat(2)
@@ -115,7 +124,9 @@ class _Similarities(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, target_grad, negatives_grad, columns_grad):
+    def backward(
+        ctx: Any, target_grad: Tensor, negatives_grad: Tensor, columns_grad: Tensor
+    ) -> tuple[Tensor | None, ...]:
         rows, proxies, labels, offset, anchor_scale, negatives, columns = ctx.saved_tensors
         hard = ctx.hard
         # exp(−inf − 0) = 0 where there are no negatives; −inf − −inf would be NaN.

@@ -8,8 +8,10 @@ nothing branches on data. Inputs of less than 32 bits are computed in float32.
 """
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,7 +65,8 @@ def log_normalizer_ratio(kappa: Tensor, dim: int) -> Tensor:
     Returns:
         The shape of ``kappa``, ≤ 0; about ``−κ²/2n`` for small κ.
     """
-    return _LogNormalizerRatio.apply(_widened(kappa), _checked(dim))
+    function: Callable[[Tensor, int], Tensor] = _LogNormalizerRatio.apply
+    return function(_widened(kappa), _checked(dim))
 
 
 def mean_resultant_length(kappa: Tensor, dim: int) -> Tensor:
@@ -133,12 +136,12 @@ class _LogNormalizerRatio(torch.autograd.Function):
         return top - series + log_G
 
     @staticmethod
-    def setup_context(ctx, inputs: tuple[Tensor, int], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
         kappa, ctx.dim = inputs
         ctx.save_for_backward(kappa)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (kappa,) = ctx.saved_tensors
         return -grad * mean_resultant_length(kappa, ctx.dim), None
 
@@ -187,7 +190,7 @@ def _series_coefficients(order: float, derivative: int) -> tuple[float, ...]:
 @cache
 def _olver_polynomials() -> tuple[tuple[Fraction, ...], ...]:
     """U_0 … U_K by DLMF 10.41.9, as coefficients of ascending powers."""
-    polynomials = [(Fraction(1),)]
+    polynomials: list[tuple[Fraction, ...]] = [(Fraction(1),)]
     for _ in range(EXPANSION_TERMS):
         u = polynomials[-1]
         following = [Fraction(0)] * (len(u) + 3)

@@ -2,7 +2,6 @@
 
 import csv
 import random
-import sys
 import time
 import zipfile
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from mmengine.dist import get_rank, is_main_process, master_only
 from mmengine.hooks import Hook
 
+from lh2face.progress import Bar, Lines, progress
 from lh2face.registry import HOOKS
 
 # What a seed is for.
@@ -91,8 +91,8 @@ class TrainingRecordHook(Hook):
     """Write what a run does, averaged over every ``interval`` steps.
 
     Each average becomes a row of ``<work_dir>/training.csv``, the scalars of TensorBoard (or what
-    visualizer the config names), and a line on standard output; on a terminal a progress bar
-    takes the place of the lines. Rows that a resumed run will write again are dropped first.
+    visualizer the config names), and what the progress shown says beside the step. Rows that a
+    resumed run will write again are dropped first.
 
     Args:
         interval: Steps between two rows; a row also ends with each epoch.
@@ -104,16 +104,16 @@ class TrainingRecordHook(Hook):
         self.interval = interval
         self.sums: dict[str, float] = {}
         self.steps = self.images = 0
-        self.bar: Any = None
+        self.progress: Bar | Lines | None = None
+        self.means = ""
 
     def before_train(self, runner: Any) -> None:
         """Open the record, at the step that the run starts or goes on from."""
         self.path = Path(runner.work_dir) / "training.csv"
         drop_rows(self.path, runner.iter)
-        self.first_step, self.start = runner.iter, time.perf_counter()
-        self.window_start = self.start
-        if is_main_process() and sys.stdout.isatty():
-            self.bar = progress_bar(runner)
+        self.window_start = time.perf_counter()
+        if is_main_process():
+            self.progress = progress("training", runner.max_iters, done=runner.iter)
 
     def after_train_iter(
         self,
@@ -127,10 +127,11 @@ class TrainingRecordHook(Hook):
             self.sums[name] = self.sums.get(name, 0.0) + value.item()
         self.steps += 1
         self.images += len(data_batch["inputs"])
-        if self.bar is not None:
-            self.bar.update(self.bar.task_ids[0], completed=runner.iter + 1)
         if self.steps == self.interval or self.end_of_epoch(runner.train_dataloader, batch_idx):
             self.write(runner)
+        if self.progress is not None:
+            status = f"epoch {runner.epoch + 1}/{runner.max_epochs}{self.means}"
+            self.progress.advance(status=status)
 
     @master_only
     def write(self, runner: Any) -> None:
@@ -147,17 +148,13 @@ class TrainingRecordHook(Hook):
         runner.visualizer.add_scalars(
             {k: v for k, v in row.items() if k != "step"}, step=row["step"]
         )
-        if self.bar is not None:
-            speed = f"loss {row['loss']:.3f} · {row['images_per_second']:.0f} images/s"
-            self.bar.update(self.bar.task_ids[0], status=speed)
-        else:
-            print(progress_line(row, runner, now - self.start, self.first_step), flush=True)
+        self.means = f"  loss {row['loss']:.3f}  {row['images_per_second']:.0f} images/s"
         self.sums, self.steps, self.images, self.window_start = {}, 0, 0, now
 
     def after_train(self, runner: Any) -> None:
         """Leave the terminal as it was and what was recorded on disk."""
-        if self.bar is not None:
-            self.bar.stop()
+        if self.progress is not None:
+            self.progress.close()
         runner.visualizer.close()
 
 
@@ -185,29 +182,3 @@ def drop_rows(path: Path, last_step: int) -> None:
     with new.open("w", newline="") as file:
         csv.writer(file).writerows([header, *kept])
     new.replace(path)
-
-
-def progress_line(row: dict[str, Any], runner: Any, elapsed: float, first_step: int) -> str:
-    """One plain line on how far the run is."""
-    left = elapsed / (row["step"] - first_step) * (runner.max_iters - row["step"])
-    return (
-        f"epoch {row['epoch']}/{runner.max_epochs}  step {row['step']}/{runner.max_iters}  "
-        f"loss {row['loss']:.4f}  {row['images_per_second']:.0f} images/s  "
-        f"{int(left) // 60}:{int(left) % 60:02d} left"
-    )
-
-
-def progress_bar(runner: Any) -> Any:
-    """A started progress bar over all steps of the run."""
-    from rich import progress
-
-    bar = progress.Progress(
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TextColumn("{task.fields[status]}"),
-        progress.TimeRemainingColumn(),
-    )
-    bar.add_task("train", total=runner.max_iters, completed=runner.iter, status="")
-    bar.start()
-    return bar

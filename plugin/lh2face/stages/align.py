@@ -4,18 +4,18 @@ import csv
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from rich.progress import track
 
 from lh2face.data.align import estimate_norm, norm_crop
 from lh2face.data.ijb_meta import read_meta
 from lh2face.data.recordio import RecordReader, RecordWriter, identity, image_keys
 from lh2face.data.verification_bin import write_bin
+from lh2face.progress import track
 from lh2face.stages.files import atomic_dir
 
 if TYPE_CHECKING:
@@ -132,9 +132,10 @@ def crops(
     jobs: Iterator[tuple[bytes, np.ndarray]], total: int, pool: ThreadPoolExecutor, what: str
 ) -> Iterator[bytes | None]:
     """Aligned crops of encoded images, in order; None for one that cannot be decoded."""
-    jobs = iter(track(jobs, f"aligning {what}", total=total))
-    for _ in range(0, total, BLOCK):
-        yield from pool.map(lambda job: crop(*job), list(islice(jobs, BLOCK)))
+    blocks = (
+        pool.map(lambda job: crop(*job), list(islice(jobs, BLOCK))) for _ in range(0, total, BLOCK)
+    )
+    yield from track(chain.from_iterable(blocks), f"aligning {what}", total)
 
 
 def crop(encoded: bytes, landmarks: np.ndarray) -> bytes | None:

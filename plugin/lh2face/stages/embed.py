@@ -1,6 +1,7 @@
 """Stage ``embed``: a trained model and aligned faces to embeddings."""
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,12 +69,15 @@ def embed(
         ``(N, 2, d)`` float32: of the image and of its mirror image.
     """
     from lh2face.data.datasets import decode_rgb
+    from lh2face.progress import progress
 
     batches = []
-    for start in range(0, count, BATCH):
-        rows = range(start, min(start + BATCH, count))
-        images = [decode_rgb(read(i), size, f"{source}: image {i}") for i in rows]
-        batches.append(embed_images(recognizer, np.stack(images)))
+    with closing(progress(f"embedding {source}", count)) as shown:
+        for start in range(0, count, BATCH):
+            rows = range(start, min(start + BATCH, count))
+            images = [decode_rgb(read(i), size, f"{source}: image {i}") for i in rows]
+            batches.append(embed_images(recognizer, np.stack(images)))
+            shown.advance(len(rows))
     return np.concatenate(batches)
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,9 @@ from lh2face.evaluation.ijb import EvaluationError, concentrations
 from lh2face.evaluation.matching import expected_cosine
 from lh2face.evaluation.protocol import Protocol, Results, run_protocol
 from lh2face.evaluation.quality import calibration, error_versus_reject, reject_area
-from lh2face.evaluation.roc import roc_curve, tar_figures
+from lh2face.evaluation.roc import roc_curve, tar_figures, threshold_at_far
 from lh2face.evaluation.verification import ten_fold_accuracy, ten_fold_decisions
+from lh2face.progress import progress
 from lh2face.stages.files import atomic_dir, write_rows
 from lh2face.stages.provenance import digests, provenance, write_provenance
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from lh2face.stages.params import Params
 
 BIN_FARS = [1e-1, 1e-2, 1e-3, 1e-4]
+# A threshold that fewer false accepts than this decide is left out: it would be luck.
+LEAST_ACCEPTS = 10
 PAIR_COLUMNS = ("bin", "first", "second", "same", "score", "kappa_first", "kappa_second", "right")
 
 
@@ -49,7 +53,7 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
     of the verification bins with what was decided, and the bootstrap's draws.
 
     Args:
-        params: The parameters; ``evaluate`` is read.
+        params: The parameters; ``evaluate`` is read, and ``data.source`` for the record.
         embeddings: Folder with ``benchmark.npy`` and ``bins/*.npy``.
         benchmark: Folder with ``meta`` and ``pairs``.
         out: Folder to write.
@@ -60,26 +64,34 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
     protocol = Protocol(**params.evaluate.model_dump())
     meta = read_meta(benchmark, "bench")
     faces = np.load(embeddings / "benchmark.npy", allow_pickle=False)
-    results = run_protocol(faces, meta, protocol)
-    kappa = concentrations(faces)
-    with atomic_dir(out) as folder:
-        names = sorted(path.stem for path in (benchmark / "pairs").glob("*.csv"))
+    names = sorted(path.stem for path in (benchmark / "pairs").glob("*.csv"))
+    with atomic_dir(out) as folder, closing(progress("evaluating", 1 + len(names))) as shown:
+        results = run_protocol(faces, meta, protocol)
+        shown.advance(status="templates")
+        kappa = concentrations(faces)
         pairs = {name: read_pairs(embeddings, benchmark, name) for name in names}
         bins = {name: bin_metrics(pairs[name]) for name in names}
         draws = results.draws
-        if protocol.bootstrap:
-            for name in names:
+        for name in names:
+            if protocol.bootstrap:
                 draws[f"bins.{name}.accuracy"] = accuracy_draws(pairs[name], protocol)
                 bins[name]["accuracy_interval"] = interval(draws[f"bins.{name}.accuracy"]).tolist()
+            shown.advance(status=name)
         rows = ((name, f"{length:.6g}") for name, length in zip(meta.names, kappa, strict=True))
         write_rows(folder / "kappa.csv", ("name", "kappa"), rows)
         rows = (row for name in names for row in pair_rows(name, pairs[name]))
         write_rows(folder / "pairs.csv", PAIR_COLUMNS, rows)
+        impostors = np.concatenate([part.scores[~part.same] for part in pairs.values()])
         metrics = {
             **results.figures,
             "bins": bins,
             **quality(list(pairs.values()), protocol.vmf_dim, folder),
-            "kappa": {"mean": float(kappa.mean()), "std": float(kappa.std())},
+            "kappa": {
+                "mean": float(kappa.mean()),
+                "std": float(kappa.std()),
+                "p5": float(np.percentile(kappa, 5)),
+            },
+            "single_images": {"source": params.data.source, **thresholds(impostors)},
         }
         write_results(results, metrics, folder)
         read = digests(embeddings, benchmark / "meta", benchmark / "pairs")
@@ -116,6 +128,15 @@ def pair_rows(name: str, pairs: Pairs) -> Iterator[tuple]:
     columns = (pairs.same.astype(int), pairs.scores, *pairs.kappa.T, right.astype(int))
     for images, *values in zip(pairs.names, *columns, strict=True):
         yield (name, *images, *(f"{value:.6g}" for value in values))
+
+
+def thresholds(impostors: np.ndarray) -> dict[str, Any]:
+    """The score above which two single photos pass for one person, by FAR, from impostor pairs."""
+    fars = [far for far in BIN_FARS if far * len(impostors) >= LEAST_ACCEPTS]
+    return {
+        "impostor": len(impostors),
+        "threshold": {f"{far:g}": threshold_at_far(impostors, far) for far in fars},
+    }
 
 
 def quality(pairs: list[Pairs], dim: int, folder: Path) -> dict[str, Any]:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from rich.progress import track
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lh2face.data.datasets import RecordFaces, decode_rgb
 from lh2face.data.recordio import RecordReader
+from lh2face.progress import track
 from lh2face.recognizers.face_recognizer import resize
 from lh2face.reconstruction import Reconstruction
 from lh2face.reconstruction.metrics import mean_angle_deviation, scale_invariant_depth_error

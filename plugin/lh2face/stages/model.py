@@ -23,7 +23,7 @@ def save_model(
     Args:
         directory: An existing folder to write into.
         model: The recognizer.
-        config: The config that built it, JSON types only; its ``head`` is left out.
+        config: The config that built it, JSON types only; its ``head`` is kept as a record.
         provenance: What the model was made from, JSON types only; kept as it is.
     """
     weights = {
@@ -34,6 +34,7 @@ def save_model(
     save_file(weights, directory / WEIGHTS)
     description = {
         "recognizer": {key: value for key, value in config.items() if key != "head"},
+        "head": config.get("head"),
         "image_size": config["backbone"]["image_size"],
         "embedding_size": config["backbone"]["embedding_size"],
         "provenance": provenance,

@@ -91,9 +91,11 @@ def run(
             load_reconstructor(runner, reconstructor)
         runner.train()
         if is_main_process():
-            sections = {"train"} if reconstructor is None else {"train", "joint"}
-            read = params.model_dump(include=sections) | {
-                "head": {"name": head, **params.heads[head]}
+            read = {
+                "source": params.data.source,
+                "train": params.train.model_dump(exclude={"workers"}),
+                "joint": params.joint.model_dump() if reconstructor else None,
+                "head": {"name": head, **params.heads[head]},
             }
             made = provenance(params=read, data=fingerprint["data"], seed=seed)
             with atomic_dir(out) as folder:

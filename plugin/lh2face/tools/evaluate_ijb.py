@@ -3,8 +3,8 @@
 import csv
 import hashlib
 import json
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,6 @@ from typing import Any
 import cv2
 import numpy as np
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from lh2face.data.align import norm_crop
@@ -21,12 +20,12 @@ from lh2face.data.ijb_meta import IJBMeta, image_paths, read_meta
 from lh2face.evaluation.ijb import EvaluationError, concentrations, template_rows
 from lh2face.evaluation.protocol import Protocol, run_protocol
 from lh2face.evaluation.quality import error_versus_reject, reject_area
+from lh2face.progress import progress
 from lh2face.stages.evaluate import write_results
 from lh2face.stages.files import atomic_file, write_rows
+from lh2face.tools.embedders import Embedder, checkpoint_embedder, onnx_embedder
 
 BLOCK = 512
-# From aligned RGB faces (B, 112, 112, 3) uint8 to embeddings (B, 2, d) of image and mirror image.
-Embedder = Callable[[np.ndarray], np.ndarray]
 
 
 def run(
@@ -126,44 +125,6 @@ def read_quality(path: Path, names: list[str]) -> np.ndarray:
     return np.array([scores[name] for name in names])
 
 
-def onnx_embedder(path: Path) -> Embedder:
-    """Embeddings by insightface's own loader, which knows what its models expect.
-
-    Raises:
-        ValueError: If the file is not a recognition model.
-    """
-    from insightface import model_zoo
-    from onnxruntime import get_available_providers
-
-    model = model_zoo.get_model(str(path), providers=get_available_providers())
-    if getattr(model, "taskname", None) != "recognition":
-        raise ValueError(f"{path}: not a recognition model of insightface's model_zoo")
-
-    def embed(faces: np.ndarray) -> np.ndarray:
-        bgr = faces[..., ::-1]
-        both = model.get_feat([*np.ascontiguousarray(bgr), *np.ascontiguousarray(bgr[:, :, ::-1])])
-        return both.reshape(2, len(faces), -1).swapaxes(0, 1)
-
-    return embed
-
-
-def checkpoint_embedder(path: Path) -> Embedder:
-    """Embeddings by a trained model's folder."""
-    from mmengine.device import get_device
-
-    from lh2face.stages.embed import embed_images
-    from lh2face.stages.model import load_model, read_description
-
-    recognizer, size = load_model(path, get_device()), read_description(path)["image_size"]
-
-    def embed(faces: np.ndarray) -> np.ndarray:
-        shape = (size, size)
-        resized = [cv2.resize(face, shape, interpolation=cv2.INTER_AREA) for face in faces]
-        return embed_images(recognizer, np.stack(resized))
-
-    return embed
-
-
 def embed_faces(
     root: Path, lists: str, meta: IJBMeta, embedder: Embedder, model: str, out: Path, workers: int
 ) -> np.ndarray:
@@ -182,17 +143,17 @@ def embed_faces(
         ValueError: If an image is missing or cannot be decoded, or ``out`` holds something else.
     """
     paths = image_paths(root, lists, meta.names)
-    progress, path = out / "progress.json", out / "embeddings.npy"
+    record, path = out / "progress.json", out / "embeddings.npy"
     state = {"model": model, "faces": len(paths), "done": 0}
-    if progress.exists():
-        found = json.loads(progress.read_text())
+    if record.exists():
+        found = json.loads(record.read_text())
         if {**found, "done": 0} != state:
             raise ValueError(f"{out}: holds embeddings of another model or list; use another --out")
         state = found
     embeddings = np.load(path, mmap_mode="r+", allow_pickle=False) if state["done"] else None
-    starts = range(state["done"], len(paths), BLOCK)
-    with ThreadPoolExecutor(workers) as pool:
-        for start in track(starts, "embedding", disable=not starts):
+    shown = progress("embedding faces", len(paths), state["done"])
+    with ThreadPoolExecutor(workers) as pool, closing(shown):
+        for start in range(state["done"], len(paths), BLOCK):
             rows = slice(start, start + BLOCK)
             faces = list(pool.map(read_aligned, paths[rows], meta.landmarks[rows]))
             block = embedder(np.stack(faces))
@@ -203,8 +164,9 @@ def embed_faces(
             embeddings[rows] = block
             embeddings.flush()
             state["done"] = start + len(faces)
-            with atomic_file(progress) as file:
+            with atomic_file(record) as file:
                 file.write_text(json.dumps(state))
+            shown.advance(len(faces))
     return embeddings
 
 

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lh2face.data.datasets import decode_rgb
+from lh2face.progress import track
 from lh2face.reconstruction import Reconstruction
 from lh2face.registry import MODELS
 from lh2face.rendering import lambert_shading, normals_from_depth, shade
@@ -43,7 +44,7 @@ def run(images: Sequence[Path], model: Path, out: Path) -> None:
     reconstructor = load_reconstructor(model).eval()
     size = reconstructor.image_size
     out.mkdir(parents=True, exist_ok=True)
-    for path, name in zip(images, names, strict=True):
+    for path, name in track(list(zip(images, names, strict=True)), "drawing faces"):
         picture = torch.from_numpy(decode_rgb(path.read_bytes(), size, str(path)))
         inputs = normalized(picture.permute(2, 0, 1)[None])
         with torch.no_grad():

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from lh2face.data.recordio import RecordWriter
 from lh2face.data.sources import SOURCES, SourceError
+from lh2face.progress import track
 from lh2face.stages.files import atomic_dir, write_rows
 
 
@@ -28,11 +28,9 @@ def run(source: str, path: Path, out: Path) -> None:
     identities: dict[str, int] = {}
     failures: list[tuple[str, str]] = []
     shape, key = None, 0
-    columns = [SpinnerColumn(), TextColumn("{task.description} {task.completed}")]
-    with atomic_dir(out) as folder, Progress(*columns, TimeElapsedColumn()) as progress:
-        task = progress.add_task("images", total=None)
+    with atomic_dir(out) as folder:
         with RecordWriter(folder / "train.rec") as writer:
-            for face in SOURCES[source](path):
+            for face in track(SOURCES[source](path), "images"):
                 pixels = np.frombuffer(face.encoded, np.uint8)
                 image = cv2.imdecode(pixels, cv2.IMREAD_COLOR) if pixels.size else None
                 if image is None:
@@ -46,7 +44,6 @@ def run(source: str, path: Path, out: Path) -> None:
                 identity = identities.setdefault(face.identity, len(identities))
                 writer.write(key, face.encoded, identity)
                 key += 1
-                progress.advance(task)
         if shape is None:
             raise SourceError(f"{path}: no image in it can be decoded ({len(failures)} tried)")
         height, width = shape

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.progress import track
 
 from lh2face.data.ijb_meta import IJBMeta, Templates, write_meta
 from lh2face.data.recordio import RecordWriter
 from lh2face.data.synthetic.face_model import sample_identity
 from lh2face.data.synthetic.photograph import Photograph, Scene, photograph, random_scene
+from lh2face.progress import track
 
 TRAIN, BENCHMARK = 0, 1
 # The photographs of a benchmark person: kind, how many, and whether they are frames of one video.
@@ -67,7 +67,6 @@ def generate(config: SyntheticConfig, out: Path, *, seed: int, workers: int) -> 
     context = multiprocessing.get_context("spawn")
     with context.Pool(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         people = pool.imap(partial(_person, config, seed), jobs, chunksize=2)
-        people = iter(track(people, "synthetic people", total=len(jobs)))
         _write_train(config, people, out / "train")
         _write_benchmark(config, people, out / "benchmark", np.random.default_rng([seed, 2]))
 
@@ -122,7 +121,7 @@ def _write_train(
     landmarks, rows = [], []
     with RecordWriter(out / "train.rec") as writer:
         writer.write(0, b"", [float(count + 1), float(count + 1)])
-        for _ in range(config.train_people):
+        for _ in track(range(config.train_people), "people to train on"):
             for row, photo in next(people):
                 rows.append({"key": len(rows) + 1, **row})
                 landmarks.append(photo.landmarks)
@@ -147,7 +146,7 @@ def _write_benchmark(
     total = config.benchmark_people * sum(count for _, count, _ in SESSIONS)
     kept = set(np.linspace(0, total - 1, min(config.truth_images, total)).astype(int).tolist())
     media = 0
-    for person in range(config.benchmark_people):
+    for person in track(range(config.benchmark_people), "people of the benchmark"):
         photos = iter(next(people))
         for session, (_, count, video) in enumerate(SESSIONS):
             for frame in range(count):

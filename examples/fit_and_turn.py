@@ -1,0 +1,47 @@
+"""Fit a reconstructor to synthetic faces, then turn one: a sheet and an animated GIF.
+
+    python examples/fit_and_turn.py [OUT] [STEPS]
+
+A face's shape is a mean and some modes (a linear 3D morphable model), of which a network predicts
+how much: sixty steps are enough to see it turn, more make it look like the person.
+"""
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from synthetic_faces import faces
+
+from lh2face.registry import MODELS
+from lh2face.stages.fit3d import normalized, train
+from lh2face.tools.reconstruct import sheet, write_turn
+
+SIZE = 64
+
+
+def pictures(people: int, photos: int, kind: str = "any") -> torch.Tensor:
+    """Faces ``(N, 3, SIZE, SIZE)`` uint8."""
+    shape = (SIZE, SIZE)
+    found = faces(people, photos, kind)
+    small = [cv2.resize(face, shape, interpolation=cv2.INTER_AREA) for _, face in found]
+    return torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).contiguous()
+
+
+if __name__ == "__main__":
+    out = Path(sys.argv[1] if len(sys.argv) > 1 else "turned")
+    steps = int(sys.argv[2]) if len(sys.argv) > 2 else 60
+    torch.manual_seed(0)
+    images = pictures(people=12, photos=6)
+    model = MODELS.build({"type": "Linear3DMMReconstructor", "image_size": SIZE, "faces": 60})
+    losses = train(model, images, steps=steps, batch_size=8, lr=1e-3)
+    print({name: round(value, 3) for name, value in losses.items()})
+
+    out.mkdir(parents=True, exist_ok=True)
+    face = normalized(pictures(people=1, photos=1, kind="frontal"))
+    with torch.no_grad():
+        fitted = model.eval()(face)
+        cv2.imwrite(str(out / "face.png"), sheet(model, face, fitted)[..., ::-1])
+        write_turn(out / "face.gif", model, fitted)
+    print(f"see {out / 'face.png'} and {out / 'face.gif'}")

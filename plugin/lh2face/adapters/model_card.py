@@ -1,0 +1,118 @@
+"""The model card that goes beside an exported model."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from lh2face.stages.comparison import title
+
+CARD = """\
+# {name}
+
+A face-recognition model, exported by lh2face (LH2Face, arXiv 2506.23555) for insightface's
+`model_zoo`. It turns an aligned face of 112 × 112 px into an embedding of {embedding_size} numbers.
+Two faces are compared by the cosine of their embeddings; the norm of an embedding is its
+concentration κ: the larger, the surer the model is of that face (of heads that train κ).
+
+    lh2face verify a.jpg b.jpg --model {name}.onnx
+
+## Training
+
+{training}
+
+All that is known of how it was made:
+
+```json
+{record}
+```
+
+## Figures
+
+{figures}
+
+## Limits
+
+- Figures hold for the faces they were measured on; on others they can be far lower.
+- Synthetic faces, where they are the source, show that the machinery works. They say nothing of
+  accuracy on real people.
+- Bias between groups of people (age, gender, skin colour, …) has not been measured. Measure it on
+  the people it is meant for before anyone depends on it.
+- A score is not a proof of identity, and a threshold allows the share of false accepts it names.
+
+## Intended use
+
+Research on face recognition, and comparisons that the people shown have agreed to. It is not meant
+for finding or following people without their consent, nor for decisions about a person without one
+who checks them. Use photos only of people who agreed, and keep embeddings as you would the photos.
+"""
+NOT_MEASURED = "Not given. `lh2face export-onnx --evaluation FOLDER` puts the evaluation's here."
+
+
+def model_card(name: str, description: dict[str, Any], metrics: dict[str, Any] | None) -> str:
+    """A model card in Markdown.
+
+    Args:
+        name: Of the model's file, without suffix.
+        description: Its ``model.json``.
+        metrics: The evaluation's ``metrics.json``; ``None`` where it has not been measured.
+    """
+    record = {key: description.get(key) for key in ("recognizer", "head", "provenance")}
+    return CARD.format(
+        name=name,
+        embedding_size=description["embedding_size"],
+        training="\n".join(training(description)),
+        record=json.dumps(record, indent=2, ensure_ascii=False),
+        figures=NOT_MEASURED if metrics is None else "\n".join(figures(metrics)),
+    )
+
+
+def training(description: dict[str, Any]) -> Iterator[str]:
+    """What it was trained on and how, as far as its folder tells."""
+    head, made = description.get("head") or {}, description["provenance"]
+    params = made["params"]
+    known = {
+        "Faces": params.get("source"),
+        "Identities": head.get("num_classes"),
+        "Head": head.get("type"),
+        "Backbone": description["recognizer"]["backbone"].get("type"),
+        "Input": f"{description['image_size']} px; the file itself takes 112 px",
+        "Epochs": params.get("train", {}).get("epochs"),
+        "Seed": made["seed"],
+    }
+    return (f"- {name}: {value}" for name, value in known.items() if value is not None)
+
+
+def figures(metrics: dict[str, Any]) -> Iterator[str]:
+    """Figures in percent with their 95 % intervals, then the thresholds."""
+    single = metrics["single_images"]
+    yield f"Measured on people not trained on; source of the faces: {single['source']}. Percent."
+    yield ""
+    yield "| figure | value | 95 % interval |"
+    yield "|---|---|---|"
+    for path, value, ends in measured(metrics):
+        shown = "–" if ends is None else f"{100 * ends[0]:.1f} … {100 * ends[1]:.1f}"
+        yield f"| {title(path)} | {100 * value:.1f} | {shown} |"
+    yield ""
+    yield f"Thresholds for two single photos, from {single['impostor']} impostor pairs of the"
+    yield "verification bins:"
+    yield ""
+    yield "| FAR | the score is above |"
+    yield "|---|---|"
+    for far, threshold in single["threshold"].items():
+        yield f"| {far} | {threshold:.4f} |"
+    yield ""
+    kappa = metrics["kappa"]
+    yield f"κ of the benchmark's faces: mean {kappa['mean']:.2f}, 5th percentile {kappa['p5']:.2f}."
+
+
+def measured(metrics: dict[str, Any]) -> Iterator[tuple[str, float, list[float] | None]]:
+    """Path, value and interval of each figure that was measured."""
+    for section, name in (
+        ("verification", "tar"), ("identification", "rank"), ("identification", "tpir"),
+    ):  # fmt: skip
+        ends = metrics[section].get(f"{name}_interval", {})
+        for key, value in metrics[section][name].items():
+            if value is not None:
+                yield f"{section}.{name}.{key}", value, ends.get(key)
+    for name, found in metrics["bins"].items():
+        yield f"bins.{name}.accuracy", found["accuracy"], found.get("accuracy_interval")

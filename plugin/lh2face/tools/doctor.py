@@ -1,0 +1,215 @@
+"""``lh2face doctor``: what this machine has, what is missing, and what to do about it."""
+
+import os
+import platform
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module, metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+GIB = 1 << 30
+# What the default run needs at most, with room to spare.
+MEMORY_NEEDED, DISK_NEEDED = 2 * GIB, 2 * GIB
+PIPELINE = 'pip install "lh2face[pipeline]"'
+# Programs that some part needs: names that serve, what they are for, and what to do without.
+PROGRAMS = (
+    (("git",), "DVC, and the commit in the report", "apt install git"),
+    (("make",), "make reproduce, make test", "apt install make"),
+    (("c++", "g++", "clang++"), "torch.compile, which speeds the renderer up", "apt install g++"),
+    (("sbatch",), "snakemake --profile workflow/profiles/slurm", "apt install slurm-wlm munge"),
+    (("chromium", "google-chrome"), "the tests of the report", "apt install chromium"),
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found.
+
+    Attributes:
+        what: The part.
+        found: How it stands.
+        advice: What to do; empty where all is well.
+        required: Whether lh2face does not work without it.
+    """
+
+    what: str
+    found: str
+    advice: str = ""
+    required: bool = False
+
+
+Check = Callable[[], Iterator[Finding]]
+CHECKS: dict[str, Check] = {}
+
+
+def check(section: str) -> Callable[[Check], Check]:
+    """Register a check under the name of its section."""
+
+    def register(function: Check) -> Check:
+        CHECKS[section] = function
+        return function
+
+    return register
+
+
+def run() -> bool:
+    """Print what every check finds.
+
+    Returns:
+        Whether all that is required is there.
+    """
+    console = Console(highlight=False)
+    works = True
+    for section, function in CHECKS.items():
+        console.print(f"\n[bold]{section}[/]")
+        for finding in function():
+            broken = finding.required and finding.advice
+            mark = "[red]✗[/]" if broken else "[yellow]–[/]" if finding.advice else "[green]✓[/]"
+            console.print(f" {mark} {finding.what}: {finding.found}")
+            if finding.advice:
+                console.print(f"   → {finding.advice}", markup=False)
+            works &= not broken
+        if not works:
+            break  # what comes next may need it
+    verdict = "All that is required is there." if works else "Something required is missing: see ✗."
+    console.print(f"\n{verdict}")
+    return works
+
+
+@check("Required")
+def required() -> Iterator[Finding]:
+    """Python, and the packages that the plugin does not work without."""
+    yield Finding("Python", platform.python_version())
+    advice = "" if installed("lh2face") else "pip install ."
+    yield Finding("lh2face", installed("lh2face") or "not installed", advice, required=True)
+    for requirement in requirements(""):
+        version = installed(requirement.name)
+        good = version is not None and version in requirement.specifier
+        advice = "" if good else f'pip install "{requirement}"'
+        yield Finding(requirement.name, version or "missing", advice, required=True)
+    try:
+        import_module("lh2face")
+    except ImportError as error:
+        yield Finding("import lh2face", str(error), "install what it names again", required=True)
+
+
+@check("Optional packages")
+def extras() -> Iterator[Finding]:
+    """What ``pip install lh2face[EXTRA]`` installs."""
+    for extra in metadata.metadata("lh2face").get_all("Provides-Extra", []):
+        wanted = requirements(extra)
+        absent = [
+            needed.name
+            for needed in wanted
+            if (version := installed(needed.name)) is None or version not in needed.specifier
+        ]
+        found = f"missing or too old: {', '.join(absent)}" if absent else f"all {len(wanted)}"
+        yield Finding(extra, found, f'pip install "lh2face[{extra}]"' if absent else "")
+    there = find_spec("pytorch3d") is not None
+    yield Finding(
+        "pytorch3d",
+        "installed" if there else "missing",
+        "" if there else "only for comparison with the renderer here, which is faster: no need",
+    )
+
+
+@check("Machine")
+def machine() -> Iterator[Finding]:
+    """Processors, memory, disk."""
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield Finding("CPU", f"{cores} cores, {torch.get_num_threads()} threads for PyTorch")
+    for index in range(torch.cuda.device_count()):
+        device = torch.cuda.get_device_properties(index)
+        yield Finding(f"CUDA {index}", f"{device.name}, {device.total_memory / GIB:.0f} GiB")
+    if not torch.cuda.device_count():
+        driver = shutil.which("nvidia-smi") is not None
+        advice = (
+            f"there is an NVIDIA driver, but torch {torch.__version__} does not see it: install "
+            "the CUDA build that https://pytorch.org/get-started names"
+            if driver
+            else "everything runs on the CPU too; params/full.yaml takes a GPU"
+        )
+        yield Finding("CUDA", "none", advice)
+    memory = available_memory()
+    if memory is not None:
+        advice = "less than the default run may take: close something" * (memory < MEMORY_NEEDED)
+        yield Finding("memory", f"{memory / GIB:.1f} GiB available", advice)
+    free = shutil.disk_usage(".").free
+    advice = "data and runs of the default run need more: free some" * (free < DISK_NEEDED)
+    yield Finding("disk", f"{free / GIB:.1f} GiB free in this folder", advice)
+
+
+@check("Programs")
+def programs() -> Iterator[Finding]:
+    """What is called from outside of Python."""
+    for names, purpose, advice in PROGRAMS:
+        path = next(filter(None, map(shutil.which, names)), None)
+        needed = f"for {purpose}: {advice}"
+        yield Finding(names[0], path or "missing", "" if path else needed)
+
+
+@check("This folder")
+def folder() -> Iterator[Finding]:
+    """``params.yaml``, if there is one, and the folders it leads to."""
+    if not Path("params.yaml").exists():
+        yield Finding("params.yaml", "none", "the pipeline's stages run in a checkout")
+        return
+    try:
+        from lh2face.stages.params import ParamsError, load_params
+    except ImportError as error:
+        yield Finding("params.yaml", f"not checked: {error}", PIPELINE)
+        return
+    try:
+        params = load_params()
+    except ParamsError as error:
+        yield Finding("params.yaml", "cannot be used", str(error), required=True)
+        return
+    yield Finding("params.yaml", f"source of the faces: {params.data.source}")
+    if params.data.source == "image_folder":
+        source = params.data.image_folder
+        for key, path in (("root", source.root), ("landmarks", source.landmarks)):
+            if path is not None:
+                advice = "" if Path(path).exists() else f"set data.image_folder.{key}"
+                found = path if Path(path).exists() else f"{path} does not exist"
+                yield Finding(f"data.image_folder.{key}", found, advice, required=True)
+    for made in ("data/raw", "data/aligned", "runs/fit3d", "report"):
+        there = Path(made).is_dir()
+        yield Finding(made, "there" if there else "not made yet", "" if there else "dvc repro")
+
+
+def requirements(extra: str) -> list["Requirement"]:
+    """Requirements of an extra of lh2face, or of the plugin alone for an empty name."""
+    from packaging.requirements import Requirement
+
+    wanted = map(Requirement, metadata.requires("lh2face") if installed("lh2face") else [])
+    if not extra:
+        return [r for r in wanted if r.marker is None or r.marker.evaluate({"extra": ""})]
+    return [r for r in wanted if r.marker and r.marker.evaluate({"extra": extra})]
+
+
+def installed(name: str) -> str | None:
+    """Version of an installed package."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def available_memory() -> int | None:
+    """Bytes of memory that can be had; None where the system does not tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    values = dict(line.split(":") for line in lines)
+    return int(values["MemAvailable"].split()[0]) * 1024

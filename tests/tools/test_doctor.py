@@ -1,0 +1,66 @@
+"""The doctor: what is there, what is missing, and when the exit status says so."""
+
+import sys
+from importlib import metadata
+
+import pytest
+
+from lh2face.cli import main
+from lh2face.tools import doctor
+
+
+def run(monkeypatch, capsys, folder) -> tuple[int, str]:
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setattr(sys, "argv", ["lh2face", "doctor"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code or 0, capsys.readouterr().out
+
+
+def test_all_that_is_required_is_there(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    code, out = run(monkeypatch, capsys, tmp_path)
+    assert code == 0 and "✗" not in out
+    assert f"✓ torch: {metadata.version('torch')}" in out
+    assert "– sbatch: missing" in out and "apt install slurm-wlm" in out
+    assert "– params.yaml: none" in out
+    assert "✓ memory: " in out and "✓ disk: " in out
+
+
+def test_an_absent_optional_package_is_no_failure(monkeypatch, capsys, tmp_path):
+    installed = doctor.installed
+    monkeypatch.setattr(doctor, "installed", lambda n: None if n == "plotly" else installed(n))
+    code, out = run(monkeypatch, capsys, tmp_path)
+    assert code == 0 and "– pipeline: missing or too old: plotly" in out
+    assert '→ pip install "lh2face[pipeline]"' in out and "✓ insightface" in out
+
+
+def test_an_old_required_package_is_one(monkeypatch, capsys, tmp_path):
+    installed = doctor.installed
+    monkeypatch.setattr(doctor, "installed", lambda n: "1.0" if n == "torch" else installed(n))
+    code, out = run(monkeypatch, capsys, tmp_path)
+    assert code == 1 and "✗ torch: 1.0" in out and 'pip install "torch>=' in out
+    assert "Machine" not in out, "what is mended first comes alone"
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        ("nonsense: 1\n", "nonsense: unknown key"),
+        (None, "data.image_folder.root: nowhere does not exist"),
+    ],
+)
+def test_parameters_and_their_folders(monkeypatch, capsys, tmp_path, request, found, message):
+    text = (request.config.rootpath / "params.yaml").read_text()
+    text = text.replace("source: synthetic", "source: image_folder")
+    text = text.replace("root: ../shared/data/att_faces", "root: nowhere")
+    (tmp_path / "params.yaml").write_text(found or text)
+    code, out = run(monkeypatch, capsys, tmp_path)
+    assert code == 1 and message in out
+    (tmp_path / "nowhere").mkdir()
+    (tmp_path / "data" / "raw").mkdir(parents=True)
+    (tmp_path / "params.yaml").write_text(text)
+    code, out = run(monkeypatch, capsys, tmp_path)
+    assert code == 0 and "✓ data.image_folder.root: nowhere" in out
+    assert "✓ data/raw: there" in out and "– data/aligned: not made yet" in out

@@ -1,0 +1,256 @@
+"""Two photos and a verdict: aligned, by landmarks, by a detector; calibrated or not."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from lh2face.adapters.insightface import export_onnx
+from lh2face.cli import main
+from lh2face.data.align import TEMPLATE, estimate_norm, norm_crop
+from lh2face.data.image_folder import convert
+from lh2face.data.verification_bin import read_bin
+from lh2face.evaluation.roc import threshold_at_far
+from lh2face.registry import MODELS
+from lh2face.stages import align, embed, evaluate
+from lh2face.stages.calibration import read_calibration
+from lh2face.stages.evaluate import thresholds
+from lh2face.stages.model import save_model
+from lh2face.stages.params import load_params
+from lh2face.tools import verify
+from lh2face.tools.embedders import open_embedder
+
+BACKBONE = {"type": "MobileFaceNet", "embedding_size": 32, "width": 0.25, "image_size": 48}
+HEAD = {"type": "LH2FaceHead", "num_classes": 7, "in_channels": 32, "vmf_dim": 16}
+METRICS = {
+    "verification": {"tar": {"0.001": None, "0.01": 0.6}, "tar_interval": {"0.01": [0.5, 0.7]}},
+    "identification": {"rank": {"1": 0.9}, "tpir": {"0.1": 0.8}},
+    "bins": {"frontal": {"accuracy": 0.95, "accuracy_interval": [0.9, 0.99]}},
+    "kappa": {"mean": 10.0, "std": 1.0, "p5": 0.0},
+    "single_images": {
+        "source": "synthetic", "impostor": 1200, "threshold": {"0.1": -1.0, "0.01": 0.9999},
+    },
+}  # fmt: skip
+
+
+@pytest.fixture
+def model(tmp_path) -> Path:
+    """A trained model's folder, an evaluation beside it."""
+    torch.manual_seed(0)
+    config = {"type": "FaceRecognizer", "backbone": BACKBONE, "head": HEAD}
+    network = MODELS.build({**config, "head": None})
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    made = {"seed": 3, "source": "synthetic", "train": {"epochs": 6}}
+    save_model(tmp_path / "run" / "model", network, config, made)
+    write_metrics(tmp_path / "run" / "evaluation", METRICS)
+    return tmp_path / "run" / "model"
+
+
+def write_metrics(folder: Path, metrics: dict) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+
+
+@pytest.fixture
+def photos(tmp_path) -> list[Path]:
+    """An aligned face, another, and the first one in a larger photo, turned."""
+    rng = np.random.default_rng(0)
+    blurred = [cv2.GaussianBlur(rng.integers(0, 255, (112, 112, 3), np.uint8), (0, 0), 3)
+               for _ in range(2)]  # fmt: skip
+    faces = [cv2.normalize(face, None, 0, 255, cv2.NORM_MINMAX) for face in blurred]
+    turn = cv2.getRotationMatrix2D((56, 56), 15, 1.5) + np.array([[0, 0, 150], [0, 0, 90]])
+    large = cv2.warpAffine(faces[0], turn, (400, 300), flags=cv2.INTER_CUBIC)
+    paths = [tmp_path / name for name in ("a.png", "b.png", "large.png")]
+    for path, image in zip(paths, [*faces, large], strict=True):
+        cv2.imwrite(str(path), image)
+    np.save(tmp_path / "landmarks.npy", TEMPLATE @ turn[:, :2].T + turn[:, 2])
+    return paths
+
+
+def run(monkeypatch, capsys, *arguments) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["lh2face", *map(str, arguments)])
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as ended:
+        main()
+    found = capsys.readouterr()
+    return ended.value.code or 0, found.out, found.err
+
+
+def score(out: str) -> float:
+    return float(re.search(r"score\s+(-?[\d.]+)", out)[1])
+
+
+def test_folder_and_onnx_say_the_same(monkeypatch, capsys, model, photos, tmp_path):
+    a, b, _ = photos
+    evaluation = model.parent / "evaluation"
+    onnx = tmp_path / "m.onnx"
+    export_onnx(model, onnx, evaluation)
+    code, by_folder, _ = run(monkeypatch, capsys, "verify", a, b, "--model", model)
+    assert code == 0
+    _, by_file, _ = run(monkeypatch, capsys, "verify", a, b, "--model", onnx)
+    assert score(by_folder) == pytest.approx(score(by_file), abs=2e-4)
+    for out in (by_folder, by_file):
+        assert "0.9999, FAR 0.01, measured on 1,200 impostor pairs" in out
+        assert "source of the faces: synthetic (frontal)" in out
+        assert "not the same person" in out and out.count("κ") == 2 and "warning" not in out
+    _, same, _ = run(monkeypatch, capsys, "verify", a, b, "--model", onnx, "--far", "0.1")
+    assert "-1.0000, FAR 0.1" in same and "not the same" not in same and "the same person" in same
+    _, itself, _ = run(monkeypatch, capsys, "verify", a, a, "--model", onnx)
+    assert score(itself) == 1 and "not the same" not in itself
+
+
+def test_without_calibration_there_is_no_verdict(monkeypatch, capsys, model, photos, tmp_path):
+    a, b, _ = photos
+    export_onnx(model, tmp_path / "m.onnx")
+    command = ("verify", a, b, "--model", tmp_path / "m.onnx")
+    code, out, _ = run(monkeypatch, capsys, *command)
+    assert code == 0 and "threshold  none" in out and "verdict" not in out
+    assert out.count("κ") == 2
+    _, out, _ = run(monkeypatch, capsys, *command, "--threshold", "-1")
+    assert "-1.0000, as given" in out and "the same person" in out
+
+
+def test_a_poor_photo_is_warned_of(monkeypatch, capsys, model, photos):
+    kappa = {**METRICS["kappa"], "p5": 1e6}
+    write_metrics(model.parent / "evaluation", {**METRICS, "kappa": kappa})
+    _, out, _ = run(monkeypatch, capsys, "verify", *photos[:2], "--model", model)
+    assert out.count("a poor photo") == 2 and "warning: " in out
+
+
+def test_landmarks_align_a_photo(monkeypatch, capsys, model, photos, tmp_path):
+    a, _, large = photos
+    points = np.load(tmp_path / "landmarks.npy")
+    table = tmp_path / "points.csv"
+    table.write_text(f"{large},{','.join(f'{x:.3f}' for x in points.ravel())}\n")
+    code, out, _ = run(
+        monkeypatch, capsys, "verify", a, large, "--model", model, "--landmarks", table
+    )
+    assert code == 0 and score(out) > 0.99
+
+
+def detector(path: Path, corners: np.ndarray, found: bool = True) -> Path:
+    """An ONNX file of SCRFD's nine outputs that sees one face, whatever it is shown."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    outputs, nodes = [], []
+    for name, width in (("score", 1), ("box", 4), ("points", 10)):
+        for stride in (8, 16, 32):
+            values = np.zeros((2 * (640 // stride) ** 2, width), np.float32)
+            if stride == 8 and found:
+                # Of the anchor at (0, 0): distances in strides.
+                face = {"score": [0.9], "box": [0, 0, 80, 80], "points": corners.ravel() / 8}
+                values[0] = face[name]
+            label = f"{name}{stride}"
+            tensor = onnx.numpy_helper.from_array(values, label)
+            nodes.append(helper.make_node("Constant", [], [label], value=tensor))
+            outputs.append(helper.make_tensor_value_info(label, TensorProto.FLOAT, values.shape))
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 640, 640])
+    graph = helper.make_graph(nodes, "detector", [image], outputs)
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+    return path
+
+
+def test_a_detector_aligns_a_photo(monkeypatch, capsys, model, photos, tmp_path):
+    pytest.importorskip("insightface")
+    a, _, large = photos
+    points = np.load(tmp_path / "landmarks.npy")
+    scale = 640 / 400  # what insightface enlarges the photo by
+    path = detector(tmp_path / "detector.onnx", points * scale)
+    found = verify.open_detector(path)(cv2.imread(str(large)))
+    np.testing.assert_allclose(found, points, atol=0.01)
+    face = verify.aligned_face(large, detect=verify.open_detector(path))
+    expected = norm_crop(cv2.imread(str(large))[..., ::-1], points)
+    assert np.abs(face.astype(float) - expected).mean() < 1
+    assert estimate_norm(found).shape == (2, 3)
+    blind = detector(tmp_path / "blind.onnx", points, found=False)
+    code, _, err = run(
+        monkeypatch, capsys, "verify", a, large, "--model", model, "--detector", blind
+    )
+    assert code == 1 and err == f"lh2face: {a}: the detector finds no face\n"
+
+
+def test_what_cannot_be_verified_is_named(monkeypatch, capsys, model, photos, tmp_path):
+    a, b, large = photos
+    (tmp_path / "text.png").write_text("no photo")
+    (tmp_path / "text.onnx").write_text("no model")
+    unknown = "found 0.5, the model has thresholds of 0.1, 0.01"
+    for arguments, message in (
+        ((a, large, "--model", model), f"{large}: 400 × 300 px is no aligned face"),
+        ((a, tmp_path / "text.png", "--model", model), "text.png: not an image"),
+        ((a, b, "--model", tmp_path / "text.onnx"), "text.onnx: not an ONNX file"),
+        ((a, b, "--model", model, "--far", "0.5"), unknown),
+        ((a, b, "--model", model, "--far", "0.1", "--threshold", "1"), "leave --threshold"),
+    ):
+        code, _, err = run(monkeypatch, capsys, "verify", *arguments)
+        assert code == 1 and message in err and err.count("\n") == 1, err
+    write_metrics(model.parent / "evaluation", {"bins": {}})
+    _, _, err = run(monkeypatch, capsys, "verify", a, b, "--model", model)
+    assert "metrics.json: there is no single_images; evaluate the model again" in err
+
+
+def test_the_score_is_the_evaluations_and_so_its_threshold_holds(model, tmp_path, request):
+    rng = np.random.default_rng(0)
+    for person in range(8):
+        (tmp_path / "photos" / str(person)).mkdir(parents=True)
+        color = rng.integers(30, 225, 3)
+        for i in range(3):
+            noisy = (color + 25 * rng.normal(size=(112, 112, 3))).clip(0, 255).astype(np.uint8)
+            cv2.imwrite(str(tmp_path / "photos" / str(person) / f"{i}.png"), noisy)
+    raw, aligned, out = (tmp_path / name for name in ("raw", "aligned", "embeddings"))
+    convert(tmp_path / "photos", raw, aligned=True, landmarks=None, benchmark_fraction=0.5, seed=0)
+    params = load_params(request.config.rootpath / "params.yaml")
+    align.run(params, raw, aligned)
+    embed.run(params, model, aligned / "benchmark", out)
+    evaluate.run(params, out, raw / "benchmark", model.parent / "evaluation")
+    known = read_calibration(model)
+    assert known["bins"] == ["photos"] and known["impostor"] == 300
+    assert list(known["threshold"]) == ["0.1"]
+
+    images, same = read_bin(aligned / "benchmark" / "bins" / "photos.bin")
+    stored = np.load(out / "bins" / "photos.npy").sum(axis=1)
+    stored /= np.linalg.norm(stored, axis=1, keepdims=True)
+    expected = (stored[::2] * stored[1::2]).sum(axis=1)
+    assert (expected[~same] > known["threshold"]["0.1"]).sum() <= 30
+    embedder, scores = open_embedder(model), []
+    for i in range(60):
+        for name, image in zip("ab", images[2 * i : 2 * i + 2], strict=True):
+            (tmp_path / name).write_bytes(image)
+        faces = [verify.aligned_face(tmp_path / name) for name in "ab"]
+        scores.append(verify.compare_faces(embedder, *faces)[0])
+    np.testing.assert_allclose(scores, expected[:60], atol=1e-5)
+
+
+def test_a_threshold_lets_no_more_impostors_through_than_its_far():
+    scores = np.random.default_rng(0).normal(size=1000)
+    for far in (0.001, 0.01, 0.1, 0.123):
+        accepted = (scores > threshold_at_far(scores, far)).mean()
+        assert far - 0.001 < accepted <= far
+    ties = np.repeat([0.1, 0.2], 50)
+    assert threshold_at_far(ties, 0.3) == 0.2 and threshold_at_far(ties, 0.6) == 0.1
+    with pytest.raises(ValueError, match="no impostor pairs"):
+        threshold_at_far(np.empty(0), 0.1)
+    # 1e-3 of a thousand pairs would be one pair's luck.
+    assert list(thresholds(scores)["threshold"]) == ["0.1", "0.01"]
+    assert thresholds(scores[:50]) == {"impostor": 50, "threshold": {}}
+
+
+def test_the_model_card_says_what_is_known(model, tmp_path):
+    export_onnx(model, tmp_path / "m.onnx", model.parent / "evaluation")
+    card = (tmp_path / "m.md").read_text()
+    for line in (
+        "# m", "- Faces: synthetic", "- Identities: 7", "- Head: LH2FaceHead", "- Epochs: 6",
+        "| TAR at FAR 1e-2 | 60.0 | 50.0 … 70.0 |", "| rank-1 | 90.0 | – |",
+        "| frontal accuracy | 95.0 | 90.0 … 99.0 |", "| 0.01 | 0.9999 |", "## Limits",
+        "## Intended use",
+    ):  # fmt: skip
+        assert line in card.splitlines(), line
+    assert "0.001" not in card and "agreed" in card
+    export_onnx(model, tmp_path / "n.onnx")
+    assert "Not given." in (tmp_path / "n.md").read_text()
