@@ -109,11 +109,17 @@ def train(
 
 
 @app.command(rich_help_panel=STAGES)
-def embed(model: In, aligned: In, out: Out) -> None:
+def embed(
+    model: In,
+    aligned: In,
+    out: Out,
+    shard: Annotated[int, typer.Option(help="Which part of the benchmark, from 0.")] = 0,
+    shards: Annotated[int, typer.Option(min=1, help="Number of parts.")] = 1,
+) -> None:
     """Embed the benchmark's faces with a trained model."""
     from lh2face.stages import embed as stage
 
-    stage.run(load(), model, aligned, out)
+    stage.run(load(), model, aligned, out, shard=shard, shards=shards)
 
 
 @app.command(rich_help_panel=STAGES)
@@ -256,6 +262,18 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
+@app.command(rich_help_panel=TOOLS)
+def info(path: In) -> None:
+    """Say where a model, a metric or a report comes from."""
+    import json
+
+    from rich import print_json
+
+    from lh2face.stages.provenance import read_provenance
+
+    print_json(json.dumps(read_provenance(path)))
+
+
 @app.command(rich_help_panel=ADAPTERS)
 def records(
     source: Annotated[
@@ -303,7 +321,7 @@ def main() -> None:
     """Run the command line; what a user got wrong is one line, not a traceback."""
     try:
         app()
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         print(f"lh2face: {error}", file=sys.stderr)
         sys.exit(1)
     except ModuleNotFoundError as error:

@@ -78,7 +78,9 @@ def test_get_feat_equals_the_model(tmp_path, request, faces, backbone):
 
     found = recognizer.get_feat(images)
     size = backbone["image_size"]
-    expected = embed(load_model(folder), len(faces), faces.__getitem__, size, "test")[:, 0]
+    description = read_description(folder)
+    rows = range(len(faces))
+    expected = embed(load_model(folder), rows, faces.__getitem__, description, "test")[:, 0]
     kappa, expected_kappa = (np.linalg.norm(x, axis=1) for x in (found, expected))
     cosines = (found * expected).sum(1) / (kappa * expected_kappa)
     assert cosines.min() >= 0.99999

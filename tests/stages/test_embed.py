@@ -53,8 +53,8 @@ def write_benchmark(folder: Path, faces: list[bytes]) -> Path:
 def test_rows_are_image_and_mirror_in_the_order_of_the_keys(params, model, tmp_path):
     aligned = write_benchmark(tmp_path, [png(i) for i in range(COUNT)])
     embed.run(params, model, aligned, tmp_path / "out")
-    faces = np.load(tmp_path / "out" / "benchmark.npy")
-    pairs = np.load(tmp_path / "out" / "bins" / "frontal.npy")
+    faces = embed.read_embeddings(tmp_path / "out", "benchmark.npy")
+    pairs = embed.read_embeddings(tmp_path / "out", "bins/frontal.npy")
     assert (faces.shape, faces.dtype) == ((COUNT, 2, 12), np.float32)
     assert (pairs.shape, pairs.dtype) == ((4, 2, 12), np.float32)
 
@@ -68,9 +68,31 @@ def test_rows_are_image_and_mirror_in_the_order_of_the_keys(params, model, tmp_p
     np.testing.assert_allclose(pairs, faces[[7, 1, 7, 2]], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("shards", [2, 3, 5])
+def test_shards_join_to_the_bytes_of_one_job(params, model, tmp_path, shards):
+    aligned = write_benchmark(tmp_path, [png(i) for i in range(COUNT + embed.BATCH)])
+    embed.run(params, model, aligned, tmp_path / "whole")
+    for shard in range(shards):
+        embed.run(params, model, aligned, tmp_path / "parts", shard=shard, shards=shards)
+    for name in ("benchmark.npy", "bins/frontal.npy"):
+        whole, joined = (embed.read_embeddings(tmp_path / k, name) for k in ("whole", "parts"))
+        assert joined.tobytes() == whole.tobytes() and joined.shape == whole.shape
+    with pytest.raises(ValueError, match=rf"shard: expected 0 … {shards - 1}, found {shards}"):
+        embed.run(params, model, aligned, tmp_path / "parts", shard=shards, shards=shards)
+
+
+def test_ten_shards_are_read_in_their_order(tmp_path):
+    for shard in range(12):
+        (tmp_path / str(shard)).mkdir()
+        np.save(tmp_path / str(shard) / "benchmark.npy", np.full((1, 2, 3), shard))
+    assert embed.read_embeddings(tmp_path, "benchmark.npy")[:, 0, 0].tolist() == list(range(12))
+    with pytest.raises(ValueError, match=r"expected a folder of stage embed"):
+        embed.read_embeddings(tmp_path / "0", "benchmark.npy")
+
+
 def test_larger_crops_are_brought_to_the_size_of_the_network(params, model, tmp_path):
     embed.run(params, model, write_benchmark(tmp_path, [png(0, 112)]), tmp_path / "out")
-    assert np.load(tmp_path / "out" / "benchmark.npy").shape == (1, 2, 12)
+    assert embed.read_embeddings(tmp_path / "out", "benchmark.npy").shape == (1, 2, 12)
 
 
 @pytest.mark.parametrize("broken", [b"", b"not an image"])
@@ -78,7 +100,8 @@ def test_an_unreadable_face_is_named_and_nothing_is_left(params, model, tmp_path
     aligned = write_benchmark(tmp_path, [png(0), broken])
     with pytest.raises(ValueError, match=r"faces\.rec: image 1: not an image"):
         embed.run(params, model, aligned, tmp_path / "out")
-    assert {path.name for path in tmp_path.iterdir()} == {"bins", "faces.rec", "faces.idx"}
+    assert {path.name for path in tmp_path.iterdir()} == {"bins", "faces.rec", "faces.idx", "out"}
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_untrained_network_follows_from_the_seed(params, model, tmp_path):

@@ -74,11 +74,12 @@ def write_model(folder, benchmark, noise, seed):
         vectors *= 20 / (1 + level) / np.linalg.norm(vectors, axis=1, keepdims=True)
         return np.repeat(vectors[:, None], 2, axis=1).astype(np.float32)
 
-    (folder / "embeddings" / "bins").mkdir(parents=True)
-    np.save(folder / "embeddings" / "benchmark.npy", embeddings(images.index))
+    shard = folder / "embeddings" / "0"
+    (shard / "bins").mkdir(parents=True)
+    np.save(shard / "benchmark.npy", embeddings(images.index))
     for path in (benchmark / "pairs").glob("*.csv"):
         names = pd.read_csv(path)[["first", "second"]].to_numpy().ravel()
-        np.save(folder / "embeddings" / "bins" / f"{path.stem}.npy", embeddings(names))
+        np.save(shard / "bins" / f"{path.stem}.npy", embeddings(names))
     (folder / "model").mkdir()
     record = "step,epoch,images_per_second\n10,1,640\n20,2,320\n"
     (folder / "model" / "training.csv").write_text(record)

@@ -45,7 +45,7 @@ def model(tmp_path) -> Path:
     config = {"type": "FaceRecognizer", "backbone": BACKBONE, "head": HEAD}
     network = MODELS.build({**config, "head": None})
     (tmp_path / "run" / "model").mkdir(parents=True)
-    made = {"seed": 3, "source": "synthetic", "train": {"epochs": 6}}
+    made = {"seed": 3, "params": {"source": "synthetic", "train": {"epochs": 6}}}
     save_model(tmp_path / "run" / "model", network, config, made)
     write_metrics(tmp_path / "run" / "evaluation", METRICS)
     return tmp_path / "run" / "model"
@@ -214,7 +214,7 @@ def test_the_score_is_the_evaluations_and_so_its_threshold_holds(model, tmp_path
     assert list(known["threshold"]) == ["0.1"]
 
     images, same = read_bin(aligned / "benchmark" / "bins" / "photos.bin")
-    stored = np.load(out / "bins" / "photos.npy").sum(axis=1)
+    stored = embed.read_embeddings(out, "bins/photos.npy").sum(axis=1)
     stored /= np.linalg.norm(stored, axis=1, keepdims=True)
     expected = (stored[::2] * stored[1::2]).sum(axis=1)
     assert (expected[~same] > known["threshold"]["0.1"]).sum() <= 30

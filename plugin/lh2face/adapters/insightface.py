@@ -1,9 +1,7 @@
 """A trained model as an ONNX file that insightface's ``model_zoo`` loads."""
 
-import json
 import warnings
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -11,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lh2face.adapters.model_card import model_card
+from lh2face.adapters.onnx_metadata import write_metadata
 from lh2face.data.align import TEMPLATE_SIZE
 from lh2face.stages.calibration import calibration, read_metrics
 from lh2face.stages.files import atomic_file
@@ -95,12 +94,3 @@ def export_onnx(checkpoint: Path, out: Path, evaluation: Path | None = None) -> 
         more = {} if metrics is None else {"calibration": calibration(metrics)}
         write_metadata(file, {**description, **more})
     out.with_suffix(".md").write_text(model_card(out.stem, description, metrics), encoding="utf-8")
-
-
-def write_metadata(path: Path, values: dict[str, Any]) -> None:
-    """Put values into the metadata of an ONNX file, each as JSON."""
-    import onnx
-
-    model = onnx.load(path)
-    onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in values.items()})
-    onnx.save(model, path)

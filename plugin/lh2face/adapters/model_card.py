@@ -68,8 +68,8 @@ def model_card(name: str, description: dict[str, Any], metrics: dict[str, Any] |
 
 def training(description: dict[str, Any]) -> Iterator[str]:
     """What it was trained on and how, as far as its folder tells."""
-    head, made = description.get("head") or {}, description["provenance"]
-    params = made["params"]
+    head, made = description.get("head") or {}, description.get("provenance", {})
+    params = made.get("params", {})
     known = {
         "Faces": params.get("source"),
         "Identities": head.get("num_classes"),
@@ -77,7 +77,7 @@ def training(description: dict[str, Any]) -> Iterator[str]:
         "Backbone": description["recognizer"]["backbone"].get("type"),
         "Input": f"{description['image_size']} px; the file itself takes 112 px",
         "Epochs": params.get("train", {}).get("epochs"),
-        "Seed": made["seed"],
+        "Seed": made.get("seed"),
     }
     return (f"- {name}: {value}" for name, value in known.items() if value is not None)
 

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lh2face.adapters.onnx_metadata import read_metadata
+
 METRICS = "metrics.json"
 
 
@@ -49,14 +51,4 @@ def read_calibration(model: Path) -> dict[str, Any] | None:
     if model.is_dir():
         evaluation = model.parent / "evaluation"
         return calibration(read_metrics(evaluation)) if evaluation.is_dir() else None
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    try:
-        entries = onnx.load(model, load_external_data=False).metadata_props
-    except DecodeError:
-        raise ValueError(f"{model}: not an ONNX file, nor a model's folder") from None
-    for entry in entries:
-        if entry.key == "calibration":
-            return json.loads(entry.value)
-    return None
+    return read_metadata(model).get("calibration")

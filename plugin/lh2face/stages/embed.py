@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,19 +16,35 @@ if TYPE_CHECKING:
 BATCH = 64
 
 
-def run(params: "Params", model: Path, aligned_benchmark: Path, out: Path) -> None:
-    """Embed the benchmark's faces and the images of its verification bins.
+def run(
+    params: "Params",
+    model: Path,
+    aligned_benchmark: Path,
+    out: Path,
+    *,
+    shard: int = 0,
+    shards: int = 1,
+) -> None:
+    """Embed the benchmark's faces and the images of its verification bins, or a part of each.
+
+    The parts of all shards, one after the other, are what a single one would write, bit for bit.
 
     Args:
         params: The parameters; none are read: the model's folder says all there is to know.
         model: Folder of a trained model.
         aligned_benchmark: Folder with ``faces.rec``, ``faces.idx`` and ``bins/<name>.bin``.
-        out: Folder to write: ``benchmark.npy`` ``(N, 2, d)`` float32, row i for key i + 1 of
-            ``faces.idx``, and ``bins/<name>.npy`` ``(2n, 2, d)``; index 1 is image and mirror.
+        out: Folder in which the folder ``<shard>`` is written: ``benchmark.npy`` ``(N, 2, d)``
+            float32, row i for key i + 1 of ``faces.idx``, and ``bins/<name>.npy`` ``(2n, 2, d)``;
+            index 1 is image and mirror.
+        shard: Which part, from 0.
+        shards: Number of parts.
 
     Raises:
-        ValueError: If the model cannot be loaded or an image cannot be decoded.
+        ValueError: If the model cannot be loaded, an image cannot be decoded, or there is no such
+            shard.
     """
+    if not 0 <= shard < shards:
+        raise ValueError(f"shard: expected 0 … {shards - 1}, found {shard}")
     from mmengine.device import get_device
 
     from lh2face.data.recordio import RecordReader
@@ -36,33 +52,56 @@ def run(params: "Params", model: Path, aligned_benchmark: Path, out: Path) -> No
     from lh2face.stages.model import load_model, read_description
 
     recognizer = load_model(model, get_device())
-    size = read_description(model)["image_size"]
-    with atomic_dir(out) as folder:
+    description = read_description(model)
+    with atomic_dir(out / str(shard)) as folder:
         path = aligned_benchmark / "faces.rec"
         reader = RecordReader(path)
-        embeddings = embed(recognizer, len(reader), lambda i: reader[i + 1][1], size, str(path))
+        rows = part(len(reader), shard, shards)
+        embeddings = embed(recognizer, rows, lambda i: reader[i + 1][1], description, str(path))
         np.save(folder / "benchmark.npy", embeddings)
         (folder / "bins").mkdir()
         for path in sorted((aligned_benchmark / "bins").glob("*.bin")):
             images, _ = read_bin(path)
-            embeddings = embed(recognizer, len(images), images.__getitem__, size, str(path))
+            rows = part(len(images), shard, shards)
+            embeddings = embed(recognizer, rows, images.__getitem__, description, str(path))
             np.save(folder / "bins" / f"{path.stem}.npy", embeddings)
+
+
+def part(count: int, shard: int, shards: int) -> range:
+    """The rows of a shard: whole batches, as a single job would make them, so that bits agree."""
+    batches = -(-count // BATCH)
+    start, stop = (BATCH * (batches * i // shards) for i in (shard, shard + 1))
+    return range(start, min(stop, count))
+
+
+def read_embeddings(folder: Path, name: str) -> np.ndarray:
+    """A file of :func:`run`, all shards of it.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    paths = sorted(
+        folder.glob(f"*/{name}"), key=lambda path: int(path.relative_to(folder).parts[0])
+    )
+    if not paths:
+        raise ValueError(f"{folder}: no */{name}; expected a folder of stage embed")
+    return np.concatenate([np.load(path, allow_pickle=False) for path in paths])
 
 
 def embed(
     recognizer: "FaceRecognizer",
-    count: int,
+    rows: range,
     read: Callable[[int], bytes],
-    size: int,
+    description: dict[str, Any],
     source: str,
 ) -> np.ndarray:
     """Embed encoded images and their mirror images.
 
     Args:
         recognizer: In evaluation mode.
-        count: Number of images N.
-        read: From a position 0 … N − 1 to the encoded image.
-        size: Side of the network's input, px.
+        rows: Positions of the N images.
+        read: From a position to the encoded image.
+        description: The model's ``image_size`` in px, and ``embedding_size``.
         source: Where the images come from, for messages.
 
     Returns:
@@ -71,13 +110,16 @@ def embed(
     from lh2face.data.datasets import decode_rgb
     from lh2face.progress import progress
 
-    batches = []
-    with closing(progress(f"embedding {source}", count)) as shown:
-        for start in range(0, count, BATCH):
-            rows = range(start, min(start + BATCH, count))
-            images = [decode_rgb(read(i), size, f"{source}: image {i}") for i in rows]
+    batches = [np.empty((0, 2, description["embedding_size"]), np.float32)]
+    with closing(progress(f"embedding {source}", len(rows))) as shown:
+        for start in range(0, len(rows), BATCH):
+            batch = rows[start : start + BATCH]
+            images = [
+                decode_rgb(read(i), description["image_size"], f"{source}: image {i}")
+                for i in batch
+            ]
             batches.append(embed_images(recognizer, np.stack(images)))
-            shown.advance(len(rows))
+            shown.advance(len(batch))
     return np.concatenate(batches)
 
 

@@ -19,6 +19,7 @@ from lh2face.evaluation.quality import calibration, error_versus_reject, reject_
 from lh2face.evaluation.roc import roc_curve, tar_figures, threshold_at_far
 from lh2face.evaluation.verification import ten_fold_accuracy, ten_fold_decisions
 from lh2face.progress import progress
+from lh2face.stages.embed import read_embeddings
 from lh2face.stages.files import atomic_dir, write_rows
 from lh2face.stages.provenance import digests, provenance, write_provenance
 
@@ -54,7 +55,7 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
 
     Args:
         params: The parameters; ``evaluate`` is read, and ``data.source`` for the record.
-        embeddings: Folder with ``benchmark.npy`` and ``bins/*.npy``.
+        embeddings: Folder of stage ``embed``.
         benchmark: Folder with ``meta`` and ``pairs``.
         out: Folder to write.
 
@@ -63,7 +64,7 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
     """
     protocol = Protocol(**params.evaluate.model_dump())
     meta = read_meta(benchmark, "bench")
-    faces = np.load(embeddings / "benchmark.npy", allow_pickle=False)
+    faces = read_embeddings(embeddings, "benchmark.npy")
     names = sorted(path.stem for path in (benchmark / "pairs").glob("*.csv"))
     with atomic_dir(out) as folder, closing(progress("evaluating", 1 + len(names))) as shown:
         results = run_protocol(faces, meta, protocol)
@@ -157,7 +158,7 @@ def quality(pairs: list[Pairs], dim: int, folder: Path) -> dict[str, Any]:
 
 def read_pairs(embeddings: Path, benchmark: Path, name: str) -> Pairs:
     """A verification bin: its list and the cosines and κ of its embeddings."""
-    both = np.load(embeddings / "bins" / f"{name}.npy", allow_pickle=False)
+    both = read_embeddings(embeddings, f"bins/{name}.npy")
     with (benchmark / "pairs" / f"{name}.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     if len(both) != 2 * len(rows):

@@ -11,6 +11,8 @@ from ruamel.yaml.error import YAMLError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(gt=0)]
+# Names become parts of paths and of command lines.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
 Weight = Annotated[float, Field(ge=0)]
 
 
@@ -103,13 +105,27 @@ class Evaluate(_protocol()):
     bootstrap: Annotated[int, Field(ge=2)]
 
 
+class Embed(Section):
+    """How the benchmark is divided into jobs."""
+
+    shards: PositiveInt
+    shard: list[int]
+
+    @model_validator(mode="after")
+    def _all_shards(self) -> "Embed":
+        expected = list(range(self.shards))
+        if self.shard != expected:
+            raise ValueError(f"shard: found {self.shard}, shards wants {expected}")
+        return self
+
+
 class Compare(Section):
     """What the DAG runs over: every head with every seed."""
 
-    heads: list[str]
-    joint_heads: list[str]
-    models: list[str]
-    seeds: list[int]
+    heads: list[Name]
+    joint_heads: list[Name]
+    models: list[Name]
+    seeds: list[Annotated[int, Field(ge=0)]]
 
     @model_validator(mode="after")
     def _models_are_all(self) -> "Compare":
@@ -128,6 +144,7 @@ class Params(Section):
     compare: Compare
     train: Train
     joint: Joint
+    embed: Embed
     heads: dict[str, dict[str, Any]]
     evaluate: Evaluate
 

@@ -7,6 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from lh2face.adapters.onnx_metadata import read_metadata
+
 PROVENANCE, DESCRIPTION = "provenance.json", "model.json"
 PACKAGES = ("lh2face", "torch", "mmengine", "numpy", "opencv-python")
 
@@ -50,7 +52,7 @@ def read_provenance(path: Path) -> dict[str, Any]:
         ValueError: If none is known.
     """
     if path.suffix == ".onnx":
-        found = onnx_metadata(path)
+        found = read_metadata(path)
     else:
         folder = path if path.is_dir() else path.parent
         files = [folder / DESCRIPTION, folder / PROVENANCE]
@@ -59,14 +61,6 @@ def read_provenance(path: Path) -> dict[str, Any]:
     if not found.get("provenance"):
         raise ValueError(f"{path}: it says nothing of where it comes from")
     return found["provenance"]
-
-
-def onnx_metadata(path: Path) -> dict[str, Any]:
-    """What ``export-onnx`` writes into an ONNX file's metadata."""
-    import onnx
-
-    entries = onnx.load(path, load_external_data=False).metadata_props
-    return {entry.key: json.loads(entry.value) for entry in entries}
 
 
 def digests(*paths: Path) -> dict[str, str]:
