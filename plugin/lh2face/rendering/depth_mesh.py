@@ -224,7 +224,9 @@ class DepthMeshRenderer(GridMeshRenderer):
     ``torch.compile``, without a graph break.
 
     Args:
-        image_size, fov_deg, rotation_center: see :class:`GridMeshRenderer`.
+        image_size: S, the side of depth maps, textures and rendered images, ≥ 2.
+        fov_deg: field of view of the camera, degrees.
+        rotation_center: depth about which views rotate.
         compiled: use ``torch.compile``, which takes half a minute at the first call and is then
             two to three times faster; without a compiler it warns and runs eagerly.
     """

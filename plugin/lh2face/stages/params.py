@@ -33,7 +33,7 @@ def _from_dataclass(name: str, cls: type) -> type[Section]:
 
     hints = typing.get_type_hints(cls)
     fields = {field.name: (hints[field.name], field.default) for field in dataclasses.fields(cls)}
-    return create_model(name, __base__=Section, **fields)
+    return create_model(name, __base__=Section, __doc__=cls.__doc__, **fields)
 
 
 def _synthetic() -> type[Section]:
@@ -43,7 +43,15 @@ def _synthetic() -> type[Section]:
 
 
 class ImageFolder(Section):
-    """One's own photos: ``root/<identity>/*``."""
+    """One's own photos: ``root/<identity>/*``.
+
+    Attributes:
+        root: Folder with one folder a person.
+        aligned: The faces are upright, centred and fill the image; else ``landmarks`` is needed.
+        landmarks: CSV without header: path below ``root``, then x, y of left eye, right eye, nose,
+            left and right mouth corner, px.
+        benchmark_fraction: Share of the people who are kept for the benchmark.
+    """
 
     root: str
     aligned: bool = False
@@ -52,7 +60,12 @@ class ImageFolder(Section):
 
 
 class Data(Section):
-    """Where the faces come from."""
+    """Where the faces come from.
+
+    Attributes:
+        source: Rendered people, or a folder of photos.
+        seed: Seed of the people, their photographs, the split and the pairs.
+    """
 
     source: Literal["synthetic", "image_folder"]
     seed: int = 0
@@ -61,7 +74,15 @@ class Data(Section):
 
 
 class Fit3D(Section):
-    """Training of the reconstructor on the aligned faces."""
+    """Training of the reconstructor on the aligned faces.
+
+    Attributes:
+        reconstructor: Registered reconstructor and its arguments.
+        steps: Optimizer steps.
+        batch_size: Faces a step.
+        lr: Learning rate of Adam.
+        seed: Seed of weights and batches.
+    """
 
     reconstructor: dict[str, Any]
     steps: PositiveInt
@@ -71,7 +92,17 @@ class Fit3D(Section):
 
 
 class Train(Section):
-    """Training of a recognizer, the same for every head."""
+    """Training of a recognizer, the same for every head.
+
+    Attributes:
+        backbone: Registered backbone and its arguments.
+        image_size: Side of what the backbone reads, px; the aligned faces have 112.
+        batch_size: Faces a step and process.
+        epochs: Passes over the training faces.
+        warmup_epochs: Epochs in which the learning rate rises; it then falls by a cosine.
+        optimizer: One of PyTorch's and its arguments.
+        workers: Processes that load faces; 0 for the training process itself.
+    """
 
     backbone: dict[str, Any]
     image_size: Annotated[int, Field(ge=32, multiple_of=8)]
@@ -83,7 +114,14 @@ class Train(Section):
 
 
 class Joint(Section):
-    """Weights of the joint loss (arXiv 2506.23555): reconstruction, canonical face, view."""
+    """Weights of the joint loss (arXiv 2506.23555): reconstruction, canonical face, view.
+
+    Attributes:
+        reco_weight: Weight of the reconstructor's own loss.
+        canon_weight: Weight of the head's loss on the canonical face.
+        view_weight: Weight of the view's consistency under mirroring.
+        fusion: What the backbone reads beside the image.
+    """
 
     reco_weight: Weight
     canon_weight: Weight
@@ -98,7 +136,11 @@ def _protocol() -> type[Section]:
 
 
 class Evaluate(_protocol()):
-    """Switches of the IJB protocol and of the figures drawn from it."""
+    """Switches of the IJB protocol and of the figures drawn from it.
+
+    Attributes:
+        bootstrap: Rounds of the bootstrap over templates.
+    """
 
     vmf_dim: Annotated[int, Field(ge=2)]
     far: tuple[Annotated[float, Field(gt=0, lt=1)], ...]
@@ -120,7 +162,14 @@ class Embed(Section):
 
 
 class Compare(Section):
-    """What the DAG runs over: every head with every seed."""
+    """What the DAG runs over: every head with every seed.
+
+    Attributes:
+        heads: Heads trained alone, names out of ``heads``.
+        joint_heads: Heads trained together with the reconstructor, names out of ``heads``.
+        models: The rows of the table: ``untrained`` and all of the above.
+        seeds: A run of every head each.
+    """
 
     heads: list[Name]
     joint_heads: list[Name]
@@ -136,7 +185,12 @@ class Compare(Section):
 
 
 class Params(Section):
-    """All of ``params.yaml``."""
+    """All of ``params.yaml``.
+
+    Attributes:
+        workers: Processes of stages data and align; results do not depend on it.
+        heads: Registered heads and their arguments, by a name of your choice.
+    """
 
     workers: PositiveInt
     data: Data

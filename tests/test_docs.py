@@ -1,0 +1,256 @@
+"""The documentation is true: its commands exist, its snippets run, its site builds and is whole."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from typer.main import get_command
+
+from lh2face.cli import app
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+# A file that is shown whole has its language in braces, and is no snippet.
+FENCE = re.compile(r"^( *)```([^\n]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(*languages: str) -> list:
+    """The fenced blocks of some languages."""
+    found = []
+    for page in PAGES:
+        text = page.read_text()
+        for fence in FENCE.finditer(text):
+            if fence[2] in languages:
+                line = text[: fence.start()].count("\n") + 1
+                found.append(pytest.param(fence[3], id=f"{page.relative_to(ROOT)}:{line}"))
+    return found
+
+
+def commands(program: str) -> list:
+    """The calls of a program in all pages' shell blocks, as words."""
+    found = []
+    for block in blocks("bash", ""):
+        lines = block.values[0].replace("\\\n", " ").splitlines()
+        for line in lines:
+            for call in re.split(r"&&|\|", line):
+                words = shlex.split(call, comments=True)
+                if program in words:
+                    rest = words[words.index(program) :]
+                    found.append(pytest.param(rest[1:], id=" ".join(rest)))
+    return found
+
+
+@pytest.mark.parametrize("words", commands("lh2face"))
+def test_the_commands_are_accepted(words, tmp_path, monkeypatch):
+    name, *arguments = words
+    monkeypatch.chdir(tmp_path)
+    # Paths are examples: all that could be one is there, and one that is a default.
+    named = [word for word in arguments if not word.startswith("-")]
+    for path in map(Path, [*named, "runs/fit3d"]):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch() if path.suffix else path.mkdir(exist_ok=True)
+    commands = get_command(app).commands
+    assert name in commands
+    # Reads options and arguments and runs nothing; raises where one is unknown, missing or bad.
+    commands[name].make_context(name, arguments)
+
+
+def test_commands_are_found():
+    names = {call.values[0][0] for call in commands("lh2face")}
+    assert {"params", "compare", "evaluate-ijb", "arcface-torch", "export-onnx"} <= names
+
+
+@pytest.mark.parametrize("words", commands("make"))
+def test_the_make_targets_exist(words):
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert words[0] in targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_files_that_are_named_exist(page):
+    # Of the repository's folders; "mine" and the like are the reader's.
+    named = re.findall(r"\b(?:params|workflow|benchmarks|docs|stages)/[\w./-]*\w", page.read_text())
+    roots = (ROOT, ROOT / "plugin" / "lh2face")
+    assert [name for name in named if not any((root / name).exists() for root in roots)] == []
+
+
+@pytest.mark.parametrize("text", blocks("yaml"))
+def test_the_overlays_are_valid(text, tmp_path):
+    from lh2face.stages.params import load_params, overlay_params
+
+    params = Path(shutil.copy(ROOT / "params.yaml", tmp_path))
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text(text)
+    before = load_params(params)
+    overlay_params(overlay, params)
+    assert load_params(params) != before
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory) -> Path:
+    """A folder with what the snippets read: a model, the same as ONNX, photos, records."""
+    from lh2face.adapters.insightface import export_onnx
+    from lh2face.stages import init
+    from lh2face.stages.params import load_params
+    from lh2face.tools import records
+
+    folder = tmp_path_factory.mktemp("docs")
+    model = folder / "runs" / "lh2face" / "0" / "model"
+    model.parent.mkdir(parents=True)
+    init.run(load_params(ROOT / "params.yaml"), model, seed=0)
+    export_onnx(model, folder / "lh2face.onnx")
+    rng = np.random.default_rng(0)
+    for name in (
+        "a.jpg",
+        "b.jpg",
+        *(f"faces/{person}/{n}.png" for person in range(4) for n in range(40)),
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / name), rng.integers(0, 256, (112, 112, 3), dtype=np.uint8))
+    (folder / "data").mkdir()
+    records.run("image_folder", folder / "faces", folder / "data" / "train")
+    return folder
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    """The registry of models, in which what a snippet registers is forgotten afterwards."""
+    from mmengine.registry import MODELS, DefaultScope
+
+    monkeypatch.setattr(MODELS, "_module_dict", dict(MODELS.module_dict))
+    monkeypatch.setattr(DefaultScope, "_instance_dict", dict(DefaultScope._instance_dict))
+    return MODELS
+
+
+def small(config):
+    """A config of the same types with few classes."""
+    if not isinstance(config, dict):
+        return config
+    return {k: 10 if k == "num_classes" else small(value) for k, value in config.items()}
+
+
+@pytest.mark.parametrize("text", blocks("python"))
+def test_the_snippets_run(text, workplace, registry, monkeypatch):
+    from lh2face.adapters.arcface_torch.run import STAND_INS, class_centres
+
+    if "insightface" in text:
+        pytest.importorskip("insightface")
+    monkeypatch.chdir(workplace)
+    if "easydict" in text:
+        monkeypatch.setattr(sys, "path", [*sys.path, str(STAND_INS)])
+    space = {"__name__": "snippet"}
+    exec(compile(text, "snippet", "exec"), space)
+
+    config = space.get("model")
+    if isinstance(config, dict):
+        # What mmpretrain registers is not here: of its model only the head is ours.
+        ours = config if registry.get(config["type"]) else config["head"]
+        built = registry.build(small(ours))
+        embeddings = torch.randn(4, 512, requires_grad=True)
+        loss = getattr(built, "head", built).loss if ours is config else built.loss
+        terms = loss(embeddings, torch.arange(4))
+        assert all(term.isfinite() for term in terms.values())
+    if "head" in space.get("config", {}):
+        head = space["config"].head
+        centres = class_centres(dict(head)).PartialFC_V2(None, 512, 10)
+        assert centres(torch.randn(4, 512), torch.arange(4)).isfinite()
+    if "kappa" in space:
+        assert -1 <= space["cosine"] <= 1
+        assert np.isfinite(space["score"])
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    """The site, built as strictly as it is to be."""
+    pytest.importorskip("material", reason="mkdocs-material is not installed")
+    pytest.importorskip("mkdocstrings", reason="mkdocstrings is not installed")
+    folder = tmp_path_factory.mktemp("site")
+    paths = os.pathsep.join(filter(None, [str(ROOT / "plugin"), os.environ.get("PYTHONPATH")]))
+    built = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert built.returncode == 0, built.stdout + built.stderr
+    return folder
+
+
+class Links(HTMLParser):
+    """What a page loads by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loaded: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if tag in ("script", "img", "iframe", "source", "video", "object", "embed"):
+            self.loaded.append(attrs.get("src") or attrs.get("data") or "")
+        if tag == "link" and attrs.get("rel") not in ("canonical", "prev", "next"):
+            self.loaded.append(attrs.get("href", ""))
+
+
+def test_pages_load_nothing_from_outside(site):
+    pages = list(site.rglob("*.html"))
+    assert len(pages) >= len(PAGES)  # README is not one, 404 is
+    for page in pages:
+        links = Links()
+        links.feed(page.read_text())
+        assert any("bundle" in link for link in links.loaded)
+        outside = [link for link in links.loaded if re.match(r"(\w+:)?//", link)]
+        assert outside == [], page
+
+
+def test_every_figure_is_drawn(site):
+    text = (site / "method.html").read_text()
+    marks = re.findall(r"<!-- figure: (\w+) -->", (ROOT / "docs/method.md").read_text())
+    assert len(marks) == text.count("<figure>") == 6
+    assert "nan" not in " ".join(re.findall(r' d="([^"]*)"', text))
+    assert not re.search(r"<!-- (figure|configuration):", text)
+
+
+def test_every_knob_is_in_the_reference(site):
+    text = (site / "configuration.html").read_text()
+    rows = re.findall(r"<td><code>([\w.]+)</code></td>\s*<td>(.*?)</td>", text)
+    assert all(meaning for _, meaning in rows)
+    keys = {key for key, _ in rows}
+    assert {"workers", "heads", "train.epochs", "joint.fusion", "evaluate.bootstrap"} <= keys
+    assert {"data.synthetic.image_size", "data.image_folder.landmarks"} <= keys
+
+
+def test_the_reference_holds_every_head(site):
+    from lh2face import heads
+
+    text = (site / "reference" / "heads.html").read_text()
+    for name in heads.__all__:
+        assert re.search(rf'id="lh2face\.heads\.\w+\.{name}"', text), name
+    assert ":class:" not in text
+
+
+def test_pages_open_in_a_browser(site):
+    """In a real browser: no request leaves the folder, nothing is wider than a phone."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if not chromium:
+        pytest.skip("no chromium on this machine")
+    requests: list[str] = []
+    with api.sync_playwright() as play:
+        browser = play.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
+        )
+        page = browser.new_page(viewport={"width": 390, "height": 844})
+        page.on("request", lambda request: requests.append(request.url))
+        for path in ("index.html", "method.html", "how-to/plug-in.html", "configuration.html"):
+            page.goto(f"file://{site / path}")
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
+        browser.close()
+    assert any(url.endswith(".css") for url in requests)
+    assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
