@@ -18,7 +18,7 @@ from lh2face.data.synthetic.photograph import photograph, random_scene
 from lh2face.recognizers.preprocessor import normalize_images
 from lh2face.registry import MODELS
 from lh2face.stages.embed import embed
-from lh2face.stages.model import DESCRIPTION, load_model, save_model
+from lh2face.stages.model import DESCRIPTION, load_model, read_description, save_model
 
 BACKBONES = [
     {"type": "MobileFaceNet", "embedding_size": 64, "width": 0.5, "image_size": 112},
@@ -77,7 +77,6 @@ def test_get_feat_equals_the_model(tmp_path, request, faces, backbone):
     images = [cv2.imdecode(np.frombuffer(face, np.uint8), cv2.IMREAD_COLOR) for face in faces]
 
     found = recognizer.get_feat(images)
-    size = backbone["image_size"]
     description = read_description(folder)
     rows = range(len(faces))
     expected = embed(load_model(folder), rows, faces.__getitem__, description, "test")[:, 0]

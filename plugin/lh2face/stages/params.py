@@ -148,7 +148,12 @@ class Evaluate(_protocol()):
 
 
 class Embed(Section):
-    """How the benchmark is divided into jobs."""
+    """How the benchmark is divided into jobs.
+
+    Attributes:
+        shards: Number of jobs that embed it.
+        shard: Their numbers: 0 … shards − 1.
+    """
 
     shards: PositiveInt
     shard: list[int]
