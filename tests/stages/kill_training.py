@@ -7,7 +7,6 @@ to write a checkpoint. Prints as JSON how many were killed while they wrote one.
 import json
 import os
 import random
-import re
 import signal
 import sys
 import time
@@ -17,7 +16,7 @@ import test_train
 import torch
 
 from lh2face.distributed import ShardedCheckpointHook
-from lh2face.recognizers.hooks import LastCheckpointHook
+from lh2face.recognizers.hooks import LastCheckpointHook, TrainingRecordHook
 
 EPOCHS = 100
 KEEPER = {"lh2face": LastCheckpointHook, "sharded": ShardedCheckpointHook}
@@ -42,6 +41,21 @@ def stopped_while_writing(child: int, work: Path, since: float) -> bool:
     return False
 
 
+def tell_epochs() -> None:
+    """Have a run print after how many epochs it begins, and each that ends."""
+    before_train, write = TrainingRecordHook.before_train, TrainingRecordHook.write
+
+    def begin(self, runner):
+        before_train(self, runner)
+        print("from", runner.epoch, flush=True)
+
+    def end(self, runner):
+        write(self, runner)
+        print("done", runner.epoch + 1, flush=True)
+
+    TrainingRecordHook.before_train, TrainingRecordHook.write = begin, end
+
+
 def main() -> None:
     aligned, out, head, kills = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
     torch.set_num_threads(1)
@@ -54,6 +68,7 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT), 1)
+            tell_epochs()
             test_train.run(aligned, out, head=head, epochs=EPOCHS)
             os._exit(0)
         if life < kills:
@@ -70,11 +85,13 @@ def main() -> None:
         assert code == (-signal.SIGKILL if life < kills else 0), f"life {life} ended with {code}"
         checkpoint = work / keeper.file_name
         assert not checkpoint.exists() or keeper.is_whole(checkpoint), f"life {life}: broken"
-        # A line is printed as an epoch ends, just before it is kept.
-        epochs = [int(epoch) for epoch in re.findall(r"^epoch (\d+)/", log.read_text(), re.M)]
-        if epochs:
-            assert reached <= epochs[0] <= reached + 1, f"life {life}: {reached} then {epochs[0]}"
-            reached = epochs[-1]
+        lines = log.read_text().splitlines()
+        told = [line.split() for line in lines if line.startswith(("from ", "done "))]
+        if told:
+            # An epoch is told as it ends, just before it is kept.
+            kept = int(told[0][1])
+            assert reached - 1 <= kept <= reached, f"life {life}: goes on after {kept} of {reached}"
+            reached = int(told[-1][1])
     print(json.dumps({"killed_writing": killed_writing, "epochs": reached}))
 
 

@@ -68,3 +68,14 @@ def test_another_scheduler_by_its_submit_command(tmp_path, clone):
     assert (clone / "data" / "aligned" / "train" / "train.rec").exists()
     lines = log.read_text().splitlines()
     assert len(lines) >= 2 and all("-N" in line and "mem_free=" in line for line in lines)
+
+
+def test_two_tasks_of_srun_train_one_model(slurm, clone):
+    run(clone, "dvc", "repro", "align")
+    said = run(
+        clone, "srun", "--ntasks=2", "--mem=4000", "lh2face", "train", "--head", "lh2face",
+        "--seed", "0", "data/aligned/train", "model", OMP_NUM_THREADS="1",
+    )  # fmt: skip
+    # Only the first of the two tells how far they are.
+    assert said.count("training: 6/6") == 1
+    assert (clone / "model" / "model.safetensors").exists()
