@@ -125,7 +125,7 @@ def terms() -> str:
 
 def turned() -> str:
     """A synthetic face, turned by the renderer."""
-    size, degrees = 144, (-60, -30, 0, 30, 60)
+    size, degrees = 144, (-45, -25, 0, 25, 45)
     depth, albedo, head = canonical_faces(1, size)
     light = torch.tensor([[0.55, 0.45, 0.3, -0.2]])
     texture = shade(albedo, lambert_shading(normals_from_depth(depth), light))
@@ -141,7 +141,7 @@ def turned() -> str:
     source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
     return figure(
         f'<img src="{source}" alt="A face turned from side to side">',
-        "A synthetic face drawn by DepthMeshRenderer, turned by −60°, −30°, 0°, 30° and 60°.",
+        "A synthetic face drawn by DepthMeshRenderer, turned by −45°, −25°, 0°, 25° and 45°.",
     )
 
 

@@ -97,7 +97,7 @@ class Train(Section):
     Attributes:
         backbone: Registered backbone and its arguments.
         image_size: Side of what the backbone reads, px; the aligned faces have 112.
-        batch_size: Faces a step and process.
+        batch_size: Faces a step, of all processes together.
         epochs: Passes over the training faces.
         warmup_epochs: Epochs in which the learning rate rises; it then falls by a cosine.
         optimizer: One of PyTorch's and its arguments.
