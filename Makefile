@@ -1,7 +1,7 @@
 PYTHON ?= python3.11
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: setup reproduce test test-mmpretrain test-slurm test-faults lint
+.PHONY: setup reproduce test test-mmpretrain test-slurm test-faults lint docs
 
 setup: .venv/installed
 
@@ -38,6 +38,11 @@ test-mmpretrain: .venv-mmpretrain/installed
 	.venv-mmpretrain/bin/python -m pip install --quiet --no-deps -r $<
 	touch $@
 
+# The documentation, in site/index.html; `mkdocs serve` while writing, which also has search.
+docs: setup
+	mkdocs build --strict
+
 lint: setup
 	ruff check .
 	ruff format --check .
+	mypy
