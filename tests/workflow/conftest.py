@@ -1,4 +1,4 @@
-"""A Slurm cluster of this one machine, for the time of a test."""
+"""A Slurm cluster of this one machine, for the time of a test; a Snakefile over any dvc.yaml."""
 
 import os
 import shutil
@@ -10,6 +10,22 @@ from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[2]
+SNAKEFILE = f"""
+import sys
+sys.path.insert(0, {str(ROOT / "workflow")!r})
+from content import stages
+STAGES = stages(decide=workflow.is_main_process)
+rule all:
+    input: [path for stage in STAGES for path in stage.outputs]
+for stage in STAGES:
+    rule:
+        name: stage.rule
+        input: stage.inputs
+        output: stage.outputs
+        params: name=stage.name
+        shell: "dvc --wait-for-lock repro --single-item {{params.name:q}} >> log 2>&1"
+"""
 CONFIG_PATH = Path("/etc/slurm/slurm.conf")
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "squeue")
 CONFIG = """
@@ -39,6 +55,12 @@ GresTypes=gpu
 NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=16000 Gres=gpu:2 State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
+
+
+@pytest.fixture(scope="session")
+def snakefile() -> str:
+    """Text of a Snakefile that leaves the stages of a dvc.yaml to DVC; it appends to ``log``."""
+    return SNAKEFILE
 
 
 def free_port() -> int:

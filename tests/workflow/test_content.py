@@ -29,21 +29,6 @@ stages:
     deps: [out]
     outs: [joined.txt]
 """
-SNAKEFILE = f"""
-import sys
-sys.path.insert(0, {str(ROOT / "workflow")!r})
-from content import stages
-STAGES = stages(decide=workflow.is_main_process)
-rule all:
-    input: [path for stage in STAGES for path in stage.outputs]
-for stage in STAGES:
-    rule:
-        name: stage.rule
-        input: stage.inputs
-        output: stage.outputs
-        params: name=stage.name
-        shell: "dvc --wait-for-lock repro --single-item {{params.name:q}} >> log 2>&1"
-"""
 
 
 @pytest.fixture
@@ -53,11 +38,11 @@ def project(made, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory, snakefile):
     """A repository of DVC and git, whose stages have run under Snakemake."""
     folder = tmp_path_factory.mktemp("made")
     files = {
-        "dvc.yaml": DVC_YAML, "Snakefile": SNAKEFILE, "params.yaml": "a: 1\nb: 1\n",
+        "dvc.yaml": DVC_YAML, "Snakefile": snakefile, "params.yaml": "a: 1\nb: 1\n",
         "letters.txt": "b\na\n", ".gitignore": "ran\nlog\n.snakemake\nout\n",
         ".dvcignore": (ROOT / ".dvcignore").read_text(),
     }  # fmt: skip

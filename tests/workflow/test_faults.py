@@ -27,21 +27,6 @@ stages:
     outs: [double.txt]
 """
 LETTERS = "echo letters >> ran; sort letters.txt > sorted.txt\n"
-SNAKEFILE = f"""
-import sys
-sys.path.insert(0, {str(ROOT / "workflow")!r})
-from content import stages
-STAGES = stages(decide=workflow.is_main_process)
-rule all:
-    input: [path for stage in STAGES for path in stage.outputs]
-for stage in STAGES:
-    rule:
-        name: stage.rule
-        input: stage.inputs
-        output: stage.outputs
-        params: name=stage.name
-        shell: "dvc --wait-for-lock repro --single-item {{params.name:q}} >> log 2>&1"
-"""
 SNAKEMAKE = ("snakemake", "--cores", "2")
 
 
@@ -52,10 +37,10 @@ def row(fault: str, said: str, lost: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory, snakefile):
     folder = tmp_path_factory.mktemp("made")
     files = {
-        "dvc.yaml": DVC_YAML, "Snakefile": SNAKEFILE, "letters.sh": LETTERS,
+        "dvc.yaml": DVC_YAML, "Snakefile": snakefile, "letters.sh": LETTERS,
         "letters.txt": "b\na\n", ".dvcignore": (ROOT / ".dvcignore").read_text(),
     }  # fmt: skip
     for name, text in files.items():

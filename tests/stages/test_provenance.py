@@ -1,0 +1,88 @@
+"""A result says where it comes from."""
+
+import json
+import subprocess
+
+import pytest
+
+from lh2face.adapters.onnx_metadata import write_metadata
+from lh2face.stages import provenance as stage
+from lh2face.stages.provenance import digest, digests, provenance, read_provenance, write_provenance
+
+MADE = {"commit": "c", "seed": 3}
+
+
+def git(folder, *command):
+    who = ["-c", "user.name=t", "-c", "user.email=t@t"]
+    subprocess.run(["git", *who, *command], cwd=folder, check=True, capture_output=True)
+
+
+def test_the_commit_and_whether_files_differ_from_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert stage.commit() is None
+    git(tmp_path, "init")
+    (tmp_path / "a").write_text("1")
+    git(tmp_path, "add", "a")
+    git(tmp_path, "commit", "-m", "a")
+    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    assert stage.commit() == head.stdout.strip()
+    (tmp_path / "new").write_text("not in git")
+    assert stage.commit() == head.stdout.strip()
+    (tmp_path / "a").write_text("2")
+    assert stage.commit() == head.stdout.strip() + "+"
+
+
+def test_digests_follow_contents_and_names(tmp_path):
+    for name in ("x", "y"):
+        (tmp_path / name / "below").mkdir(parents=True)
+        (tmp_path / name / "below" / "f").write_text("same")
+    assert digest(tmp_path / "x") == digest(tmp_path / "y")
+    (tmp_path / "y" / "below" / "f").rename(tmp_path / "y" / "below" / "g")
+    found = digests(tmp_path / "x", tmp_path / "y")
+    assert found.keys() == {"x", "y"} and found["x"] != found["y"]
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    (tmp_path / "empty").touch()
+    assert digest(tmp_path / "empty") == empty
+
+
+def test_equal_parameters_have_one_digest():
+    one, two = (provenance(params=p, data={}) for p in ({"a": 1, "b": 2}, {"b": 2, "a": 1}))
+    assert one["params_digest"] == two["params_digest"]
+    assert provenance(params={"a": 1}, data={})["params_digest"] != one["params_digest"]
+    assert one["versions"].keys() >= {"lh2face", "torch", "mmengine"} and one["device"]
+
+
+def test_it_is_found_beside_a_metric_in_a_model_and_in_onnx(tmp_path):
+    import onnx
+
+    write_provenance(tmp_path, MADE)
+    (tmp_path / "metrics.json").write_text("{}")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.json").write_text(json.dumps({"provenance": MADE}))
+    graph = onnx.helper.make_graph([], "g", [], [])
+    onnx.save(onnx.helper.make_model(graph), tmp_path / "m.onnx")
+    write_metadata(tmp_path / "m.onnx", {"provenance": MADE})
+    for path in (
+        tmp_path, tmp_path / "metrics.json", tmp_path / "model",
+        tmp_path / "model" / "model.safetensors", tmp_path / "m.onnx",
+    ):  # fmt: skip
+        assert read_provenance(path) == MADE, path
+
+
+def test_what_says_nothing_is_named(tmp_path):
+    import onnx
+
+    with pytest.raises(ValueError, match=r"it says nothing of where it comes from"):
+        read_provenance(tmp_path)
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph([], "g", [], [])), tmp_path / "m.onnx")
+    with pytest.raises(ValueError, match=r"m\.onnx: it says nothing"):
+        read_provenance(tmp_path / "m.onnx")
+    (tmp_path / "x.onnx").write_bytes(b"\xff\xff")
+    with pytest.raises(ValueError, match=r"x\.onnx: not an ONNX file"):
+        read_provenance(tmp_path / "x.onnx")
+
+
+def test_the_command_prints_it(tmp_path):
+    write_provenance(tmp_path, MADE)
+    done = subprocess.run(["lh2face", "info", tmp_path], capture_output=True, text=True)
+    assert json.loads(done.stdout) == MADE
