@@ -79,7 +79,6 @@ def run(environment: Path, *command: str) -> subprocess.CompletedProcess:
     )  # fmt: skip
 
 
-@pytest.mark.slow
 def test_the_wheel_holds_every_module_and_the_marker_of_types(environment):
     (site,) = environment.glob("lib/python*/site-packages")
     source = ROOT / "plugin"
@@ -89,7 +88,6 @@ def test_the_wheel_holds_every_module_and_the_marker_of_types(environment):
     assert (site / "lh2face" / "py.typed").exists()
 
 
-@pytest.mark.slow
 def test_commands_and_modules_work(environment, request):
     alone = "plugin alone" in request.node.name
     shown = run(environment, "lh2face", "--help")
