@@ -1,10 +1,10 @@
 """What a score and a κ mean for one model: thresholds by FAR, and the κ of a benchmark."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from lh2face.adapters.onnx_metadata import read_metadata
+from lh2face.stages.files import read_json
 
 METRICS = "metrics.json"
 
@@ -16,12 +16,7 @@ def read_metrics(evaluation: Path) -> dict[str, Any]:
         ValueError: If it is not one.
     """
     path = evaluation / METRICS
-    try:
-        metrics = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such file; expected a folder of stage evaluate") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not valid JSON ({error})") from None
+    metrics = read_json(path, "a folder of stage evaluate")
     if "single_images" not in metrics:
         raise ValueError(f"{path}: there is no single_images; evaluate the model again")
     return metrics

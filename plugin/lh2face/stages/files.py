@@ -1,13 +1,15 @@
-"""Whole outputs only: write under a temporary name, rename when done; one writer at a time."""
+"""Files of stages: whole outputs only, written under a temporary name; one writer at a time."""
 
 import csv
 import fcntl
+import json
 import os
 import shutil
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 LOCK = "lock"
 
@@ -73,6 +75,24 @@ def exclusive(folder: Path) -> Iterator[None]:
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
         yield
+
+
+def read_json(path: Path, expected: str) -> Any:
+    """What a JSON file holds.
+
+    Args:
+        path: The file.
+        expected: What the folder around it should be, for the message.
+
+    Raises:
+        ValueError: If there is no such file, or it is not JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file; expected {expected}") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not valid JSON ({error})") from None
 
 
 def write_rows(path: Path, header: tuple[str, ...], rows: Iterable[tuple]) -> None:

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from lh2face.recognizers import FaceRecognizer
 from lh2face.registry import MODELS
+from lh2face.stages.files import read_json
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 HEAD_PREFIX = "head."
@@ -49,12 +50,7 @@ def read_description(directory: Path) -> dict[str, Any]:
         ValueError: If the file is absent or not what :func:`save_model` writes.
     """
     path = directory / DESCRIPTION
-    try:
-        description = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such file; expected a trained model's folder") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not valid JSON ({error})") from None
+    description = read_json(path, "a trained model's folder")
     missing = {"recognizer", "image_size", "embedding_size"} - set(description)
     if missing:
         raise ValueError(f"{path}: missing {sorted(missing)}")
