@@ -18,7 +18,10 @@ ROOT = Path(__file__).resolve().parents[1]
 ONLY_PIPELINE = ("dvc", "snakemake", "pandas", "plotly", "pydantic", "jinja2", "ruamel", "PIL")
 NOT_IMPORTED = (*ONLY_PIPELINE, "insightface", "onnx", "onnxruntime", "matplotlib", "scipy")
 # Modules that need an extra as soon as they are imported.
-NEED_PIPELINE = {"lh2face.stages.params"}
+NEED_PIPELINE = {
+    f"lh2face.{name}"
+    for name in ("stages.params", "stages.report", "report.figures", "report.pictures")
+}
 
 
 def closure(extra: str) -> Iterator[metadata.Distribution]:
