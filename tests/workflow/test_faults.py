@@ -79,6 +79,19 @@ def ran(folder: Path, *command: str) -> list[str]:
     return sorted((folder / "ran").read_text().split()) if (folder / "ran").exists() else []
 
 
+def start_slow_stage(project: Path, *command: str) -> subprocess.Popen:
+    """Start a run, and return once it is inside a stage that takes ten seconds."""
+    (project / "letters.sh").write_text(
+        "echo letters >> ran; sleep 10; sort letters.txt > sorted.txt"
+    )
+    (project / "letters.txt").write_text("c\n")
+    (project / "ran").unlink()
+    process = start(project, *command)
+    while not (project / "ran").exists():
+        time.sleep(0.05)
+    return process
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 1 MB."""
@@ -170,6 +183,9 @@ def test_a_stage_that_dies_is_tried_again(project):
     (project / "letters.txt").write_text("c\n")
     assert ran(project, *SNAKEMAKE, "--retries", "2") == ["double", "letters", "letters"]
     assert (project / "double.txt").read_text() == "c\nc\n"
+    assert "failed to run: sh letters.sh" in (project / "log").read_text()
+    for profile in (ROOT / "workflow" / "profiles").glob("*/config.yaml"):
+        assert "\nretries: 2\n" in profile.read_text()
     row(
         "Stage killed (out of memory, node gone)",
         "`failed to run`; the profiles try it again twice; training goes on from its checkpoint",
@@ -178,14 +194,7 @@ def test_a_stage_that_dies_is_tried_again(project):
 
 
 def test_a_killed_scheduler(project):
-    (project / "letters.sh").write_text(
-        "echo letters >> ran; sleep 10; sort letters.txt > sorted.txt"
-    )
-    (project / "letters.txt").write_text("c\n")
-    (project / "ran").unlink()
-    process = start(project, *SNAKEMAKE)
-    while not (project / "ran").exists():
-        time.sleep(0.05)
+    process = start_slow_stage(project, *SNAKEMAKE)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     for _ in range(20):  # until the system has buried what it killed
@@ -205,14 +214,7 @@ def test_a_killed_scheduler(project):
 
 
 def test_two_runs_in_one_folder(project):
-    (project / "letters.sh").write_text(
-        "echo letters >> ran; sleep 8; sort letters.txt > sorted.txt"
-    )
-    (project / "letters.txt").write_text("c\n")
-    (project / "ran").unlink()
-    first = start(project, "dvc", "repro")
-    while not (project / "ran").exists():
-        time.sleep(0.05)
+    first = start_slow_stage(project, "dvc", "repro")
     for command in (("dvc", "repro"), SNAKEMAKE):
         said = call(project, *command, ends=1)
         assert "is busy, it is being blocked by" in said and f"(PID {first.pid})" in said

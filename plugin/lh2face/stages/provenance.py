@@ -9,7 +9,7 @@ from typing import Any
 
 from lh2face.adapters.onnx_metadata import read_metadata
 
-PROVENANCE, DESCRIPTION = "provenance.json", "model.json"
+PROVENANCE = "provenance.json"
 PACKAGES = ("lh2face", "torch", "mmengine", "numpy", "opencv-python")
 
 
@@ -51,6 +51,8 @@ def read_provenance(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: If none is known.
     """
+    from lh2face.stages.model import DESCRIPTION
+
     if path.suffix == ".onnx":
         found = read_metadata(path)
     else:
