@@ -199,6 +199,38 @@ def evaluate_ijb(
     )  # fmt: skip
 
 
+study = typer.Typer(no_args_is_help=True, help="Compare heads and variants: params/study.yaml.")
+app.add_typer(study, name="study", rich_help_panel=EVALUATION)
+STUDY = Path("study")
+
+
+@study.command("run")
+def study_run(
+    parts: Annotated[
+        list[str] | None, typer.Argument(help="Parts of params/study.yaml; all without.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Models side by side, a core each.")] = 2,
+) -> None:
+    """Run the parts that have not been run, in clones of the last commit, below study/."""
+    from lh2face.study.plan import load_plan
+    from lh2face.study.run import run
+
+    run(load_plan(), STUDY, jobs=jobs, only=parts or [])
+
+
+@study.command("page")
+def study_page(
+    docs: Annotated[Path, typer.Option(help="Folder of the page and its tables.")] = Path("docs"),
+) -> None:
+    """Write docs/study.md, and its tables in docs/study/, from what was run."""
+    from lh2face.study.page import write_page
+    from lh2face.study.plan import load_plan
+    from lh2face.study.results import collect
+
+    collect(load_plan(), STUDY, docs / "study")
+    write_page(load_plan(), docs)
+
+
 @app.command(rich_help_panel=TOOLS)
 def reconstruct(
     images: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, show_default=False)],

@@ -2,6 +2,7 @@
 
 import csv
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,10 @@ JPEG_QUALITY = 95
 PAIRS = 300
 # Probe templates of a person, at most: the list of all pairs grows with their square.
 PROBES = 5
+# How the photos were taken: nothing is known of it.
+KIND = "photo"
+# The least number of people of each part.
+LEAST = {"train": 2, "benchmark": 4}
 
 
 class ImageFolderError(ValueError):
@@ -36,12 +41,12 @@ class Photo:
 
 def convert(
     root: Path, out: Path, *, aligned: bool, landmarks: Path | None, benchmark_fraction: float,
-    seed: int,
+    seed: int, fold: int = 0, parts: Collection[str] = LEAST,
 ) -> None:  # fmt: skip
     """Write ``train/`` and ``benchmark/``, people of one not in the other.
 
     A photo that cannot be read, or has no landmarks, is left out, as is a person with fewer than
-    two photos; each stands with its reason in ``train/failures.csv``.
+    two photos; each stands with its reason in ``failures.csv`` of either part.
 
     Args:
         root: Folder with one folder a person.
@@ -51,10 +56,12 @@ def convert(
             the two mouth corners in px. Needed unless ``aligned``.
         benchmark_fraction: Share of the people in the benchmark.
         seed: Seed of the split and of the pairs.
+        fold: Which share of them, from 0: the folds of a seed have no person in common.
+        parts: Which of the two to write; one alone has everybody in it.
 
     Raises:
-        ImageFolderError: If the folder or the file is missing, the file names absent images, or
-            there are too few people.
+        ImageFolderError: If the folder or the file is missing, the file names absent images,
+            there are too few people, or there is no such fold.
     """
     if not root.is_dir():
         raise ImageFolderError(f"data.image_folder.root: {root} is not a folder")
@@ -77,18 +84,33 @@ def convert(
         else:
             people.append(photos)
     if failures:
-        log.warning("%s: left out %d, listed in train/failures.csv", root, len(failures))
+        log.warning("%s: left out %d, listed in failures.csv", root, len(failures))
     rng = np.random.default_rng(seed)
+    everybody = np.arange(len(people))
     order = rng.permutation(len(people))
     count = round(benchmark_fraction * len(people))
-    if count < 4 or len(people) - count < 2:
+    if "benchmark" in parts and "train" in parts:
+        folds = len(people) // max(count, 1)
+        if fold >= folds:
+            raise ImageFolderError(
+                f"data.image_folder.fold: expected 0 … {folds - 1} (benchmark_fraction "
+                f"{benchmark_fraction} of {len(people)} people), found {fold}"
+            )
+        chosen = np.sort(order[fold * count : (fold + 1) * count])
+        groups = {"train": np.setdiff1d(everybody, chosen), "benchmark": chosen}
+    else:
+        groups = dict.fromkeys(parts, everybody)
+    if any(len(group) < LEAST[part] for part, group in groups.items()):
         raise ImageFolderError(
             f"data.image_folder.root: {root} has {len(people)} people with 2 images or more; the "
             f"benchmark needs 4 and training 2 (benchmark_fraction {benchmark_fraction})"
         )
-    _write_train([people[i] for i in sorted(order[count:])], out / "train")
-    write_csv(out / "train" / "failures.csv", ("file", "reason"), failures)
-    _write_benchmark([people[i] for i in sorted(order[:count])], out / "benchmark", rng)
+    if "train" in parts:
+        _write_train([people[i] for i in groups["train"]], out / "train")
+    if "benchmark" in parts:
+        _write_benchmark([people[i] for i in groups["benchmark"]], out / "benchmark", rng)
+    for part in groups:
+        write_csv(out / part / "failures.csv", ("file", "reason"), failures)
 
 
 def read_landmarks(path: Path, root: Path) -> dict[Path, np.ndarray]:
@@ -163,11 +185,11 @@ def _write_benchmark(people: list[list[Photo]], out: Path, rng: np.random.Genera
         for part in (np.arange(len(group) - probes), *parts):
             subjects.append(identity)
             for photo in (group[i] for i in part):
-                rows.append({"name": f"{len(rows) + 1}.jpg", "identity": identity})
+                rows.append({"name": f"{len(rows) + 1}.jpg", "identity": identity, "kind": KIND})
                 (out / "loose_crop" / rows[-1]["name"]).write_bytes(photo.jpeg)
                 landmarks.append(photo.landmarks)
                 templates.append(len(subjects))
-    write_csv(out / "images.csv", ("name", "identity"), rows)
+    write_csv(out / "images.csv", ("name", "identity", "kind"), rows)
     meta = benchmark_meta(
         [row["name"] for row in rows], np.stack(landmarks), np.ones(len(rows), np.float32),
         np.array(templates), np.arange(1, len(rows) + 1), subjects=np.array(subjects),

@@ -41,7 +41,9 @@ class LH2FaceHead(ProxyHead):
         positive_weight: Weight of L_pps (proxy and positive samples).
         negative_weight: Weight of L_pns (proxy and negative samples).
         proxy_weight: Weight of L_pp (proxy and proxy).
-        norm_momentum: Share of the batch's mean norm in the running mean μ.
+        norm_momentum: Share of the batch's mean norm in the running mean μ; 1 for the batch's own.
+        density_ratio: Whether the proxy terms read s; without, κ cosθ alone. In the softmax over
+            one sample the rest of s cancels.
         proxies: See :class:`ProxyHead`.
 
     Example:
@@ -60,6 +62,7 @@ class LH2FaceHead(ProxyHead):
         negative_weight: float = 1.0,
         proxy_weight: float = 1.0,
         norm_momentum: float = 0.01,
+        density_ratio: bool = True,
         proxies: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(num_classes, in_channels, proxies)
@@ -69,6 +72,7 @@ class LH2FaceHead(ProxyHead):
         self.negative_weight = negative_weight
         self.proxy_weight = proxy_weight
         self.norm_momentum = norm_momentum
+        self.density_ratio = density_ratio
         # NaN: no batch seen yet; the first one sets the mean.
         self.register_buffer("mean_norm", torch.tensor(torch.nan))
 
@@ -84,7 +88,9 @@ class LH2FaceHead(ProxyHead):
         mean_norm = self._update_mean_norm(mean_over_ranks(kappa.mean()))
         margin = self.margin_factor * mean_norm
         # κ cosθ = zᵀw, so that the embeddings themselves are the rows.
-        log_ratio = log_density_ratio(torch.zeros_like(kappa), kappa, self.vmf_dim)
+        log_ratio = torch.zeros_like(kappa)
+        if self.density_ratio:
+            log_ratio = log_density_ratio(log_ratio, kappa, self.vmf_dim)
         found = self.proxies(
             rows,
             labels,

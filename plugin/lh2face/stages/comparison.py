@@ -4,6 +4,7 @@ import csv
 import json
 from dataclasses import dataclass
 from functools import reduce
+from operator import getitem
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,11 @@ TITLES = {
     "verification.tar": "TAR at FAR {}",
     "identification.rank": "rank-{}",
     "identification.tpir": "TPIR at FPIR {}",
+    "conditions": "{} TAR at FAR {}",
 }
+REJECT_AREA = "reject.area"
+# All other figures are rates of what goes right.
+LESS_IS_BETTER = {REJECT_AREA}
 
 
 @dataclass(frozen=True)
@@ -55,24 +60,30 @@ class Difference:
 
 def title(path: str) -> str:
     """How people name a figure of ``metrics.json``: "TAR at FAR 1e-4", "profile accuracy"."""
+    if path == REJECT_AREA:
+        return "reject-curve area"
     section, name, key = path.split(".", 2)
     if section == "bins":
         return f"{name} {key}".replace("_", " ")
-    small = 0 < float(key) < 0.1 and section == "verification"
-    return TITLES[f"{section}.{name}"].format(
-        f"{float(key):.0e}".replace("e-0", "e-") if small else key
-    )
+    if section != "identification" and float(key) < 0.1:
+        key = f"{float(key):.0e}".replace("e-0", "e-")
+    if section == "conditions":
+        return TITLES[section].format(name.replace("_", " "), key)
+    return TITLES[f"{section}.{name}"].format(key)
 
 
-def read_run(folder: Path) -> Run:
+def read_run(*folders: Path) -> Run:
     """All evaluations in a folder: an evaluation's own, that of a seed, or of a model.
 
+    Of several folders, such as those of a cross-validation, they are taken together.
+
     Raises:
-        ValueError: If there is none, or it was was made without a bootstrap.
+        ValueError: If there is none, or it was made without a bootstrap.
     """
-    paths = sorted(folder.rglob("draws.csv"))
+    paths = [path for folder in folders for path in sorted(folder.rglob("draws.csv"))]
     if not paths:
-        raise ValueError(f"{folder}: no draws.csv below it; expected a folder with evaluations")
+        found = ", ".join(map(str, folders))
+        raise ValueError(f"{found}: no draws.csv below it; expected a folder with evaluations")
     figures, draws = [], []
     for path in paths:
         with path.open(newline="") as file:
@@ -81,8 +92,7 @@ def read_run(folder: Path) -> Run:
             raise ValueError(f"{path}: no draws; evaluate with evaluate.bootstrap above 0")
         metrics = json.loads(path.with_name("metrics.json").read_text())
         draws.append(dict(zip(names, np.array(rows, float).T, strict=True)))
-        paths_in_metrics = {name: name.split(".", 2) for name in names}
-        figures.append({name: metrics[a][b][c] for name, (a, b, c) in paths_in_metrics.items()})
+        figures.append({name: reduce(getitem, name.split(".", 2), metrics) for name in names})
     return Run(_stacked(figures), _stacked(draws))
 
 

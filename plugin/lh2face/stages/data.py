@@ -10,23 +10,26 @@ if TYPE_CHECKING:
 
 
 def run(params: "Params", out: Path) -> None:
-    """Write ``train/`` and ``benchmark/`` from ``params.data.source``.
+    """Write ``train/`` and ``benchmark/`` from their sources.
 
     Raises:
         ValueError: As the source: it names the parameter or the file.
     """
+    source_of = {"train": params.data.source, "benchmark": params.data.source_of_benchmark}
     with atomic_dir(out) as folder:
-        SOURCES[params.data.source](params, folder)
+        for source in set(source_of.values()):
+            parts = [part for part in source_of if source_of[part] == source]
+            SOURCES[source](params, folder, parts)
 
 
-def _synthetic(params: "Params", out: Path) -> None:
+def _synthetic(params: "Params", out: Path, parts: list[str]) -> None:
     from lh2face.data.synthetic import SyntheticConfig, generate
 
     config = SyntheticConfig(**params.data.synthetic.model_dump())
-    generate(config, out, seed=params.data.seed, workers=params.workers)
+    generate(config, out, seed=params.data.seed, workers=params.workers, parts=parts)
 
 
-def _image_folder(params: "Params", out: Path) -> None:
+def _image_folder(params: "Params", out: Path, parts: list[str]) -> None:
     from lh2face.data.image_folder import convert
 
     source = params.data.image_folder
@@ -37,6 +40,8 @@ def _image_folder(params: "Params", out: Path) -> None:
         landmarks=None if source.landmarks is None else Path(source.landmarks),
         benchmark_fraction=source.benchmark_fraction,
         seed=params.data.seed,
+        fold=source.fold,
+        parts=parts,
     )
 
 

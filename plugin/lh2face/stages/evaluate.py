@@ -12,6 +12,7 @@ import numpy as np
 
 from lh2face.data.ijb_meta import read_meta
 from lh2face.evaluation.bootstrap import draw_weights, interval
+from lh2face.evaluation.conditions import tar_by_condition
 from lh2face.evaluation.ijb import EvaluationError, concentrations
 from lh2face.evaluation.matching import expected_cosine
 from lh2face.evaluation.protocol import Protocol, Results, run_protocol
@@ -19,6 +20,7 @@ from lh2face.evaluation.quality import calibration, error_versus_reject, reject_
 from lh2face.evaluation.roc import roc_curve, tar_figures, threshold_at_far
 from lh2face.evaluation.verification import ten_fold_accuracy, ten_fold_decisions
 from lh2face.progress import progress
+from lh2face.stages.comparison import REJECT_AREA
 from lh2face.stages.embed import read_embeddings
 from lh2face.stages.files import atomic_dir, write_rows
 from lh2face.stages.provenance import digests, provenance, write_provenance
@@ -54,9 +56,9 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
     of the verification bins with what was decided, and the bootstrap's draws.
 
     Args:
-        params: The parameters; ``evaluate`` is read, and ``data.source`` for the record.
+        params: The parameters; ``evaluate`` is read, and the source of the faces for the record.
         embeddings: Folder of stage ``embed``.
-        benchmark: Folder with ``meta`` and ``pairs``.
+        benchmark: Folder with ``meta``, ``pairs`` and ``images.csv``.
         out: Folder to write.
 
     Raises:
@@ -78,24 +80,30 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
                 draws[f"bins.{name}.accuracy"] = accuracy_draws(pairs[name], protocol)
                 bins[name]["accuracy_interval"] = interval(draws[f"bins.{name}.accuracy"]).tolist()
             shown.advance(status=name)
+        by_condition, condition_draws = conditions(faces, kappa, benchmark, protocol)
+        draws |= {f"conditions.{name}": values for name, values in condition_draws.items()}
         rows = ((name, f"{length:.6g}") for name, length in zip(meta.names, kappa, strict=True))
         write_rows(folder / "kappa.csv", ("name", "kappa"), rows)
         rows = (row for name in names for row in pair_rows(name, pairs[name]))
         write_rows(folder / "pairs.csv", PAIR_COLUMNS, rows)
+        scores, pair_kappa = genuine(list(pairs.values()))
+        if protocol.bootstrap:
+            draws[REJECT_AREA] = reject_draws(scores, pair_kappa, protocol)
         impostors = np.concatenate([part.scores[~part.same] for part in pairs.values()])
         metrics = {
             **results.figures,
             "bins": bins,
-            **quality(list(pairs.values()), protocol.vmf_dim, folder),
+            "conditions": by_condition,
+            **quality(scores, pair_kappa, protocol.vmf_dim, folder),
             "kappa": {
                 "mean": float(kappa.mean()),
                 "std": float(kappa.std()),
                 "p5": float(np.percentile(kappa, 5)),
             },
-            "single_images": {"source": params.data.source, **thresholds(impostors)},
+            "single_images": {"source": params.data.source_of_benchmark, **thresholds(impostors)},
         }
         write_results(results, metrics, folder)
-        read = digests(embeddings, benchmark / "meta", benchmark / "pairs")
+        read = digests(embeddings, *(benchmark / part for part in ("meta", "pairs", "images.csv")))
         made = provenance(params=params.evaluate.model_dump(), data=read)
         write_provenance(folder, made)
 
@@ -108,6 +116,27 @@ def write_results(results: Results, metrics: dict[str, Any], folder: Path) -> No
     write_rows(folder / "cmc.csv", ("rank", "rate"), enumerate(results.cmc.tolist(), start=1))
     columns = (draws.tolist() for draws in results.draws.values())
     write_rows(folder / "draws.csv", tuple(results.draws), zip(*columns, strict=True))
+
+
+def conditions(
+    faces: np.ndarray, kappa: np.ndarray, benchmark: Path, protocol: Protocol
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """TAR at FAR by kind of photograph, as ``images.csv`` tells it, and in every round."""
+    with (benchmark / "images.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    people = np.array([int(row["identity"]) for row in rows])
+    kinds = np.array([row["kind"] for row in rows])
+    weights = None
+    if protocol.bootstrap:
+        weights = draw_weights(people.max() + 1, rounds=protocol.bootstrap, seed=protocol.seed)
+    return tar_by_condition(directions(faces), kappa, people, kinds, protocol, weights)
+
+
+def directions(faces: np.ndarray) -> np.ndarray:
+    """Unit sums ``(N, d)`` of the embeddings ``(N, 2, d)`` of faces and their mirror images."""
+    sums = faces.sum(axis=1)
+    lengths: np.ndarray = np.linalg.norm(sums, axis=1, keepdims=True).clip(1e-12)
+    return sums / lengths
 
 
 def bin_metrics(pairs: Pairs) -> dict[str, Any]:
@@ -140,10 +169,21 @@ def thresholds(impostors: np.ndarray) -> dict[str, Any]:
     }
 
 
-def quality(pairs: list[Pairs], dim: int, folder: Path) -> dict[str, Any]:
-    """What κ tells of the genuine pairs of all bins: errors left by rejecting, and calibration."""
+def genuine(pairs: list[Pairs]) -> tuple[np.ndarray, np.ndarray]:
+    """Scores ``(n,)`` and κ ``(n, 2)`` of the genuine pairs of all bins."""
     scores = np.concatenate([part.scores[part.same] for part in pairs])
-    kappa = np.concatenate([part.kappa[part.same] for part in pairs])
+    return scores, np.concatenate([part.kappa[part.same] for part in pairs])
+
+
+def reject_draws(scores: np.ndarray, kappa: np.ndarray, protocol: Protocol) -> np.ndarray:
+    """Area under the reject curve in every round of a bootstrap over the genuine pairs ``(R,)``."""
+    weights = draw_weights(len(scores), rounds=protocol.bootstrap, seed=protocol.seed)
+    rows = (np.repeat(np.arange(len(scores)), times) for times in weights.T.astype(int))
+    return np.array([reject_area(*error_versus_reject(scores[r], kappa[r].min(1))) for r in rows])
+
+
+def quality(scores: np.ndarray, kappa: np.ndarray, dim: int, folder: Path) -> dict[str, Any]:
+    """What κ tells of genuine pairs: the errors left by rejecting, and its calibration."""
     rejected, fnmr = error_versus_reject(scores, kappa.min(axis=1))
     rows = zip(rejected.tolist(), fnmr.tolist(), strict=True)
     write_rows(folder / "reject.csv", ("rejected", "fnmr"), rows)
@@ -163,11 +203,10 @@ def read_pairs(embeddings: Path, benchmark: Path, name: str) -> Pairs:
         rows = list(csv.DictReader(file))
     if len(both) != 2 * len(rows):
         raise EvaluationError(f"{name}: {len(both)} embeddings of {len(rows)} pairs")
-    sums = both.sum(axis=1)
-    sums /= np.linalg.norm(sums, axis=1, keepdims=True).clip(1e-12)
+    found = directions(both)
     return Pairs(
         names=[(row["first"], row["second"]) for row in rows],
-        scores=(sums[::2] * sums[1::2]).sum(axis=1),
+        scores=(found[::2] * found[1::2]).sum(axis=1),
         same=np.array([row["same"] == "1" for row in rows]),
         kappa=concentrations(both).reshape(-1, 2),
     )

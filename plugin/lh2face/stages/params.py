@@ -14,6 +14,7 @@ PositiveInt = Annotated[int, Field(gt=0)]
 # Names become parts of paths and of command lines.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
 Weight = Annotated[float, Field(ge=0)]
+Source = Literal["synthetic", "image_folder"]
 
 
 class ParamsError(ValueError):
@@ -51,12 +52,14 @@ class ImageFolder(Section):
         landmarks: CSV without header: path below ``root``, then x, y of left eye, right eye, nose,
             left and right mouth corner, px.
         benchmark_fraction: Share of the people who are kept for the benchmark.
+        fold: Which share of them; the folds have no person in common.
     """
 
     root: str
     aligned: bool = False
     landmarks: str | None = None
     benchmark_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    fold: Annotated[int, Field(ge=0)] = 0
 
 
 class Data(Section):
@@ -64,13 +67,21 @@ class Data(Section):
 
     Attributes:
         source: Rendered people, or a folder of photos.
+        benchmark_source: Likewise, where the benchmark's is another than ``source``; each then has
+            everybody of its own.
         seed: Seed of the people, their photographs, the split and the pairs.
     """
 
-    source: Literal["synthetic", "image_folder"]
+    source: Source
+    benchmark_source: Source | None = None
     seed: int = 0
     synthetic: _synthetic()  # type: ignore[valid-type]
     image_folder: ImageFolder
+
+    @property
+    def source_of_benchmark(self) -> str:
+        """Where the benchmark's faces come from."""
+        return self.benchmark_source or self.source
 
 
 class Fit3D(Section):
@@ -261,11 +272,11 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        lines = [f"{path}: {_in_words(item)}" for item in error.errors()]
+        lines = [f"{path}: {in_words(item)}" for item in error.errors()]
         raise ParamsError("\n".join(lines)) from None
 
 
-def _in_words(error: ErrorDetails) -> str:
+def in_words(error: ErrorDetails) -> str:
     """One of pydantic's errors as a line that begins with the key."""
     if not error["loc"]:
         return error["msg"].removeprefix("Value error, ")
@@ -287,16 +298,17 @@ def overlay_params(overlay: Path, path: Path = Path("params.yaml")) -> None:
     yaml.preserve_quotes = True
     yaml.width = 100
     values = yaml.load(path)
-    _merge(values, YAML(typ="safe").load(overlay) or {})
+    merge(values, YAML(typ="safe").load(overlay) or {})
     with atomic_file(path) as partial:
         yaml.dump(values, partial)
         load_params(partial)
 
 
-def _merge(base: dict[str, Any], update: dict[str, Any]) -> None:
+def merge(base: dict[str, Any], update: dict[str, Any]) -> None:
+    """Put the values of ``update`` into ``base``, section by section."""
     for key, value in update.items():
         # A config with a type is one value: its arguments belong to that type alone.
         if isinstance(value, dict) and isinstance(base.get(key), dict) and "type" not in value:
-            _merge(base[key], value)
+            merge(base[key], value)
         else:
             base[key] = value

@@ -2,7 +2,7 @@
 
 import csv
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -17,7 +17,8 @@ from lh2face.data.synthetic.face_model import sample_identity
 from lh2face.data.synthetic.photograph import Photograph, Scene, photograph, random_scene
 from lh2face.progress import track
 
-TRAIN, BENCHMARK = 0, 1
+# The two kinds of people; the number is part of the seed of each.
+PARTS = {"train": 0, "benchmark": 1}
 # The photographs of a benchmark person: kind, how many, and whether they are frames of one video.
 SESSIONS = (
     ("frontal", 2, False), ("any", 3, True), ("frontal", 2, False), ("profile", 2, False),
@@ -53,7 +54,9 @@ class SyntheticConfig:
     truth_images: int = 120
 
 
-def generate(config: SyntheticConfig, out: Path, *, seed: int, workers: int) -> None:
+def generate(
+    config: SyntheticConfig, out: Path, *, seed: int, workers: int, parts: Collection[str] = PARTS
+) -> None:
     """Write ``train/`` and ``benchmark/``; the same seed gives the same bytes.
 
     Args:
@@ -61,24 +64,28 @@ def generate(config: SyntheticConfig, out: Path, *, seed: int, workers: int) -> 
         out: Folder to write into.
         seed: Seed of everything.
         workers: Processes; they do not change the result.
+        parts: Which of the two to write.
     """
-    jobs = [(TRAIN, i) for i in range(config.train_people)]
-    jobs += [(BENCHMARK, i) for i in range(config.benchmark_people)]
+    people_of = {"train": config.train_people, "benchmark": config.benchmark_people}
+    jobs = [(part, i) for part in PARTS if part in parts for i in range(people_of[part])]
     context = multiprocessing.get_context("spawn")
     with context.Pool(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         people = pool.imap(partial(_person, config, seed), jobs, chunksize=2)
-        _write_train(config, people, out / "train")
-        _write_benchmark(config, people, out / "benchmark", np.random.default_rng([seed, 2]))
+        if "train" in parts:
+            _write_train(config, people, out / "train")
+        if "benchmark" in parts:
+            _write_benchmark(config, people, out / "benchmark", np.random.default_rng([seed, 2]))
 
 
 def _person(
-    config: SyntheticConfig, seed: int, job: tuple[int, int]
+    config: SyntheticConfig, seed: int, job: tuple[str, int]
 ) -> list[tuple[dict[str, object], Photograph]]:
     """All photographs of one person, each with its row of attributes."""
-    split, index = job
+    part, index = job
+    split = PARTS[part]
     person = sample_identity(np.random.default_rng([seed, split, index]))
     scenes, kinds = [], []
-    if split == TRAIN:
+    if part == "train":
         for i in range(config.images_per_person):
             scenes.append(_scene("any", seed, split, index, i))
             kinds.append("any")

@@ -1,0 +1,234 @@
+"""``docs/study.md`` from the tables of the study: nothing in it is typed by hand."""
+
+import html
+import json
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+
+from lh2face.stages.comparison import LESS_IS_BETTER, title
+from lh2face.study.plan import SUBJECT, Part, Plan
+from lh2face.study.results import DIFFERENCES, FIGURES, ORIGIN, REFERENCE
+
+TEMPLATES = Path("workflow/study")
+# Of the plot of differences, px.
+WIDTH, NAMES, ROW, AXIS = 720, 290, 24, 34
+
+
+def write_page(plan: Plan, docs: Path) -> None:
+    """Write ``study.md`` and its plots from the tables in ``docs/study``.
+
+    Args:
+        plan: The study.
+        docs: Folder of the page; ``study/`` in it has the tables.
+    """
+    tables = docs / "study"
+    figures = pd.read_csv(tables / FIGURES)
+    differences = pd.read_csv(tables / DIFFERENCES)
+    origin = json.loads((tables / ORIGIN).read_text())
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    results = Results(plan, figures, differences, origin)
+    page = environment.get_template("study.md.j2").render(study=results, plan=plan, origin=origin)
+    for name in results.parts:
+        if name != "tuning":
+            (tables / f"{name}.svg").write_text(results.plot(name))
+    (docs / "study.md").write_text(page)
+
+
+class Results:
+    """The tables, in the words and the tables of a page.
+
+    Attributes:
+        parts: The parts that were run.
+    """
+
+    def __init__(
+        self, plan: Plan, figures: pd.DataFrame, differences: pd.DataFrame, origin: dict[str, Any]
+    ) -> None:
+        self.plan, self.origin = plan, origin
+        self.figures, self.differences = figures, differences
+        self.parts = [name for name in plan.parts if name in origin["parts"]]
+
+    @property
+    def select_title(self) -> str:
+        """The figure that candidates are chosen by."""
+        return title(self.plan.select)
+
+    def sources(self) -> str:
+        """Commit, device and versions of every part, as a Markdown table."""
+        rows = []
+        for name, made in self.origin["parts"].items():
+            versions = ", ".join(f"{key} {value}" for key, value in made["versions"].items())
+            commits = dict.fromkeys([made["models"], made["evaluations"]])
+            rows.append([name, ", ".join(f"`{c[:10]}`" for c in commits), made["device"], versions])
+        return markdown(["part", "commit", "device", "versions"], rows)
+
+    def part(self, name: str) -> Part:
+        """The plan of a part."""
+        return self.plan.parts[name]
+
+    def means(self, name: str) -> pd.DataFrame:
+        """Mean of every figure (columns, as the plan orders them) of a part's models (rows)."""
+        return self._pivot(name, "mean")
+
+    def table(self, name: str) -> str:
+        """A part as a Markdown table, percent, mean ± standard deviation, the best in bold."""
+        mean, spread = self._pivot(name, "mean"), self._pivot(name, "std")
+        rows = []
+        for model in mean.index:
+            cells = [
+                self._cell(mean.loc[model, path], spread.loc[model, path], mean[path], path)
+                for path in mean.columns
+            ]
+            rows.append([f"`{model}`", *cells])
+        return markdown(["", *map(title, mean.columns)], rows)
+
+    def tuning(self) -> str:
+        """The candidates, with what each was chosen by."""
+        found = self.means("tuning")[self.plan.select]
+        rows = []
+        for name, config in self.plan.all_candidates().items():
+            head = name.rpartition("-")[0]
+            best = config == self.origin["chosen"][head]
+            value = f"{100 * found[name]:.1f}"
+            rows.append([head, arguments(config), f"**{value}**" if best else value])
+        return markdown(["head", "arguments", title(self.plan.select)], rows)
+
+    def against(self, name: str) -> pd.DataFrame:
+        """What a part's differences say, in percent: one row a figure and pair, in its order.
+
+        Where heads compete, the pair of each figure is the subject and the best of the others.
+        """
+        rows = self.differences[self.differences["part"] == name].copy()
+        if self.part(name).models == "chosen":
+            mean = self.means(name).drop(index=SUBJECT)
+            best = {
+                path: mean[path].idxmin() if path in LESS_IS_BETTER else mean[path].idxmax()
+                for path in mean.columns
+            }
+            rows = rows[rows["reference"] == rows["figure"].map(best)]
+        sign = rows["figure"].map(lambda path: -1 if path in LESS_IS_BETTER else 1)
+        ends = rows[["low", "high"]].mul(sign, axis=0)
+        rows["better"] = (ends > 0).all(axis=1)
+        rows["worse"] = (ends < 0).all(axis=1)
+        rows[["difference", "low", "high"]] *= 100
+        return rows
+
+    def verdicts(self, name: str) -> str:
+        """The differences as a Markdown table; bold where the interval excludes zero."""
+        rows = []
+        for row in self.against(name).itertuples():
+            text = f"{row.difference:+.1f} ({row.low:+.1f} … {row.high:+.1f})"
+            told = "better" if row.better else "worse" if row.worse else ""
+            rows.append([
+                title(row.figure), f"`{row.model}` − `{row.reference}`",
+                f"**{text}**" if told else text, told,
+            ])  # fmt: skip
+        return markdown(["", "", "difference (95 % interval)", ""], rows)
+
+    def grid(self, name: str) -> str:
+        """The differences of variants: a row a variant, a column a figure."""
+        found = self.against(name)
+        paths = list(dict.fromkeys(found["figure"]))
+        rows = []
+        for model, group in found.groupby("model", sort=False):
+            cells = []
+            for row in group.set_index("figure").loc[paths].itertuples():
+                text = f"{row.difference:+.1f}"
+                cells.append(f"**{text}**" if row.better or row.worse else text)
+            rows.append([f"`{model}`", changes(self.plan.variants.get(model, {})), *cells])
+        return markdown(["", "change", *map(title, paths)], rows)
+
+    def count(self, name: str, column: str) -> list[str]:
+        """Names of the figures that are ``better`` or ``worse`` in a part."""
+        found = self.against(name)
+        return [title(path) for path in found.loc[found[column], "figure"]]
+
+    def value(self, name: str, model: str, path: str) -> str:
+        """One mean, in percent."""
+        return f"{100 * self.means(name).loc[model, path]:.1f}"
+
+    def plot(self, name: str) -> str:
+        """The differences of a part as dots on their intervals, an SVG in the page's colours."""
+        rows = list(self.against(name).itertuples())
+        if self.part(name).models == "variants":
+            rows = [row for row in rows if row.figure == self.plan.select]
+        ends = [end for row in rows for end in (row.low, row.high)]
+        low, high = min(0, *ends), max(0, *ends)
+        scale = (WIDTH - NAMES - 20) / max(high - low, 1e-9)
+        height = ROW * len(rows) + AXIS
+
+        def x(value: float) -> float:
+            return NAMES + 10 + (value - low) * scale
+
+        parts = []
+        for tick in ticks(low, high):
+            parts.append(f'<path class="g" d="M{x(tick):.1f} 0V{height - AXIS}"/>')
+            parts.append(
+                f'<text x="{x(tick):.1f}" y="{height - AXIS + 16}" text-anchor="middle">'
+                f"{tick:+g}</text>"
+            )
+        parts.append(f'<path class="z" d="M{x(0):.1f} 0V{height - AXIS}"/>')
+        for number, row in enumerate(rows):
+            y = ROW * number + ROW / 2
+            kind = "b" if row.better else "w" if row.worse else "o"
+            words = row.model if self.part(name).models == "variants" else title(row.figure)
+            if self.part(name).models == "chosen":
+                words += f" · {row.reference}"
+            parts.append(
+                f'<text x="{NAMES}" y="{y + 4}" text-anchor="end">{html.escape(words)}</text>'
+                f'<path class="{kind}" d="M{x(row.low):.1f} {y}H{x(row.high):.1f}"/>'
+                f'<circle class="{kind}" cx="{x(row.difference):.1f}" cy="{y}" r="4"/>'
+            )
+        return SVG.format(width=WIDTH, height=height, content="".join(parts))
+
+    def _pivot(self, name: str, how: str) -> pd.DataFrame:
+        rows = self.figures[self.figures["part"] == name]
+        table = rows.pivot_table("value", "model", "figure", how, dropna=False, sort=False)
+        return table[[path for path in self.part(name).figures if path in table]]
+
+    def _cell(self, mean: float, spread: float, column: pd.Series, path: str) -> str:
+        best = column.min() if path in LESS_IS_BETTER else column.max()
+        digits = 2 if path in LESS_IS_BETTER else 1
+        text = f"{100 * mean:.{digits}f}"
+        if np.isfinite(spread):
+            text += f" ± {100 * spread:.{digits}f}"
+        return f"**{text}**" if mean == best else text
+
+
+SVG = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">'
+    "<style>text{{font:12.5px system-ui,sans-serif;fill:#777}}path{{stroke-width:2}}"
+    ".g{{stroke:#7773;stroke-width:1}}.z{{stroke:#777}}.o{{stroke:#8c8c8c;fill:#8c8c8c}}"
+    ".b{{stroke:#009e73;fill:#009e73}}.w{{stroke:#d55e00;fill:#d55e00}}</style>{content}</svg>\n"
+)
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Round numbers in a range, 0 among them."""
+    step = 10 ** np.floor(np.log10(max(high - low, 1e-9)))
+    step *= next(part for part in (1, 0.5, 0.2) if (high - low) / (step * part) >= 4 or part == 0.2)
+    first, last = np.ceil(low / step), np.floor(high / step)
+    return [round(step * number, 10) for number in range(int(first), int(last) + 1)]
+
+
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def arguments(config: dict[str, Any]) -> str:
+    """A head's arguments."""
+    return changes({key: value for key, value in config.items() if key != "type"}) or "defaults"
+
+
+def changes(values: dict[str, Any]) -> str:
+    """``key: value`` each, as in YAML."""
+    return ", ".join(f"`{key}: {json.dumps(value)}`" for key, value in values.items())

@@ -1,0 +1,135 @@
+"""What the study runs: ``params/study.yaml``, checked, and the parameters of each of its parts."""
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+
+from lh2face.stages.params import Name, ParamsError, PositiveInt, Section, in_words, merge
+
+PLAN = Path("params/study.yaml")
+# The head that the study is about, in ``candidates``; what ``variants`` change.
+SUBJECT = "lh2face"
+Heads = dict[str, dict[str, Any]]
+
+
+class Part(Section):
+    """A run of the pipeline in a folder of its own, or one a fold.
+
+    Attributes:
+        about: What it answers, for the page.
+        models: Which heads: every candidate; of each head the one chosen from them; the variants
+            of the subject, and itself; or the subject alone.
+        joint: Whether they are trained together with the reconstructor.
+        seeds: A run of every head each.
+        figures: What is shown of it, by path in ``metrics.json``.
+        folds: Number of folds of ``data.image_folder``, each a run of the pipeline.
+        params: What else is put over ``params.yaml``.
+    """
+
+    about: str
+    models: Literal["candidates", "chosen", "variants", "subject"]
+    joint: bool = False
+    seeds: list[Annotated[int, Field(ge=0)]]
+    figures: list[str]
+    folds: PositiveInt = 1
+    params: dict[str, Any] = {}
+
+
+class Plan(Section):
+    """All of ``params/study.yaml``.
+
+    Attributes:
+        base: Put over ``params.yaml`` in every part.
+        select: The figure of the part ``tuning`` by which candidates are chosen.
+        candidates: Configs by head, as many for each.
+        variants: Changes of the subject's chosen config, by name.
+        parts: By name, in the order in which they run; ``tuning`` is the first.
+    """
+
+    base: dict[str, Any]
+    select: str
+    candidates: dict[Name, list[dict[str, Any]]]
+    variants: dict[Name, dict[str, Any]]
+    parts: dict[Name, Part]
+
+    @model_validator(mode="after")
+    def _fair(self) -> "Plan":
+        counts = {name: len(configs) for name, configs in self.candidates.items()}
+        if len(set(counts.values())) > 1:
+            raise ValueError(f"candidates: every head is to have as many, found {counts}")
+        if SUBJECT not in counts:
+            raise ValueError(f"candidates: {SUBJECT} is missing, found {sorted(counts)}")
+        if next(iter(self.parts), None) != "tuning":
+            raise ValueError(f"parts: the first must be tuning, found {list(self.parts)}")
+        return self
+
+    def all_candidates(self) -> Heads:
+        """Every candidate, named ``HEAD-NUMBER``."""
+        return {
+            f"{head}-{number}": config
+            for head, configs in self.candidates.items()
+            for number, config in enumerate(configs)
+        }
+
+    def heads(self, part: Part, chosen: Heads) -> Heads:
+        """The heads of a part, by the names that they have in ``params.yaml``."""
+        subject = chosen.get(SUBJECT, {})
+        return {
+            "candidates": self.all_candidates,
+            "chosen": lambda: chosen,
+            "subject": lambda: {SUBJECT: subject},
+            "variants": lambda: {
+                SUBJECT: subject,
+                **{name: {**subject, **change} for name, change in self.variants.items()},
+            },
+        }[part.models]()
+
+    def overlay(self, name: str, fold: int, chosen: Heads) -> dict[str, Any]:
+        """What a part, or a fold of it, puts over ``params.yaml``."""
+        part = self.parts[name]
+        heads = self.heads(part, chosen)
+        values: dict[str, Any] = deepcopy(self.base)
+        merge(values, deepcopy(part.params))
+        merge(
+            values,
+            {
+                "heads": heads,
+                "compare": {
+                    "heads": [] if part.joint else [*heads],
+                    "joint_heads": [*heads] if part.joint else [],
+                    "models": ["untrained", *heads],
+                    "seeds": part.seeds,
+                },
+            },
+        )
+        dim = chosen.get(SUBJECT, {}).get("vmf_dim")
+        if dim is not None:
+            merge(values, {"evaluate": {"vmf_dim": dim}})
+        if part.folds > 1:
+            merge(values, {"data": {"image_folder": {"fold": fold}}})
+        return values
+
+
+def folders(root: Path, name: str, part: Part) -> list[Path]:
+    """Where a part runs: one folder, or one a fold."""
+    if part.folds == 1:
+        return [root / name]
+    return [root / f"{name}-{fold}" for fold in range(part.folds)]
+
+
+def load_plan(path: Path = PLAN) -> Plan:
+    """Read and check the plan.
+
+    Raises:
+        ParamsError: If a key is unknown, missing or has a value that is not allowed.
+    """
+    try:
+        return Plan.model_validate(YAML(typ="safe").load(path))
+    except FileNotFoundError:
+        raise ParamsError(f"{path}: not found; run from the folder that holds it") from None
+    except ValidationError as error:
+        lines = [f"{path}: {in_words(item)}" for item in error.errors()]
+        raise ParamsError("\n".join(lines)) from None

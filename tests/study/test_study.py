@@ -1,0 +1,188 @@
+"""The study's plan, what it chooses and compares, and its page, on evaluations made up here."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from ruamel.yaml import YAML
+
+from lh2face.stages.params import ParamsError, load_params, overlay_params
+from lh2face.study.page import write_page
+from lh2face.study.plan import PLAN, Plan, load_plan
+from lh2face.study.results import collect
+from lh2face.study.run import choose, run
+
+ROOT = Path(__file__).parents[2]
+TAR, AREA = "verification.tar.0.001", "reject.area"
+VALUES = {
+    "base": {"train": {"epochs": 3}},
+    "select": TAR,
+    "candidates": {
+        "arcface": [{"type": "ArcFaceHead", "scale": scale} for scale in (16.0, 32.0)],
+        "lh2face": [{"type": "LH2FaceHead", "vmf_dim": n} for n in (32, 64)],
+    },
+    "variants": {"no_margin": {"margin_factor": 0.0}},
+    "parts": {
+        "tuning": {
+            "about": "Candidates", "models": "candidates", "seeds": [0], "figures": [TAR],
+            "params": {"data": {"seed": 1}},
+        },
+        "heads": {"about": "Heads", "models": "chosen", "seeds": [0, 1], "figures": [TAR, AREA]},
+        "ablation": {"about": "Parts", "models": "variants", "seeds": [0], "figures": [TAR]},
+        "pooling": {
+            "about": "Pooling", "models": "subject", "seeds": [0], "figures": [TAR],
+            "params": {"evaluate": {"pooling": "kappa"}},
+        },
+        "photos": {
+            "about": "Photos", "models": "chosen", "seeds": [0], "folds": 2, "figures": [TAR],
+            "params": {"data": {"source": "image_folder"}},
+        },
+    },
+}  # fmt: skip
+PROVENANCE = {"commit": "0123456789abcdef", "device": "cpu", "versions": {"torch": "2.13.0"}}
+
+
+@pytest.fixture
+def plan():
+    return Plan.model_validate(VALUES)
+
+
+def evaluation(folder, tar, area=0.05, luck=0.0):
+    """What the pipeline leaves of one model, as far as the study reads it."""
+    (folder / "evaluation").mkdir(parents=True)
+    (folder / "model").mkdir()
+    (folder / "model" / "model.json").write_text(json.dumps({"provenance": PROVENANCE}))
+    (folder / "evaluation" / "provenance.json").write_text(json.dumps(PROVENANCE))
+    metrics = {"verification": {"tar": {"0.001": tar}}, "reject": {"area": area}}
+    (folder / "evaluation" / "metrics.json").write_text(json.dumps(metrics))
+    rounds = np.random.default_rng(0).normal(0, 0.01, 100) + luck
+    with (folder / "evaluation" / "draws.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([(TAR, AREA), *((tar + r, area + r / 10) for r in rounds)])
+
+
+@pytest.fixture
+def out(tmp_path):
+    """A study that was run, but for the part ``ablation``."""
+    out = tmp_path / "study"
+    tars = {"arcface-0": 0.5, "arcface-1": 0.4, "lh2face-0": 0.3, "lh2face-1": 0.6}
+    for name, tar in tars.items():
+        evaluation(out / "tuning" / "runs" / name / "0", tar)
+    for seed in (0, 1):
+        evaluation(out / "heads" / "runs" / "arcface" / str(seed), 0.5 + seed / 50, area=0.04)
+        evaluation(out / "heads" / "runs" / "lh2face" / str(seed), 0.7 + seed / 50, area=0.06)
+    evaluation(out / "pooling" / "runs" / "lh2face" / "0", 0.69)
+    for fold in (0, 1):
+        evaluation(out / f"photos-{fold}" / "runs" / "arcface" / "0", 0.8 + fold / 10)
+        evaluation(out / f"photos-{fold}" / "runs" / "lh2face" / "0", 0.8 - fold / 10)
+    return out
+
+
+@pytest.mark.parametrize("part", load_plan(ROOT / PLAN).parts)
+def test_every_part_of_the_plan_gives_valid_parameters(part, tmp_path):
+    plan = load_plan(ROOT / PLAN)
+    chosen = {head: configs[0] for head, configs in plan.candidates.items()}
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    YAML().dump(plan.overlay(part, 0, chosen), tmp_path / "overlay.yaml")
+    overlay_params(tmp_path / "overlay.yaml", tmp_path / "params.yaml")
+    params = load_params(tmp_path / "params.yaml")
+    names = list(plan.heads(plan.parts[part], chosen))
+    assert [*params.compare.heads, *params.compare.joint_heads] == names
+    assert params.compare.seeds == plan.parts[part].seeds
+
+
+def test_tuning_has_people_of_its_own():
+    plan = load_plan(ROOT / PLAN)
+    chosen = {head: configs[0] for head, configs in plan.candidates.items()}
+    seeds = {name: plan.overlay(name, 0, chosen)["data"].get("seed", 0) for name in plan.parts}
+    assert seeds.pop("tuning") not in seeds.values()
+
+
+def test_overlays(plan):
+    chosen = {"arcface": {"type": "ArcFaceHead"}, "lh2face": {"type": "LH2FaceHead", "vmf_dim": 32}}
+    values = plan.overlay("ablation", 0, chosen)
+    assert values["train"] == {"epochs": 3} and values["evaluate"] == {"vmf_dim": 32}
+    changed = {"type": "LH2FaceHead", "vmf_dim": 32, "margin_factor": 0.0}
+    assert values["heads"] == {"lh2face": chosen["lh2face"], "no_margin": changed}
+    assert plan.overlay("photos", 1, chosen)["data"] == {
+        "source": "image_folder", "image_folder": {"fold": 1},
+    }  # fmt: skip
+    assert plan.overlay("pooling", 0, chosen)["evaluate"] == {"pooling": "kappa", "vmf_dim": 32}
+    # Nothing that a part changes is left in the plan.
+    assert plan.base == VALUES["base"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v: v["candidates"]["arcface"].pop(), "every head is to have as many"),
+        (lambda v: v["candidates"].pop("lh2face"), "lh2face is missing"),
+        (lambda v: v["parts"].pop("tuning"), "the first must be tuning"),
+        (lambda v: v["parts"]["heads"].update(models="all"), r"parts\.heads\.models.*found 'all'"),
+        (lambda v: v.update(extra=1), "extra: unknown key"),
+    ],
+)
+def test_a_plan_at_fault_is_named(change, message, tmp_path):
+    values = json.loads(json.dumps(VALUES))
+    change(values)
+    YAML().dump(values, tmp_path / "plan.yaml")
+    with pytest.raises(ParamsError, match=message):
+        load_plan(tmp_path / "plan.yaml")
+
+
+def test_an_unknown_part_is_named(plan, tmp_path):
+    with pytest.raises(ValueError, match=r"found \['heds'\], allowed are \['tuning', 'heads'"):
+        run(plan, tmp_path, jobs=1, only=["heds"])
+
+
+def test_the_best_candidate_is_chosen(plan, out):
+    chosen = choose(plan, out)
+    assert chosen["arcface"]["scale"] == 16 and chosen["lh2face"]["vmf_dim"] == 64
+
+
+def test_tables(plan, out, tmp_path):
+    collect(plan, out, tmp_path / "docs")
+    figures = pd.read_csv(tmp_path / "docs" / "figures.csv")
+    heads = figures[(figures["part"] == "heads") & (figures["figure"] == TAR)]
+    assert heads.groupby("model")["value"].mean().to_dict() == pytest.approx(
+        {"arcface": 0.51, "lh2face": 0.71}
+    )
+    found = pd.read_csv(tmp_path / "docs" / "differences.csv").set_index(["part", "figure"])
+    assert set(found.index.get_level_values("part")) == {"heads", "pooling", "photos"}
+    row = found.loc[("heads", TAR)]
+    assert (row["model"], row["reference"]) == ("lh2face", "arcface")
+    # The luck of templates and of seeds is shared: nothing of it is left.
+    assert row[["difference", "low", "high"]].tolist() == pytest.approx([0.2, 0.2, 0.2])
+    # Against itself as it is in "heads", of the same seed.
+    assert found.loc[("pooling", TAR), "difference"] == pytest.approx(-0.01)
+    row = found.loc[("photos", TAR)]
+    assert row["difference"] == pytest.approx(-0.1) and row["low"] < -0.15 < -0.05 < row["high"]
+
+
+def test_page(plan, out, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    collect(plan, out, tmp_path / "study")
+    write_page(plan, tmp_path)
+    page = (tmp_path / "study.md").read_text()
+    assert "| arcface | `scale: 16.0` | **50.0** |" in page
+    assert "| arcface | `scale: 32.0` | 40.0 |" in page
+    assert "| `lh2face` | **71.0 ± 1.4** | 6.00 ± 0.00 |" in page
+    assert (
+        "| TAR at FAR 1e-3 | `lh2face` − `arcface` | **+20.0 (+20.0 … +20.0)** | better |" in page
+    )
+    # Of the reject curve's area less is better.
+    assert "| **4.00 ± 0.00** |" in page
+    assert "| reject-curve area | `lh2face` − `arcface` | **+2.0 (+2.0 … +2.0)** | worse |" in page
+    assert "`0123456789`" in page and "ablation" not in page
+    assert "<svg" in (tmp_path / "study" / "heads.svg").read_text()
+
+
+def test_the_page_in_docs_is_what_the_command_makes_of_the_tables(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    shutil.copytree(ROOT / "docs" / "study", tmp_path / "study")
+    write_page(load_plan(), tmp_path)
+    for path in [Path("study.md"), *(p.relative_to(tmp_path) for p in tmp_path.rglob("*.svg"))]:
+        assert (tmp_path / path).read_text() == (ROOT / "docs" / path).read_text()
