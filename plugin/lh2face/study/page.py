@@ -11,7 +11,7 @@ import pandas as pd
 
 from lh2face.stages.comparison import LESS_IS_BETTER, title
 from lh2face.study.plan import SUBJECT, Part, Plan
-from lh2face.study.results import DIFFERENCES, FIGURES, ORIGIN, REFERENCE
+from lh2face.study.results import DIFFERENCES, FIGURES, ORIGIN
 
 TEMPLATES = Path("workflow/study")
 # Of the plot of differences, px.

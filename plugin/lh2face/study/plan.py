@@ -35,7 +35,7 @@ class Part(Section):
     seeds: list[Annotated[int, Field(ge=0)]]
     figures: list[str]
     folds: PositiveInt = 1
-    params: dict[str, Any] = {}
+    params: dict[str, Any] = Field(default_factory=dict)
 
 
 class Plan(Section):
