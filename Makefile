@@ -1,7 +1,7 @@
 PYTHON ?= python3.11
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: setup reproduce test test-mmpretrain test-slurm test-faults lint docs
+.PHONY: setup reproduce study test test-mmpretrain test-slurm test-faults lint docs
 
 setup: .venv/installed
 
@@ -41,6 +41,11 @@ test-mmpretrain: .venv-mmpretrain/installed
 # The documentation, in site/index.html; `mkdocs serve` while writing, which also has search.
 docs: setup
 	mkdocs build --strict
+
+# Hours: every head and variant with many seeds; writes docs/study.md.
+study: setup
+	lh2face study run
+	lh2face study page
 
 lint: setup
 	ruff check .

@@ -54,7 +54,9 @@ def synthetic(tmp_path_factory):
     folders = []
     for workers in (1, 2):
         section = SimpleNamespace(model_dump=lambda: dataclasses.asdict(config))
-        source = SimpleNamespace(source="synthetic", seed=3, synthetic=section)
+        source = SimpleNamespace(
+            source="synthetic", source_of_benchmark="synthetic", seed=3, synthetic=section
+        )
         out = tmp_path_factory.mktemp("raw") / "raw"
         data.run(SimpleNamespace(workers=workers, data=source), out)
         folders.append(out)
@@ -67,6 +69,35 @@ def test_same_bytes_whatever_the_number_of_workers(synthetic):
     assert len(files) > 90
     for file in files:
         assert (one / file).read_bytes() == (two / file).read_bytes(), file
+
+
+def test_train_and_benchmark_of_different_sources(synthetic, tmp_path):
+    from lh2face.stages import data
+    from lh2face.stages.params import load_params
+
+    photos = tmp_path / "photos"
+    for person, path in enumerate(sorted((synthetic[0] / "benchmark" / "loose_crop").iterdir())):
+        (photos / str(person % 4)).mkdir(parents=True, exist_ok=True)
+        (photos / str(person % 4) / path.name).write_bytes(path.read_bytes())
+    params = load_params(ROOT / "params.yaml").model_copy(deep=True)
+    sizes = params.data.synthetic.model_copy(
+        update={"train_people": 3, "images_per_person": 2, "image_size": 64}
+    )
+    section = params.data.model_copy(
+        update={
+            "seed": 3,
+            "benchmark_source": "image_folder",
+            "synthetic": sizes,
+            "image_folder": params.data.image_folder.model_copy(update={"root": str(photos)}),
+        }
+    )
+    data.run(params.model_copy(update={"data": section}), tmp_path / "raw")
+    # The training faces are those of a wholly synthetic run, the benchmark is the photos.
+    made, alone = tmp_path / "raw" / "train" / "train.rec", synthetic[0] / "train" / "train.rec"
+    assert made.read_bytes() == alone.read_bytes()
+    assert len(list((tmp_path / "raw" / "benchmark" / "loose_crop").iterdir())) == len(
+        list((synthetic[0] / "benchmark" / "loose_crop").iterdir())
+    )
 
 
 def test_synthetic_landmarks_lie_on_the_face(synthetic):

@@ -199,36 +199,46 @@ def evaluate_ijb(
     )  # fmt: skip
 
 
-study = typer.Typer(no_args_is_help=True, help="Compare heads and variants: params/study.yaml.")
+study = typer.Typer(no_args_is_help=True, help="Compare heads and variants with many seeds.")
 app.add_typer(study, name="study", rich_help_panel=EVALUATION)
-STUDY = Path("study")
+PlanFile = Annotated[Path, typer.Option("--plan", help="What the study consists of.")]
+Over = Annotated[
+    Path | None, typer.Option(exists=True, help="Overlay for all parts, such as params/full.yaml.")
+]
+Clones = Annotated[Path, typer.Option(help="Folder of the parts, each a clone.")]
+STUDY, PLAN = Path("study"), Path("params/study.yaml")
 
 
 @study.command("run")
 def study_run(
-    parts: Annotated[
-        list[str] | None, typer.Argument(help="Parts of params/study.yaml; all without.")
-    ] = None,
+    parts: Annotated[list[str] | None, typer.Argument(help="Parts of it; all without.")] = None,
+    plan: PlanFile = PLAN,
+    over: Over = None,
+    clones: Clones = STUDY,
     jobs: Annotated[int, typer.Option(min=1, help="Models side by side, a core each.")] = 2,
 ) -> None:
-    """Run the parts that have not been run, in clones of the last commit, below study/."""
+    """Run what has not been run, on the last commit."""
     from lh2face.study.plan import load_plan
     from lh2face.study.run import run
 
-    run(load_plan(), STUDY, jobs=jobs, only=parts or [])
+    run(load_plan(plan, over), clones, jobs=jobs, only=parts or [])
 
 
 @study.command("page")
 def study_page(
+    plan: PlanFile = PLAN,
+    over: Over = None,
+    clones: Clones = STUDY,
     docs: Annotated[Path, typer.Option(help="Folder of the page and its tables.")] = Path("docs"),
 ) -> None:
-    """Write docs/study.md, and its tables in docs/study/, from what was run."""
+    """Write study.md, and its tables below study/, from what was run."""
     from lh2face.study.page import write_page
     from lh2face.study.plan import load_plan
     from lh2face.study.results import collect
 
-    collect(load_plan(), STUDY, docs / "study")
-    write_page(load_plan(), docs)
+    loaded = load_plan(plan, over)
+    collect(loaded, clones, docs / "study")
+    write_page(loaded, docs)
 
 
 @app.command(rich_help_panel=TOOLS)

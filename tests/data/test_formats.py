@@ -116,6 +116,32 @@ def test_image_folder_splits_people(tmp_path):
     assert meta.genuine.sum() == 4
 
 
+def test_folds_share_no_person_and_miss_none(tmp_path):
+    root = folder(tmp_path / "photos")
+    found = []
+    for fold in range(2):
+        run_convert(root, tmp_path / str(fold), benchmark_fraction=0.5, fold=fold)
+        images = sorted((tmp_path / str(fold) / "benchmark" / "loose_crop").iterdir())
+        found.append({path.read_bytes() for path in images})
+        reader = RecordReader(tmp_path / str(fold) / "train" / "train.rec")
+        assert not found[-1] & {reader[key][1] for key in reader.keys}
+    assert len(found[0]) == len(found[1]) == 15 and not found[0] & found[1]
+    with pytest.raises(ImageFolderError, match=r"image_folder\.fold: expected 0 … 1.*found 2"):
+        run_convert(root, tmp_path / "out", benchmark_fraction=0.5, fold=2)
+
+
+def test_one_part_alone_has_everybody(tmp_path):
+    root = folder(tmp_path / "photos")
+    run_convert(root, tmp_path / "out", parts=["benchmark"])
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["benchmark"]
+    meta = read_meta(tmp_path / "out" / "benchmark", "bench")
+    assert len(meta.names) == 10 * 3
+    assert (tmp_path / "out" / "benchmark" / "failures.csv").exists()
+    run_convert(root, tmp_path / "other", parts=["train"])
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["train"]
+    assert len(RecordReader(tmp_path / "other" / "train" / "train.rec")) == 1 + 10 * 3
+
+
 def test_image_folder_probes_are_templates_of_their_own(tmp_path):
     run_convert(folder(tmp_path / "photos", images=6), tmp_path / "out")
     meta = read_meta(tmp_path / "out" / "benchmark", "bench")

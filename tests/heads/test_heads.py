@@ -215,6 +215,23 @@ def test_lh2face_terms_can_be_switched_off():
     assert {name for name in head.loss(*batch()) if "loss" in name} == {"loss_vmf"}
 
 
+def test_lh2face_without_the_density_ratio_compares_scaled_cosines():
+    head, (z, y) = build(LH2FaceHead, vmf_dim=6, density_ratio=False), batch()
+    kappa = norms(z)
+    s = kappa[:, None] * cosines(head, z)
+    m = 0.35 * kappa.mean()
+    positive = [
+        np.log1p(sum(np.exp(m - s[i, p]) for i in range(5) if y[i] == p)) for p in set(y.tolist())
+    ]
+    negative = [np.log1p(sum(np.exp(s[i, p] + m) for i in range(5) if y[i] != p)) for p in range(C)]
+    terms = head.loss(z, y)
+    assert terms["loss_positive"].item() == pytest.approx(np.mean(positive))
+    assert terms["loss_negative"].item() == pytest.approx(np.mean(negative))
+    # In a softmax over one sample what depends on κ alone cancels.
+    same = build(LH2FaceHead, vmf_dim=6).loss(z, y)
+    assert terms["loss_vmf"].item() == pytest.approx(same["loss_vmf"].item())
+
+
 def test_lh2face_mean_norm_runs_and_rests_in_evaluation():
     head = build(LH2FaceHead, norm_momentum=0.5)
     z, y = batch()

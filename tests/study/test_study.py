@@ -12,11 +12,12 @@ from ruamel.yaml import YAML
 
 from lh2face.stages.params import ParamsError, load_params, overlay_params
 from lh2face.study.page import write_page
-from lh2face.study.plan import PLAN, Plan, load_plan
+from lh2face.study.plan import Plan, load_plan
 from lh2face.study.results import collect
 from lh2face.study.run import choose, run
 
 ROOT = Path(__file__).parents[2]
+PLAN = ROOT / "params" / "study.yaml"
 TAR, AREA = "verification.tar.0.001", "reject.area"
 VALUES = {
     "base": {"train": {"epochs": 3}},
@@ -81,9 +82,9 @@ def out(tmp_path):
     return out
 
 
-@pytest.mark.parametrize("part", load_plan(ROOT / PLAN).parts)
+@pytest.mark.parametrize("part", load_plan(PLAN).parts)
 def test_every_part_of_the_plan_gives_valid_parameters(part, tmp_path):
-    plan = load_plan(ROOT / PLAN)
+    plan = load_plan(PLAN)
     chosen = {head: configs[0] for head, configs in plan.candidates.items()}
     shutil.copy(ROOT / "params.yaml", tmp_path)
     YAML().dump(plan.overlay(part, 0, chosen), tmp_path / "overlay.yaml")
@@ -95,7 +96,7 @@ def test_every_part_of_the_plan_gives_valid_parameters(part, tmp_path):
 
 
 def test_tuning_has_people_of_its_own():
-    plan = load_plan(ROOT / PLAN)
+    plan = load_plan(PLAN)
     chosen = {head: configs[0] for head, configs in plan.candidates.items()}
     seeds = {name: plan.overlay(name, 0, chosen)["data"].get("seed", 0) for name in plan.parts}
     assert seeds.pop("tuning") not in seeds.values()
@@ -183,6 +184,6 @@ def test_page(plan, out, tmp_path, monkeypatch):
 def test_the_page_in_docs_is_what_the_command_makes_of_the_tables(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     shutil.copytree(ROOT / "docs" / "study", tmp_path / "study")
-    write_page(load_plan(), tmp_path)
+    write_page(load_plan(PLAN), tmp_path)
     for path in [Path("study.md"), *(p.relative_to(tmp_path) for p in tmp_path.rglob("*.svg"))]:
         assert (tmp_path / path).read_text() == (ROOT / "docs" / path).read_text()

@@ -9,7 +9,6 @@ from ruamel.yaml import YAML
 
 from lh2face.stages.params import Name, ParamsError, PositiveInt, Section, in_words, merge
 
-PLAN = Path("params/study.yaml")
 # The head that the study is about, in ``candidates``; what ``variants`` change.
 SUBJECT = "lh2face"
 Heads = dict[str, dict[str, Any]]
@@ -120,14 +119,21 @@ def folders(root: Path, name: str, part: Part) -> list[Path]:
     return [root / f"{name}-{fold}" for fold in range(part.folds)]
 
 
-def load_plan(path: Path = PLAN) -> Plan:
+def load_plan(path: Path, over: Path | None = None) -> Plan:
     """Read and check the plan.
+
+    Args:
+        path: The plan.
+        over: An overlay of ``params.yaml``, such as one of larger sizes, put over ``base``.
 
     Raises:
         ParamsError: If a key is unknown, missing or has a value that is not allowed.
     """
     try:
-        return Plan.model_validate(YAML(typ="safe").load(path))
+        values = YAML(typ="safe").load(path)
+        if over is not None:
+            merge(values["base"], YAML(typ="safe").load(over))
+        return Plan.model_validate(values)
     except FileNotFoundError:
         raise ParamsError(f"{path}: not found; run from the folder that holds it") from None
     except ValidationError as error:
