@@ -232,21 +232,6 @@ def test_lh2face_without_the_density_ratio_compares_scaled_cosines():
     assert terms["loss_vmf"].item() == pytest.approx(same["loss_vmf"].item())
 
 
-def test_lh2face_hardness_weighs_the_faces_of_low_kappa():
-    z, y = batch()
-    z[0] *= 1e-3
-    head, plain = (build(LH2FaceHead, hardness=a, positive_weight=0) for a in (2.0, 0.0))
-    kappa = norms(z)
-    mu = kappa.mean()
-    s = kappa[:, None] * cosines(head, z)
-    s[np.arange(5), y] -= 0.35 * mu
-    each = [np.log(np.exp(row).sum()) - row[label] for row, label in zip(s, y, strict=True)]
-    weights = np.minimum(mu / kappa, 10) ** 2
-    assert weights[0] == 100
-    assert head.loss(z, y)["loss_vmf"].item() == pytest.approx(np.mean(weights * each))
-    assert plain.loss(z, y)["loss_vmf"].item() == pytest.approx(np.mean(each))
-
-
 def test_lh2face_mean_norm_runs_and_rests_in_evaluation():
     head = build(LH2FaceHead, norm_momentum=0.5)
     z, y = batch()

@@ -8,21 +8,17 @@ from torch import Tensor
 TINY = 1e-12
 
 
-def margin_cross_entropy(
-    target: Tensor, negatives: Tensor, weights: Tensor | None = None
-) -> Tensor:
-    """Softmax cross-entropy, ``mean w log(1 + exp(negatives − target))``.
+def margin_cross_entropy(target: Tensor, negatives: Tensor) -> Tensor:
+    """Softmax cross-entropy, ``mean log(1 + exp(negatives − target))``.
 
     Args:
         target: ``(B,)`` target logits, with their margin.
         negatives: ``(B,)`` logsumexp of the other logits.
-        weights: ``(B,)`` w; 1 without.
 
     Returns:
         Scalar.
     """
-    losses = F.softplus(negatives - target)
-    return losses.mean() if weights is None else (weights * losses).mean()
+    return F.softplus(negatives - target).mean()
 
 
 def angular_margin(cos: Tensor, margin: Tensor | float) -> Tensor:

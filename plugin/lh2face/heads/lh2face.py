@@ -16,9 +16,6 @@ from lh2face.functional.vmf import log_density_ratio
 from lh2face.heads.proxy_head import ProxyHead, mean_over_ranks
 from lh2face.registry import MODELS
 
-# μ/κ beyond which a face gains no more weight.
-LEAST_SURE = 10.0
-
 
 @MODELS.register_module()
 class LH2FaceHead(ProxyHead):
@@ -47,8 +44,6 @@ class LH2FaceHead(ProxyHead):
         norm_momentum: Share of the batch's mean norm in the running mean μ; 1 for the batch's own.
         density_ratio: Whether the proxy terms read s; without, κ cosθ alone. In the softmax over
             one sample the rest of s cancels.
-        hardness: a of the weight (μ/κ)^a of a face in L_vMF, at most 10^a: above 0, those that the
-            network is less sure of count more; 0 is the paper's mean.
         proxies: See :class:`ProxyHead`.
 
     Example:
@@ -68,7 +63,6 @@ class LH2FaceHead(ProxyHead):
         proxy_weight: float = 1.0,
         norm_momentum: float = 0.01,
         density_ratio: bool = True,
-        hardness: float = 0.0,
         proxies: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(num_classes, in_channels, proxies)
@@ -79,7 +73,6 @@ class LH2FaceHead(ProxyHead):
         self.proxy_weight = proxy_weight
         self.norm_momentum = norm_momentum
         self.density_ratio = density_ratio
-        self.hardness = hardness
         # NaN: no batch seen yet; the first one sets the mean.
         self.register_buffer("mean_norm", torch.tensor(torch.nan))
 
@@ -106,9 +99,7 @@ class LH2FaceHead(ProxyHead):
         )
         # Anchors, where there are any, come after the samples.
         target, negatives = found.target[: len(rows)] - margin, found.negatives[: len(rows)]
-        doubt = mean_norm / torch.maximum(kappa.detach(), mean_norm / LEAST_SURE)
-        weights = doubt**self.hardness if self.hardness else None
-        losses = {"loss_vmf": margin_cross_entropy(target, negatives, weights)}
+        losses = {"loss_vmf": margin_cross_entropy(target, negatives)}
         if self.positive_weight:
             term = positive_proxy_loss(target + log_ratio, labels)
             losses["loss_positive"] = self.positive_weight * term
