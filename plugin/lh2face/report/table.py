@@ -7,7 +7,7 @@ import numpy as np
 from lh2face.evaluation.bootstrap import interval
 from lh2face.stages.comparison import Run, compare, title
 
-# The figures shown, by their path in metrics.json; the verification bins follow.
+# The figures shown, by their path in metrics.json; the conditions follow, at one FAR.
 COLUMNS = [
     "verification.tar.0.0001",
     "verification.tar.0.001",
@@ -15,6 +15,7 @@ COLUMNS = [
     "identification.rank.1",
     "identification.tpir.0.1",
 ]
+CONDITION_FAR = "0.01"
 
 
 def table(runs: dict[str, Run]) -> dict[str, Any]:
@@ -26,7 +27,8 @@ def table(runs: dict[str, Run]) -> dict[str, Any]:
     """
     figures = next(iter(runs.values())).figures
     paths = [path for path in COLUMNS if path in figures]
-    paths += [path for path in figures if path.startswith("bins.")]
+    ends = f".{CONDITION_FAR}"
+    paths += [path for path in figures if path.startswith("conditions.") and path.endswith(ends)]
     leads = [lead(runs, path) for path in paths]
     rows = [
         (
