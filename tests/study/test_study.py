@@ -35,7 +35,8 @@ VALUES = {
         "heads": {"about": "Heads", "models": "chosen", "seeds": [0, 1], "figures": [TAR, AREA]},
         "ablation": {"about": "Parts", "models": "variants", "seeds": [0], "figures": [TAR]},
         "pooling": {
-            "about": "Pooling", "models": "subject", "seeds": [0], "figures": [TAR],
+            "about": "Pooling", "models": "subject", "reference": "heads", "seeds": [0],
+            "figures": [TAR],
             "params": {"evaluate": {"pooling": "kappa"}},
         },
         "photos": {
@@ -123,6 +124,7 @@ def test_overlays(plan):
         (lambda v: v["candidates"].pop("lh2face"), "lh2face is missing"),
         (lambda v: v["parts"].pop("tuning"), "the first must be tuning"),
         (lambda v: v["parts"]["heads"].update(models="all"), r"parts\.heads\.models.*found 'all'"),
+        (lambda v: v["parts"]["pooling"].update(reference="all"), "found 'all', allowed are"),
         (lambda v: v.update(extra=1), "extra: unknown key"),
     ],
 )

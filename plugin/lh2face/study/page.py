@@ -35,9 +35,8 @@ def write_page(plan: Plan, docs: Path) -> None:
     )  # fmt: skip
     results = Results(plan, figures, differences, origin)
     page = environment.get_template("study.md.j2").render(study=results, plan=plan, origin=origin)
-    for name in results.parts:
-        if name != "tuning":
-            (tables / f"{name}.svg").write_text(results.plot(name))
+    for name in dict.fromkeys(differences["part"]):
+        (tables / f"{name}.svg").write_text(results.plot(name))
     (docs / "study.md").write_text(page)
 
 

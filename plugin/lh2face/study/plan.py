@@ -24,6 +24,8 @@ class Part(Section):
         joint: Whether they are trained together with the reconstructor.
         seeds: A run of every head each.
         figures: What is shown of it, by path in ``metrics.json``.
+        reference: Of the subject alone, the part whose subject it is compared with, seed by seed;
+            None: with none.
         folds: Number of folds of ``data.image_folder``, each a run of the pipeline.
         params: What else is put over ``params.yaml``.
     """
@@ -33,6 +35,7 @@ class Part(Section):
     joint: bool = False
     seeds: list[Annotated[int, Field(ge=0)]]
     figures: list[str]
+    reference: Name | None = None
     folds: PositiveInt = 1
     params: dict[str, Any] = Field(default_factory=dict)
 
@@ -61,6 +64,12 @@ class Plan(Section):
             raise ValueError(f"candidates: every head is to have as many, found {counts}")
         if SUBJECT not in counts:
             raise ValueError(f"candidates: {SUBJECT} is missing, found {sorted(counts)}")
+        for name, part in self.parts.items():
+            if part.reference not in (None, *self.parts):
+                raise ValueError(
+                    f"parts.{name}.reference: found {part.reference!r}, allowed are "
+                    f"{list(self.parts)}"
+                )
         if next(iter(self.parts), None) != "tuning":
             raise ValueError(f"parts: the first must be tuning, found {list(self.parts)}")
         return self

@@ -12,8 +12,6 @@ from lh2face.stages.provenance import PROVENANCE
 from lh2face.study.plan import SUBJECT, Heads, Part, Plan, folders
 from lh2face.study.run import choose
 
-# The part whose subject the parts that have no other model are compared with.
-REFERENCE = "heads"
 FIGURES, DIFFERENCES, ORIGIN = "figures.csv", "differences.csv", "origin.json"
 
 
@@ -43,11 +41,9 @@ def collect(plan: Plan, out: Path, to: Path) -> None:
             for path in part.figures
             for number, value in enumerate(run.figures[path])
         ]
-        if name != "tuning":
-            others = [out / REFERENCE / "runs" / SUBJECT / str(seed) for seed in part.seeds]
-            differences += [
-                (name, *row) for row in compare_runs(part, runs, others) if row[2] in part.figures
-            ]
+        differences += [
+            (name, *row) for row in compare_runs(part, runs, out) if row[2] in part.figures
+        ]
         origins[name] = origin(folders(out, name, part)[0])
     to.mkdir(parents=True, exist_ok=True)
     columns = ["part", "model", "run", "figure", "value"]
@@ -69,19 +65,22 @@ def read_runs(plan: Plan, part: Part, chosen: Heads, where: list[Path]) -> dict[
 
 
 def compare_runs(
-    part: Part, runs: dict[str, Run], subject_elsewhere: list[Path]
+    part: Part, runs: dict[str, Run], out: Path
 ) -> Iterator[tuple[str, str, str, float, float, float]]:
     """Rows (model, reference, figure, difference, ends of its 95 % interval).
 
     Of heads that compete, the subject against each other one; of variants, each against the
-    subject; of the subject alone, against itself as it is in the part ``heads``.
+    subject; of the subject alone, against itself as it is in the part that is its reference.
     """
+    pairs = []
     if part.models == "chosen":
         pairs = [(SUBJECT, other, runs[SUBJECT], runs[other]) for other in runs]
     elif part.models == "variants":
         pairs = [(variant, SUBJECT, runs[variant], runs[SUBJECT]) for variant in runs]
-    else:
-        pairs = [(SUBJECT, REFERENCE, runs[SUBJECT], read_run(*subject_elsewhere))]
+    elif part.reference is not None:
+        folder = out / part.reference / "runs" / SUBJECT
+        elsewhere = read_run(*(folder / str(seed) for seed in part.seeds))
+        pairs = [(SUBJECT, part.reference, runs[SUBJECT], elsewhere)]
     for model, reference, first, second in pairs:
         if model == reference:
             continue
