@@ -100,6 +100,10 @@ class Plan(Section):
         part = self.parts[name]
         heads = self.heads(part, chosen)
         values: dict[str, Any] = deepcopy(self.base)
+        # The κ of templates are those of the subject's distribution, unless the part says otherwise.
+        dim = chosen.get(SUBJECT, {}).get("vmf_dim")
+        if dim is not None:
+            merge(values, {"evaluate": {"vmf_dim": dim}})
         merge(values, deepcopy(part.params))
         merge(
             values,
@@ -113,9 +117,6 @@ class Plan(Section):
                 },
             },
         )
-        dim = chosen.get(SUBJECT, {}).get("vmf_dim")
-        if dim is not None:
-            merge(values, {"evaluate": {"vmf_dim": dim}})
         if part.folds > 1:
             merge(values, {"data": {"image_folder": {"fold": fold}}})
         return values
