@@ -14,6 +14,7 @@ pytest.importorskip("plotly", reason="needs the pipeline extra")
 from lh2face.report import figures
 from lh2face.report.pictures import hardest
 from lh2face.stages import align, data, evaluate, report
+from lh2face.stages.comparison import read_run
 from lh2face.stages.params import load_params
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,6 +121,17 @@ def test_pairs_hold_the_decisions_behind_the_accuracy(run):
         lists = pd.read_csv(run.data / "raw" / "benchmark" / "pairs" / f"{name}.csv")
         columns = ["first", "second", "same"]
         assert (group[columns].to_numpy() == lists[columns].to_numpy()).all()
+
+
+def test_conditions_and_the_reject_curve_have_intervals(run):
+    found = read_run(run.runs / "cosface")
+    profile, frontal = (found.figures[f"conditions.{name}.0.01"] for name in ("profile", "frontal"))
+    # The noise of these embeddings grows with the pose.
+    assert (profile < frontal).all()
+    for path in ("conditions.profile.0.01", "reject.area"):
+        draws, figure = found.draws[path], found.figures[path]
+        assert draws.shape[0] == len(figure) == 2 and (draws.std(axis=1) > 0).all()
+        assert (abs(draws.mean(axis=1) - figure) < 4 * draws.std(axis=1)).all()
 
 
 def test_page_is_whole_small_and_the_same_each_time(params, run, page, monkeypatch):

@@ -100,7 +100,7 @@ class Plan(Section):
         part = self.parts[name]
         heads = self.heads(part, chosen)
         values: dict[str, Any] = deepcopy(self.base)
-        # The κ of templates are those of the subject's distribution, unless the part says otherwise.
+        # κ belongs to the subject's distribution, unless the part says otherwise.
         dim = chosen.get(SUBJECT, {}).get("vmf_dim")
         if dim is not None:
             merge(values, {"evaluate": {"vmf_dim": dim}})
