@@ -1,6 +1,8 @@
 """Verification bins, alignment, the image folder, training sets."""
 
 import pickle
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -105,6 +107,31 @@ def folder(root, people=10, images=3):
 def run_convert(root, out, **kwargs):
     options = {"aligned": True, "landmarks": None, "benchmark_fraction": 0.4, "seed": 0, **kwargs}
     convert(root, out, **options)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [b"p2000000000\n", b"r" + (2_000_000_000).to_bytes(4, "little")],
+    ids=["text", "binary"],
+)
+def test_a_bin_that_asks_for_memory_is_refused(tmp_path, index):
+    """An unpickler makes a table as long as the highest number in the file: here of 32 GB."""
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"\x80\x03]" + index + b"]\x86.")
+    script = f"""
+import resource
+from lh2face.data.verification_bin import BinError, read_bin
+resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    read_bin({str(path)!r})
+except BinError as error:
+    assert "2000000000" in str(error), error
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 100_000
+    print("refused")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "refused\n", done.stderr
 
 
 def test_image_folder_splits_people(tmp_path):

@@ -6,6 +6,7 @@ admits the few types such a file needs and refuses every other, before anything 
 
 import io
 import pickle
+import pickletools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,17 @@ class _BinUnpickler(pickle.Unpickler):
             ) from None
 
 
+def _check_memory(raw: bytes) -> None:
+    """Raise :class:`pickle.UnpicklingError` where a pickle asks for more memory than it is long.
+
+    An unpickler makes a table up to the highest number that the pickle remembers an object by, and
+    those that are written number them one by one.
+    """
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(raw)):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > count:
+            raise pickle.UnpicklingError(f"it numbers its object {argument} before so many came")
+
+
 def read_bin(path: str | Path) -> tuple[list[bytes], np.ndarray]:
     """Read a verification bin without executing anything in it.
 
@@ -57,7 +69,9 @@ def read_bin(path: str | Path) -> tuple[list[bytes], np.ndarray]:
     """
     path = Path(path)
     try:
-        content = _BinUnpickler(io.BytesIO(path.read_bytes()), encoding="bytes").load()
+        raw = path.read_bytes()
+        _check_memory(raw)
+        content = _BinUnpickler(io.BytesIO(raw), encoding="bytes").load()
     except FileNotFoundError:
         raise
     except Exception as error:
