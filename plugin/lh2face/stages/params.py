@@ -12,7 +12,7 @@ from ruamel.yaml.error import YAMLError
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(gt=0)]
 # Names become parts of paths and of command lines.
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 Weight = Annotated[float, Field(ge=0)]
 Source = Literal["synthetic", "image_folder"]
 
