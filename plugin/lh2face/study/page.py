@@ -14,6 +14,8 @@ from lh2face.study.plan import SUBJECT, Part, Plan
 from lh2face.study.results import DIFFERENCES, FIGURES, ORIGIN
 
 TEMPLATES = Path("workflow/study")
+# What a difference may be: columns of the tables.
+TOLD = ["better", "worse"]
 # Of the plot of differences, px.
 WIDTH, NAMES, ROW, AXIS = 720, 290, 24, 34
 
@@ -104,7 +106,7 @@ class Results:
 
         Where heads compete, the pair of each figure is the subject and the best of the others.
         """
-        rows = self.differences[self.differences["part"] == name].copy()
+        rows = self.pairs(name)
         if self.part(name).models == "chosen":
             mean = self.means(name).drop(index=SUBJECT)
             best = {
@@ -112,12 +114,33 @@ class Results:
                 for path in mean.columns
             }
             rows = rows[rows["reference"] == rows["figure"].map(best)]
+        return rows
+
+    def pairs(self, name: str) -> pd.DataFrame:
+        """All differences of a part, in percent, and whether each is for the better or worse."""
+        rows = self.differences[self.differences["part"] == name].copy()
         sign = rows["figure"].map(lambda path: -1 if path in LESS_IS_BETTER else 1)
         ends = rows[["low", "high"]].mul(sign, axis=0)
         rows["better"] = (ends > 0).all(axis=1)
         rows["worse"] = (ends < 0).all(axis=1)
         rows[["difference", "low", "high"]] *= 100
         return rows
+
+    def duels(self, name: str) -> str:
+        """Of each other head, in which figures the subject is better and worse."""
+        rows = []
+        for reference, group in self.pairs(name).groupby("reference", sort=False):
+            won, lost = (", ".join(map(title, group.loc[group[c], "figure"])) for c in TOLD)
+            rows.append([f"`{reference}`", won, lost])
+        return markdown(["against", *TOLD], rows)
+
+    def lead(self, name: str) -> int:
+        """In how many figures the subject has the best mean."""
+        mean = self.means(name)
+        return sum(
+            (mean[path].idxmin() if path in LESS_IS_BETTER else mean[path].idxmax()) == SUBJECT
+            for path in mean.columns
+        )
 
     def verdicts(self, name: str) -> str:
         """The differences as a Markdown table; bold where the interval excludes zero."""
@@ -150,8 +173,9 @@ class Results:
         return [title(path) for path in found.loc[found[column], "figure"]]
 
     def value(self, name: str, model: str, path: str) -> str:
-        """One mean, in percent."""
-        return f"{100 * self.means(name).loc[model, path]:.1f}"
+        """One mean ± standard deviation, in percent."""
+        mean, spread = (self._pivot(name, how).loc[model, path] for how in ("mean", "std"))
+        return f"{100 * mean:.1f} ± {100 * spread:.1f}"
 
     def plot(self, name: str) -> str:
         """The differences of a part as dots on their intervals, an SVG in the page's colours."""
@@ -198,7 +222,7 @@ class Results:
         text = f"{100 * mean:.{digits}f}"
         if np.isfinite(spread):
             text += f" ± {100 * spread:.{digits}f}"
-        return f"**{text}**" if mean == best else text
+        return f"**{text}**" if mean == best and len(column) > 1 else text
 
 
 SVG = (
