@@ -48,6 +48,7 @@ class Plan(Section):
         select: The figure of the part ``tuning`` by which candidates are chosen.
         candidates: Configs by head, as many for each.
         variants: Changes of the subject's chosen config, by name.
+        findings: Template, beside that of the page, of what is concluded from the results.
         parts: By name, in the order in which they run; ``tuning`` is the first.
     """
 
@@ -55,6 +56,7 @@ class Plan(Section):
     select: str
     candidates: dict[Name, list[dict[str, Any]]]
     variants: dict[Name, dict[str, Any]]
+    findings: str | None = None
     parts: dict[Name, Part]
 
     @model_validator(mode="after")
