@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lh2face.stages.comparison import LESS_IS_BETTER, title
-from lh2face.study.plan import SUBJECT, Part, Plan
+from lh2face.study.plan import Part, Plan
 from lh2face.study.results import DIFFERENCES, FIGURES, ORIGIN
 
 TEMPLATES = Path("workflow/study")
@@ -74,6 +74,10 @@ class Results:
         """The plan of a part."""
         return self.plan.parts[name]
 
+    def contender(self, name: str) -> str | None:
+        """The head that a part compares with each of its others."""
+        return self.plan.contender(self.part(name))
+
     def means(self, name: str) -> pd.DataFrame:
         """Mean of every figure (columns, as the plan orders them) of a part's models (rows)."""
         return self._pivot(name, "mean")
@@ -104,11 +108,11 @@ class Results:
     def against(self, name: str) -> pd.DataFrame:
         """What a part's differences say, in percent: one row a figure and pair, in its order.
 
-        Where heads compete, the pair of each figure is the subject and the best of the others.
+        Where heads compete, the pair of each figure is the contender and the best of the others.
         """
         rows = self.pairs(name)
-        if self.part(name).models == "chosen":
-            mean = self.means(name).drop(index=SUBJECT)
+        if contender := self.contender(name):
+            mean = self.means(name).drop(index=contender)
             best = {
                 path: mean[path].idxmin() if path in LESS_IS_BETTER else mean[path].idxmax()
                 for path in mean.columns
@@ -127,7 +131,7 @@ class Results:
         return rows
 
     def duels(self, name: str) -> str:
-        """Of each other head, in which figures the subject is better and worse."""
+        """Of each other head, in which figures the contender is better and worse."""
         rows = []
         for reference, group in self.pairs(name).groupby("reference", sort=False):
             won, lost = (", ".join(map(title, group.loc[group[c], "figure"])) for c in TOLD)
@@ -135,12 +139,10 @@ class Results:
         return markdown(["against", *TOLD], rows)
 
     def lead(self, name: str) -> int:
-        """In how many figures the subject has the best mean."""
+        """In how many figures the contender has the best mean."""
         mean = self.means(name)
-        return sum(
-            (mean[path].idxmin() if path in LESS_IS_BETTER else mean[path].idxmax()) == SUBJECT
-            for path in mean.columns
-        )
+        best = [mean[p].idxmin() if p in LESS_IS_BETTER else mean[p].idxmax() for p in mean]
+        return best.count(self.contender(name))
 
     def verdicts(self, name: str) -> str:
         """The differences as a Markdown table; bold where the interval excludes zero."""
@@ -202,7 +204,7 @@ class Results:
             y = ROW * number + ROW / 2
             kind = "b" if row.better else "w" if row.worse else "o"
             words = row.model if self.part(name).models == "variants" else title(row.figure)
-            if self.part(name).models == "chosen":
+            if self.contender(name):
                 words += f" · {row.reference}"
             parts.append(
                 f'<text x="{NAMES}" y="{y + 4}" text-anchor="end">{html.escape(words)}</text>'

@@ -20,7 +20,8 @@ class Part(Section):
     Attributes:
         about: What it answers, for the page.
         models: Which heads: every candidate; of each head the one chosen from them; the variants
-            of the subject, and itself; or the subject alone.
+            of the subject, and itself; the subject alone; or those named, chosen heads and
+            variants, the first of which is compared with each of the others.
         joint: Whether they are trained together with the reconstructor.
         seeds: A run of every head each.
         figures: What is shown of it, by path in ``metrics.json``.
@@ -31,7 +32,7 @@ class Part(Section):
     """
 
     about: str
-    models: Literal["candidates", "chosen", "variants", "subject"]
+    models: Literal["candidates", "chosen", "variants", "subject"] | list[Name]
     joint: bool = False
     seeds: list[Annotated[int, Field(ge=0)]]
     figures: list[str]
@@ -66,7 +67,12 @@ class Plan(Section):
             raise ValueError(f"candidates: every head is to have as many, found {counts}")
         if SUBJECT not in counts:
             raise ValueError(f"candidates: {SUBJECT} is missing, found {sorted(counts)}")
+        names = {*self.candidates, *self.variants}
         for name, part in self.parts.items():
+            if isinstance(part.models, list) and (unknown := set(part.models) - names):
+                raise ValueError(
+                    f"parts.{name}.models: found {sorted(unknown)}, allowed are {sorted(names)}"
+                )
             if part.reference not in (None, *self.parts):
                 raise ValueError(
                     f"parts.{name}.reference: found {part.reference!r}, allowed are "
@@ -86,16 +92,22 @@ class Plan(Section):
 
     def heads(self, part: Part, chosen: Heads) -> Heads:
         """The heads of a part, by the names that they have in ``params.yaml``."""
-        subject = chosen.get(SUBJECT, {})
-        return {
-            "candidates": self.all_candidates,
-            "chosen": lambda: chosen,
-            "subject": lambda: {SUBJECT: subject},
-            "variants": lambda: {
-                SUBJECT: subject,
-                **{name: {**subject, **change} for name, change in self.variants.items()},
-            },
-        }[part.models]()
+        if part.models == "candidates":
+            return self.all_candidates()
+        subject = chosen[SUBJECT]
+        variants = {name: {**subject, **change} for name, change in self.variants.items()}
+        names = {
+            "chosen": [*chosen],
+            "subject": [SUBJECT],
+            "variants": [SUBJECT, *variants],
+        }.get(str(part.models), part.models)
+        return {name: {**chosen, **variants}[name] for name in names}
+
+    def contender(self, part: Part) -> str | None:
+        """The head that a part compares with each of its others; None where it has no such."""
+        if isinstance(part.models, list):
+            return part.models[0]
+        return SUBJECT if part.models == "chosen" else None
 
     def overlay(self, name: str, fold: int, chosen: Heads) -> dict[str, Any]:
         """What a part, or a fold of it, puts over ``params.yaml``."""

@@ -42,7 +42,7 @@ def collect(plan: Plan, out: Path, to: Path) -> None:
             for number, value in enumerate(run.figures[path])
         ]
         differences += [
-            (name, *row) for row in compare_runs(part, runs, out) if row[2] in part.figures
+            (name, *row) for row in compare_runs(plan, part, runs, out) if row[2] in part.figures
         ]
         origins[name] = origin(folders(out, name, part)[0])
     to.mkdir(parents=True, exist_ok=True)
@@ -65,16 +65,17 @@ def read_runs(plan: Plan, part: Part, chosen: Heads, where: list[Path]) -> dict[
 
 
 def compare_runs(
-    part: Part, runs: dict[str, Run], out: Path
+    plan: Plan, part: Part, runs: dict[str, Run], out: Path
 ) -> Iterator[tuple[str, str, str, float, float, float]]:
     """Rows (model, reference, figure, difference, ends of its 95 % interval).
 
-    Of heads that compete, the subject against each other one; of variants, each against the
+    Of heads that compete, the contender against each other one; of variants, each against the
     subject; of the subject alone, against itself as it is in the part that is its reference.
     """
     pairs = []
-    if part.models == "chosen":
-        pairs = [(SUBJECT, other, runs[SUBJECT], runs[other]) for other in runs]
+    contender = plan.contender(part)
+    if contender is not None:
+        pairs = [(contender, other, runs[contender], runs[other]) for other in runs]
     elif part.models == "variants":
         pairs = [(variant, SUBJECT, runs[variant], runs[SUBJECT]) for variant in runs]
     elif part.reference is not None:
