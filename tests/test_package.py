@@ -20,8 +20,11 @@ NOT_IMPORTED = (*ONLY_PIPELINE, "insightface", "onnx", "onnxruntime", "matplotli
 # Modules that need an extra as soon as they are imported.
 NEED_PIPELINE = {
     f"lh2face.{name}"
-    for name in ("stages.params", "stages.report", "report.figures", "report.pictures")
-}
+    for name in (
+        "stages.params", "stages.report", "report.figures", "report.pictures",
+        "study.page", "study.plan", "study.results", "study.run",
+    )
+}  # fmt: skip
 
 
 def closure(extra: str) -> Iterator[metadata.Distribution]:
