@@ -60,6 +60,7 @@ def evaluation(folder, tar, area=0.05, luck=0.0):
     (folder / "model" / "model.json").write_text(json.dumps({"provenance": PROVENANCE}))
     (folder / "evaluation" / "provenance.json").write_text(json.dumps(PROVENANCE))
     metrics = {"verification": {"tar": {"0.001": tar}}, "reject": {"area": area}}
+    metrics["kappa"] = {"mean": 20 * tar}
     (folder / "evaluation" / "metrics.json").write_text(json.dumps(metrics))
     rounds = np.random.default_rng(0).normal(0, 0.01, 100) + luck
     with (folder / "evaluation" / "draws.csv").open("w", newline="") as file:
@@ -125,6 +126,7 @@ def test_overlays(plan):
         (lambda v: v["parts"].pop("tuning"), "the first must be tuning"),
         (lambda v: v["parts"]["heads"].update(models="all"), r"parts\.heads\.models.*found 'all'"),
         (lambda v: v["parts"]["pooling"].update(reference="all"), "found 'all', allowed are"),
+        (lambda v: v["parts"]["heads"].update(models=["x"]), r"heads\.models: found \['x'\]"),
         (lambda v: v.update(extra=1), "extra: unknown key"),
     ],
 )
@@ -134,6 +136,21 @@ def test_a_plan_at_fault_is_named(change, message, tmp_path):
     YAML().dump(values, tmp_path / "plan.yaml")
     with pytest.raises(ParamsError, match=message):
         load_plan(tmp_path / "plan.yaml")
+
+
+def test_named_heads_compete_and_the_first_is_the_contender(plan, out, tmp_path):
+    part = plan.parts["heads"].model_copy(update={"models": ["lh2face", "no_margin", "arcface"]})
+    chosen = choose(plan, out)
+    assert list(plan.heads(part, chosen)) == part.models
+    assert plan.heads(part, chosen)["no_margin"]["margin_factor"] == 0
+    assert plan.contender(part) == "lh2face"
+    for seed in (0, 1):
+        evaluation(out / "heads" / "runs" / "no_margin" / str(seed), 0.75)
+    collect(plan.model_copy(update={"parts": {**plan.parts, "heads": part}}), out, tmp_path)
+    found = pd.read_csv(tmp_path / "differences.csv").query("part == 'heads' and figure == @TAR")
+    assert found["model"].tolist() == ["lh2face"] * 2
+    assert found["reference"].tolist() == ["no_margin", "arcface"]
+    assert found["difference"].tolist() == pytest.approx([-0.04, 0.2])
 
 
 def test_an_unknown_part_is_named(plan, tmp_path):
@@ -153,6 +170,8 @@ def test_tables(plan, out, tmp_path):
     assert heads.groupby("model")["value"].mean().to_dict() == pytest.approx(
         {"arcface": 0.51, "lh2face": 0.71}
     )
+    kappa = figures[(figures["part"] == "heads") & (figures["figure"] == "kappa.mean")]
+    assert kappa[kappa["model"] == "lh2face"]["value"].tolist() == pytest.approx([14, 14.4])
     found = pd.read_csv(tmp_path / "docs" / "differences.csv").set_index(["part", "figure"])
     assert set(found.index.get_level_values("part")) == {"heads", "pooling", "photos"}
     row = found.loc[("heads", TAR)]

@@ -11,7 +11,7 @@ import pandas as pd
 
 from lh2face.stages.comparison import LESS_IS_BETTER, title
 from lh2face.study.plan import Part, Plan
-from lh2face.study.results import DIFFERENCES, FIGURES, ORIGIN
+from lh2face.study.results import DIFFERENCES, FIGURES, KAPPA, ORIGIN
 
 TEMPLATES = Path("workflow/study")
 # What a difference may be: columns of the tables.
@@ -166,8 +166,9 @@ class Results:
             for row in group.set_index("figure").loc[paths].itertuples():
                 text = f"{row.difference:+.1f}"
                 cells.append(f"**{text}**" if row.better or row.worse else text)
-            rows.append([f"`{model}`", changes(self.plan.variants.get(model, {})), *cells])
-        return markdown(["", "change", *map(title, paths)], rows)
+            change = changes(self.plan.variants.get(model, {}))
+            rows.append([f"`{model}`", change, self._kappa(name, model), *cells])
+        return markdown(["", "change", "mean κ", *map(title, paths)], rows)
 
     def count(self, name: str, column: str) -> list[str]:
         """Names of the figures that are ``better`` or ``worse`` in a part."""
@@ -197,7 +198,7 @@ class Results:
             parts.append(f'<path class="g" d="M{x(tick):.1f} 0V{height - AXIS}"/>')
             parts.append(
                 f'<text x="{x(tick):.1f}" y="{height - AXIS + 16}" text-anchor="middle">'
-                f"{tick:+g}</text>"
+                f"{tick or 0:{'+' if tick else ''}g}</text>"
             )
         parts.append(f'<path class="z" d="M{x(0):.1f} 0V{height - AXIS}"/>')
         for number, row in enumerate(rows):
@@ -217,6 +218,10 @@ class Results:
         rows = self.figures[self.figures["part"] == name]
         table = rows.pivot_table("value", "model", "figure", how, dropna=False, sort=False)
         return table[[path for path in self.part(name).figures if path in table]]
+
+    def _kappa(self, name: str, model: str) -> str:
+        rows = self.figures[["part", "model", "figure"]] == [name, model, KAPPA]
+        return f"{self.figures.loc[rows.all(axis=1), 'value'].mean():.1f}"
 
     def _cell(self, mean: float, spread: float, column: pd.Series, path: str) -> str:
         best = column.min() if path in LESS_IS_BETTER else column.max()

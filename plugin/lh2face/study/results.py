@@ -7,11 +7,14 @@ from typing import Any
 
 import pandas as pd
 
+from lh2face.stages.calibration import METRICS
 from lh2face.stages.comparison import Run, compare, read_run
 from lh2face.stages.provenance import PROVENANCE
 from lh2face.study.plan import SUBJECT, Heads, Part, Plan, folders
 from lh2face.study.run import choose
 
+# The mean κ of a run's faces, which the figures of runs have no interval of.
+KAPPA = "kappa.mean"
 FIGURES, DIFFERENCES, ORIGIN = "figures.csv", "differences.csv", "origin.json"
 
 
@@ -41,6 +44,11 @@ def collect(plan: Plan, out: Path, to: Path) -> None:
             for path in part.figures
             for number, value in enumerate(run.figures[path])
         ]
+        figures += [
+            (name, model, number, KAPPA, json.loads(path.read_text())["kappa"]["mean"])
+            for model in runs
+            for number, path in enumerate(evaluations(folders(out, name, part), model))
+        ]
         differences += [
             (name, *row) for row in compare_runs(plan, part, runs, out) if row[2] in part.figures
         ]
@@ -54,6 +62,12 @@ def collect(plan: Plan, out: Path, to: Path) -> None:
     )
     text = json.dumps({"chosen": chosen, "parts": origins}, indent=2)
     (to / ORIGIN).write_text(text + "\n")
+
+
+def evaluations(where: list[Path], model: str) -> list[Path]:
+    """The figures of a part's runs of a model."""
+    found = (sorted((folder / "runs" / model).glob(f"*/evaluation/{METRICS}")) for folder in where)
+    return [path for paths in found for path in paths]
 
 
 def read_runs(plan: Plan, part: Part, chosen: Heads, where: list[Path]) -> dict[str, Run]:
