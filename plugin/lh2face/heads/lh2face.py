@@ -29,9 +29,9 @@ class LH2FaceHead(ProxyHead):
     - ``L_pp = mean_{p∈P+} log(1 + Σ_{q≠p} exp(μ w_pᵀw_q + m))``
 
     The paper gives the similarity, the margin and the names of the terms; the density taken
-    relative to the uniform one, μ as a running mean and the form of the terms are our reading, with
-    p of L_pp over the classes of the batch, P+, a sample of all pairs that no number of classes
-    makes too large.
+    relative to the uniform one, μ as the mean of the batch and the form of the terms are our
+    reading, with p of L_pp over the classes of the batch, P+, a sample of all pairs that no number
+    of classes makes too large.
 
     Args:
         num_classes: Number of identities C.
@@ -41,7 +41,8 @@ class LH2FaceHead(ProxyHead):
         positive_weight: Weight of L_pps (proxy and positive samples).
         negative_weight: Weight of L_pns (proxy and negative samples).
         proxy_weight: Weight of L_pp (proxy and proxy).
-        norm_momentum: Share of the batch's mean norm in the running mean μ; 1 for the batch's own.
+        norm_momentum: Share of the batch's mean norm in μ; below 1 it is a running mean, which
+            trails the norms as they grow.
         density_ratio: Whether the proxy terms read s; without, κ cosθ alone. In the softmax over
             one sample the rest of s cancels.
         proxies: See :class:`ProxyHead`.
@@ -61,7 +62,7 @@ class LH2FaceHead(ProxyHead):
         positive_weight: float = 1.0,
         negative_weight: float = 1.0,
         proxy_weight: float = 1.0,
-        norm_momentum: float = 0.01,
+        norm_momentum: float = 1.0,
         density_ratio: bool = True,
         proxies: dict[str, Any] | None = None,
     ) -> None:
@@ -113,7 +114,7 @@ class LH2FaceHead(ProxyHead):
 
     @torch.no_grad()
     def _update_mean_norm(self, batch_mean: Tensor) -> Tensor:
-        """μ after this batch: a running mean, the same on every rank."""
+        """μ after this batch, the same on every rank."""
         if self.training:
             seen = self.mean_norm.lerp(batch_mean.to(self.mean_norm.dtype), self.norm_momentum)
             self.mean_norm.copy_(torch.where(self.mean_norm.isnan(), batch_mean, seen))
