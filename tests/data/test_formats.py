@@ -157,6 +157,13 @@ def test_folds_share_no_person_and_miss_none(tmp_path):
         run_convert(root, tmp_path / "out", benchmark_fraction=0.5, fold=2)
 
 
+def test_a_folder_of_too_few_people_is_named(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for root in (tmp_path / "empty", folder(tmp_path / "photos")):
+        with pytest.raises(ImageFolderError, match=r"root: .* has (0|10) people with 2 images"):
+            run_convert(root, tmp_path / "out", benchmark_fraction=0.1)
+
+
 def test_one_part_alone_has_everybody(tmp_path):
     root = folder(tmp_path / "photos")
     run_convert(root, tmp_path / "out", parts=["benchmark"])

@@ -41,6 +41,14 @@ def test_every_pair_once(condition):
     assert len(pairs) == len(set(pairs))
 
 
+def test_of_too_many_pairs_some_reference_faces_are_left_out():
+    kinds = np.tile(KINDS, 3)
+    first, second = pairs_with_reference(kinds, "profile", most=9)
+    # Nine frontal faces and three profiles: every third of the nine.
+    assert sorted(set(first.tolist())) == np.flatnonzero(kinds == "frontal")[::3].tolist()
+    assert len(first) == 9 and set(second.tolist()) == {2, 8, 14}
+
+
 @pytest.mark.parametrize("matching", ["cosine", "mutual_likelihood"])
 def test_figures_and_draws_are_those_of_the_people_drawn(matching):
     directions, kappa, people, conditions = faces()

@@ -232,6 +232,13 @@ def test_lh2face_without_the_density_ratio_compares_scaled_cosines():
     assert terms["loss_vmf"].item() == pytest.approx(same["loss_vmf"].item())
 
 
+def test_lh2face_margin_follows_the_norms_of_the_batch_at_once():
+    head, (z, y) = build(LH2FaceHead), batch()
+    for scale in (1, 3):
+        margin = head.loss(scale * z, y)["margin"]
+        torch.testing.assert_close(margin, 0.35 * scale * z.norm(dim=1).mean())
+
+
 def test_lh2face_mean_norm_runs_and_rests_in_evaluation():
     head = build(LH2FaceHead, norm_momentum=0.5)
     z, y = batch()

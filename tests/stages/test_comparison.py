@@ -3,9 +3,12 @@ import json
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from lh2face.stages.comparison import compare, read_run, title
+from lh2face.stages.comparison import Run, compare, read_run
+from lh2face.stages.figures import title
 
+TAR = "verification.tar.0.001"
 RNG = np.random.default_rng(0)
 
 
@@ -37,12 +40,27 @@ def test_shared_luck_is_left_out_of_the_difference(tmp_path):
     assert not compare(a, alone)[0].significant
 
 
-def test_luck_of_the_seeds_widens_the_interval(tmp_path):
-    # Without noise in the templates, two seeds of which one is ahead and one behind.
-    a = read_run(write_run(tmp_path / "a", 0.5, np.array([[0.1], [-0.1]]) + np.zeros(200)))
-    b = read_run(write_run(tmp_path / "b", 0.5, np.zeros((2, 200))))
-    low, high = compare(a, b)[0].interval
-    assert low == pytest.approx(-0.1) and high == pytest.approx(0.1)
+@pytest.mark.parametrize("seeds", [2, 5])
+def test_luck_of_the_seeds_is_that_of_students_t(seeds):
+    # Without noise in the templates.
+    ahead = RNG.normal(size=seeds)
+    a, b = (Run({TAR: f}, {TAR: f[:, None] + np.zeros(2000)}) for f in (ahead, np.zeros(seeds)))
+    (found,) = compare(a, b)
+    expected = stats.ttest_1samp(ahead, 0).confidence_interval(0.95)
+    assert found.interval == pytest.approx(tuple(expected), rel=0.02)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 10])
+def test_an_interval_covers_no_difference_as_often_as_it_says(seeds):
+    """Of runs that differ by the luck of seeds and of templates, which all seeds share."""
+    trials, covered = 400, 0
+    for _ in range(trials):
+        figures = RNG.normal(size=seeds) + RNG.normal(scale=0.5)
+        draws = figures[:, None] + RNG.normal(scale=0.5, size=200)
+        a = Run({TAR: figures}, {TAR: draws})
+        b = Run({TAR: np.zeros(seeds)}, {TAR: np.zeros((seeds, 200))})
+        covered += not compare(a, b)[0].significant
+    assert covered / trials > 0.92
 
 
 def test_what_cannot_be_compared_is_named(tmp_path):

@@ -53,7 +53,7 @@ def plan():
     return Plan.model_validate(VALUES)
 
 
-def evaluation(folder, tar, area=0.05, luck=0.0):
+def evaluation(folder, tar, area=0.05):
     """What the pipeline leaves of one model, as far as the study reads it."""
     (folder / "evaluation").mkdir(parents=True)
     (folder / "model").mkdir()
@@ -62,7 +62,7 @@ def evaluation(folder, tar, area=0.05, luck=0.0):
     metrics = {"verification": {"tar": {"0.001": tar}}, "reject": {"area": area}}
     metrics["kappa"] = {"mean": 20 * tar}
     (folder / "evaluation" / "metrics.json").write_text(json.dumps(metrics))
-    rounds = np.random.default_rng(0).normal(0, 0.01, 100) + luck
+    rounds = np.random.default_rng(0).normal(0, 0.01, 100)
     with (folder / "evaluation" / "draws.csv").open("w", newline="") as file:
         csv.writer(file).writerows([(TAR, AREA), *((tar + r, area + r / 10) for r in rounds)])
 
@@ -111,7 +111,7 @@ def test_overlays(plan):
     changed = {"type": "LH2FaceHead", "vmf_dim": 32, "margin_factor": 0.0}
     assert values["heads"] == {"lh2face": chosen["lh2face"], "no_margin": changed}
     assert plan.overlay("photos", 1, chosen)["data"] == {
-        "source": "image_folder", "image_folder": {"fold": 1},
+        "source": "image_folder", "image_folder": {"fold": 1, "benchmark_fraction": 0.5},
     }  # fmt: skip
     assert plan.overlay("pooling", 0, chosen)["evaluate"] == {"pooling": "kappa", "vmf_dim": 32}
     # Nothing that a part changes is left in the plan.
@@ -128,6 +128,20 @@ def test_overlays(plan):
         (lambda v: v["parts"]["pooling"].update(reference="all"), "found 'all', allowed are"),
         (lambda v: v["parts"]["heads"].update(models=["x"]), r"heads\.models: found \['x'\]"),
         (lambda v: v.update(extra=1), "extra: unknown key"),
+        (
+            lambda v: v.update(select=AREA),
+            r"select: found 'reject\.area', allowed are",
+        ),
+        (
+            lambda v: v["variants"].update(arcface={}),
+            r"variants: found \['arcface'\]",
+        ),
+        (
+            lambda v: v["parts"]["heads"].update(seeds=[]),
+            r"heads\.seeds: .* at least 1 item",
+        ),
+        (lambda v: v["parts"]["heads"].update(models=[]), r"heads\.models.* at least 1 item"),
+        (lambda v: v["parts"]["heads"].update(figures=["tar"]), r"heads: .*found the figure 'tar'"),
     ],
 )
 def test_a_plan_at_fault_is_named(change, message, tmp_path):
@@ -156,6 +170,47 @@ def test_named_heads_compete_and_the_first_is_the_contender(plan, out, tmp_path)
 def test_an_unknown_part_is_named(plan, tmp_path):
     with pytest.raises(ValueError, match=r"found \['heds'\], allowed are \['tuning', 'heads'"):
         run(plan, tmp_path, jobs=1, only=["heds"])
+
+
+def test_what_must_come_first_and_what_fails_is_named(plan, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # no git here
+    with pytest.raises(ValueError, match="`lh2face study run tuning` comes first"):
+        run(plan, Path("study"), jobs=1, only=["heads"])
+    with pytest.raises(ValueError, match=r"`git clone --quiet …` failed"):
+        run(plan, Path("study"), jobs=1, only=["tuning"])
+
+
+def test_of_areas_the_smallest_is_chosen(plan, out):
+    plan = plan.model_copy(update={"select": AREA})
+    evaluation(out / "tuning" / "runs" / "arcface-0" / "1", 0.5, area=0.9)  # of no seed of the plan
+    tables = out / "tuning" / "runs" / "arcface-1" / "0" / "evaluation" / "metrics.json"
+    tables.write_text(tables.read_text().replace('"area": 0.05', '"area": 0.01'))
+    assert choose(plan, out)["arcface"]["scale"] == 32
+
+
+def test_runs_are_paired_by_seed_and_a_part_that_is_not_whole_is_left_out(plan, out, tmp_path):
+    parts = {name: plan.parts[name] for name in ("tuning", "heads", "pooling")}
+    parts["pooling"] = parts["pooling"].model_copy(update={"seeds": [10, 2]})
+    parts["heads"] = parts["heads"].model_copy(update={"seeds": [2, 10]})
+    for seed, tar in ((2, 0.2), (10, 0.4)):
+        for model in ("arcface", "lh2face"):
+            evaluation(out / "heads" / "runs" / model / str(seed), tar)
+        evaluation(out / "pooling" / "runs" / "lh2face" / str(seed), tar + 0.1)
+    plan = plan.model_copy(update={"parts": parts})
+    collect(plan, out, tmp_path)
+    found = pd.read_csv(tmp_path / "differences.csv").query("part == 'pooling'")
+    # Of runs that pair seed by seed nothing is left but what the part changes.
+    assert found[["difference", "low", "high"]].values.tolist() == [pytest.approx([0.1] * 3)]
+    shutil.rmtree(out / "heads" / "runs" / "arcface" / "10")
+    collect(plan, out, tmp_path)
+    assert set(pd.read_csv(tmp_path / "figures.csv")["part"]) == {"tuning", "pooling"}
+
+
+def test_a_figure_that_no_evaluation_has_is_named(plan, out, tmp_path):
+    part = plan.parts["heads"].model_copy(update={"figures": ["verification.tar.0.5"]})
+    plan = plan.model_copy(update={"parts": {**plan.parts, "heads": part}})
+    with pytest.raises(ValueError, match=r"heads\.figures: found \['verification\.tar\.0\.5'\]"):
+        collect(plan, out, tmp_path)
 
 
 def test_the_best_candidate_is_chosen(plan, out):

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from lh2face.stages.comparison import title
+from lh2face.stages.figures import title
 
 CARD = """\
 # {name}

@@ -86,25 +86,25 @@ def convert(
     if failures:
         log.warning("%s: left out %d, listed in failures.csv", root, len(failures))
     rng = np.random.default_rng(seed)
-    everybody = np.arange(len(people))
-    order = rng.permutation(len(people))
+    groups = dict.fromkeys(parts, np.arange(len(people)))
     count = round(benchmark_fraction * len(people))
-    if "benchmark" in parts and "train" in parts:
-        folds = len(people) // max(count, 1)
+    shared = len(groups) > 1
+    sizes = {"train": len(people) - count, "benchmark": count}
+    if any((sizes[part] if shared else len(people)) < LEAST[part] for part in groups):
+        raise ImageFolderError(
+            f"data.image_folder.root: {root} has {len(people)} people with 2 images or more; the "
+            f"benchmark needs 4 and training 2 (benchmark_fraction {benchmark_fraction})"
+        )
+    order = rng.permutation(len(people))
+    if shared:
+        folds = len(people) // count
         if fold >= folds:
             raise ImageFolderError(
                 f"data.image_folder.fold: expected 0 … {folds - 1} (benchmark_fraction "
                 f"{benchmark_fraction} of {len(people)} people), found {fold}"
             )
-        chosen = np.sort(order[fold * count : (fold + 1) * count])
-        groups = {"train": np.setdiff1d(everybody, chosen), "benchmark": chosen}
-    else:
-        groups = dict.fromkeys(parts, everybody)
-    if any(len(group) < LEAST[part] for part, group in groups.items()):
-        raise ImageFolderError(
-            f"data.image_folder.root: {root} has {len(people)} people with 2 images or more; the "
-            f"benchmark needs 4 and training 2 (benchmark_fraction {benchmark_fraction})"
-        )
+        groups["benchmark"] = np.sort(order[fold * count : (fold + 1) * count])
+        groups["train"] = np.setdiff1d(groups["train"], groups["benchmark"])
     if "train" in parts:
         _write_train([people[i] for i in groups["train"]], out / "train")
     if "benchmark" in parts:

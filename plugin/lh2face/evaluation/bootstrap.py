@@ -44,11 +44,6 @@ def interval(draws: np.ndarray, level: float = 0.95) -> np.ndarray:
     return np.moveaxis(np.nanquantile(draws, [tail, 1 - tail], axis=-1), 0, -1)
 
 
-def difference_interval(first: np.ndarray, second: np.ndarray, level: float = 0.95) -> np.ndarray:
-    """Interval of ``first − second``, draws ``(…, R)`` of two runs with the same weights."""
-    return interval(first - second, level)
-
-
 def tar_draws(
     scores: np.ndarray, genuine: np.ndarray, first: np.ndarray, second: np.ndarray,
     fars: Sequence[float], weights: np.ndarray,

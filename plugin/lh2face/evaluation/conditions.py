@@ -1,27 +1,36 @@
 """TAR at FAR of single faces by how they were photographed: in profile, blurred, aged, occluded."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from lh2face.evaluation.bootstrap import tar_draws
+from lh2face.evaluation.ijb import verification_scores
 from lh2face.evaluation.matching import mutual_likelihood
 from lh2face.evaluation.protocol import Protocol
 from lh2face.evaluation.roc import roc_curve, tar_figures
 
+# Pairs of a condition, at most: their number grows with the square of the faces.
+MOST = 20_000_000
 
-def pairs_with_reference(conditions: np.ndarray, condition: str) -> tuple[np.ndarray, np.ndarray]:
+
+def pairs_with_reference(
+    conditions: np.ndarray, condition: str, most: int = MOST
+) -> tuple[np.ndarray, np.ndarray]:
     """Every pair of a reference face and a face of a condition, each pair once.
 
     Args:
         conditions: ``(N,)`` names; that of the first face is the reference.
         condition: One of them.
+        most: Where there would be more pairs, only every second, third, … reference face counts.
 
     Returns:
         Rows of the two faces, ``(P,)`` each.
     """
     reference, faces = (np.flatnonzero(conditions == name) for name in (conditions[0], condition))
+    reference = reference[:: math.ceil(len(reference) * len(faces) / most)]
     first, second = (side.ravel() for side in np.meshgrid(reference, faces, indexing="ij"))
     # The faces are the reference faces themselves, or none of them.
     once = (first < second) | (condition != conditions[0])
@@ -58,7 +67,7 @@ def tar_by_condition(
         impostors = int((~genuine).sum())
         if not 0 < impostors < len(genuine):
             continue
-        scores = np.einsum("pd,pd->p", directions[first], directions[second])
+        scores = verification_scores(directions, np.arange(len(people)), first, second)
         if protocol.matching == "mutual_likelihood":
             scores = mutual_likelihood(scores, kappa[first], kappa[second], protocol.vmf_dim)
         figures[condition] = tar_figures(*roc_curve(scores, genuine), protocol.far, impostors)

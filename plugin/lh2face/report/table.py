@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from lh2face.evaluation.bootstrap import interval
-from lh2face.stages.comparison import Run, compare, title
+from lh2face.stages.comparison import Run, compare
+from lh2face.stages.figures import title
 
 # The figures shown, by their path in metrics.json; the conditions follow, at one FAR.
 COLUMNS = [

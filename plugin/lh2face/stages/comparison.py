@@ -8,18 +8,9 @@ from operator import getitem
 from pathlib import Path
 
 import numpy as np
+from scipy.special import stdtrit
 
-from lh2face.evaluation.bootstrap import difference_interval
-
-TITLES = {
-    "verification.tar": "TAR at FAR {}",
-    "identification.rank": "rank-{}",
-    "identification.tpir": "TPIR at FPIR {}",
-    "conditions": "{} TAR at FAR {}",
-}
-REJECT_AREA = "reject.area"
-# All other figures are rates of what goes right.
-LESS_IS_BETTER = {REJECT_AREA}
+from lh2face.evaluation.bootstrap import interval
 
 
 @dataclass(frozen=True)
@@ -58,20 +49,6 @@ class Difference:
         return low > 0 or high < 0
 
 
-def title(path: str) -> str:
-    """How people name a figure of ``metrics.json``: "TAR at FAR 1e-4", "profile accuracy"."""
-    if path == REJECT_AREA:
-        return "reject-curve area"
-    section, name, key = path.split(".", 2)
-    if section == "bins":
-        return f"{name} {key}".replace("_", " ")
-    if section != "identification" and float(key) < 0.1:
-        key = f"{float(key):.0e}".replace("e-0", "e-")
-    if section == "conditions":
-        return TITLES[section].format(name.replace("_", " "), key)
-    return TITLES[f"{section}.{name}"].format(key)
-
-
 def read_run(*folders: Path) -> Run:
     """All evaluations in a folder: an evaluation's own, that of a seed, or of a model.
 
@@ -99,13 +76,14 @@ def read_run(*folders: Path) -> Run:
 def compare(first: Run, second: Run, seed: int = 0) -> list[Difference]:
     """Every figure that both runs have.
 
-    A round takes its templates from the draws and draws the seeds too, the same for both runs, so
-    that the interval covers the luck of either.
+    A round takes its templates from the draws, the same for both runs, and the luck of the seeds
+    from Student's t of the differences seed by seed, S − 1 degrees of freedom: resampling so few
+    seeds would give intervals that are too narrow. A single seed says nothing of its luck.
 
     Args:
         first: A run.
         second: Another on the same benchmark, of as many seeds.
-        seed: Seed of the seeds' draw.
+        seed: Seed of the order of the luck's draws.
 
     Raises:
         ValueError: If the runs differ in seeds or rounds, or share no figure.
@@ -116,21 +94,26 @@ def compare(first: Run, second: Run, seed: int = 0) -> list[Difference]:
     shapes = {run.draws[shared[0]].shape for run in (first, second)}
     if len(shapes) > 1:
         raise ValueError(f"the runs differ in (seeds, rounds): {sorted(shapes)}")
-    seeds, rounds = shapes.pop()
-    chosen = np.random.default_rng(seed).integers(seeds, size=(seeds, rounds))
+    rounds = shapes.pop()[1]
 
-    def drawn(run: Run, name: str) -> np.ndarray:
-        return np.take_along_axis(run.draws[name], chosen, axis=0).mean(axis=0)
+    def difference(name: str) -> Difference:
+        luck = _luck(first.figures[name] - second.figures[name], rounds, seed)
+        drawn = (first.draws[name] - second.draws[name]).mean(axis=0) + luck
+        means = (float(run.figures[name].mean()) for run in (first, second))
+        return Difference(name, *means, tuple(interval(drawn).tolist()))
 
-    return [
-        Difference(
-            name,
-            float(first.figures[name].mean()),
-            float(second.figures[name].mean()),
-            tuple(difference_interval(drawn(first, name), drawn(second, name)).tolist()),
-        )
-        for name in shared
-    ]
+    return [difference(name) for name in shared]
+
+
+def _luck(differences: np.ndarray, rounds: int, seed: int) -> np.ndarray:
+    """Draws ``(R,)`` of the error of the mean of differences ``(S,)``, one a seed."""
+    seeds = len(differences)
+    if seeds == 1:
+        return np.zeros(rounds)
+    # Every quantile once: random draws of so long a tail would miss its ends.
+    levels = (np.random.default_rng(seed).permutation(rounds) + 0.5) / rounds
+    drawn: np.ndarray = stdtrit(seeds - 1, levels) * differences.std(ddof=1) / seeds**0.5
+    return drawn
 
 
 def _stacked(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

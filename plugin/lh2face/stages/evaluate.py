@@ -20,8 +20,8 @@ from lh2face.evaluation.quality import calibration, error_versus_reject, reject_
 from lh2face.evaluation.roc import roc_curve, tar_figures, threshold_at_far
 from lh2face.evaluation.verification import ten_fold_accuracy, ten_fold_decisions
 from lh2face.progress import progress
-from lh2face.stages.comparison import REJECT_AREA
 from lh2face.stages.embed import read_embeddings
+from lh2face.stages.figures import REJECT_AREA
 from lh2face.stages.files import atomic_dir, write_rows
 from lh2face.stages.provenance import digests, provenance, write_provenance
 
@@ -76,9 +76,8 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
         bins = {name: bin_metrics(pairs[name]) for name in names}
         draws = results.draws
         for name in names:
-            if protocol.bootstrap:
-                draws[f"bins.{name}.accuracy"] = accuracy_draws(pairs[name], protocol)
-                bins[name]["accuracy_interval"] = interval(draws[f"bins.{name}.accuracy"]).tolist()
+            draws[f"bins.{name}.accuracy"] = accuracy_draws(pairs[name], protocol)
+            bins[name]["accuracy_interval"] = interval(draws[f"bins.{name}.accuracy"]).tolist()
             shown.advance(status=name)
         by_condition, condition_draws = conditions(faces, kappa, benchmark, protocol)
         draws |= {f"conditions.{name}": values for name, values in condition_draws.items()}
@@ -87,8 +86,7 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
         rows = (row for name in names for row in pair_rows(name, pairs[name]))
         write_rows(folder / "pairs.csv", PAIR_COLUMNS, rows)
         scores, pair_kappa = genuine(list(pairs.values()))
-        if protocol.bootstrap:
-            draws[REJECT_AREA] = reject_draws(scores, pair_kappa, protocol)
+        draws[REJECT_AREA] = reject_draws(scores, pair_kappa, protocol)
         impostors = np.concatenate([part.scores[~part.same] for part in pairs.values()])
         metrics = {
             **results.figures,
@@ -126,9 +124,7 @@ def conditions(
         rows = list(csv.DictReader(file))
     people = np.array([int(row["identity"]) for row in rows])
     kinds = np.array([row["kind"] for row in rows])
-    weights = None
-    if protocol.bootstrap:
-        weights = draw_weights(people.max() + 1, rounds=protocol.bootstrap, seed=protocol.seed)
+    weights = draw_weights(people.max() + 1, rounds=protocol.bootstrap, seed=protocol.seed)
     return tar_by_condition(directions(faces), kappa, people, kinds, protocol, weights)
 
 

@@ -2,7 +2,7 @@
 
 import inspect
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 from pydantic_core import ErrorDetails
@@ -15,6 +15,7 @@ PositiveInt = Annotated[int, Field(gt=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 Weight = Annotated[float, Field(ge=0)]
 Source = Literal["synthetic", "image_folder"]
+Checked = TypeVar("Checked", bound=BaseModel)
 
 
 class ParamsError(ValueError):
@@ -263,14 +264,27 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
         ParamsError: If the file is missing, is not YAML, or a key is unknown, missing or has a
             value that is not allowed.
     """
+    return checked(Params, read_yaml(path), path)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The values of a YAML file; none of an empty one.
+
+    Raises:
+        ParamsError: If the file is missing or is not YAML.
+    """
     try:
-        values = YAML(typ="safe").load(path)
+        return YAML(typ="safe").load(path) or {}
     except FileNotFoundError:
         raise ParamsError(f"{path}: not found; run from the folder that holds it") from None
     except YAMLError as error:
         raise ParamsError(f"{path}: not valid YAML: {error}") from None
+
+
+def checked(schema: type[Checked], values: dict[str, Any], path: Path) -> Checked:
+    """The values of a file in their schema; :class:`ParamsError` names what is not allowed."""
     try:
-        return Params.model_validate(values)
+        return schema.model_validate(values)
     except ValidationError as error:
         lines = [f"{path}: {in_words(item)}" for item in error.errors()]
         raise ParamsError("\n".join(lines)) from None
@@ -298,7 +312,7 @@ def overlay_params(overlay: Path, path: Path = Path("params.yaml")) -> None:
     yaml.preserve_quotes = True
     yaml.width = 100
     values = yaml.load(path)
-    merge(values, YAML(typ="safe").load(overlay) or {})
+    merge(values, read_yaml(overlay))
     with atomic_file(path) as partial:
         yaml.dump(values, partial)
         load_params(partial)

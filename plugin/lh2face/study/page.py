@@ -9,8 +9,8 @@ import jinja2
 import numpy as np
 import pandas as pd
 
-from lh2face.stages.comparison import LESS_IS_BETTER, title
-from lh2face.study.plan import Part, Plan
+from lh2face.stages.figures import LESS_IS_BETTER, title
+from lh2face.study.plan import SUBJECT, Part, Plan
 from lh2face.study.results import DIFFERENCES, FIGURES, KAPPA, ORIGIN
 
 TEMPLATES = Path("workflow/study")
@@ -36,7 +36,7 @@ def write_page(plan: Plan, docs: Path) -> None:
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     results = Results(plan, figures, differences, origin)
-    page = environment.get_template("study.md.j2").render(study=results, plan=plan, origin=origin)
+    page = environment.get_template("study.md.j2").render(study=results, plan=plan)
     for name in dict.fromkeys(differences["part"]):
         (tables / f"{name}.svg").write_text(results.plot(name))
     (docs / "study.md").write_text(page)
@@ -62,13 +62,14 @@ class Results:
         return title(self.plan.select)
 
     def sources(self) -> str:
-        """Commit, device and versions of every part, as a Markdown table."""
+        """Commits, devices and versions of every part, as a Markdown table."""
         rows = []
         for name, made in self.origin["parts"].items():
-            versions = ", ".join(f"{key} {value}" for key, value in made["versions"].items())
-            commits = dict.fromkeys([made["models"], made["evaluations"]])
-            rows.append([name, ", ".join(f"`{c[:10]}`" for c in commits), made["device"], versions])
-        return markdown(["part", "commit", "device", "versions"], rows)
+            # "+": more had been changed than the commit holds.
+            commits = [f"`{c[:10]}{'+' if c.endswith('+') else ''}`" for c in made["commits"]]
+            cells = [commits, made["devices"], made["versions"]]
+            rows.append([name, *map(", ".join, cells)])
+        return markdown(["part", "commits", "device", "versions"], rows)
 
     def part(self, name: str) -> Part:
         """The plan of a part."""
@@ -105,18 +106,19 @@ class Results:
             rows.append([head, arguments(config), f"**{value}**" if best else value])
         return markdown(["head", "arguments", title(self.plan.select)], rows)
 
+    def baselines(self, name: str) -> pd.DataFrame:
+        """Means of the heads of a part that are no LH2Face."""
+        mean = self.means(name)
+        return mean.loc[[m for m in mean.index if m in {*self.plan.candidates} - {SUBJECT}]]
+
     def against(self, name: str) -> pd.DataFrame:
         """What a part's differences say, in percent: one row a figure and pair, in its order.
 
-        Where heads compete, the pair of each figure is the contender and the best of the others.
+        Where heads compete, the pair of each figure is the contender and the best baseline.
         """
         rows = self.pairs(name)
-        if contender := self.contender(name):
-            mean = self.means(name).drop(index=contender)
-            best = {
-                path: mean[path].idxmin() if path in LESS_IS_BETTER else mean[path].idxmax()
-                for path in mean.columns
-            }
+        if self.contender(name):
+            best = {path: best_of(column) for path, column in self.baselines(name).items()}
             rows = rows[rows["reference"] == rows["figure"].map(best)]
         return rows
 
@@ -139,16 +141,15 @@ class Results:
         return markdown(["against", *TOLD], rows)
 
     def lead(self, name: str) -> int:
-        """In how many figures the contender has the best mean."""
-        mean = self.means(name)
-        best = [mean[p].idxmin() if p in LESS_IS_BETTER else mean[p].idxmax() for p in mean]
-        return best.count(self.contender(name))
+        """In how many figures the contender's mean is ahead of every baseline's."""
+        own, others = self.means(name).loc[[self.contender(name)]], self.baselines(name)
+        return sum(best_of(pd.concat([own[p], others[p]])) == own.index[0] for p in own)
 
     def verdicts(self, name: str) -> str:
         """The differences as a Markdown table; bold where the interval excludes zero."""
         rows = []
         for row in self.against(name).itertuples():
-            text = f"{row.difference:+.1f} ({row.low:+.1f} … {row.high:+.1f})"
+            text = spelled(row)
             told = "better" if row.better else "worse" if row.worse else ""
             rows.append([
                 title(row.figure), f"`{row.model}` − `{row.reference}`",
@@ -174,6 +175,11 @@ class Results:
         """Names of the figures that are ``better`` or ``worse`` in a part."""
         found = self.against(name)
         return [title(path) for path in found.loc[found[column], "figure"]]
+
+    def difference(self, name: str, reference: str, path: str) -> str:
+        """What the contender is ahead of a reference by, with the interval, in percent."""
+        rows = self.pairs(name).set_index(["reference", "figure"])
+        return spelled(rows.loc[(reference, path)])
 
     def value(self, name: str, model: str, path: str) -> str:
         """One mean ± standard deviation, in percent."""
@@ -238,6 +244,16 @@ SVG = (
     ".g{{stroke:#7773;stroke-width:1}}.z{{stroke:#777}}.o{{stroke:#8c8c8c;fill:#8c8c8c}}"
     ".b{{stroke:#009e73;fill:#009e73}}.w{{stroke:#d55e00;fill:#d55e00}}</style>{content}</svg>\n"
 )
+
+
+def spelled(row: Any) -> str:
+    """A difference with its interval."""
+    return f"{row.difference:+.1f} ({row.low:+.1f} … {row.high:+.1f})"
+
+
+def best_of(column: pd.Series) -> str:
+    """The model whose mean of a figure is the best."""
+    return str(column.idxmin() if column.name in LESS_IS_BETTER else column.idxmax())
 
 
 def ticks(low: float, high: float) -> list[float]:

@@ -4,10 +4,10 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
-from ruamel.yaml import YAML
+from pydantic import Field, model_validator
 
-from lh2face.stages.params import Name, ParamsError, PositiveInt, Section, in_words, merge
+from lh2face.stages.figures import title
+from lh2face.stages.params import Name, PositiveInt, Section, checked, merge, read_yaml
 
 # The head that the study is about, in ``candidates``; what ``variants`` change.
 SUBJECT = "lh2face"
@@ -27,18 +27,27 @@ class Part(Section):
         figures: What is shown of it, by path in ``metrics.json``.
         reference: Of the subject alone, the part whose subject it is compared with, seed by seed;
             None: with none.
-        folds: Number of folds of ``data.image_folder``, each a run of the pipeline.
+        folds: Number of folds over the people of ``data.image_folder``, each a run of the pipeline.
         params: What else is put over ``params.yaml``.
     """
 
     about: str
-    models: Literal["candidates", "chosen", "variants", "subject"] | list[Name]
+    models: (
+        Literal["candidates", "chosen", "variants", "subject"]
+        | Annotated[list[Name], Field(min_length=1)]
+    )
     joint: bool = False
-    seeds: list[Annotated[int, Field(ge=0)]]
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     figures: list[str]
     reference: Name | None = None
     folds: PositiveInt = 1
     params: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _figures_exist(self) -> "Part":
+        for path in self.figures:
+            title(path)
+        return self
 
 
 class Plan(Section):
@@ -55,7 +64,7 @@ class Plan(Section):
 
     base: dict[str, Any]
     select: str
-    candidates: dict[Name, list[dict[str, Any]]]
+    candidates: dict[Name, Annotated[list[dict[str, Any]], Field(min_length=1)]]
     variants: dict[Name, dict[str, Any]]
     findings: str | None = None
     parts: dict[Name, Part]
@@ -68,6 +77,8 @@ class Plan(Section):
         if SUBJECT not in counts:
             raise ValueError(f"candidates: {SUBJECT} is missing, found {sorted(counts)}")
         names = {*self.candidates, *self.variants}
+        if both := set(self.candidates) & set(self.variants):
+            raise ValueError(f"variants: found {sorted(both)}, which are names of candidates")
         for name, part in self.parts.items():
             if isinstance(part.models, list) and (unknown := set(part.models) - names):
                 raise ValueError(
@@ -78,8 +89,16 @@ class Plan(Section):
                     f"parts.{name}.reference: found {part.reference!r}, allowed are "
                     f"{list(self.parts)}"
                 )
-        if next(iter(self.parts), None) != "tuning":
-            raise ValueError(f"parts: the first must be tuning, found {list(self.parts)}")
+        tuning = next(iter(self.parts), None)
+        if tuning != "tuning" or self.parts[tuning].models != "candidates":
+            raise ValueError(
+                f"parts: the first must be tuning, of the candidates, found {list(self.parts)}"
+            )
+        if self.select not in self.parts[tuning].figures:
+            raise ValueError(
+                f"select: found {self.select!r}, allowed are the figures of parts.tuning: "
+                f"{self.parts[tuning].figures}"
+            )
         return self
 
     def all_candidates(self) -> Heads:
@@ -96,12 +115,10 @@ class Plan(Section):
             return self.all_candidates()
         subject = chosen[SUBJECT]
         variants = {name: {**subject, **change} for name, change in self.variants.items()}
-        names = {
-            "chosen": [*chosen],
-            "subject": [SUBJECT],
-            "variants": [SUBJECT, *variants],
-        }.get(str(part.models), part.models)
-        return {name: {**chosen, **variants}[name] for name in names}
+        every = {**chosen, **variants}
+        named = {"chosen": chosen, "subject": [SUBJECT], "variants": [SUBJECT, *variants]}
+        names = named[part.models] if isinstance(part.models, str) else part.models
+        return {name: every[name] for name in names}
 
     def contender(self, part: Part) -> str | None:
         """The head that a part compares with each of its others; None where it has no such."""
@@ -132,7 +149,8 @@ class Plan(Section):
             },
         )
         if part.folds > 1:
-            merge(values, {"data": {"image_folder": {"fold": fold}}})
+            split = {"fold": fold, "benchmark_fraction": 1 / part.folds}
+            merge(values, {"data": {"image_folder": split}})
         return values
 
 
@@ -141,6 +159,17 @@ def folders(root: Path, name: str, part: Part) -> list[Path]:
     if part.folds == 1:
         return [root / name]
     return [root / f"{name}-{fold}" for fold in range(part.folds)]
+
+
+def evaluations(
+    root: Path, name: str, part: Part, model: str, seeds: list[int] | None = None
+) -> list[Path]:
+    """Where a part's evaluations of a model are: of each fold its seeds, or those given."""
+    return [
+        folder / "runs" / model / str(seed) / "evaluation"
+        for folder in folders(root, name, part)
+        for seed in seeds or part.seeds
+    ]
 
 
 def load_plan(path: Path, over: Path | None = None) -> Plan:
@@ -153,13 +182,7 @@ def load_plan(path: Path, over: Path | None = None) -> Plan:
     Raises:
         ParamsError: If a key is unknown, missing or has a value that is not allowed.
     """
-    try:
-        values = YAML(typ="safe").load(path)
-        if over is not None:
-            merge(values["base"], YAML(typ="safe").load(over))
-        return Plan.model_validate(values)
-    except FileNotFoundError:
-        raise ParamsError(f"{path}: not found; run from the folder that holds it") from None
-    except ValidationError as error:
-        lines = [f"{path}: {in_words(item)}" for item in error.errors()]
-        raise ParamsError("\n".join(lines)) from None
+    values = read_yaml(path)
+    if over is not None:
+        merge(values.setdefault("base", {}), read_yaml(over))
+    return checked(Plan, values, path)

@@ -1,7 +1,8 @@
 """What came out of the study, as tables: figures of every run, and differences with intervals."""
 
 import json
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,12 @@ import pandas as pd
 
 from lh2face.stages.calibration import METRICS
 from lh2face.stages.comparison import Run, compare, read_run
+from lh2face.stages.model import DESCRIPTION
 from lh2face.stages.provenance import PROVENANCE
-from lh2face.study.plan import SUBJECT, Heads, Part, Plan, folders
+from lh2face.study.plan import SUBJECT, Part, Plan, evaluations
 from lh2face.study.run import choose
+
+log = logging.getLogger(__name__)
 
 # The mean κ of a run's faces, which the figures of runs have no interval of.
 KAPPA = "kappa.mean"
@@ -19,7 +23,7 @@ FIGURES, DIFFERENCES, ORIGIN = "figures.csv", "differences.csv", "origin.json"
 
 
 def collect(plan: Plan, out: Path, to: Path) -> None:
-    """Write ``figures.csv``, ``differences.csv`` and ``origin.json`` of the parts that were run.
+    """Write ``figures.csv``, ``differences.csv`` and ``origin.json`` of the parts that are whole.
 
     Args:
         plan: The study.
@@ -27,17 +31,17 @@ def collect(plan: Plan, out: Path, to: Path) -> None:
         to: Folder to write.
 
     Raises:
-        ValueError: If ``tuning`` was not run, or a part is not whole.
+        ValueError: If ``tuning`` was not run, or evaluations lack a figure of the plan.
     """
     chosen = choose(plan, out)
-    parts = {
-        name: part
-        for name, part in plan.parts.items()
-        if all(folder.exists() for folder in folders(out, name, part))
-    }
     figures, differences, origins = [], [], {}
-    for name, part in parts.items():
-        runs = read_runs(plan, part, chosen, folders(out, name, part))
+    for name, part in plan.parts.items():
+        where = {model: evaluations(out, name, part, model) for model in plan.heads(part, chosen)}
+        missing = [folder for paths in where.values() for folder in paths if not folder.exists()]
+        if missing:
+            log.warning("%s is left out: it has no %s", name, missing[0])
+            continue
+        runs = {model: read_figures(name, part, paths) for model, paths in where.items()}
         figures += [
             (name, model, number, path, value)
             for model, run in runs.items()
@@ -45,14 +49,20 @@ def collect(plan: Plan, out: Path, to: Path) -> None:
             for number, value in enumerate(run.figures[path])
         ]
         figures += [
-            (name, model, number, KAPPA, json.loads(path.read_text())["kappa"]["mean"])
-            for model in runs
-            for number, path in enumerate(evaluations(folders(out, name, part), model))
+            (
+                name,
+                model,
+                number,
+                KAPPA,
+                json.loads((folder / METRICS).read_text())["kappa"]["mean"],
+            )
+            for model, paths in where.items()
+            for number, folder in enumerate(paths)
         ]
         differences += [
             (name, *row) for row in compare_runs(plan, part, runs, out) if row[2] in part.figures
         ]
-        origins[name] = origin(folders(out, name, part)[0])
+        origins[name] = origin([folder for paths in where.values() for folder in paths])
     to.mkdir(parents=True, exist_ok=True)
     columns = ["part", "model", "run", "figure", "value"]
     pd.DataFrame(figures, columns=columns).to_csv(to / FIGURES, index=False, float_format="%.5g")
@@ -64,18 +74,14 @@ def collect(plan: Plan, out: Path, to: Path) -> None:
     (to / ORIGIN).write_text(text + "\n")
 
 
-def evaluations(where: list[Path], model: str) -> list[Path]:
-    """The figures of a part's runs of a model."""
-    found = (sorted((folder / "runs" / model).glob(f"*/evaluation/{METRICS}")) for folder in where)
-    return [path for paths in found for path in paths]
-
-
-def read_runs(plan: Plan, part: Part, chosen: Heads, where: list[Path]) -> dict[str, Run]:
-    """The evaluations of a part, by model; a run of it is a fold and a seed."""
-    return {
-        model: read_run(*(folder / "runs" / model for folder in where))
-        for model in plan.heads(part, chosen)
-    }
+def read_figures(name: str, part: Part, paths: list[Path]) -> Run:
+    """The evaluations of a model, which have every figure of the part."""
+    run = read_run(*paths)
+    if unknown := set(part.figures) - set(run.figures):
+        raise ValueError(
+            f"parts.{name}.figures: found {sorted(unknown)}, allowed are {list(run.figures)}"
+        )
+    return run
 
 
 def compare_runs(
@@ -93,9 +99,8 @@ def compare_runs(
     elif part.models == "variants":
         pairs = [(variant, SUBJECT, runs[variant], runs[SUBJECT]) for variant in runs]
     elif part.reference is not None:
-        folder = out / part.reference / "runs" / SUBJECT
-        elsewhere = read_run(*(folder / str(seed) for seed in part.seeds))
-        pairs = [(SUBJECT, part.reference, runs[SUBJECT], elsewhere)]
+        paths = evaluations(out, part.reference, plan.parts[part.reference], SUBJECT, part.seeds)
+        pairs = [(SUBJECT, part.reference, runs[SUBJECT], read_run(*paths))]
     for model, reference, first, second in pairs:
         if model == reference:
             continue
@@ -105,14 +110,24 @@ def compare_runs(
             )  # fmt: skip
 
 
-def origin(folder: Path) -> dict[str, Any]:
-    """Commit, versions and device of a part, from the provenance of its models."""
-    model = sorted(folder.glob("runs/*/*/model/model.json"))[0]
-    made = json.loads(model.read_text())["provenance"]
-    evaluation = sorted(folder.glob(f"runs/*/*/evaluation/{PROVENANCE}"))[0]
+def origin(paths: list[Path]) -> dict[str, list[str]]:
+    """Commits, devices and versions that a part's models and evaluations were made with."""
+    models = [read_json(path.parent / "model" / DESCRIPTION)["provenance"] for path in paths]
+    made = [read_json(path / PROVENANCE) for path in paths]
     return {
-        "models": made["commit"],
-        "evaluations": json.loads(evaluation.read_text())["commit"],
-        "device": made["device"],
-        "versions": made["versions"],
+        "commits": distinct(str(one["commit"]) for one in (*models, *made)),
+        "devices": distinct(one["device"] for one in models),
+        "versions": distinct(
+            f"{name} {version}" for one in models for name, version in one["versions"].items()
+        ),
     }
+
+
+def distinct(values: Iterable[str]) -> list[str]:
+    """Each value once, in the order in which they come."""
+    return list(dict.fromkeys(values))
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds."""
+    return json.loads(path.read_text())

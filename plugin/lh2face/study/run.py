@@ -1,5 +1,6 @@
 """Runs the parts of the study: each is the pipeline in a clone, and all clones share one cache."""
 
+import logging
 import os
 import re
 import subprocess
@@ -9,9 +10,14 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from lh2face.stages.comparison import read_run
-from lh2face.study.plan import Heads, Plan, folders
+from lh2face.stages.figures import LESS_IS_BETTER
+from lh2face.stages.provenance import commit
+from lh2face.study.plan import Heads, Plan, evaluations, folders
 
 OVERLAY = "overlay.yaml"
+# Of data.image_folder, relative to the folder of the study.
+PATHS = {"root", "landmarks"}
+log = logging.getLogger(__name__)
 
 
 def run(plan: Plan, out: Path, *, jobs: int, only: list[str]) -> None:
@@ -24,12 +30,13 @@ def run(plan: Plan, out: Path, *, jobs: int, only: list[str]) -> None:
         only: Names of parts; empty for all of them.
 
     Raises:
-        ValueError: If there is no such part.
-        subprocess.CalledProcessError: If a part fails; the logs are in its folder ``logs``.
+        ValueError: If there is no such part, ``tuning`` was not run before it, or it fails.
     """
     if unknown := set(only) - set(plan.parts):
         raise ValueError(f"parts: found {sorted(unknown)}, allowed are {list(plan.parts)}")
     root = Path.cwd()
+    if (commit() or "").endswith("+"):
+        log.warning("the parts are of the last commit: what has been changed since is not in them")
     for name in only or plan.parts:
         part = plan.parts[name]
         chosen = {} if part.models == "candidates" else choose(plan, out)
@@ -47,10 +54,9 @@ def run(plan: Plan, out: Path, *, jobs: int, only: list[str]) -> None:
 def clone(root: Path, folder: Path) -> None:
     """A clone of the last commit, with what has been made in it before."""
     if not folder.exists():
-        subprocess.run(["git", "clone", "--quiet", root, folder], check=True)
-    git = ["git", "-C", folder]
-    subprocess.run([*git, "fetch", "--quiet", "origin", "HEAD"], check=True)
-    subprocess.run([*git, "checkout", "--quiet", "--force", "--detach", "FETCH_HEAD"], check=True)
+        execute(["git", "clone", "--quiet", root, folder], root)
+    execute(["git", "fetch", "--quiet", "origin", "HEAD"], folder)
+    execute(["git", "checkout", "--quiet", "--force", "--detach", "FETCH_HEAD"], folder)
 
 
 def reproduce(
@@ -58,8 +64,8 @@ def reproduce(
 ) -> None:
     """Run the pipeline of a clone as far as some of its rules."""
     photos = values.get("data", {}).get("image_folder", {})
-    if "root" in photos:
-        photos["root"] = str((root / photos["root"]).resolve())
+    for key in PATHS & photos.keys():
+        photos[key] = str((root / photos[key]).resolve())
     YAML().dump(values, folder / OVERLAY)
     environment = {
         **os.environ,
@@ -72,22 +78,36 @@ def reproduce(
         ["snakemake", "--cores", str(jobs), "--max-threads", "1", "--rerun-incomplete", *targets],
     ]
     for command in commands:
-        subprocess.run(command, cwd=folder, env=environment, check=True)
+        execute(command, folder, environment)
+
+
+def execute(
+    command: list[str | Path], folder: Path, environment: dict[str, str] | None = None
+) -> None:
+    """Run a command; a failure is a ``ValueError`` that says where to look."""
+    done = subprocess.run(command, cwd=folder, env=environment)
+    if done.returncode:
+        words = " ".join(map(str, command[:3]))
+        raise ValueError(f"{folder}: `{words} …` failed; above, and in {folder / 'logs'}, is why")
 
 
 def choose(plan: Plan, out: Path) -> Heads:
-    """Of each head the candidate that is best on the people of the part ``tuning``."""
+    """Of each head the candidate that is best on the people of the part ``tuning``.
+
+    Raises:
+        ValueError: If that was not run.
+    """
     found = scores(plan, out)
+    best = min if plan.select in LESS_IS_BETTER else max
     return {
-        head: max(enumerate(configs), key=lambda one: found[f"{head}-{one[0]}"])[1]
+        head: best(enumerate(configs), key=lambda one: found[f"{head}-{one[0]}"])[1]
         for head, configs in plan.candidates.items()
     }
 
 
 def scores(plan: Plan, out: Path) -> dict[str, float]:
     """What ``select`` is for each candidate, the mean over the seeds."""
-    runs = out / "tuning" / "runs"
-    return {
-        name: float(read_run(runs / name).figures[plan.select].mean())
-        for name in plan.all_candidates()
-    }
+    if not (out / "tuning").exists():
+        raise ValueError(f"{out}: `lh2face study run tuning` comes first, it chooses the heads")
+    paths = {n: evaluations(out, "tuning", plan.parts["tuning"], n) for n in plan.all_candidates()}
+    return {n: float(read_run(*where).figures[plan.select].mean()) for n, where in paths.items()}

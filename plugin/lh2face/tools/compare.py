@@ -5,7 +5,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from lh2face.stages.comparison import compare, read_run, title
+from lh2face.stages.comparison import compare, read_run
+from lh2face.stages.figures import title
 
 
 def show(first: Path, second: Path) -> None:

@@ -174,8 +174,9 @@ def folder() -> Iterator[Finding]:
     except ParamsError as error:
         yield Finding("params.yaml", "cannot be used", str(error), required=True)
         return
-    yield Finding("params.yaml", f"source of the faces: {params.data.source}")
-    if params.data.source == "image_folder":
+    sources = list(dict.fromkeys([params.data.source, params.data.source_of_benchmark]))
+    yield Finding("params.yaml", f"source of the faces: {', '.join(sources)}")
+    if "image_folder" in sources:
         source = params.data.image_folder
         for key, path in (("root", source.root), ("landmarks", source.landmarks)):
             if path is not None:

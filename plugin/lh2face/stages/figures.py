@@ -1,0 +1,35 @@
+"""The figures of ``metrics.json`` by their paths in it, and how people name them."""
+
+TITLES = {
+    "verification.tar": "TAR at FAR {}",
+    "identification.rank": "rank-{}",
+    "identification.tpir": "TPIR at FPIR {}",
+    "conditions": "{} TAR at FAR {}",
+}
+REJECT_AREA = "reject.area"
+# All other figures are rates of what goes right.
+LESS_IS_BETTER = {REJECT_AREA}
+
+
+def title(path: str) -> str:
+    """How people name a figure: "TAR at FAR 1e-4", "profile accuracy".
+
+    Raises:
+        ValueError: If ``metrics.json`` has no such.
+    """
+    if path == REJECT_AREA:
+        return "reject-curve area"
+    try:
+        section, name, key = path.split(".", 2)
+        if section == "bins":
+            return f"{name} {key}".replace("_", " ")
+        if section != "identification" and float(key) < 0.1:
+            key = f"{float(key):.0e}".replace("e-0", "e-")
+        if section == "conditions":
+            return TITLES[section].format(name.replace("_", " "), key)
+        return TITLES[f"{section}.{name}"].format(key)
+    except (KeyError, ValueError):
+        raise ValueError(
+            f"found the figure {path!r}, allowed are verification.tar.FAR, identification.rank.K, "
+            f"identification.tpir.FPIR, conditions.KIND.FAR, bins.NAME.accuracy and {REJECT_AREA}"
+        ) from None
