@@ -11,7 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from lh2face.stages.params import ParamsError, load_params, overlay_params
-from lh2face.study.page import write_page
+from lh2face.study.page import Results, write_page
 from lh2face.study.plan import Plan, load_plan
 from lh2face.study.results import collect
 from lh2face.study.run import choose, run
@@ -257,9 +257,33 @@ def test_page(plan, out, tmp_path, monkeypatch):
     assert "<svg" in (tmp_path / "study" / "heads.svg").read_text()
 
 
+def test_what_findings_may_ask_for(plan, out, tmp_path):
+    collect(plan, out, tmp_path)
+    figures, differences = (pd.read_csv(tmp_path / f"{n}.csv") for n in ("figures", "differences"))
+    results = Results(
+        plan, figures, differences, json.loads((tmp_path / "origin.json").read_text())
+    )
+    assert results.lead("heads") == 1  # not in the area under the reject curve
+    assert results.count("heads", "better") == ["TAR at FAR 1e-3"]
+    assert results.count("heads", "worse") == ["reject-curve area"]
+    assert results.beaten("heads", TAR) == "`arcface`" and results.beaten("heads", AREA) == "none"
+    assert results.difference("heads", "lh2face", "arcface", TAR) == "+20.0 (+20.0 … +20.0)"
+    assert results.value("heads", "arcface", TAR) == "51.0 ± 1.4"
+    assert results.told("pooling", "worse") == "`lh2face`"
+    assert results.told("pooling", "better") == "none"
+
+
 def test_the_page_in_docs_is_what_the_command_makes_of_the_tables(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     shutil.copytree(ROOT / "docs" / "study", tmp_path / "study")
     write_page(load_plan(PLAN), tmp_path)
     for path in [Path("study.md"), *(p.relative_to(tmp_path) for p in tmp_path.rglob("*.svg"))]:
         assert (tmp_path / path).read_text() == (ROOT / "docs" / path).read_text()
+
+
+def test_the_table_in_the_readme_is_that_of_the_page():
+    readme, page = (
+        (ROOT / name).read_text().splitlines() for name in ("README.md", "docs/study.md")
+    )
+    rows = {line for line in readme if line.startswith("| `") and " ± " in line}
+    assert rows and rows <= set(page)

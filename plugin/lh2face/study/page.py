@@ -176,10 +176,23 @@ class Results:
         found = self.against(name)
         return [title(path) for path in found.loc[found[column], "figure"]]
 
-    def difference(self, name: str, reference: str, path: str) -> str:
-        """What the contender is ahead of a reference by, with the interval, in percent."""
-        rows = self.pairs(name).set_index(["reference", "figure"])
-        return spelled(rows.loc[(reference, path)])
+    def beaten(self, name: str, path: str) -> str:
+        """Names of the heads that the contender is better than in a figure."""
+        rows = self.pairs(name)
+        found = rows.loc[rows["better"] & (rows["figure"] == path), "reference"]
+        return ", ".join(f"`{head}`" for head in found) or "none"
+
+    def difference(self, name: str, model: str, reference: str, path: str) -> str:
+        """What a model is ahead of another by, with the interval, in percent."""
+        rows = self.pairs(name).set_index(["model", "reference", "figure"])
+        return spelled(rows.loc[(model, reference, path)])
+
+    def told(self, name: str, column: str) -> str:
+        """Names of the variants that are ``better`` or ``worse`` than LH2Face in some figure."""
+        rows = self.pairs(name)
+        return (
+            ", ".join(f"`{model}`" for model in rows.loc[rows[column], "model"].unique()) or "none"
+        )
 
     def value(self, name: str, model: str, path: str) -> str:
         """One mean ± standard deviation, in percent."""
