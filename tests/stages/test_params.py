@@ -47,7 +47,7 @@ def test_overlays_are_valid_and_keep_comments(params_file, overlay):
             "    train_peeple: 160",
             "data.synthetic.train_peeple: unknown key",
         ),
-        ("seeds: [0, 1]", "seeds: [0, 1", "not valid YAML"),
+        ("seeds: [0, 1, 2]", "seeds: [0, 1", "not valid YAML"),
     ],
 )
 def test_bad_parameters_are_named(params_file, old, new, message):

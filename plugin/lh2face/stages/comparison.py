@@ -8,7 +8,6 @@ from operator import getitem
 from pathlib import Path
 
 import numpy as np
-from scipy.special import stdtrit
 
 from lh2face.evaluation.bootstrap import interval
 
@@ -110,6 +109,9 @@ def _luck(differences: np.ndarray, rounds: int, seed: int) -> np.ndarray:
     seeds = len(differences)
     if seeds == 1:
         return np.zeros(rounds)
+    # Of the pipeline's packages, which evaluations of one model each do without.
+    from scipy.special import stdtrit
+
     # Every quantile once: random draws of so long a tail would miss its ends.
     levels = (np.random.default_rng(seed).permutation(rounds) + 0.5) / rounds
     drawn: np.ndarray = stdtrit(seeds - 1, levels) * differences.std(ddof=1) / seeds**0.5
