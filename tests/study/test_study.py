@@ -14,7 +14,7 @@ from lh2face.stages.params import ParamsError, load_params, overlay_params
 from lh2face.study.page import Results, write_page
 from lh2face.study.plan import Plan, load_plan
 from lh2face.study.results import collect
-from lh2face.study.run import choose, run
+from lh2face.study.run import choose, reproduce, run
 
 ROOT = Path(__file__).parents[2]
 PLAN = ROOT / "params" / "study.yaml"
@@ -178,6 +178,13 @@ def test_what_must_come_first_and_what_fails_is_named(plan, tmp_path, monkeypatc
         run(plan, Path("study"), jobs=1, only=["heads"])
     with pytest.raises(ValueError, match=r"`git clone --quiet …` failed"):
         run(plan, Path("study"), jobs=1, only=["tuning"])
+
+
+def test_paths_of_photos_lead_out_of_the_clone(tmp_path, monkeypatch):
+    monkeypatch.setattr("lh2face.study.run.execute", lambda *_: None)
+    photos = {"root": "photos", "landmarks": None, "aligned": True}
+    reproduce(tmp_path, tmp_path, {"data": {"image_folder": photos}}, [], 1)
+    assert photos == {"root": str(tmp_path / "photos"), "landmarks": None, "aligned": True}
 
 
 def test_of_areas_the_smallest_is_chosen(plan, out):

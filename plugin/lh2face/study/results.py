@@ -49,13 +49,7 @@ def collect(plan: Plan, out: Path, to: Path) -> None:
             for number, value in enumerate(run.figures[path])
         ]
         figures += [
-            (
-                name,
-                model,
-                number,
-                KAPPA,
-                json.loads((folder / METRICS).read_text())["kappa"]["mean"],
-            )
+            (name, model, number, KAPPA, read_json(folder / METRICS)["kappa"]["mean"])
             for model, paths in where.items()
             for number, folder in enumerate(paths)
         ]

@@ -65,7 +65,8 @@ def reproduce(
     """Run the pipeline of a clone as far as some of its rules."""
     photos = values.get("data", {}).get("image_folder", {})
     for key in PATHS & photos.keys():
-        photos[key] = str((root / photos[key]).resolve())
+        if photos[key] is not None:
+            photos[key] = str((root / photos[key]).resolve())
     YAML().dump(values, folder / OVERLAY)
     environment = {
         **os.environ,
