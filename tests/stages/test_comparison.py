@@ -73,6 +73,9 @@ def test_what_cannot_be_compared_is_named(tmp_path):
         read_run(tmp_path / "empty")
     with pytest.raises(ValueError, match=r"no draws; evaluate with evaluate\.bootstrap"):
         read_run(write_run(tmp_path / "none", 0.5, luck, rounds=0))
+    write_run(tmp_path / "a", 0.5, luck[:1], seeds=(2,), rounds=100)
+    with pytest.raises(ValueError, match=r"differ in rounds: \[100, 200\]"):
+        read_run(tmp_path / "a")
 
 
 @pytest.mark.parametrize(

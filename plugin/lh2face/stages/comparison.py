@@ -54,7 +54,7 @@ def read_run(*folders: Path) -> Run:
     Of several folders, such as those of a cross-validation, they are taken together.
 
     Raises:
-        ValueError: If there is none, or it was made without a bootstrap.
+        ValueError: If there is none, one was made without a bootstrap, or they differ in rounds.
     """
     paths = [path for folder in folders for path in sorted(folder.rglob("draws.csv"))]
     if not paths:
@@ -69,6 +69,10 @@ def read_run(*folders: Path) -> Run:
         metrics = json.loads(path.with_name("metrics.json").read_text())
         draws.append(dict(zip(names, np.array(rows, float).T, strict=True)))
         figures.append({name: reduce(getitem, name.split(".", 2), metrics) for name in names})
+    rounds = {len(values) for run in draws for values in run.values()}
+    if len(rounds) > 1:
+        found = ", ".join(map(str, folders))
+        raise ValueError(f"{found}: the evaluations below it differ in rounds: {sorted(rounds)}")
     return Run(_stacked(figures), _stacked(draws))
 
 
