@@ -22,11 +22,19 @@ EPOCHS = 100
 KEEPER = {"lh2face": LastCheckpointHook, "sharded": ShardedCheckpointHook}
 
 
+def written_at(path: Path) -> float:
+    """When a file was last written; 0 if the running process has renamed or deleted it."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
 def writing(work: Path, since: float) -> bool:
     """Whether a checkpoint was half written after a moment."""
     whole = {work / "last.dcp", (work / "last.dcp").resolve(), work / "last.pth"}
     half = set(work.glob("*last*")) - whole
-    return any(path.exists() and path.stat().st_mtime > since for path in half)
+    return any(written_at(path) > since for path in half)
 
 
 def stopped_while_writing(child: int, work: Path, since: float) -> bool:
