@@ -12,9 +12,9 @@ from ruamel.yaml import YAML
 
 from lh2face.stages.params import ParamsError, load_params, overlay_params
 from lh2face.study.page import Results, write_page
-from lh2face.study.plan import Plan, load_plan
+from lh2face.study.plan import Plan, folders, load_plan
 from lh2face.study.results import collect
-from lh2face.study.run import choose, reproduce, run
+from lh2face.study.run import choose, overlay, run
 
 ROOT = Path(__file__).parents[2]
 PLAN = ROOT / "params" / "study.yaml"
@@ -68,9 +68,17 @@ def evaluation(folder, tar, area=0.05):
 
 
 @pytest.fixture
-def out(tmp_path):
+def out(tmp_path, plan):
     """A study that was run, but for the part ``ablation``."""
     out = tmp_path / "study"
+    chosen = {
+        "arcface": VALUES["candidates"]["arcface"][0],
+        "lh2face": VALUES["candidates"]["lh2face"][1],
+    }
+    for name, part in plan.parts.items():
+        for fold, folder in enumerate(folders(out, name, part)):
+            folder.mkdir(parents=True)
+            YAML().dump(overlay(plan, name, fold, chosen), folder / "overlay.yaml")
     tars = {"arcface-0": 0.5, "arcface-1": 0.4, "lh2face-0": 0.3, "lh2face-1": 0.6}
     for name, tar in tars.items():
         evaluation(out / "tuning" / "runs" / name / "0", tar)
@@ -180,11 +188,24 @@ def test_what_must_come_first_and_what_fails_is_named(plan, tmp_path, monkeypatc
         run(plan, Path("study"), jobs=1, only=["tuning"])
 
 
-def test_paths_of_photos_lead_out_of_the_clone(tmp_path, monkeypatch):
-    monkeypatch.setattr("lh2face.study.run.execute", lambda *_: None)
-    photos = {"root": "photos", "landmarks": None, "aligned": True}
-    reproduce(tmp_path, tmp_path, {"data": {"image_folder": photos}}, [], 1)
-    assert photos == {"root": str(tmp_path / "photos"), "landmarks": None, "aligned": True}
+def test_paths_of_photos_lead_out_of_the_clone(plan, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = {"source": "synthetic", "benchmark_source": None}
+    data["image_folder"] = {"root": "../photos", "landmarks": None, "aligned": True}
+    YAML().dump({"data": data}, Path("params.yaml"))
+    chosen = {"lh2face": {"type": "LH2FaceHead"}}
+    photos = overlay(plan, "photos", 1, chosen)["data"]["image_folder"]
+    root = str(tmp_path.parent / "photos")
+    assert photos == {"fold": 1, "benchmark_fraction": 0.5, "root": root, "landmarks": None}
+    # Parts without photos share what they make between machines.
+    assert "image_folder" not in overlay(plan, "heads", 0, chosen).get("data", {})
+
+
+def test_what_was_run_with_other_parameters_is_named(plan, out, tmp_path, caplog):
+    collect(plan, out, tmp_path)
+    assert "overlay.yaml" not in caplog.text
+    collect(plan.model_copy(update={"base": {"train": {"epochs": 4}}}), out, tmp_path)
+    assert f"heads: {out / 'heads' / 'overlay.yaml'} is not what the plan asks for" in caplog.text
 
 
 def test_of_areas_the_smallest_is_chosen(plan, out):

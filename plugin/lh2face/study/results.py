@@ -11,9 +11,10 @@ import pandas as pd
 from lh2face.stages.calibration import METRICS
 from lh2face.stages.comparison import Run, compare, read_run
 from lh2face.stages.model import DESCRIPTION
+from lh2face.stages.params import read_yaml
 from lh2face.stages.provenance import PROVENANCE
-from lh2face.study.plan import SUBJECT, Part, Plan, evaluations
-from lh2face.study.run import choose
+from lh2face.study.plan import SUBJECT, Part, Plan, evaluations, folders
+from lh2face.study.run import OVERLAY, choose, overlay
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,11 @@ def collect(plan: Plan, out: Path, to: Path) -> None:
         if missing:
             log.warning("%s is left out: it has no %s", name, missing[0])
             continue
+        for fold, folder in enumerate(folders(out, name, part)):
+            if read_yaml(folder / OVERLAY) != overlay(plan, name, fold, chosen):
+                log.warning(
+                    "%s: %s is not what the plan asks for now; run it again", name, folder / OVERLAY
+                )
         runs = {model: read_figures(name, part, paths) for model, paths in where.items()}
         figures += [
             (name, model, number, path, value)

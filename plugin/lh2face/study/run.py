@@ -11,12 +11,13 @@ from ruamel.yaml import YAML
 
 from lh2face.stages.comparison import read_run
 from lh2face.stages.figures import LESS_IS_BETTER
+from lh2face.stages.params import merge, read_yaml
 from lh2face.stages.provenance import commit
 from lh2face.study.plan import Heads, Plan, evaluations, folders
 
 OVERLAY = "overlay.yaml"
-# Of data.image_folder, relative to the folder of the study.
-PATHS = {"root", "landmarks"}
+# Of data.image_folder, relative to the folder that the study is run from.
+PATHS = ("root", "landmarks")
 log = logging.getLogger(__name__)
 
 
@@ -42,13 +43,25 @@ def run(plan: Plan, out: Path, *, jobs: int, only: list[str]) -> None:
         chosen = {} if part.models == "candidates" else choose(plan, out)
         for fold, folder in enumerate(folders(out, name, part)):
             clone(root, folder)
-            values = plan.overlay(name, fold, chosen)
+            values = overlay(plan, name, fold, chosen)
             targets = [
                 re.sub(r"\W", "_", f"evaluate@{model}-{seed}")
                 for model in plan.heads(part, chosen)
                 for seed in part.seeds
             ]
             reproduce(root, folder, values, targets, jobs)
+
+
+def overlay(plan: Plan, name: str, fold: int, chosen: Heads) -> dict[str, Any]:
+    """What a part, or a fold of it, puts over ``params.yaml``; paths of photos are absolute."""
+    values = plan.overlay(name, fold, chosen)
+    data = read_yaml(Path("params.yaml"))["data"]
+    merge(data, values.get("data", {}))
+    if "image_folder" in (data["source"], data["benchmark_source"]):
+        found = {key: data["image_folder"][key] for key in PATHS}
+        absolute = {key: path and str(Path(path).resolve()) for key, path in found.items()}
+        merge(values, {"data": {"image_folder": absolute}})
+    return values
 
 
 def clone(root: Path, folder: Path) -> None:
@@ -63,10 +76,6 @@ def reproduce(
     root: Path, folder: Path, values: dict[str, Any], targets: list[str], jobs: int
 ) -> None:
     """Run the pipeline of a clone as far as some of its rules."""
-    photos = values.get("data", {}).get("image_folder", {})
-    for key in PATHS & photos.keys():
-        if photos[key] is not None:
-            photos[key] = str((root / photos[key]).resolve())
     YAML().dump(values, folder / OVERLAY)
     environment = {
         **os.environ,
