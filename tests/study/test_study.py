@@ -78,7 +78,8 @@ def out(tmp_path, plan):
     for name, part in plan.parts.items():
         for fold, folder in enumerate(folders(out, name, part)):
             folder.mkdir(parents=True)
-            YAML().dump(overlay(plan, name, fold, chosen), folder / "overlay.yaml")
+            heads = {} if part.models == "candidates" else chosen
+            YAML().dump(overlay(plan, name, fold, heads), folder / "overlay.yaml")
     tars = {"arcface-0": 0.5, "arcface-1": 0.4, "lh2face-0": 0.3, "lh2face-1": 0.6}
     for name, tar in tars.items():
         evaluation(out / "tuning" / "runs" / name / "0", tar)
@@ -108,8 +109,11 @@ def test_every_part_of_the_plan_gives_valid_parameters(part, tmp_path):
 def test_tuning_has_people_of_its_own():
     plan = load_plan(PLAN)
     chosen = {head: configs[0] for head, configs in plan.candidates.items()}
-    seeds = {name: plan.overlay(name, 0, chosen)["data"].get("seed", 0) for name in plan.parts}
-    assert seeds.pop("tuning") not in seeds.values()
+    seeds = {True: set(), False: set()}
+    for name, part in plan.parts.items():
+        seed = plan.overlay(name, 0, chosen)["data"].get("seed", 0)
+        seeds[part.models == "candidates"].add(seed)
+    assert not seeds[True] & seeds[False]
 
 
 def test_overlays(plan):
@@ -131,7 +135,11 @@ def test_overlays(plan):
     [
         (lambda v: v["candidates"]["arcface"].pop(), "every head is to have as many"),
         (lambda v: v["candidates"].pop("lh2face"), "lh2face is missing"),
-        (lambda v: v["parts"].pop("tuning"), "the first must be tuning"),
+        (lambda v: v["parts"].pop("tuning"), r"heads\.tuning: found 'tuning', allowed .*: \[\]"),
+        (
+            lambda v: v["parts"]["heads"].update(tuning="pooling"),
+            r"heads\.tuning: found 'pooling', allowed .*: \['tuning'\]",
+        ),
         (lambda v: v["parts"]["heads"].update(models="all"), r"parts\.heads\.models.*found 'all'"),
         (lambda v: v["parts"]["pooling"].update(reference="all"), "found 'all', allowed are"),
         (lambda v: v["parts"]["heads"].update(models=["x"]), r"heads\.models: found \['x'\]"),
@@ -162,7 +170,7 @@ def test_a_plan_at_fault_is_named(change, message, tmp_path):
 
 def test_named_heads_compete_and_the_first_is_the_contender(plan, out, tmp_path):
     part = plan.parts["heads"].model_copy(update={"models": ["lh2face", "no_margin", "arcface"]})
-    chosen = choose(plan, out)
+    chosen = choose(plan, out, "tuning")
     assert list(plan.heads(part, chosen)) == part.models
     assert plan.heads(part, chosen)["no_margin"]["margin_factor"] == 0
     assert plan.contender(part) == "lh2face"
@@ -213,7 +221,7 @@ def test_of_areas_the_smallest_is_chosen(plan, out):
     evaluation(out / "tuning" / "runs" / "arcface-0" / "1", 0.5, area=0.9)  # of no seed of the plan
     tables = out / "tuning" / "runs" / "arcface-1" / "0" / "evaluation" / "metrics.json"
     tables.write_text(tables.read_text().replace('"area": 0.05', '"area": 0.01'))
-    assert choose(plan, out)["arcface"]["scale"] == 32
+    assert choose(plan, out, "tuning")["arcface"]["scale"] == 32
 
 
 def test_runs_are_paired_by_seed_and_a_part_that_is_not_whole_is_left_out(plan, out, tmp_path):
@@ -242,8 +250,35 @@ def test_a_figure_that_no_evaluation_has_is_named(plan, out, tmp_path):
 
 
 def test_the_best_candidate_is_chosen(plan, out):
-    chosen = choose(plan, out)
+    chosen = choose(plan, out, "tuning")
     assert chosen["arcface"]["scale"] == 16 and chosen["lh2face"]["vmf_dim"] == 64
+
+
+def test_a_part_has_the_heads_that_its_tuning_chose(plan, out, tmp_path):
+    tunings = dict.fromkeys(("tuning", "again"), plan.parts["tuning"])
+    heads = plan.parts["heads"].model_copy(update={"tuning": "again"})
+    plan = plan.model_copy(update={"parts": {**tunings, "heads": heads}})
+    collect(plan, out, tmp_path)  # without the part "again"
+    assert set(pd.read_csv(tmp_path / "figures.csv")["part"]) == {"tuning"}
+    for name, tar in {
+        "arcface-0": 0.1,
+        "arcface-1": 0.2,
+        "lh2face-0": 0.4,
+        "lh2face-1": 0.3,
+    }.items():
+        evaluation(out / "again" / "runs" / name / "0", tar)
+    shutil.copy(out / "tuning" / "overlay.yaml", out / "again")
+    collect(plan, out, tmp_path)
+    assert "heads" in set(pd.read_csv(tmp_path / "figures.csv")["part"])
+    chosen = json.loads((tmp_path / "origin.json").read_text())["chosen"]
+    assert {name: one["lh2face"]["vmf_dim"] for name, one in chosen.items()} == {
+        "tuning": 64, "again": 32,
+    }  # fmt: skip
+
+
+def test_without_a_whole_part_there_is_no_page(plan, tmp_path):
+    with pytest.raises(ValueError, match=r"study: no part of the plan is whole"):
+        collect(plan, tmp_path / "study", tmp_path)
 
 
 def test_tables(plan, out, tmp_path):

@@ -95,14 +95,14 @@ class Results:
             rows.append([f"`{model}`", *cells])
         return markdown(["", *map(title, mean.columns)], rows)
 
-    def tuning(self) -> str:
-        """The candidates, with what each was chosen by."""
-        found = self.means("tuning")[self.plan.select]
+    def tuning(self, name: str) -> str:
+        """The candidates of a part, with what each was chosen by."""
+        found = self.means(name)[self.plan.select]
         rows = []
-        for name, config in self.plan.all_candidates().items():
-            head = name.rpartition("-")[0]
-            best = config == self.origin["chosen"][head]
-            value = f"{100 * found[name]:.1f}"
+        for candidate, config in self.plan.all_candidates().items():
+            head = candidate.rpartition("-")[0]
+            best = config == self.origin["chosen"][name][head]
+            value = f"{100 * found[candidate]:.1f}"
             rows.append([head, arguments(config), f"**{value}**" if best else value])
         return markdown(["head", "arguments", title(self.plan.select)], rows)
 

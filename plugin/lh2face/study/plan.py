@@ -22,6 +22,7 @@ class Part(Section):
         models: Which heads: every candidate; of each head the one chosen from them; the variants
             of the subject, and itself; the subject alone; or those named, chosen heads and
             variants, the first of which is compared with each of the others.
+        tuning: The part of candidates that its heads are chosen from.
         joint: Whether they are trained together with the reconstructor.
         seeds: A run of every head each.
         figures: What is shown of it, by path in ``metrics.json``.
@@ -36,6 +37,7 @@ class Part(Section):
         Literal["candidates", "chosen", "variants", "subject"]
         | Annotated[list[Name], Field(min_length=1)]
     )
+    tuning: Name = "tuning"
     joint: bool = False
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     figures: list[str]
@@ -55,7 +57,7 @@ class Plan(Section):
 
     Attributes:
         base: Put over ``params.yaml`` in every part.
-        select: The figure of the part ``tuning`` by which candidates are chosen.
+        select: The figure by which candidates are chosen.
         candidates: Configs by head, as many for each.
         variants: Changes of the subject's chosen config, by name.
         findings: Template, beside that of the page, of what is concluded from the results.
@@ -79,7 +81,20 @@ class Plan(Section):
         names = {*self.candidates, *self.variants}
         if both := set(self.candidates) & set(self.variants):
             raise ValueError(f"variants: found {sorted(both)}, which are names of candidates")
+        tunings: list[str] = []
         for name, part in self.parts.items():
+            if part.models == "candidates":
+                tunings.append(name)
+                if self.select not in part.figures:
+                    raise ValueError(
+                        f"select: found {self.select!r}, allowed are the figures of "
+                        f"parts.{name}: {part.figures}"
+                    )
+            elif part.tuning not in tunings:
+                raise ValueError(
+                    f"parts.{name}.tuning: found {part.tuning!r}, allowed are the parts of "
+                    f"candidates before it: {tunings}"
+                )
             if isinstance(part.models, list) and (unknown := set(part.models) - names):
                 raise ValueError(
                     f"parts.{name}.models: found {sorted(unknown)}, allowed are {sorted(names)}"
@@ -89,16 +104,6 @@ class Plan(Section):
                     f"parts.{name}.reference: found {part.reference!r}, allowed are "
                     f"{list(self.parts)}"
                 )
-        tuning = next(iter(self.parts), None)
-        if tuning != "tuning" or self.parts[tuning].models != "candidates":
-            raise ValueError(
-                f"parts: the first must be tuning, of the candidates, found {list(self.parts)}"
-            )
-        if self.select not in self.parts[tuning].figures:
-            raise ValueError(
-                f"select: found {self.select!r}, allowed are the figures of parts.tuning: "
-                f"{self.parts[tuning].figures}"
-            )
         return self
 
     def all_candidates(self) -> Heads:

@@ -13,7 +13,7 @@ from lh2face.stages.comparison import Run, compare, read_run
 from lh2face.stages.model import DESCRIPTION
 from lh2face.stages.params import read_yaml
 from lh2face.stages.provenance import PROVENANCE
-from lh2face.study.plan import SUBJECT, Part, Plan, evaluations, folders
+from lh2face.study.plan import SUBJECT, Heads, Part, Plan, evaluations, folders
 from lh2face.study.run import OVERLAY, choose, overlay
 
 log = logging.getLogger(__name__)
@@ -32,16 +32,23 @@ def collect(plan: Plan, out: Path, to: Path) -> None:
         to: Folder to write.
 
     Raises:
-        ValueError: If ``tuning`` was not run, or evaluations lack a figure of the plan.
+        ValueError: If no part is whole, or evaluations lack a figure of the plan.
     """
-    chosen = choose(plan, out)
     figures, differences, origins = [], [], {}
+    choices: dict[str, Heads] = {}
     for name, part in plan.parts.items():
+        tunes = part.models == "candidates"
+        if not tunes and part.tuning not in choices:
+            log.warning("%s is left out: it has no %s", name, out / part.tuning)
+            continue
+        chosen = {} if tunes else choices[part.tuning]
         where = {model: evaluations(out, name, part, model) for model in plan.heads(part, chosen)}
         missing = [folder for paths in where.values() for folder in paths if not folder.exists()]
         if missing:
             log.warning("%s is left out: it has no %s", name, missing[0])
             continue
+        if tunes:
+            choices[name] = choose(plan, out, name)
         for fold, folder in enumerate(folders(out, name, part)):
             if read_yaml(folder / OVERLAY) != overlay(plan, name, fold, chosen):
                 log.warning(
@@ -63,6 +70,8 @@ def collect(plan: Plan, out: Path, to: Path) -> None:
             (name, *row) for row in compare_runs(plan, part, runs, out) if row[2] in part.figures
         ]
         origins[name] = origin([folder for paths in where.values() for folder in paths])
+    if not origins:
+        raise ValueError(f"{out}: no part of the plan is whole; `lh2face study run` comes first")
     to.mkdir(parents=True, exist_ok=True)
     columns = ["part", "model", "run", "figure", "value"]
     pd.DataFrame(figures, columns=columns).to_csv(to / FIGURES, index=False, float_format="%.5g")
@@ -70,7 +79,7 @@ def collect(plan: Plan, out: Path, to: Path) -> None:
     pd.DataFrame(differences, columns=columns).to_csv(
         to / DIFFERENCES, index=False, float_format="%.5g"
     )
-    text = json.dumps({"chosen": chosen, "parts": origins}, indent=2)
+    text = json.dumps({"chosen": choices, "parts": origins}, indent=2)
     (to / ORIGIN).write_text(text + "\n")
 
 

@@ -31,7 +31,8 @@ def run(plan: Plan, out: Path, *, jobs: int, only: list[str]) -> None:
         only: Names of parts; empty for all of them.
 
     Raises:
-        ValueError: If there is no such part, ``tuning`` was not run before it, or it fails.
+        ValueError: If there is no such part, the one that chooses its heads was not run before it,
+            or it fails.
     """
     if unknown := set(only) - set(plan.parts):
         raise ValueError(f"parts: found {sorted(unknown)}, allowed are {list(plan.parts)}")
@@ -40,7 +41,7 @@ def run(plan: Plan, out: Path, *, jobs: int, only: list[str]) -> None:
         log.warning("the parts are of the last commit: what has been changed since is not in them")
     for name in only or plan.parts:
         part = plan.parts[name]
-        chosen = {} if part.models == "candidates" else choose(plan, out)
+        chosen = {} if part.models == "candidates" else choose(plan, out, part.tuning)
         for fold, folder in enumerate(folders(out, name, part)):
             clone(root, folder)
             values = overlay(plan, name, fold, chosen)
@@ -101,13 +102,13 @@ def execute(
         raise ValueError(f"{folder}: `{words} …` failed; above, and in {folder / 'logs'}, is why")
 
 
-def choose(plan: Plan, out: Path) -> Heads:
-    """Of each head the candidate that is best on the people of the part ``tuning``.
+def choose(plan: Plan, out: Path, tuning: str) -> Heads:
+    """Of each head the candidate that is best on the people of a part of candidates.
 
     Raises:
         ValueError: If that was not run.
     """
-    found = scores(plan, out)
+    found = scores(plan, out, tuning)
     best = min if plan.select in LESS_IS_BETTER else max
     return {
         head: best(enumerate(configs), key=lambda one: found[f"{head}-{one[0]}"])[1]
@@ -115,9 +116,10 @@ def choose(plan: Plan, out: Path) -> Heads:
     }
 
 
-def scores(plan: Plan, out: Path) -> dict[str, float]:
+def scores(plan: Plan, out: Path, tuning: str) -> dict[str, float]:
     """What ``select`` is for each candidate, the mean over the seeds."""
-    if not (out / "tuning").exists():
-        raise ValueError(f"{out}: `lh2face study run tuning` comes first, it chooses the heads")
-    paths = {n: evaluations(out, "tuning", plan.parts["tuning"], n) for n in plan.all_candidates()}
+    if not (out / tuning).exists():
+        raise ValueError(f"{out}: `lh2face study run {tuning}` comes first, it chooses the heads")
+    part = plan.parts[tuning]
+    paths = {name: evaluations(out, tuning, part, name) for name in plan.all_candidates()}
     return {n: float(read_run(*where).figures[plan.select].mean()) for n, where in paths.items()}
