@@ -254,7 +254,7 @@ def test_the_best_candidate_is_chosen(plan, out):
     assert chosen["arcface"]["scale"] == 16 and chosen["lh2face"]["vmf_dim"] == 64
 
 
-def test_a_part_has_the_heads_that_its_tuning_chose(plan, out, tmp_path):
+def test_a_part_has_the_heads_that_its_tuning_chose(plan, out, tmp_path, monkeypatch, caplog):
     tunings = dict.fromkeys(("tuning", "again"), plan.parts["tuning"])
     heads = plan.parts["heads"].model_copy(update={"tuning": "again"})
     plan = plan.model_copy(update={"parts": {**tunings, "heads": heads}})
@@ -274,6 +274,17 @@ def test_a_part_has_the_heads_that_its_tuning_chose(plan, out, tmp_path):
     assert {name: one["lh2face"]["vmf_dim"] for name, one in chosen.items()} == {
         "tuning": 64, "again": 32,
     }  # fmt: skip
+    made = []
+    monkeypatch.setattr("lh2face.study.run.clone", lambda *_: None)
+    monkeypatch.setattr(
+        "lh2face.study.run.reproduce", lambda _, __, values, *___: made.append(values)
+    )
+    run(plan, out, jobs=1, only=["heads"])
+    assert made[0]["heads"] == chosen["again"] != chosen["tuning"]
+    YAML().dump(made[0], out / "heads" / "overlay.yaml")
+    caplog.clear()
+    collect(plan, out, tmp_path)
+    assert "heads/overlay.yaml" not in caplog.text
 
 
 def test_without_a_whole_part_there_is_no_page(plan, tmp_path):

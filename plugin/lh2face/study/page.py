@@ -2,6 +2,7 @@
 
 import html
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -179,8 +180,7 @@ class Results:
     def beaten(self, name: str, path: str) -> str:
         """Names of the heads that the contender is better than in a figure."""
         rows = self.pairs(name)
-        found = rows.loc[rows["better"] & (rows["figure"] == path), "reference"]
-        return ", ".join(f"`{head}`" for head in found) or "none"
+        return named(rows.loc[rows["better"] & (rows["figure"] == path), "reference"])
 
     def difference(self, name: str, model: str, reference: str, path: str) -> str:
         """What a model is ahead of another by, with the interval, in percent."""
@@ -190,9 +190,7 @@ class Results:
     def told(self, name: str, column: str) -> str:
         """Names of the variants that are ``better`` or ``worse`` than LH2Face in some figure."""
         rows = self.pairs(name)
-        return (
-            ", ".join(f"`{model}`" for model in rows.loc[rows[column], "model"].unique()) or "none"
-        )
+        return named(rows.loc[rows[column], "model"].unique())
 
     def value(self, name: str, model: str, path: str) -> str:
         """One mean ± standard deviation, in percent."""
@@ -257,6 +255,11 @@ SVG = (
     ".g{{stroke:#7773;stroke-width:1}}.z{{stroke:#777}}.o{{stroke:#8c8c8c;fill:#8c8c8c}}"
     ".b{{stroke:#009e73;fill:#009e73}}.w{{stroke:#d55e00;fill:#d55e00}}</style>{content}</svg>\n"
 )
+
+
+def named(models: Iterable[str]) -> str:
+    """Models by name, or "none"."""
+    return ", ".join(f"`{model}`" for model in models) or "none"
 
 
 def spelled(row: Any) -> str:
