@@ -22,8 +22,10 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor, nn
 
+from lh2face.artifacts.model import load_model, read_description
 from lh2face.data.align import norm_crop
-from lh2face.data.datasets import RecordFaces, decode_rgb
+from lh2face.data.datasets import RecordFaces
+from lh2face.data.images import decode_rgb
 from lh2face.data.synthetic.face_model import sample_identity
 from lh2face.data.synthetic.photograph import photograph, random_scene
 from lh2face.data.verification_bin import read_bin
@@ -33,7 +35,6 @@ from lh2face.registry import MODELS
 from lh2face.stages.align import aligned_depth
 from lh2face.stages.fit3d import depth_errors, normalized, train
 from lh2face.stages.memory import reuse_freed_memory
-from lh2face.stages.model import load_model, read_description
 from lh2face.tools.reconstruct import load_reconstructor
 
 SHOTS = 6

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from lh2face.artifacts.model import save_model
 from lh2face.registry import MODELS
-from lh2face.stages.model import save_model
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 

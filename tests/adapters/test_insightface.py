@@ -10,15 +10,15 @@ import pytest
 import torch
 
 from lh2face.adapters.insightface import AreaResize, export_onnx
+from lh2face.artifacts.model import DESCRIPTION, load_model, read_description, save_model
 from lh2face.cli import main
 from lh2face.data.align import norm_crop
-from lh2face.data.datasets import decode_rgb
+from lh2face.data.images import decode_rgb
 from lh2face.data.synthetic.face_model import sample_identity
 from lh2face.data.synthetic.photograph import photograph, random_scene
 from lh2face.recognizers.preprocessor import normalize_images
 from lh2face.registry import MODELS
 from lh2face.stages.embed import embed
-from lh2face.stages.model import DESCRIPTION, load_model, read_description, save_model
 
 BACKBONES = [
     {"type": "MobileFaceNet", "embedding_size": 64, "width": 0.5, "image_size": 112},

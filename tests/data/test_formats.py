@@ -12,6 +12,7 @@ import pytest
 
 from lh2face.data.align import TEMPLATE, norm_crop
 from lh2face.data.datasets import RecordFaces
+from lh2face.data.images import ImageError
 from lh2face.data.ijb_meta import read_meta
 from lh2face.data.image_folder import ImageFolderError, convert
 from lh2face.data.recordio import RecordError, RecordReader, RecordWriter
@@ -254,5 +255,5 @@ def test_training_set_gives_rgb(tmp_path):
 
 def test_undecodable_training_image_is_named(tmp_path):
     root = write_training_set(tmp_path / "t", b"not a jpeg")
-    with pytest.raises(RecordError, match=r"train\.rec: key 1"):
+    with pytest.raises(ImageError, match=r"train\.rec: key 1"):
         RecordFaces(root)[0]

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from lh2face.artifacts.model import DESCRIPTION, WEIGHTS, load_model
 from lh2face.data.recordio import RecordWriter
 from lh2face.data.verification_bin import write_bin
 from lh2face.stages import embed, init
-from lh2face.stages.model import DESCRIPTION, WEIGHTS, load_model
 from lh2face.stages.params import load_params
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -131,7 +131,7 @@ def test_what_is_no_model_is_named(model, tmp_path):
 
 
 def test_embedding_does_not_load_what_only_training_needs():
-    code = "import sys; from lh2face.stages import embed, model; print(*sys.modules)"
+    code = "import sys; from lh2face.artifacts import model; from lh2face.stages import embed; print(*sys.modules)"
     modules = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()

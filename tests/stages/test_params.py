@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from lh2face.stages.files import atomic_dir, atomic_file
+from lh2face.artifacts.outputs import atomic_dir, atomic_file
 from lh2face.stages.params import ParamsError, load_params, overlay_params
 
 ROOT = Path(__file__).resolve().parents[2]

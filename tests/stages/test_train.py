@@ -16,14 +16,14 @@ import torch
 from mmengine.config import Config
 from safetensors.torch import load_file, save_file
 
+from lh2face.artifacts.model import load_model, read_description
+from lh2face.artifacts.outputs import exclusive
 from lh2face.configs import RECOGNITION
 from lh2face.data.recordio import RecordWriter
 from lh2face.distributed.hook import ShardedCheckpointHook
 from lh2face.recognizers.hooks import LastCheckpointHook, TrainingRecordHook, drop_rows
 from lh2face.registry import MODELS
 from lh2face.stages import train
-from lh2face.stages.files import exclusive
-from lh2face.stages.model import load_model, read_description
 from lh2face.stages.params import load_params
 
 ROOT = Path(__file__).resolve().parents[2]

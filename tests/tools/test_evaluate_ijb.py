@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from lh2face.adapters.insightface import export_onnx
+from lh2face.artifacts.model import save_model
 from lh2face.cli import main
 from lh2face.data.ijb_meta import write_meta
 from lh2face.data.synthetic_protocol import PROTOCOLS, synthetic_meta
 from lh2face.registry import MODELS
-from lh2face.stages.model import save_model
 from lh2face.tools import evaluate_ijb
 
 META = synthetic_meta(replace(PROTOCOLS["ijbb"].scaled(0.003), impostor=100))

@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from lh2face.adapters.insightface import export_onnx
+from lh2face.artifacts.calibration import read_calibration
+from lh2face.artifacts.model import save_model
 from lh2face.cli import main
 from lh2face.data.align import TEMPLATE, estimate_norm, norm_crop
 from lh2face.data.image_folder import convert
@@ -18,9 +20,7 @@ from lh2face.data.verification_bin import read_bin
 from lh2face.evaluation.roc import threshold_at_far
 from lh2face.registry import MODELS
 from lh2face.stages import align, embed, evaluate
-from lh2face.stages.calibration import read_calibration
 from lh2face.stages.evaluate import thresholds
-from lh2face.stages.model import save_model
 from lh2face.stages.params import load_params
 from lh2face.tools import verify
 from lh2face.tools.embedders import open_embedder

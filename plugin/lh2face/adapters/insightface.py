@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lh2face.adapters.model_card import model_card
-from lh2face.adapters.onnx_metadata import write_metadata
+from lh2face.artifacts.calibration import calibration, read_metrics
+from lh2face.artifacts.model import load_model, read_description
+from lh2face.artifacts.model_card import model_card
+from lh2face.artifacts.onnx_metadata import write_metadata
+from lh2face.artifacts.outputs import atomic_file
 from lh2face.data.align import TEMPLATE_SIZE
-from lh2face.stages.calibration import calibration, read_metrics
-from lh2face.stages.files import atomic_file
-from lh2face.stages.model import load_model, read_description
 
 OPSET = 17
 

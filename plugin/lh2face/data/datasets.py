@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from lh2face.data.images import decode_rgb
 from lh2face.data.recordio import RecordError, RecordReader, identity, image_keys
 from lh2face.registry import DATASETS
 
@@ -28,7 +27,8 @@ class RecordFaces(Dataset):
         num_classes: Number of identities.
 
     Raises:
-        RecordError: If a record cannot be read or decoded.
+        RecordError: If a record cannot be read.
+        ImageError: If its image cannot be decoded.
     """
 
     def __init__(self, root: str, image_size: int = 112, mirror: float = 0.5) -> None:
@@ -66,23 +66,3 @@ class RecordFaces(Dataset):
         if self.mirror and torch.rand(()) < self.mirror:
             image = image.flip(2)
         return {"inputs": image, "label": identity(header)}
-
-
-def decode_rgb(encoded: bytes, size: int | None, source: str) -> np.ndarray:
-    """An encoded image as RGB ``(size, size, 3)`` uint8.
-
-    Args:
-        encoded: JPEG, PNG or whatever else OpenCV reads.
-        size: Side of the result, px; ``None`` keeps the image's own ``(H, W, 3)``.
-        source: Where the image comes from, for the message.
-
-    Raises:
-        RecordError: If it cannot be decoded.
-    """
-    pixels = np.frombuffer(encoded, np.uint8)
-    image = cv2.imdecode(pixels, cv2.IMREAD_COLOR) if pixels.size else None
-    if image is None:
-        raise RecordError(f"{source}: not an image OpenCV can decode")
-    if size is not None and image.shape[:2] != (size, size):
-        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

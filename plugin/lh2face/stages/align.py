@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from lh2face.artifacts.outputs import atomic_dir
 from lh2face.data.align import estimate_norm, norm_crop
 from lh2face.data.ijb_meta import read_meta
 from lh2face.data.recordio import RecordReader, RecordWriter, identity, image_keys
 from lh2face.data.verification_bin import write_bin
 from lh2face.progress import track
-from lh2face.stages.files import atomic_dir
 
 if TYPE_CHECKING:
     from lh2face.stages.params import Params

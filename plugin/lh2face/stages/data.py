@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lh2face.stages.files import atomic_dir
+from lh2face.artifacts.outputs import atomic_dir
 
 if TYPE_CHECKING:
     from lh2face.stages.params import Params

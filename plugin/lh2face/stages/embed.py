@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lh2face.stages.files import atomic_dir
+from lh2face.artifacts.outputs import atomic_dir
 
 if TYPE_CHECKING:
     from lh2face.recognizers import FaceRecognizer
@@ -47,9 +47,9 @@ def run(
         raise ValueError(f"shard: expected 0 … {shards - 1}, found {shard}")
     from mmengine.device import get_device
 
+    from lh2face.artifacts.model import load_model, read_description
     from lh2face.data.recordio import RecordReader
     from lh2face.data.verification_bin import read_bin
-    from lh2face.stages.model import load_model, read_description
 
     recognizer = load_model(model, get_device())
     description = read_description(model)
@@ -107,7 +107,7 @@ def embed(
     Returns:
         ``(N, 2, d)`` float32: of the image and of its mirror image.
     """
-    from lh2face.data.datasets import decode_rgb
+    from lh2face.data.images import decode_rgb
     from lh2face.progress import progress
 
     batches = [np.empty((0, 2, description["embedding_size"]), np.float32)]

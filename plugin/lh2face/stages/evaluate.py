@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lh2face.artifacts.outputs import atomic_dir, write_rows
+from lh2face.artifacts.provenance import digests, provenance, write_provenance
 from lh2face.data.ijb_meta import read_meta
 from lh2face.evaluation.bootstrap import draw_weights, interval
 from lh2face.evaluation.conditions import tar_by_condition
@@ -22,8 +24,6 @@ from lh2face.evaluation.verification import ten_fold_accuracy, ten_fold_decision
 from lh2face.progress import progress
 from lh2face.stages.embed import read_embeddings
 from lh2face.stages.figures import REJECT_AREA
-from lh2face.stages.files import atomic_dir, write_rows
-from lh2face.stages.provenance import digests, provenance, write_provenance
 
 if TYPE_CHECKING:
     from lh2face.stages.params import Params

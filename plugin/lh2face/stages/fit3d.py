@@ -10,7 +10,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lh2face.data.datasets import RecordFaces, decode_rgb
+from lh2face.artifacts.outputs import atomic_dir
+from lh2face.artifacts.provenance import digests, provenance
+from lh2face.data.datasets import RecordFaces
+from lh2face.data.images import decode_rgb
 from lh2face.data.recordio import RecordReader
 from lh2face.progress import track
 from lh2face.recognizers.face_recognizer import resize
@@ -18,9 +21,7 @@ from lh2face.reconstruction import Reconstruction
 from lh2face.reconstruction.metrics import mean_angle_deviation, scale_invariant_depth_error
 from lh2face.registry import MODELS
 from lh2face.rendering import normals_from_depth
-from lh2face.stages.files import atomic_dir
 from lh2face.stages.memory import peak_memory, reuse_freed_memory
-from lh2face.stages.provenance import digests, provenance
 
 if TYPE_CHECKING:
     from lh2face.stages.params import Params

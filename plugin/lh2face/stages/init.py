@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lh2face.stages.files import atomic_dir
-from lh2face.stages.provenance import provenance
+from lh2face.artifacts.outputs import atomic_dir
+from lh2face.artifacts.provenance import provenance
 
 if TYPE_CHECKING:
     from lh2face.stages.params import Params
@@ -20,8 +20,8 @@ def run(params: "Params", out: Path, *, seed: int) -> None:
     """
     import torch
 
+    from lh2face.artifacts.model import recognizer_config, save_model
     from lh2face.registry import MODELS
-    from lh2face.stages.model import recognizer_config, save_model
 
     torch.manual_seed(seed)
     config = recognizer_config(params.train.backbone, params.train.image_size)

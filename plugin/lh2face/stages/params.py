@@ -306,7 +306,7 @@ def overlay_params(overlay: Path, path: Path = Path("params.yaml")) -> None:
     Raises:
         ParamsError: If the result would not be valid; the file is then left as it was.
     """
-    from lh2face.stages.files import atomic_file
+    from lh2face.artifacts.outputs import atomic_file
 
     yaml = YAML()
     yaml.preserve_quotes = True

@@ -10,14 +10,14 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
+from lh2face.artifacts.outputs import atomic_dir, write_rows
+from lh2face.artifacts.provenance import digest, provenance, write_provenance
 from lh2face.data.ijb_meta import read_meta
 from lh2face.data.recordio import RecordReader
 from lh2face.report import figures
 from lh2face.report.pictures import data_uri, hardest, png, strip
 from lh2face.report.table import table
 from lh2face.stages.comparison import read_run
-from lh2face.stages.files import atomic_dir, write_rows
-from lh2face.stages.provenance import digest, provenance, write_provenance
 
 if TYPE_CHECKING:
     from lh2face.stages.params import Params

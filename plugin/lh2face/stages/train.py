@@ -11,10 +11,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lh2face.artifacts.outputs import LOCK, atomic_dir, exclusive
+from lh2face.artifacts.provenance import digests, provenance
 from lh2face.configs import RECOGNITION
-from lh2face.stages.files import LOCK, atomic_dir, exclusive
 from lh2face.stages.memory import reuse_freed_memory
-from lh2face.stages.provenance import digests, provenance
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -59,8 +59,8 @@ def run(
     from mmengine.runner import Runner
 
     import lh2face  # noqa: F401  registers, and mends mmengine, before processes start
+    from lh2face.artifacts.model import save_model
     from lh2face.registry import HOOKS
-    from lh2face.stages.model import save_model
 
     launcher = launcher_of(os.environ)
     if launcher != "none":
@@ -112,8 +112,8 @@ def training_config(
     from mmengine.config import Config
     from mmengine.dist import get_world_size
 
+    from lh2face.artifacts.model import recognizer_config
     from lh2face.registry import DATASETS
-    from lh2face.stages.model import recognizer_config
 
     train = params.train
     if head not in params.heads:

@@ -9,10 +9,10 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from lh2face.artifacts.provenance import commit
 from lh2face.stages.comparison import read_run
 from lh2face.stages.figures import LESS_IS_BETTER
 from lh2face.stages.params import merge, read_yaml
-from lh2face.stages.provenance import commit
 from lh2face.study.plan import Heads, Plan, evaluations, folders
 
 OVERLAY = "overlay.yaml"

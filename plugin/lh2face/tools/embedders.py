@@ -44,8 +44,8 @@ def checkpoint_embedder(path: Path) -> Embedder:
     """Embeddings by a trained model's folder."""
     from mmengine.device import get_device
 
+    from lh2face.artifacts.model import load_model, read_description
     from lh2face.stages.embed import embed_images
-    from lh2face.stages.model import load_model, read_description
 
     recognizer, size = load_model(path, get_device()), read_description(path)["image_size"]
 

@@ -15,6 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from lh2face.artifacts.outputs import atomic_file, write_rows
 from lh2face.data.align import norm_crop
 from lh2face.data.ijb_meta import IJBMeta, image_paths, read_meta
 from lh2face.evaluation.ijb import EvaluationError, concentrations, template_rows
@@ -22,7 +23,6 @@ from lh2face.evaluation.protocol import Protocol, run_protocol
 from lh2face.evaluation.quality import error_versus_reject, reject_area
 from lh2face.progress import progress
 from lh2face.stages.evaluate import write_results
-from lh2face.stages.files import atomic_file, write_rows
 from lh2face.tools.embedders import Embedder, checkpoint_embedder, onnx_embedder
 
 BLOCK = 512

@@ -9,13 +9,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from lh2face.data.datasets import decode_rgb
+from lh2face.artifacts.model import load_model, read_description
+from lh2face.data.images import decode_rgb
 from lh2face.progress import track
 from lh2face.reconstruction import Reconstruction
 from lh2face.registry import MODELS
 from lh2face.rendering import lambert_shading, normals_from_depth, shade
 from lh2face.stages.fit3d import normalized, pixels, relief
-from lh2face.stages.model import load_model, read_description
 from lh2face.stages.train import reconstructor_config
 
 TURNS = (-60, -40, -20, 0, 20, 40, 60)

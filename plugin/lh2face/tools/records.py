@@ -5,10 +5,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from lh2face.artifacts.outputs import atomic_dir, write_rows
 from lh2face.data.recordio import RecordWriter
 from lh2face.data.sources import SOURCES, SourceError
 from lh2face.progress import track
-from lh2face.stages.files import atomic_dir, write_rows
 
 
 def run(source: str, path: Path, out: Path) -> None:

@@ -10,11 +10,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from lh2face.artifacts.calibration import read_calibration
 from lh2face.data.align import TEMPLATE_SIZE, norm_crop
-from lh2face.data.datasets import decode_rgb
 from lh2face.data.image_folder import read_landmarks
+from lh2face.data.images import decode_rgb
 from lh2face.evaluation.ijb import concentrations
-from lh2face.stages.calibration import read_calibration
 from lh2face.tools.embedders import Embedder, open_embedder
 
 # From a photo (H, W, 3) uint8 RGB to the five landmarks (5, 2) of its main face; None without.

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler, _LRScheduler
 
 import lh2face  # noqa: F401  registers the heads
 from lh2face.adapters.arcface_torch import cpu
-from lh2face.data.datasets import decode_rgb
+from lh2face.data.images import decode_rgb
 from lh2face.data.verification_bin import read_bin
 from lh2face.distributed import ShardedHead
 from lh2face.recognizers.face_recognizer import summed_loss

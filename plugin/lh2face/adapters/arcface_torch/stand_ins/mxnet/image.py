@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lh2face.data.datasets import decode_rgb
+from lh2face.data.images import decode_rgb
 
 
 class Image:

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lh2face.adapters.onnx_metadata import read_metadata
+from lh2face.artifacts.onnx_metadata import read_metadata
 
 PROVENANCE = "provenance.json"
 PACKAGES = ("lh2face", "torch", "mmengine", "numpy", "opencv-python")
@@ -51,7 +51,7 @@ def read_provenance(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: If none is known.
     """
-    from lh2face.stages.model import DESCRIPTION
+    from lh2face.artifacts.model import DESCRIPTION
 
     if path.suffix == ".onnx":
         found = read_metadata(path)

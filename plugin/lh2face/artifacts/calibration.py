@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from lh2face.adapters.onnx_metadata import read_metadata
-from lh2face.stages.files import read_json
+from lh2face.artifacts.onnx_metadata import read_metadata
+from lh2face.artifacts.outputs import read_json
 
 METRICS = "metrics.json"
 

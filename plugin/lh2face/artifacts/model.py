@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from lh2face.artifacts.outputs import read_json
 from lh2face.recognizers import FaceRecognizer
 from lh2face.registry import MODELS
-from lh2face.stages.files import read_json
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 HEAD_PREFIX = "head."

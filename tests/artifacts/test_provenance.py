@@ -5,9 +5,15 @@ import subprocess
 
 import pytest
 
-from lh2face.adapters.onnx_metadata import write_metadata
-from lh2face.stages import provenance as stage
-from lh2face.stages.provenance import digest, digests, provenance, read_provenance, write_provenance
+from lh2face.artifacts.onnx_metadata import write_metadata
+from lh2face.artifacts.provenance import (
+    digest,
+    digests,
+    provenance,
+    read_provenance,
+    write_provenance,
+)
+from lh2face.artifacts import provenance as stage
 
 MADE = {"commit": "c", "seed": 3}
 
