@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from lh2face.artifacts import provenance as stage
 from lh2face.artifacts.onnx_metadata import write_metadata
 from lh2face.artifacts.provenance import (
     digest,
@@ -13,7 +14,6 @@ from lh2face.artifacts.provenance import (
     read_provenance,
     write_provenance,
 )
-from lh2face.artifacts import provenance as stage
 
 MADE = {"commit": "c", "seed": 3}
 

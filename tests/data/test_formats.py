@@ -12,10 +12,10 @@ import pytest
 
 from lh2face.data.align import TEMPLATE, norm_crop
 from lh2face.data.datasets import RecordFaces
-from lh2face.data.images import ImageError
 from lh2face.data.ijb_meta import read_meta
 from lh2face.data.image_folder import ImageFolderError, convert
-from lh2face.data.recordio import RecordError, RecordReader, RecordWriter
+from lh2face.data.images import ImageError
+from lh2face.data.recordio import RecordReader, RecordWriter
 from lh2face.data.verification_bin import BinError, read_bin, write_bin
 
 RNG = np.random.default_rng(0)

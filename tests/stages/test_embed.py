@@ -131,7 +131,7 @@ def test_what_is_no_model_is_named(model, tmp_path):
 
 
 def test_embedding_does_not_load_what_only_training_needs():
-    code = "import sys; from lh2face.artifacts import model; from lh2face.stages import embed; print(*sys.modules)"
+    code = "import sys; import lh2face.artifacts.model, lh2face.stages.embed; print(*sys.modules)"
     modules = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
