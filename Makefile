@@ -1,7 +1,7 @@
 PYTHON ?= python3.11
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: setup reproduce study test test-mmpretrain test-slurm test-faults lint docs
+.PHONY: setup reproduce study test test-mmpretrain test-slurm test-faults mutants lint docs
 
 setup: .venv/installed
 
@@ -22,6 +22,10 @@ test: setup
 # Kills, full disks and the like; docs/reliability.md says what came out.
 test-faults: setup
 	python -m pytest -m faults -rs
+
+# Lines of the package broken on purpose (tests/mutants/*.toml): the tests must notice each.
+mutants: setup
+	python tests/mutants/run.py
 
 # The DAG on a Slurm of this machine: needs root, slurm-wlm and munge, and says so.
 test-slurm: setup
