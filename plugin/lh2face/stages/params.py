@@ -1,17 +1,65 @@
 """The typed form of ``params.yaml``: every knob of the pipeline, checked before anything runs."""
 
+from io import StringIO
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.nodes import Node
+
+# Bounds of a YAML file; its nodes are counted with every alias written out.
+LARGEST_FILE, MOST_NODES = 1 << 16, 20_000
+MOST_ERRORS = 10
+# Arguments of a head that the training faces and the backbone decide.
+OF_TRAINING = frozenset({"num_classes", "in_channels"})
+# What has a folder of its own beside those of the heads.
+RESERVED = {"untrained", "fit3d"}
+
+
+def unique(values: list[Any]) -> list[Any]:
+    """A list in which nothing is twice; ``ValueError`` if something is."""
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"found {value!r} more than once")
+    return values
+
+
+def not_reserved(name: str) -> str:
+    """A name that a head may have; ``ValueError`` if the pipeline uses it itself."""
+    if name in RESERVED:
+        raise ValueError(f"reserved, like all of {sorted(RESERVED)}")
+    return name
+
+
+def ascending(values: tuple[float, ...]) -> tuple[float, ...]:
+    """Numbers each larger than the one before; ``ValueError`` if not."""
+    for one, following in pairwise(values):
+        if one >= following:
+            raise ValueError(f"expected ascending numbers, found {following} after {one}")
+    return values
+
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(gt=0)]
+# What every generator of random numbers here takes.
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(unique)]
+ImageSize = Annotated[int, Field(ge=32, le=1024)]
 # Names become parts of paths and of command lines.
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$", max_length=100)]
+HeadName = Annotated[Name, AfterValidator(not_reserved)]
 Weight = Annotated[float, Field(ge=0)]
 Source = Literal["synthetic", "image_folder"]
 Checked = TypeVar("Checked", bound=BaseModel)
@@ -22,25 +70,33 @@ class ParamsError(ValueError):
 
 
 class Section(BaseModel):
-    """A part of ``params.yaml``: no unknown keys, no silent conversions from text."""
+    """A part of ``params.yaml``: no unknown keys, no conversions but from 30 to 30.0."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-def _from_dataclass(name: str, cls: type) -> type[Section]:
+def _from_dataclass(name: str, cls: type, **bounds: Any) -> type[Section]:
     """A section with the fields, types and defaults of a dataclass, so each knob is named once."""
     import dataclasses
     import typing
 
     hints = typing.get_type_hints(cls)
-    fields = {field.name: (hints[field.name], field.default) for field in dataclasses.fields(cls)}
+    fields = {
+        field.name: (Annotated[hints[field.name], bounds.get(field.name)], field.default)
+        for field in dataclasses.fields(cls)
+    }
     return create_model(name, __base__=Section, __doc__=cls.__doc__, **fields)
 
 
 def _synthetic() -> type[Section]:
     from lh2face.data.synthetic import SyntheticConfig
 
-    return _from_dataclass("Synthetic", SyntheticConfig)
+    several = Field(ge=2)
+    return _from_dataclass(
+        "Synthetic", SyntheticConfig, train_people=several, images_per_person=several,
+        benchmark_people=Field(ge=4), image_size=Field(ge=32, le=1024), pairs=Field(gt=0),
+        truth_images=Field(ge=0),
+    )  # fmt: skip
 
 
 class ImageFolder(Section):
@@ -74,7 +130,7 @@ class Data(Section):
 
     source: Source
     benchmark_source: Source | None = None
-    seed: int = 0
+    seed: Seed = 0
     synthetic: _synthetic()  # type: ignore[valid-type]
     image_folder: ImageFolder
 
@@ -99,7 +155,7 @@ class Fit3D(Section):
     steps: PositiveInt
     batch_size: PositiveInt
     lr: Annotated[float, Field(gt=0)]
-    seed: int = 0
+    seed: Seed = 0
 
 
 class Train(Section):
@@ -116,12 +172,21 @@ class Train(Section):
     """
 
     backbone: dict[str, Any]
-    image_size: Annotated[int, Field(ge=32, multiple_of=8)]
+    image_size: ImageSize
     batch_size: PositiveInt
     epochs: PositiveInt
     warmup_epochs: Annotated[float, Field(ge=0)]
     optimizer: dict[str, Any]
-    workers: Annotated[int, Field(ge=0)]
+    workers: Annotated[int, Field(ge=0, le=1024)]
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> "Train":
+        if self.warmup_epochs > self.epochs:
+            raise ValueError(
+                f"warmup_epochs: found {self.warmup_epochs}, allowed are up to epochs, "
+                f"{self.epochs}"
+            )
+        return self
 
 
 class Joint(Section):
@@ -154,8 +219,14 @@ class Evaluate(_protocol()):
     """
 
     vmf_dim: Annotated[int, Field(ge=2)]
-    far: tuple[Annotated[float, Field(gt=0, lt=1)], ...]
-    bootstrap: Annotated[int, Field(ge=2)]
+    # Of YAML's lists; the numbers in them stay strict.
+    far: Annotated[
+        tuple[Annotated[float, Field(gt=0, lt=1)], ...],
+        Field(min_length=1, strict=False),
+        AfterValidator(ascending),
+    ]
+    bootstrap: Annotated[int, Field(ge=2, le=1_000_000)]
+    seed: Seed = 0
 
 
 class Embed(Section):
@@ -166,14 +237,17 @@ class Embed(Section):
         shard: Their numbers: 0 … shards − 1.
     """
 
-    shards: PositiveInt
+    shards: Annotated[int, Field(gt=0, le=10_000)]
     shard: list[int]
 
     @model_validator(mode="after")
     def _all_shards(self) -> "Embed":
         expected = list(range(self.shards))
         if self.shard != expected:
-            raise ValueError(f"shard: found {self.shard}, shards wants {expected}")
+            raise ValueError(
+                f"shard: found {self.shard!r:.100}, expected every number from 0 to "
+                f"{self.shards - 1}, in order"
+            )
         return self
 
 
@@ -182,18 +256,22 @@ class Compare(Section):
 
     Attributes:
         heads: Heads trained alone, names out of ``heads``.
-        joint_heads: Heads trained together with the reconstructor, names out of ``heads``.
+        joint_heads: Heads trained together with the reconstructor, other names out of ``heads``.
         models: The rows of the table: ``untrained`` and all of the above.
         seeds: A run of every head each.
     """
 
-    heads: list[Name]
-    joint_heads: list[Name]
-    models: list[Name]
-    seeds: list[Annotated[int, Field(ge=0)]]
+    heads: Annotated[list[HeadName], AfterValidator(unique)]
+    joint_heads: Annotated[list[HeadName], AfterValidator(unique)]
+    models: Annotated[list[Name], AfterValidator(unique)]
+    seeds: Seeds
 
     @model_validator(mode="after")
     def _models_are_all(self) -> "Compare":
+        if not self.heads and not self.joint_heads:
+            raise ValueError("heads, joint_heads: both are empty, there is nothing to train")
+        if both := set(self.heads) & set(self.joint_heads):
+            raise ValueError(f"joint_heads: found {sorted(both)}, which are in heads too")
         expected = {"untrained", *self.heads, *self.joint_heads}
         if set(self.models) != expected:
             raise ValueError(f"models: found {self.models}, expected {sorted(expected)}")
@@ -208,14 +286,14 @@ class Params(Section):
         heads: Registered heads and their arguments, by a name of your choice.
     """
 
-    workers: PositiveInt
+    workers: Annotated[int, Field(gt=0, le=1024)]
     data: Data
     fit3d: Fit3D
     compare: Compare
     train: Train
     joint: Joint
     embed: Embed
-    heads: dict[str, dict[str, Any]]
+    heads: dict[HeadName, dict[str, Any]]
     evaluate: Evaluate
 
     @model_validator(mode="after")
@@ -226,16 +304,16 @@ class Params(Section):
         from lh2face.registry import build, check
 
         backbone, size = self.train.backbone, self.train.image_size
-        if "embedding_size" not in backbone:
-            raise ValueError("train.backbone.embedding_size: missing")
         # Without memory, and without a draw from PyTorch's generator, which runs depend on.
         with torch.device("meta"):
             build("backbone", backbone, "train.backbone", image_size=size, in_channels=3)
+        if "embedding_size" not in backbone:
+            raise ValueError("train.backbone.embedding_size: missing")
         parameter = torch.nn.Parameter(torch.zeros(1))
         build("optimizer", self.train.optimizer, "train.optimizer", params=[parameter])
         check("reconstructor", self.fit3d.reconstructor, "fit3d.reconstructor")
         for name, config in self.heads.items():
-            check("head", config, f"heads.{name}", given={"num_classes", "in_channels"})
+            check("head", config, f"heads.{name}", given=OF_TRAINING)
         for name in (*self.compare.heads, *self.compare.joint_heads):
             if name not in self.heads:
                 raise ValueError(
@@ -255,54 +333,123 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The values of a YAML file; none of an empty one.
+    """The values of a YAML file.
 
     Raises:
-        ParamsError: If the file is missing or is not YAML.
+        ParamsError: If the file is missing, is not YAML, is too large, or holds no mapping.
     """
+    return parse_yaml(YAML(typ="safe"), read_text(path), path)
+
+
+def read_text(path: Path) -> str:
+    """The text of a file of parameters; raises as :func:`read_yaml`."""
+    if not path.exists():
+        raise ParamsError(f"{path}: not found; run from the folder that holds it")
+    if not path.is_file():
+        raise ParamsError(f"{path}: not a file")
+    with path.open("rb") as file:
+        raw = file.read(LARGEST_FILE + 1)
+    if len(raw) > LARGEST_FILE:
+        raise ParamsError(f"{path}: larger than {LARGEST_FILE >> 10} KiB, too large for parameters")
     try:
-        return YAML(typ="safe").load(path) or {}
-    except FileNotFoundError:
-        raise ParamsError(f"{path}: not found; run from the folder that holds it") from None
-    except YAMLError as error:
-        raise ParamsError(f"{path}: not valid YAML: {error}") from None
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"{path}: not UTF-8 at byte {error.start}") from None
 
 
-def checked(schema: type[Checked], values: dict[str, Any], path: Path) -> Checked:
+def parse_yaml(yaml: YAML, text: str, path: Path) -> Any:
+    """The mapping of a YAML text; raises as :func:`read_yaml`."""
+    try:
+        node = YAML(typ="safe").compose(text)
+        if written_out(node, {}) > MOST_NODES:
+            raise ParamsError(
+                f"{path}: more than {MOST_NODES} values, with every alias (*name) written out"
+            )
+        values = yaml.load(text)
+    except RecursionError:
+        raise ParamsError(f"{path}: nested too deep") from None
+    except (YAMLError, ValueError) as error:
+        if isinstance(error, ParamsError):
+            raise
+        reason = " ".join(str(error).replace('in "<unicode string>",', "at").split())
+        raise ParamsError(f"{path}: not valid YAML: {reason}") from None
+    if not isinstance(values, dict):
+        found = "nothing" if values is None else f"{values!r:.100}"
+        raise ParamsError(f"{path}: expected a mapping of keys to values, found {found}")
+    return values
+
+
+def written_out(node: Node | None, known: dict[int, int]) -> int:
+    """How many values a YAML node is with all aliases written out.
+
+    Args:
+        node: The node; aliases are the same object again.
+        known: The counts of nodes seen so far, by ``id``.
+    """
+    if id(node) not in known:
+        known[id(node)] = MOST_NODES + 1  # of a node inside of itself, which has no end
+        inner = node.value if isinstance(getattr(node, "value", None), list) else []
+        parts = [part for one in inner for part in (one if isinstance(one, tuple) else (one,))]
+        known[id(node)] = 1 + sum(written_out(part, known) for part in parts)
+    return known[id(node)]
+
+
+def checked(schema: type[Checked], values: dict[str, Any], source: Path | str) -> Checked:
     """The values of a file in their schema; :class:`ParamsError` names what is not allowed."""
     try:
         return schema.model_validate(values)
     except ValidationError as error:
-        lines = [f"{path}: {in_words(item)}" for item in error.errors()]
+        found = error.errors()
+        lines = [f"{source}: {in_words(schema, item)}" for item in found[:MOST_ERRORS]]
+        if len(found) > MOST_ERRORS:
+            lines.append(f"{source}: and {len(found) - MOST_ERRORS} more")
         raise ParamsError("\n".join(lines)) from None
 
 
-def in_words(error: ErrorDetails) -> str:
+def in_words(schema: type[BaseModel], error: ErrorDetails) -> str:
     """One of pydantic's errors as a line that begins with the key."""
+    message = error["msg"].removeprefix("Value error, ")
     if not error["loc"]:
-        return error["msg"].removeprefix("Value error, ")
-    key = ".".join(map(str, error["loc"]))
-    # What was found is the key itself here, and all that stands beside or below it.
-    plain = {"extra_forbidden": "unknown key", "missing": "missing"}.get(error["type"])
-    return f"{key}: {plain}" if plain else f"{key}: {error['msg']}, found {error['input']!r}"
+        return message
+    # As Python writes text, so that a line break in a key does not break the line.
+    key = ".".join(repr(str(part))[1:-1] for part in error["loc"])
+    if error["type"] == "missing":
+        return f"{key}: missing"
+    if error["type"] == "extra_forbidden":
+        return f"{key}: unknown key, allowed are {', '.join(fields(schema, error['loc'][:-1]))}"
+    # What a check of this module found is in its message.
+    found = "" if error["type"] == "value_error" else f", found {error['input']!r:.100}"
+    return f"{key}: {message}{found}"
+
+
+def fields(schema: Any, location: tuple[int | str, ...]) -> list[str]:
+    """Keys of the section at a location."""
+    for name in location:
+        inside = getattr(schema, "model_fields", None)
+        schema = inside[name].annotation if inside else get_args(schema)[-1]
+    return list(schema.model_fields)
 
 
 def overlay_params(overlay: Path, path: Path = Path("params.yaml")) -> None:
     """Put the values of ``overlay`` into ``params.yaml``, keeping its comments and other keys.
 
     Raises:
-        ParamsError: If the result would not be valid; the file is then left as it was.
+        ParamsError: If a file cannot be read, or the result would not be valid; ``params.yaml`` is
+            then left as it was.
     """
     from lh2face.artifacts.outputs import atomic_file
 
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 100
-    values = yaml.load(path)
+    values = parse_yaml(yaml, read_text(path), path)
     merge(values, read_yaml(overlay))
+    stream = StringIO()
+    yaml.dump(values, stream)
+    text = stream.getvalue()
+    checked(Params, parse_yaml(YAML(typ="safe"), text, overlay), f"{overlay}, put over {path}")
     with atomic_file(path) as partial:
-        yaml.dump(values, partial)
-        load_params(partial)
+        partial.write_text(text, encoding="utf-8")
 
 
 def merge(base: dict[str, Any], update: dict[str, Any]) -> None:

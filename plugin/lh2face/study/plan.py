@@ -4,10 +4,21 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from lh2face.stages.figures import title
-from lh2face.stages.params import Name, PositiveInt, Section, checked, merge, read_yaml
+from lh2face.stages.params import (
+    OF_TRAINING,
+    HeadName,
+    Name,
+    PositiveInt,
+    Section,
+    Seeds,
+    checked,
+    merge,
+    read_yaml,
+    unique,
+)  # fmt: skip
 
 # The head that the study is about, in ``candidates``; what ``variants`` change.
 SUBJECT = "lh2face"
@@ -35,12 +46,12 @@ class Part(Section):
     about: str
     models: (
         Literal["candidates", "chosen", "variants", "subject"]
-        | Annotated[list[Name], Field(min_length=1)]
+        | Annotated[list[HeadName], Field(min_length=1), AfterValidator(unique)]
     )
     tuning: Name = "tuning"
     joint: bool = False
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
-    figures: list[str]
+    seeds: Seeds
+    figures: Annotated[list[str], Field(min_length=1), AfterValidator(unique)]
     reference: Name | None = None
     folds: PositiveInt = 1
     params: dict[str, Any] = Field(default_factory=dict)
@@ -66,10 +77,23 @@ class Plan(Section):
 
     base: dict[str, Any]
     select: str
-    candidates: dict[Name, Annotated[list[dict[str, Any]], Field(min_length=1)]]
-    variants: dict[Name, dict[str, Any]]
+    candidates: dict[HeadName, Annotated[list[dict[str, Any]], Field(min_length=1)]]
+    variants: dict[HeadName, dict[str, Any]]
     findings: str | None = None
     parts: dict[Name, Part]
+
+    @model_validator(mode="after")
+    def _heads_exist(self) -> "Plan":
+        import lh2face  # noqa: F401  registers
+        from lh2face.registry import check
+
+        for name, configs in self.candidates.items():
+            for number, config in enumerate(configs):
+                check("head", config, f"candidates.{name}.{number}", given=OF_TRAINING)
+        for name, change in self.variants.items():
+            for config in self.candidates.get(SUBJECT, []):
+                check("head", {**config, **change}, f"variants.{name}", given=OF_TRAINING)
+        return self
 
     @model_validator(mode="after")
     def _fair(self) -> "Plan":
@@ -189,5 +213,5 @@ def load_plan(path: Path, over: Path | None = None) -> Plan:
     """
     values = read_yaml(path)
     if over is not None:
-        merge(values.setdefault("base", {}), read_yaml(over))
+        merge(values, {"base": read_yaml(over)})
     return checked(Plan, values, path)
