@@ -1,17 +1,26 @@
 """Nothing here runs what a file or a name says, nor reaches the network."""
 
 import ast
+import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from ruamel.yaml import YAML
+from safetensors.torch import save_file
 
+from lh2face.artifacts.model import load_model, load_reconstructor
+from lh2face.cli import main
 from lh2face.data.image_folder import convert
+from lh2face.registry import MODELS
 from lh2face.stages import align
-from lh2face.stages.params import ParamsError, load_params
+from lh2face.stages.params import ParamsError, load_params, overlay_params
+from lh2face.study.plan import load_plan
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted([*(ROOT / "plugin").rglob("*.py"), *(ROOT / "workflow").glob("*.py")])
@@ -106,3 +115,142 @@ def test_commands_quote_the_names(tmp_path):
             capture_output=True, text=True, check=True,
         ).stdout  # fmt: skip
         assert "x; touch owned" in words and "\ntouch\n" not in words
+
+
+# Each would leave the file "owned" if it were called, and needs no more than these arguments.
+HARM = [
+    {"type": "os.system", "command": "touch owned"},
+    {"type": "subprocess.Popen", "args": ["touch", "owned"]},
+    {"type": "builtins.eval", "source": "open('owned', 'w')"},
+    {"type": "pathlib.Path.touch", "self": "owned"},
+    # mmengine imports SCOPE.registry.
+    {"type": "CosFaceHead", "num_classes": 2, "_scope_": "trap"},
+    # torch.load of any file or address.
+    {"type": "Pretrained", "checkpoint": "owned.pth"},
+]
+BACKBONE = {"type": "MobileFaceNet", "embedding_size": 8, "image_size": 32, "width": 0.25}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Where a package lies in wait, ``trap``, that leaves "owned" once it is imported."""
+    (tmp_path / "trap").mkdir()
+    (tmp_path / "trap" / "__init__.py").touch()
+    (tmp_path / "trap" / "registry.py").write_text("open('owned', 'w').close()")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "trap", raising=False)
+    yield tmp_path
+    assert not (tmp_path / "owned").exists()
+
+
+def test_the_harm_would_be_done(tmp_path, monkeypatch):
+    # What the tests below keep out is real: mmengine runs it.
+    monkeypatch.chdir(tmp_path)
+    MODELS.build(dict(HARM[0]))
+    assert (tmp_path / "owned").exists()
+
+
+def recognizers(harm: dict) -> dict[str, dict]:
+    """Every place for a config in a recognizer's description."""
+    good = {"type": "FaceRecognizer", "backbone": BACKBONE}
+    reconstructor = {"type": "Unsup3DReconstructor", "image_size": 16, "width": 4}
+    return {
+        "recognizer": harm,
+        "backbone": {**good, "backbone": {**harm, "image_size": 32, "embedding_size": 8}},
+        "head": {**good, "head": harm},
+        "proxies": {**good, "head": {"type": "CosFaceHead", "num_classes": 2, "proxies": harm}},
+        "sharded": {**good, "head": {"type": "ShardedHead", "num_classes": 2, "head": harm}},
+        "reconstructor": {**good, "reconstructor": harm},
+        "renderer": {**good, "reconstructor": {**reconstructor, "renderer": harm}},
+        "data_preprocessor": {**good, "data_preprocessor": harm},
+        "init_cfg": {**good, "init_cfg": harm},
+        "init_cfgs": {**good, "init_cfg": [harm]},
+    }
+
+
+@pytest.mark.parametrize("place", recognizers({}))
+@pytest.mark.parametrize("harm", HARM, ids=lambda harm: harm["type"])
+def test_a_models_description_runs_nothing(folder, harm, place):
+    recognizer = recognizers(harm)[place]
+    description = {"recognizer": recognizer, "image_size": 32, "embedding_size": 8}
+    (folder / "model.json").write_text(json.dumps(description))
+    save_file({"x": torch.zeros(1)}, folder / "model.safetensors")
+    with pytest.raises(ValueError, match=r"model\.json: recognizer.*(found|allowed|expected|unknown)"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("harm", HARM, ids=lambda harm: harm["type"])
+def test_a_reconstructors_description_runs_nothing(folder, harm):
+    good = {"type": "Unsup3DReconstructor", "image_size": 16, "width": 4}
+    save_file({"x": torch.zeros(1)}, folder / "reconstructor.safetensors")
+    for config in (harm, {**good, "renderer": harm}, {**good, "renderer": {"_scope_": "trap"}}):
+        (folder / "model.json").write_text(json.dumps({"reconstructor": config}))
+        with pytest.raises(ValueError, match=r"model\.json: reconstructor.*(found|not allowed)"):
+            load_reconstructor(folder)
+
+
+def overlays(harm: dict) -> dict[str, dict]:
+    """Every place for a config in the parameters."""
+    return {
+        "heads": {"heads": {"cosface": harm}},
+        "proxies": {"heads": {"cosface": {"type": "CosFaceHead", "proxies": harm}}},
+        "sharded": {"heads": {"cosface": {"type": "ShardedHead", "head": harm}}},
+        "backbone": {"train": {"backbone": {**harm, "embedding_size": 8}}},
+        "optimizer": {"train": {"optimizer": harm}},
+        "reconstructor": {"fit3d": {"reconstructor": harm}},
+        "renderer": {
+            "fit3d": {"reconstructor": {"type": "Unsup3DReconstructor", "renderer": harm}}
+        },
+    }
+
+
+@pytest.mark.parametrize("place", overlays({}))
+@pytest.mark.parametrize("harm", HARM, ids=lambda harm: harm["type"])
+def test_parameters_run_nothing(folder, harm, place):
+    text = (ROOT / "params.yaml").read_text()
+    (folder / "params.yaml").write_text(text)
+    YAML().dump(overlays(harm)[place], folder / "overlay.yaml")
+    with pytest.raises(ParamsError, match=r"overlay\.yaml, put over .*(found|unknown)"):
+        overlay_params(folder / "overlay.yaml", folder / "params.yaml")
+    assert (folder / "params.yaml").read_text() == text
+
+
+@pytest.mark.parametrize("harm", HARM, ids=lambda harm: harm["type"])
+def test_a_plan_of_the_study_runs_nothing(folder, harm):
+    yaml = YAML(typ="safe")
+    for section, name in (("candidates", "cosface"), ("variants", "no_margin")):
+        values = yaml.load(ROOT / "params" / "study_ci.yaml")
+        values[section][name] = [harm] if section == "candidates" else harm
+        yaml.dump(values, folder / "plan.yaml")
+        with pytest.raises(ParamsError, match=rf"{section}\.{name}.*(found|unknown)"):
+            load_plan(folder / "plan.yaml")
+
+
+def test_a_module_that_the_user_imports_is_known(folder, monkeypatch, capsys):
+    (folder / "own_heads.py").write_text(
+        "from lh2face.heads import CosFaceHead\n"
+        "from lh2face.registry import MODELS\n"
+        "MODELS.register_module(name='OwnImportedHead', module=CosFaceHead)\n"
+    )
+    (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    (folder / "overlay.yaml").write_text("heads: {own: {type: OwnImportedHead, scale: 20}}")
+
+    def run(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["lh2face", *arguments, "params", "overlay.yaml"])
+        with pytest.raises(SystemExit):
+            main()
+        return capsys.readouterr().err
+
+    try:
+        assert "heads.own.type: found 'OwnImportedHead'" in run()
+        assert "No module named 'absent'" in run("--import", "absent")
+        assert run("--import", "own_heads") == ""
+        # As the stages get it, which dvc, snakemake and torchrun start.
+        MODELS.module_dict.pop("OwnImportedHead")
+        sys.modules.pop("own_heads")
+        monkeypatch.setitem(os.environ, "LH2FACE_IMPORT", "own_heads")
+        assert run() == ""
+    finally:
+        MODELS.module_dict.pop("OwnImportedHead", None)
+        sys.modules.pop("own_heads", None)

@@ -22,11 +22,13 @@ Snakemake leaves in folders. In a Snakefile:
 
 import re
 import time
+from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dvc.exceptions import DvcException
-from dvc.repo import Repo
+from dvc.repo import Repo, lock_repo
 from networkx import descendants
 from snakemake.exceptions import WorkflowError
 from snakemake.io import ancient, directory
@@ -61,9 +63,10 @@ def stages(decide: bool) -> list[Stage]:
         WorkflowError: If DVC cannot tell: dvc.yaml is wrong, or another process works here.
     """
     try:
-        with Repo() as repo:
+        # Under one lock DVC reads its files once; without, again for every question.
+        with Repo() as repo, lock_repo(repo) if decide else nullcontext():
             found, to_run = repo.index.stages, changed(repo) if decide else set()
-            written = [out.def_path for stage in found for out in stage.outs]
+            written = outputs_below(out.def_path for stage in found for out in stage.outs)
     except DvcException as error:
         raise WorkflowError(str(error)) from None
     MARKERS.mkdir(parents=True, exist_ok=True)
@@ -81,12 +84,21 @@ def changed(repo: Repo) -> set[str]:
     }
 
 
-def as_rule(stage: Any, written: list[str], to_run: bool) -> Stage:
+def outputs_below(outputs: Iterable[str]) -> dict[str, list[str]]:
+    """The outputs in each folder, at any depth."""
+    below: dict[str, list[str]] = {}
+    for out in outputs:
+        for folder in Path(out).parents:
+            below.setdefault(str(folder), []).append(out)
+    return below
+
+
+def as_rule(stage: Any, written: dict[str, list[str]], to_run: bool) -> Stage:
     """A stage of DVC as a rule.
 
     Args:
         stage: The stage.
-        written: Outputs of all stages.
+        written: As :func:`outputs_below`, of all stages.
         to_run: Whether it is to run.
     """
     name = stage.addressing
@@ -99,8 +111,7 @@ def as_rule(stage: Any, written: list[str], to_run: bool) -> Stage:
         for dep in stage.deps
         if not hasattr(dep, "params")
         # A folder that other stages write into stands for what they write there.
-        for path in [out for out in written if Path(dep.def_path) in Path(out).parents]
-        or [dep.def_path]
+        for path in written.get(str(Path(dep.def_path)), [dep.def_path])
     ]
     paths = [out.def_path for out in stage.outs]
     return Stage(

@@ -179,5 +179,5 @@ def _matches(value: Any, hint: Any) -> bool:
     if hint is int:
         return isinstance(value, int) and type(value) is not bool
     # The types of arguments that no file can hold, such as a Tensor, match nothing.
-    plain = {None: NoneType}.get(hint, origin or hint)
-    return not isinstance(plain, type) or isinstance(value, plain)
+    plain = NoneType if hint is None else origin or hint
+    return plain is Any or not isinstance(plain, type) or isinstance(value, plain)
