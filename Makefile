@@ -12,7 +12,9 @@ setup: .venv/installed
 	.venv/bin/python -m pip check
 	touch $@
 
+# DVC asks for git unless told otherwise; a source archive has none.
 reproduce: setup
+	@test -e .git || dvc config --local core.no_scm true
 	dvc repro
 	@echo "The report: $(CURDIR)/report/index.html"
 

@@ -80,12 +80,15 @@ def digest(path: Path) -> str:
 
 
 def commit() -> str | None:
-    """Commit of the working directory."""
-    described = subprocess.run(
-        ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],
-        capture_output=True,
-        text=True,
-    )
+    """Commit of the working directory; None outside of git, or without git."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],
+            capture_output=True,
+            text=True,
+        )
+    except FileNotFoundError:
+        return None
     return described.stdout.strip() or None
 
 

@@ -51,7 +51,7 @@ def run(params: "Params", aligned: Path, out: Path) -> None:
     metrics = {
         "steps": fit.steps,
         "seconds": round(time.perf_counter() - start, 3),
-        "peak_memory_mib": round(peak_memory()),
+        "peak_memory_mib": peak_memory(),
         **final,
     }
     model.eval()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -147,6 +148,8 @@ def machine() -> Iterator[Finding]:
     free = shutil.disk_usage(".").free
     advice = "data and runs of the default run need more: free some" * (free < DISK_NEEDED)
     yield Finding("disk", f"{free / GIB:.1f} GiB free in this folder", advice)
+    advice = "" if home_is_writable() else "snakemake needs one: export XDG_CACHE_HOME=/a/folder"
+    yield Finding("home", "cannot be written" if advice else "can be written", advice)
 
 
 @check("Programs")
@@ -164,6 +167,10 @@ def folder() -> Iterator[Finding]:
     if not Path("params.yaml").exists():
         yield Finding("params.yaml", "none", "the pipeline's stages run in a checkout")
         return
+    if Path(".dvc").is_dir() and not Path(".git").exists():
+        yield Finding(
+            "git", "none here", "dvc runs without it: dvc config --local core.no_scm true"
+        )
     try:
         from lh2face.stages.params import ParamsError, load_params
     except ImportError as error:
@@ -204,6 +211,17 @@ def installed(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
+
+
+def home_is_writable() -> bool:
+    """Whether programs can keep a cache of their own: in ``XDG_CACHE_HOME``, else at home."""
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home())
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        with TemporaryDirectory(dir=existing):
+            return True
+    except (OSError, RuntimeError):  # RuntimeError: there is no home
+        return False
 
 
 def available_memory() -> int | None:

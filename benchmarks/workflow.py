@@ -1,0 +1,70 @@
+"""The dry run of Snakemake over many heads, beside the same over few: it is to grow as the stages.
+
+    python benchmarks/workflow.py [--heads 5 50] [--seeds 5]
+
+A copy of the project gets as many heads; nothing of it is run. A time is the processor's, of
+``snakemake --dry-run`` and what it starts, so that a busy machine tells the same.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).resolve().parents[1]
+COPIED = ("plugin", "workflow", "Snakefile", "dvc.yaml", ".dvcignore", "params.yaml")
+
+
+def copy(folder: Path, heads: int, seeds: int) -> None:
+    """The project without git, with the given number of heads and seeds."""
+    for name in COPIED:
+        source = ROOT / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
+    subprocess.run(["dvc", "init", "--quiet", "--no-scm"], cwd=folder, check=True)
+    yaml, path = YAML(), folder / "params.yaml"
+    values = yaml.load(path)
+    names = [f"head{number}" for number in range(heads)]
+    values["heads"].update({name: {"type": "CosFaceHead"} for name in names})
+    values["compare"].update(
+        heads=names, joint_heads=[], models=["untrained", *names], seeds=list(range(seeds))
+    )
+    yaml.dump(values, path)
+
+
+def dry_run(folder: Path) -> tuple[float, int]:
+    """Seconds of the processor, and the number of jobs."""
+    before = os.times()
+    done = subprocess.run(
+        ["snakemake", "--dry-run"], cwd=folder, check=True, capture_output=True, text=True
+    )
+    after = os.times()
+    spent = after.children_user + after.children_system
+    jobs = re.search(r"^total\s+(\d+)", done.stdout + done.stderr, re.M)
+    return spent - before.children_user - before.children_system, int(jobs[1])
+
+
+def main() -> None:
+    """Print seconds and jobs of both sizes, and how much one stage more costs in the larger."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--heads", type=int, nargs=2, default=(5, 50))
+    parser.add_argument("--seeds", type=int, default=5)
+    arguments = parser.parse_args()
+    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    per_job = []
+    for heads in arguments.heads:
+        with tempfile.TemporaryDirectory() as folder:
+            copy(Path(folder), heads, arguments.seeds)
+            seconds, jobs = dry_run(Path(folder))
+        per_job.append(seconds / jobs)
+        print(f"{heads} heads x {arguments.seeds} seeds: {jobs} jobs, {seconds:.1f} s")
+    print(f"a job costs {per_job[1] / per_job[0]:.2f} times as much where there are many")
+
+
+if __name__ == "__main__":
+    main()
