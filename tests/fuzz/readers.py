@@ -137,10 +137,9 @@ def image(folder: Path) -> None:
 def ijb(folder: Path) -> None:
     """Lists of IJB; read from one folder, so the lists stand beside each other."""
     names = [f"{i}.jpg" for i in range(1, 13)]
-    templates = [1 + i // 2 for i in range(12)]
     lines = {
         "ijbc_name_5pts_score.txt": [f"{name} {POINTS} 0.9" for name in names],
-        "ijbc_face_tid_mid.txt": [f"{n} {t} {i}" for i, (n, t) in enumerate(zip(names, templates))],
+        "ijbc_face_tid_mid.txt": [f"{name} {1 + i // 2} {i}" for i, name in enumerate(names)],
         "ijbc_template_pair_label.txt": [
             f"{a} {b} {int(a + 1 == b)}" for a in (1, 3, 5) for b in (2, 4, 6)
         ],
