@@ -151,10 +151,7 @@ def _check_weights(model: nn.Module, path: Path) -> None:
 
 def _read_mapping(path: Path, expected: str) -> dict[str, Any]:
     """A JSON file that holds a mapping."""
-    try:
-        found = read_json(path, expected)
-    except (RecursionError, UnicodeDecodeError):
-        raise ValueError(f"{path}: not valid JSON (nested too deep, or not UTF-8)") from None
+    found = read_json(path, expected)
     if not isinstance(found, dict):
         raise ValueError(f"{path}: expected a mapping, found {found!r:.100}")
     return found

@@ -53,7 +53,7 @@ def run(
 
     recognizer = load_model(model, get_device())
     description = read_description(model)
-    with atomic_dir(out / str(shard)) as folder:
+    with atomic_dir(out / str(shard), [model, aligned_benchmark]) as folder:
         path = aligned_benchmark / "faces.rec"
         reader = RecordReader(path)
         rows = part(len(reader), shard, shards)
