@@ -1,4 +1,5 @@
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,131 @@ def test_a_bad_overlay_changes_nothing(params_file, tmp_path):
 def test_missing_parameters_are_named(tmp_path):
     with pytest.raises(ParamsError, match="not found"):
         load_params(tmp_path / "params.yaml")
+
+
+# Each is a line of params.yaml, what stands there instead, and how the message begins.
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("  epochs: 6", '  epochs: "6"', r"train\.epochs: .*integer, found '6'"),
+        ("  epochs: 6", "  epochs: true", r"train\.epochs: .*integer, found True"),
+        ("  epochs: 6", "  epochs: 6.0", r"train\.epochs: .*integer, found 6\.0"),
+        ("lr: 1.0e-3", 'lr: "0"', r"fit3d\.lr: .*number, found '0'"),
+        ("lr: 1.0e-3", "lr: .nan", r"fit3d\.lr: .*finite number, found nan"),
+        ("  seeds: [0, 1, 2]", "  seeds: [0, 1, 1]", r"compare\.seeds: found 1 more than once"),
+        ("  seeds: [0, 1, 2]", "  seeds: []", r"compare\.seeds: .*at least 1 item"),
+        ("  seeds: [0, 1, 2]", "  seeds: [4294967296]", r"compare\.seeds\.0: .*less than"),
+        ("[untrained, arc", "[untrained, untrained, arc", "compare.models: found 'untrained' more"),
+        ("models: [untrained, ", "models: [", r"compare: models: found .* expected \['arcface'"),
+        ("heads: [arcface,", "heads: [arcface, arcface,", "compare.heads: found 'arcface' more"),
+        ("heads: [lh2face_joint]", "heads: [lh2face]", r"joint_heads: found \['lh2face'\], which"),
+        (
+            "heads: [arcface, cosface, lh2face]\n  joint_heads: [lh2face_joint]",
+            "heads: []\n  joint_heads: []", "heads, joint_heads: both are empty",
+        ),
+        ("  arcface: {", "  untrained: {", r"heads\.untrained.*reserved"),
+        ("  arcface: {", "  fit3d: {", r"heads\.fit3d.*reserved"),
+        ("  arcface: {", "  --help: {", r"heads\.--help.*pattern"),
+        ("  arcface: {", "  -x: {", r"heads\.-x.*pattern"),
+        ("margin: 0.35}", "num_classes: 3}", r"heads\.cosface\.num_classes: unknown"),
+        ("margin: 0.35}", "in_channels: 3}", r"heads\.cosface\.in_channels: unknown"),
+        ("image_size: 48", "image_size: 1000000", r"train\.image_size: .*1024, found 1000000"),
+        ("image_size: 48", "image_size: 40", r"train\.backbone: .*multiple of 16.* found 40"),
+        ("embedding_size: 128, ", "", r"train\.backbone\.embedding_size: missing"),
+        ("width: 0.5}", "image_size: 32}", r"train\.backbone\.image_size: unknown"),
+        ("{type: SGD, lr: 0.1", "{type: SGD, lr: -1", r"train\.optimizer: .*learning rate: -1"),
+        ("warmup_epochs: 1", "warmup_epochs: 7", r"warmup_epochs: found 7.* up to epochs, 6"),
+        ("far: [1.0e-6, 1.0e-5", "far: [1.0e-5, 1.0e-6", r"far: expected ascending .* 1e-06 after"),
+        ("far: [1.0e-6, 1.0e-5", "far: [1.0e-5, 1.0e-5", r"far: expected ascending .* 1e-05 after"),
+        ("far: [1.0e-6,", 'far: ["1.0e-6",', r"evaluate\.far\.0: .*number, found '1\.0e-6'"),
+        ("shard: [0]", "shard: [1]", r"embed: shard: found \[1\], expected every number from 0 to"),
+        ("shard: [0]", "shard: []", r"embed: shard: found \[\]"),
+        ("shards: 1", "shards: 2", r"embed: shard: found \[0\], expected .* 0 to 1"),
+        ("shards: 1", "shards: 1000000000", r"embed\.shards: .*10000, found"),
+        ("fold: 0", "fould: 0", r"fould: unknown key, allowed are root, aligned, landmarks, "),
+        ("train_people: 160", "train_people: 1", r"train_people: .*equal to 2, found 1"),
+    ],
+)  # fmt: skip
+def test_values_are_as_documented(params_file, old, new, message):
+    text = params_file.read_text()
+    assert text.count(old) == 1
+    params_file.write_text(text.replace(old, new))
+    with pytest.raises(ParamsError, match=message) as raised:
+        load_params(params_file)
+    assert all(line.startswith(f"{params_file}: ") for line in str(raised.value).splitlines())
+
+
+def test_whole_numbers_stand_for_real_ones(params_file):
+    params_file.write_text(params_file.read_text().replace("lr: 1.0e-3", "lr: 1"))
+    assert load_params(params_file).fit3d.lr == 1.0
+
+
+def test_every_unknown_key_is_a_line_up_to_ten(params_file):
+    with params_file.open("a") as file:
+        file.writelines(f"key{i}: 1\n" for i in range(25))
+    with pytest.raises(ParamsError, match=r"and 15 more$") as raised:
+        load_params(params_file)
+    assert len(str(raised.value).splitlines()) == 11
+
+
+def doubled(line: str) -> bytes:
+    """Twelve lines of aliases, each of which is nine times the one before: 9¹² values."""
+    names = [chr(ord("a") + i) for i in range(13)]
+    lines = [line.format(new=new, old=",".join([f"*{old}"] * 9))
+             for old, new in pairwise(names)]  # fmt: skip
+    return "\n".join(["a: &a {x: 1, y: 2}", *lines]).encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "expected a mapping of keys to values, found nothing"),
+        (b"# only\n", "found nothing"),
+        (b"- 1\n", r"found \[1\]"),
+        (b"hello", "found 'hello'"),
+        (b"1: 2", "1: Keys should be strings"),
+        (b"? [a]\n: 1", "Keys should be strings"),
+        (b"null: 3", "None: Keys should be strings"),
+        (b"train: 3", "train: .*found 3"),
+        (b"train: {epochs: -1}", r"train\.epochs: .*found -1"),
+        (b"a: [1", "not valid YAML: .*line 1"),
+        (b"train: {epochs: 1}\ntrain: {epochs: 2}", "not valid YAML: .*duplicate key"),
+        (b"a\0b: 1", "not valid YAML"),
+        (b"\xff\xfe\0x", "not UTF-8 at byte 0"),
+        (b"x: " + b"1" * 5000, "not valid YAML: .*4300 digits"),
+        (b'"bad\\nkey": 1', r"bad\\nkey: unknown key"),
+        (b"!!python/object/apply:os.system [x]", "not valid YAML: .*tag"),
+        (b"train: !own {epochs: 2}", "not valid YAML: .*tag"),
+        (b"[" * 3000, "nested too deep"),
+        (b"a: &a [*a]", "every alias"),
+        (doubled("{new}: &{new} [{old}]"), "every alias"),
+        (doubled("{new}: &{new} {{<<: [{old}]}}"), "every alias"),
+        (b"x: " + b"a" * 100_000, "larger than 64 KiB"),
+        (None, "not found"),
+        ("folder", "not a file"),
+    ],
+    ids=range(24),
+)
+@pytest.mark.timeout(30)
+def test_an_odd_file_is_a_line_and_changes_nothing(tmp_path, content, message):
+    """As an overlay and, where it is no mapping, as the parameters themselves."""
+    good = (ROOT / "params.yaml").read_text()
+    odd, params = tmp_path / "odd.yaml", tmp_path / "params.yaml"
+    params.write_text(good)
+    if content == "folder":
+        odd.mkdir()
+    elif content is not None:
+        odd.write_bytes(content)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(ParamsError, match=message) as raised:
+        overlay_params(odd, params)
+    assert str(raised.value).startswith(str(odd)) and "\n" not in str(raised.value)
+    assert params.read_text() == good and sorted(tmp_path.iterdir()) == before
+    with pytest.raises(ParamsError) as raised:
+        load_params(odd)
+    assert str(raised.value).startswith(str(odd))
+    (tmp_path / "overlay.yaml").write_text("train: {epochs: 3}")
+    with pytest.raises(ParamsError):
+        overlay_params(tmp_path / "overlay.yaml", odd)
+    if isinstance(content, bytes):
+        assert odd.read_bytes() == content

@@ -1,0 +1,145 @@
+"""Folders of trained models that are damaged, or of another make than they say."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from lh2face.artifacts.model import (
+    DESCRIPTION,
+    RECONSTRUCTOR_WEIGHTS,
+    WEIGHTS,
+    load_model,
+    load_reconstructor,
+    load_weights,
+    read_description,
+    recognizer_config,
+    save_model,
+)
+from lh2face.registry import build
+
+RECONSTRUCTOR = {"type": "Unsup3DReconstructor", "image_size": 16, "width": 4}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    config = recognizer_config(
+        {"type": "MobileFaceNet", "embedding_size": 8, "width": 0.25}, image_size=32
+    )
+    save_model(tmp_path, build("recognizer", config, "test"), config, {"params": {}})
+    return tmp_path
+
+
+@pytest.fixture
+def fitted(tmp_path):
+    folder = tmp_path / "fit3d"
+    folder.mkdir()
+    model = build("reconstructor", RECONSTRUCTOR, "test")
+    save_file(model.state_dict(), folder / RECONSTRUCTOR_WEIGHTS)
+    (folder / DESCRIPTION).write_text(json.dumps({"reconstructor": RECONSTRUCTOR}))
+    return folder
+
+
+def change(folder, **values) -> None:
+    path = folder / DESCRIPTION
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def refused(load, folder) -> str:
+    with pytest.raises(ValueError) as raised:
+        load(folder)
+    assert "\n" not in str(raised.value) and str(folder) in str(raised.value)
+    return str(raised.value)
+
+
+def test_a_whole_folder_loads(folder):
+    weights = load_file(folder / WEIGHTS)
+    loaded = load_model(folder).state_dict()
+    assert weights.keys() == loaded.keys()
+    assert all(torch.equal(weights[name], loaded[name]) for name in weights)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 8, 100, 0.5, -1])
+def test_weights_cut_short_are_named(folder, fitted, kept):
+    places = ((folder / WEIGHTS, load_model), (fitted / RECONSTRUCTOR_WEIGHTS, load_reconstructor))
+    for path, load in places:
+        raw = path.read_bytes()
+        path.write_bytes(raw[: int(len(raw) * kept) if isinstance(kept, float) else kept])
+        assert f"{path}: damaged or cut short" in refused(load, path.parent)
+
+
+def test_weights_of_another_model_are_named(folder):
+    path = folder / WEIGHTS
+    weights = load_file(path)
+    save_file({**weights, "more": torch.zeros(3)}, path)
+    assert "model.json: more is [3], expected none" in refused(load_model, folder)
+    name, tensor = next(iter(sorted(weights.items())))
+    save_file({**weights, name: tensor[None].contiguous()}, path)
+    assert f"{name} is [1, {tensor.shape[0]}" in refused(load_model, folder)
+    del weights[name]
+    save_file(weights, path)
+    assert f"{name} is missing, expected [" in refused(load_model, folder)
+    (folder / WEIGHTS).unlink()
+    assert "model.safetensors: no such file" in refused(load_model, folder)
+
+
+def test_sizes_that_the_weights_do_not_have_take_no_memory(folder, fitted):
+    # Petabytes, were they built before the weights are looked at.
+    huge = {"type": "IResNet", "embedding_size": 10**14, "image_size": 32}
+    change(fitted, reconstructor={**RECONSTRUCTOR, "width": 10**6})
+    assert "reconstructor.safetensors: weights do not fit" in refused(load_reconstructor, fitted)
+    config = {"type": "FaceRecognizer", "backbone": huge}
+    values = {"recognizer": config, "image_size": 32, "embedding_size": 10**14}
+    (folder / DESCRIPTION).write_text(json.dumps(values))
+    save_file({"x": torch.zeros(1)}, folder / WEIGHTS)
+    assert "model.safetensors: weights do not fit" in refused(load_model, folder)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"recognizer": None}, "recognizer.type: missing"),
+        ({"recognizer": []}, "recognizer.type: missing"),
+        ({"image_size": "32"}, "image_size: expected that of the recognizer's backbone, 32, "),
+        ({"image_size": 48}, "the recognizer's backbone, 32, found 48"),
+        ({"embedding_size": None}, "embedding_size: expected that of"),
+        ({"head": 3}, "head: expected a mapping, found 3"),
+        ({"provenance": [1]}, "provenance: expected a mapping, found [1]"),
+        ({"provenance": {"params": {"train": "x"}}}, "provenance.params.train: expected a mapping"),
+    ],
+)  # fmt: skip
+def test_a_description_of_wrong_types_is_named(folder, values, message):
+    change(folder, **values)
+    assert message in refused(read_description, folder)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "3", "null", "{}", '{"recognizer": 1}', "[" * 100_000, "\udcff", "1" * 5000],
+    ids=range(10),
+)
+def test_what_is_no_description_is_named(folder, text):
+    (folder / DESCRIPTION).write_text(text, errors="surrogateescape")
+    for load in (read_description, load_model, load_reconstructor):
+        assert "model.json: " in refused(load, folder)
+
+
+def test_weights_go_into_a_model_that_is_there(fitted):
+    model = build("reconstructor", RECONSTRUCTOR, "test")
+    load_weights(model, fitted / RECONSTRUCTOR_WEIGHTS)
+    saved = load_file(fitted / RECONSTRUCTOR_WEIGHTS)
+    assert all(torch.equal(saved[name], value) for name, value in model.state_dict().items())
+    other = build("reconstructor", {**RECONSTRUCTOR, "width": 8}, "test")
+    with pytest.raises(ValueError, match="weights do not fit"):
+        load_weights(other, fitted / RECONSTRUCTOR_WEIGHTS)
+
+
+def test_the_linear_model_is_loaded_too(tmp_path):
+    config = {"type": "Linear3DMMReconstructor", "image_size": 16, "width": 4, "shape_modes": 2}
+    config |= {"albedo_modes": 2, "faces": 4}
+    save_file(build("reconstructor", config, "t").state_dict(), tmp_path / RECONSTRUCTOR_WEIGHTS)
+    (tmp_path / DESCRIPTION).write_text(json.dumps({"reconstructor": config}))
+    assert load_reconstructor(tmp_path).image_size == 16
+    (tmp_path / DESCRIPTION).write_text(json.dumps({"reconstructor": {**config, "faces": 10**9}}))
+    assert "faces: found 1000000000, too many" in refused(load_reconstructor, tmp_path)
