@@ -64,3 +64,24 @@ def test_parameters_and_their_folders(monkeypatch, capsys, tmp_path, request, fo
     code, out = run(monkeypatch, capsys, tmp_path)
     assert code == 0 and "✓ data.image_folder.root: nowhere" in out
     assert "✓ data/raw: there" in out and "– data/aligned: not made yet" in out
+
+
+def test_a_home_that_cannot_be_written(monkeypatch, capsys, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "file" / "home"))
+    code, out = run(monkeypatch, capsys, tmp_path)
+    assert code == 0 and "– home: cannot be written" in out and "export XDG_CACHE_HOME=" in out
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "not" / "yet"))
+    assert "✓ home: can be written" in run(monkeypatch, capsys, tmp_path)[1]
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_checkout_without_git(monkeypatch, capsys, tmp_path, request):
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / "params.yaml").write_text((request.config.rootpath / "params.yaml").read_text())
+    code, out = run(monkeypatch, capsys, tmp_path)
+    assert code == 0 and "– git: none in this folder" in out
+    assert "dvc config --local core.no_scm true" in out
+    (tmp_path / ".git").mkdir()
+    assert "none in this folder" not in run(monkeypatch, capsys, tmp_path)[1]

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from dvc.repo.index import Index
 
 ROOT = Path(__file__).resolve().parents[2]
 # Each stage leaves a line in a file that nobody tracks, so that a test sees what ran.
@@ -141,3 +142,29 @@ def test_stages_side_by_side_lose_no_record(project):
     (project / "params.yaml").write_text("a: 5\nb: 5\n")
     assert ran(project)[:2] == ["copy-a", "copy-b"]
     assert "up to date" in run(project, "dvc", "status")
+
+
+def test_dvc_reads_its_files_once(project, monkeypatch):
+    # It takes half of a dry run, and without a lock is done again for every question.
+    monkeypatch.syspath_prepend(ROOT / "workflow")
+    import content
+
+    monkeypatch.chdir(project)
+    calls = []
+    from_repo = Index.from_repo
+    monkeypatch.setattr(Index, "from_repo", lambda *args: calls.append(1) or from_repo(*args))
+    (project / "params.yaml").write_text("a: 2\nb: 1\n")
+    found = {stage.name: stage for stage in content.stages(decide=True)}
+    assert calls == [1]
+    assert found["join"].inputs[1:] == ["out/a", "out/b"]
+    assert set(found["letters"].inputs) == {".dvc/tmp/changed/letters", "letters.txt"}
+
+
+def test_outputs_are_found_from_every_folder_above(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "workflow")
+    from content import outputs_below
+
+    below = outputs_below(["runs/a/0/model", "runs/ab/0/model", "data.csv"])
+    assert below["runs/a"] == ["runs/a/0/model"]
+    assert below["runs"] == ["runs/a/0/model", "runs/ab/0/model"]
+    assert "runs/a/0/model" not in below and below["."][-1] == "data.csv"

@@ -168,9 +168,8 @@ def folder() -> Iterator[Finding]:
         yield Finding("params.yaml", "none", "the pipeline's stages run in a checkout")
         return
     if Path(".dvc").is_dir() and not Path(".git").exists():
-        yield Finding(
-            "git", "none here", "dvc runs without it: dvc config --local core.no_scm true"
-        )
+        advice = "dvc asks for it; without: dvc config --local core.no_scm true, as make does"
+        yield Finding("git", "none in this folder", advice)
     try:
         from lh2face.stages.params import ParamsError, load_params
     except ImportError as error:
