@@ -1,6 +1,9 @@
 """Each format written by its own library, read back, and turned into training records."""
 
+import csv
 import io
+import os
+import subprocess
 import sys
 import tarfile
 
@@ -12,7 +15,7 @@ from pyarrow import parquet as pq
 
 from lh2face.cli import main
 from lh2face.data.datasets import RecordFaces
-from lh2face.data.sources import SOURCES, SourceError
+from lh2face.data.sources import SOURCES, LeftOut, SourceError
 
 RNG = np.random.default_rng(0)
 PEOPLE = ["n001", "n001", "b 7", "n001", "b 7"]
@@ -121,7 +124,7 @@ def tar(path, members):
     ("source", "make", "message"),
     [
         ("magface_list", lambda r: _text(r, "a.png 0\n"), r"list:1: expected path, x and identity"),
-        ("magface_list", lambda r: _text(r, "a.png 0 1\n"), r"list:1: there is no image"),
+        ("magface_list", lambda r: _text(r, "a.png 0 1\n"), r"list:1: .*a\.png: No such file"),
         ("parquet", lambda r: _text(r, "junk"), "list: "),
         ("parquet", lambda r: r, r"there is no \*\.parquet"),
         ("parquet", lambda r: _table(r, {"image": [b"x"], "who": [1]}), "expected a column out of"),
@@ -138,7 +141,7 @@ def tar(path, members):
         ),
         ("webdataset", lambda r: _text(r, "junk"), "list: "),
         ("webdataset", lambda r: r, r"there is no \*\.tar"),
-        ("image_folder", lambda r: r, "no image in it can be decoded"),
+        ("image_folder", lambda r: r, "no image in it can be used"),
     ],
 )
 def test_bad_sources_are_named(tmp_path, monkeypatch, capsys, source, make, message):
@@ -170,3 +173,234 @@ def test_a_tar_cannot_name_a_command(tmp_path):
     with pytest.raises(SourceError):
         list(SOURCES["webdataset"](tmp_path / name))
     assert not victim.exists()
+
+
+def listed(out):
+    """Reasons by file of a conversion's failures."""
+    with (out / "failures.csv").open(encoding="utf-8") as file:
+        return {row["file"]: row["reason"] for row in csv.DictReader(file)}
+
+
+def identities(out):
+    lines = (out / "identities.csv").read_text("utf-8").splitlines()
+    return [line.partition(",")[0] for line in lines[1:]]
+
+
+def test_every_picture_of_a_folder_is_used_or_listed(monkeypatch, tmp_path):
+    (tmp_path / "in").mkdir()
+    root = write_image_folder(tmp_path / "in")
+    for name in (".ipynb_checkpoints", ".thumbnails", "@eaDir", "__MACOSX"):
+        (root / name / "x").mkdir(parents=True)
+        (root / name / "x" / "0.png").write_bytes(IMAGES[0])
+    (root / ".git").mkdir()
+    (root / ".git" / "config").touch()
+    (root / "n001" / "session" / ".thumbnails").mkdir(parents=True)
+    (root / "n001" / ".thumbnails").mkdir()
+    for name in (
+        "beside.jpg", "n001/session/deep.JPG", "n001/session/.thumbnails/t.png",
+        "n001/.thumbnails/t.png", "n001/._0.png",
+    ):  # fmt: skip
+        (root / name).write_bytes(IMAGES[0])
+    for name in ("README.md", "n001/.DS_Store", "n001/Thumbs.db", "n001/session/notes.txt"):
+        (root / name).write_text("no picture")
+    (root / "gone.png").symlink_to("/nowhere/gone.png")
+    (root / "n001" / "gone.png").symlink_to("/nowhere/gone.png")
+    (root / "gone").symlink_to("/nowhere/gone")
+    (root / "a link").symlink_to("n001")
+    os.mkfifo(root / "n001" / "pipe.png")
+    assert not run(monkeypatch, "image_folder", root, tmp_path / "out")
+    assert identities(tmp_path / "out") == ["b 7", "n001"]
+    assert len(RecordFaces(str(tmp_path / "out"))) == 5
+    found = {file.removeprefix(f"{root}/"): why for file, why in listed(tmp_path / "out").items()}
+    hidden, below = "a hidden folder is no person (1 pictures in it)", "in a folder below"
+    assert {file: reason[: len(below)] for file, reason in found.items()} == {
+        **{name: hidden[: len(below)] for name in
+           (".ipynb_checkpoints", ".thumbnails", "@eaDir", "__MACOSX", "n001/.thumbnails")},
+        "beside.jpg": "beside the people", "gone.png": "beside the people", "gone": "a broken link",
+        "n001/session/deep.JPG": below, "n001/session/.thumbnails/t.png": below,
+        "n001/._0.png": "a hidden file", "n001/gone.png": "No such file or d",
+        "n001/pipe.png": "not a regular fil", "a link": "the same folder a",
+    }  # fmt: skip
+
+
+LIST_FORMS = {
+    "plain": "{} 0 {}\n",
+    "tabs": "{}\t0\t{}\n",
+    "Windows": "{} 0 {}\r\n",
+    "more columns": "{} 0 {} 5 7\n",
+    "wide": "{}   0  {} \n",
+    "blank lines": "\n{} 0 {}\n  \n",
+}
+
+
+@pytest.mark.parametrize("form", LIST_FORMS)
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["", "mark"])
+def test_lists_as_editors_leave_them(tmp_path, form, mark):
+    (tmp_path / "0.png").write_bytes(IMAGES[0])
+    (tmp_path / "1.png").write_bytes(IMAGES[1])
+    rows = [LIST_FORMS[form].format(f"{i}.png", who) for i, who in enumerate("ab")]
+    (tmp_path / "list").write_bytes((mark + "".join(rows)).encode())
+    found = list(SOURCES["magface_list"](tmp_path / "list"))
+    assert [(face.identity, face.encoded) for face in found] == [("a", IMAGES[0]), ("b", IMAGES[1])]
+
+
+@pytest.mark.parametrize("name", ["my photos/1 2.png", "tab\there/0.png", "ä/\u3000.png"])
+def test_a_list_may_name_any_path(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(IMAGES[0])
+    (tmp_path / "list").write_text(f"{name} 0 who\n{tmp_path / name} 0 who\n", "utf-8")
+    found = list(SOURCES["magface_list"](tmp_path / "list"))
+    assert [(face.identity, face.encoded) for face in found] == [("who", IMAGES[0])] * 2
+
+
+@pytest.mark.timeout(60)
+def test_bad_lines_of_a_list_are_listed(monkeypatch, tmp_path):
+    for i, image in enumerate(IMAGES):
+        (tmp_path / f"{i}.png").write_bytes(image)
+    other = cv2.imencode(".png", np.zeros((30, 20, 3), np.uint8))[1].tobytes()
+    (tmp_path / "other.png").write_bytes(other)
+    (tmp_path / "cut.png").write_bytes(IMAGES[0][:-30])
+    os.mkfifo(tmp_path / "pipe")
+    lines = [
+        "0.png 0 a", "absent.png 0 a", "", "1.png", "other.png 0 b", "1.png 0 a", "cut.png 0 a",
+        "pipe 0 a", "/dev/zero 0 a", ". 0 a", "a\0b 0 a", "2.png 0 c",
+    ]  # fmt: skip
+    (tmp_path / "list").write_text("\n".join(lines))
+    assert not run(monkeypatch, "magface_list", tmp_path / "list", tmp_path / "out")
+    faces = RecordFaces(str(tmp_path / "out"), image_size=20, mirror=0.0)
+    assert [faces[i]["label"] for i in range(len(faces))] == [0, 0, 1]
+    assert (tmp_path / "out" / "property").read_text() == "2,20,20\n"
+    found = {}
+    for where, reason in listed(tmp_path / "out").items():
+        found[int(where.removeprefix(f"{tmp_path / 'list'}:").partition(":")[0])] = reason
+    assert list(found) == [2, 4, 5, 7, 8, 9, 10, 11]
+    for line, message in {
+        2: "No such file", 4: "expected path, x and identity, found '1.png'",
+        5: "20 × 30 px, not 20 × 20 px as the first image", 7: "damaged or cut short",
+        8: "not a regular file", 9: "not a regular file", 11: "null byte",
+    }.items():  # fmt: skip
+        assert message in found[line]
+
+
+def test_the_first_image_may_not_be_the_odd_one(monkeypatch, tmp_path, capsys):
+    root = tmp_path / "in"
+    root.mkdir()
+    write_image_folder(root)
+    other = cv2.imencode(".png", np.zeros((30, 20, 3), np.uint8))[1].tobytes()
+    (root / "a").mkdir()
+    (root / "a" / "0.png").write_bytes(other)
+    assert run(monkeypatch, "image_folder", root, tmp_path / "out") == 1
+    message = capsys.readouterr().err
+    assert "a/0.png: the first image has 20 × 30 px, as have 1 images; 5 have 20 × 20" in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_list_without_lines_is_refused(tmp_path):
+    with (tmp_path / "list").open("wb") as file:
+        file.truncate(20 << 30)
+    with pytest.raises(SourceError, match="list:1: a line this long"):
+        list(SOURCES["magface_list"](tmp_path / "list"))
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("source", ["magface_list", "parquet", "webdataset"])
+def test_a_pipe_is_no_source(tmp_path, source):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SourceError, match="pipe: not a regular file"):
+        list(SOURCES[source](tmp_path / "pipe"))
+
+
+@pytest.mark.parametrize("locale", [{}, {"LC_ALL": "C"}], ids=["UTF-8", "ASCII"])
+def test_names_of_any_bytes(tmp_path, locale):
+    """A finished conversion is not lost for a name that is not UTF-8, or a locale that is not."""
+    for name in map(os.fsdecode, (b"\xe4", "ä".encode(), b"n")):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        (tmp_path / "in" / name / f"{name}.png").write_bytes(IMAGES[0])
+        (tmp_path / "in" / name / f"{name}0.png").write_bytes(b"no picture")
+    script = f"""
+from pathlib import Path
+from lh2face.tools.records import run
+run("image_folder", Path({str(tmp_path / "in")!r}), Path({str(tmp_path / "out")!r}))
+"""
+    # Python would take a C locale for UTF-8.
+    plain = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, **plain, **locale},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    names = identities(tmp_path / "out")
+    assert len(set(names)) == 3 and "n" in names and r"\udce4" in names
+    assert len(listed(tmp_path / "out")) == 3
+
+
+def test_joined_tars_are_read_whole(tmp_path):
+    shards = write_webdataset(tmp_path)
+    parts = [path.read_bytes() for path in sorted(shards.glob("*.tar"))]
+    (tmp_path / "joined").write_bytes(b"".join(parts))
+    found = list(SOURCES["webdataset"](tmp_path / "joined"))
+    assert [(face.identity, face.encoded) for face in found] == FACES
+    # The same names again are other samples, not more members of the last one.
+    (tmp_path / "joined").write_bytes(parts[1] + parts[1])
+    assert len(list(SOURCES["webdataset"](tmp_path / "joined"))) == 4
+
+
+def test_damaged_tars_are_named(tmp_path):
+    """All samples or an error, wherever a block is lost, cut or overwritten."""
+    path = tar(
+        tmp_path / "a.tar",
+        {f"{i}.{kind}": image for i, image in enumerate(IMAGES) for kind in ("png", "cls")},
+    )
+    raw = path.read_bytes()
+    end = len(raw.rstrip(b"\0"))
+    for at in range(0, end, 512):
+        for damaged in (
+            raw[:at],
+            raw[:at] + raw[at + 512 :],
+            raw[:at] + b"x" * 512 + raw[at + 512 :],
+        ):
+            path.write_bytes(damaged)
+            try:
+                found = list(SOURCES["webdataset"](path))
+            except SourceError as error:
+                assert str(path) in str(error)
+            else:
+                # Nothing tells that blocks after the last whole member, or within it, are lost.
+                assert len(found) == len(IMAGES) or len(damaged) <= at
+
+
+def test_members_that_ask_for_memory_are_left_out(tmp_path):
+    """A sparse member, as GNU tar writes it, may claim gigabytes in a few hundred bytes."""
+    info = tarfile.TarInfo("2.png")
+    info.type = tarfile.GNUTYPE_SPARSE
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    header[386:410] = b"%011o\0%011o\0" % (100 << 20, 0)
+    header[483:495] = b"%011o\0" % (100 << 20)
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    path = tar(tmp_path / "a.tar", {"1.png": IMAGES[0], "1.cls": b"a"})
+    rest = tar(tmp_path / "b.tar", {"2.cls": b"a", "3.png": IMAGES[1], "3.cls": b"b"})
+    end = len(path.read_bytes().rstrip(b"\0")) // 512 * 512 + 512
+    path.write_bytes(path.read_bytes()[:end] + header + rest.read_bytes())
+    found = list(SOURCES["webdataset"](path))
+    assert [type(face) is LeftOut for face in found] == [False, True, False]
+    assert found[1].where.endswith("a.tar: 2") and "found ['cls', 'png']" in found[1].reason
+
+
+def test_a_member_that_is_there_twice_is_left_out(tmp_path):
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as file:
+        for name, content in (("1.png", b"x"), ("1.png", b"y"), ("1.cls", b"a")):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            file.addfile(info, io.BytesIO(content))
+    assert "each once" in next(SOURCES["webdataset"](path)).reason
+
+
+def test_parquet_rows_without_a_face_are_left_out(tmp_path):
+    root = _table(tmp_path, {"image": [IMAGES[0], None, IMAGES[1]], "label": ["a", "b", None]})
+    found = list(SOURCES["parquet"](root))
+    assert [type(face) is LeftOut for face in found] == [False, True, True]
+    assert found[1].where.endswith("a.parquet: row 1")

@@ -1,0 +1,211 @@
+"""The image folder: every picture used or listed, landmarks as editors leave them, growth."""
+
+import csv
+import importlib
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from lh2face.data.image_folder import ImageFolderError, convert, read_landmarks
+from lh2face.data.recordio import RecordReader
+
+# The package's name for it is that of its function.
+generate = importlib.import_module("lh2face.data.synthetic.generate")
+RNG = np.random.default_rng(0)
+FACE = [40, 52, 75, 52, 57, 72, 43, 92, 72, 92]
+
+
+def folder(root, people=8, images=3):
+    for person in range(people):
+        (root / f"p{person}").mkdir(parents=True)
+        for i in range(images):
+            picture = RNG.integers(0, 256, (112, 112, 3), np.uint8)
+            cv2.imwrite(str(root / f"p{person}" / f"{i}.jpg"), picture)
+    return root
+
+
+def run(root, out, landmarks=None):
+    convert(
+        root, out, aligned=landmarks is None, landmarks=landmarks, benchmark_fraction=0.5, seed=0
+    )
+    with (out / "train" / "failures.csv").open(encoding="utf-8") as file:
+        return {row["file"]: row["reason"] for row in csv.DictReader(file)}
+
+
+def used(out):
+    """How many photos are in the training set and in the benchmark."""
+    train = len(RecordReader(out / "train" / "train.rec")) - 1
+    return train + len(list((out / "benchmark" / "loose_crop").iterdir()))
+
+
+@pytest.mark.timeout(60)
+def test_every_picture_is_used_or_listed(tmp_path):
+    root = folder(tmp_path / "photos")
+    (root / "p0" / "session").mkdir()
+    (root / ".thumbnails").mkdir()
+    for name in ("beside.jpg", "p0/session/a.jpg", ".thumbnails/a.jpg", ".thumbnails/b.jpg"):
+        (root / name).write_bytes((root / "p1" / "0.jpg").read_bytes())
+    (root / "p0" / ".DS_Store").touch()
+    (root / "p0" / "gone.jpg").symlink_to("/nowhere/gone.jpg")
+    os.mkfifo(root / "p0" / "pipe.jpg")
+    (root / "p0" / "large.jpg").touch()
+    os.truncate(root / "p0" / "large.jpg", 20 << 30)
+    (root / "again").symlink_to("p2")
+    failures = run(root, tmp_path / "out")
+    assert used(tmp_path / "out") == 8 * 3
+    assert failures.keys() == {
+        "beside.jpg", "p0/session/a.jpg", ".thumbnails", "p0/gone.jpg", "p0/pipe.jpg",
+        "p0/large.jpg", "again",
+    }  # fmt: skip
+    assert "2 pictures in it" in failures[".thumbnails"] and "as p2" in failures["again"]
+    assert not list((tmp_path / "out").glob("tmp*"))
+
+
+def test_equal_files_count_once_or_not_at_all(tmp_path):
+    """A pair of one picture is no pair, and a picture of two people has a wrong name once."""
+    root = folder(tmp_path / "photos")
+    (root / "p0" / "copy.jpg").write_bytes((root / "p0" / "0.jpg").read_bytes())
+    (root / "p1" / "mine.jpg").write_bytes((root / "p2" / "1.jpg").read_bytes())
+    failures = run(root, tmp_path / "out")
+    assert failures == {
+        "p0/copy.jpg": "the same file as 0.jpg",
+        "p1/mine.jpg": "the same file as another person's, p2/1.jpg",
+        "p2/1.jpg": "the same file as another person's, p1/mine.jpg",
+    }
+    assert used(tmp_path / "out") == 8 * 3 - 1
+
+
+def write_landmarks(path, root, change=None, form="{},{}\n", join=","):
+    photos = sorted(path.relative_to(root) for path in root.glob("*/*.jpg"))
+    points = [(change or {}).get(str(photo), FACE) for photo in photos]
+    lines = [form.format(p, join.join(map(str, v))) for p, v in zip(photos, points, strict=True)]
+    path.write_text("".join(lines), "utf-8", newline="")
+    return path
+
+
+def test_photos_with_landmarks_of_no_face_are_listed(tmp_path):
+    root = folder(tmp_path / "photos")
+    bad = {"p0/0.jpg": ["nan"] * 10, "p1/1.jpg": [-1] * 10, "p2/2.jpg": [9000 + v for v in FACE]}
+    points = write_landmarks(tmp_path / "l.csv", root, bad)
+    points.write_text("".join(points.read_text().splitlines(keepends=True)[:-1]))
+    failures = run(root, tmp_path / "out", points)
+    assert failures.keys() == {*bad, "p7/2.jpg"} and used(tmp_path / "out") == 8 * 3 - 4
+    assert failures["p7/2.jpg"] == "it is not in the landmark file"
+
+
+FORMS = {
+    "commas": ("{},{}\n", ","),
+    "tabs": ("{}\t{}\n", "\t"),
+    "Windows": ("{},{}\r\n", ","),
+    "mark": ("{},{}\n", ","),
+    "blank lines": ("\n{},{}\n \n,,\n", ","),
+    "blanks": ("{}, {}\n", ", "),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_landmark_files_as_editors_leave_them(tmp_path, name):
+    root = folder(tmp_path / "photos", 2, 1)
+    path = write_landmarks(tmp_path / "l.csv", root, None, *FORMS[name])
+    if name == "mark":
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    found = read_landmarks(path, root)
+    assert found.keys() == {(root / "p0/0.jpg").resolve(), (root / "p1/0.jpg").resolve()}
+    for points in found.values():
+        np.testing.assert_array_equal(points, np.reshape(FACE, (5, 2)))
+
+
+def test_landmarks_are_found_by_any_spelling_of_a_path(tmp_path, monkeypatch):
+    root = folder(tmp_path / "photos", 1, 1)
+    (tmp_path / "link").symlink_to("photos")
+    (tmp_path / "l.csv").write_text(f"p0/../p0/0.jpg,{','.join(map(str, FACE))}\n")
+    monkeypatch.chdir(tmp_path)
+    for name in ("photos", "link", "photos/../photos", str(root)):
+        found = read_landmarks(Path("l.csv"), Path(name))
+        assert list(found) == [(root / "p0" / "0.jpg").resolve()]
+
+
+def test_landmark_files_of_any_names(tmp_path):
+    name = os.fsdecode(b"\xe4.jpg")
+    (tmp_path / name).touch()
+    (tmp_path / "l.csv").write_bytes(os.fsencode(name) + b"," + b",".join([b"1"] * 10))
+    assert list(read_landmarks(tmp_path / "l.csv", tmp_path)) == [(tmp_path / name).resolve()]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a,1,2,3,4,5,6,7,8,9,10\n\na,1,2,3,4,5,6,7,8,9,11\n", "l.csv:3: a has other landmarks"),
+        ("gone,1,2,3,4,5,6,7,8,9,10", "l.csv:1: there is no image"),
+        ("a\0,1,2,3,4,5,6,7,8,9,10", "l.csv:1: "),
+        ("\n\na,1,2", "l.csv:3: expected 10 numbers"),
+        ("a" * 200_000, "l.csv:1: "),
+        ("loop,1,2", "l.csv:1: expected 10 numbers"),
+        (None, "l.csv is not a file"),
+    ],
+)
+def test_bad_landmark_files_are_named(tmp_path, content, message):
+    (tmp_path / "a").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    if content is None:
+        os.mkfifo(tmp_path / "l.csv")
+    else:
+        (tmp_path / "l.csv").write_text(content)
+    with pytest.raises(ImageFolderError, match=message):
+        read_landmarks(tmp_path / "l.csv", tmp_path)
+
+
+def test_a_photo_named_twice_alike_does_no_harm(tmp_path):
+    (tmp_path / "a").touch()
+    (tmp_path / "l.csv").write_text("a,nan,2,3,4,5,6,7,8,9,10\n" * 2)
+    assert len(read_landmarks(tmp_path / "l.csv", tmp_path)) == 1
+
+
+def test_no_verification_pair_repeats_an_image(tmp_path):
+    """With two photos a person, two draws of one would agree every other time."""
+    run(folder(tmp_path / "photos", images=2), tmp_path / "out")
+    with (tmp_path / "out" / "benchmark" / "pairs" / "photos.csv").open() as file:
+        pairs = [(row["first"], row["second"]) for row in csv.DictReader(file)]
+    assert len(pairs) == 600 and all(first != second for first, second in pairs)
+
+
+def test_no_pair_of_a_synthetic_bin_repeats_an_image():
+    rows = [
+        {"identity": person, "kind": "frontal", "name": f"{person}-{i}"}
+        for person in range(3)
+        for i in range(2)
+    ]
+    pairs = list(generate._bin_pairs(rows, "frontal", 200, np.random.default_rng(0)))
+    assert all(pair["first"] != pair["second"] for pair in pairs)
+    same = [pair["first"][0] == pair["second"][0] for pair in pairs]
+    assert same == [bool(pair["same"]) for pair in pairs] == [True, False] * 200
+
+
+def test_few_templates_are_compared_with_all():
+    first, second = generate.template_pairs(np.repeat(np.arange(4), 2), np.random.default_rng(0))
+    pairs = list(zip(first.tolist(), second.tolist(), strict=True))
+    assert pairs == [(a, b) for a in range(8) for b in range(a + 1, 8)]
+
+
+@pytest.mark.parametrize("templates", [41, 42, 43, 300])
+def test_impostors_of_many_templates_are_drawn(monkeypatch, templates):
+    """All genuine pairs; of impostors as many as allowed, none twice, every template as often."""
+    most = 20
+    monkeypatch.setattr(generate, "IMPOSTORS", most)
+    subjects = np.arange(templates) // 3
+    first, second = generate.template_pairs(subjects, np.random.default_rng(0))
+    assert (first < second).all() and (np.diff(first) >= 0).all()
+    assert len(np.unique(first * templates + second)) == len(first)
+    genuine = subjects[first] == subjects[second]
+    sizes = np.bincount(subjects)
+    assert genuine.sum() == (sizes * (sizes - 1) // 2).sum()
+    times = np.bincount(np.r_[first[~genuine], second[~genuine]], minlength=templates)
+    assert 2 * most - 2 <= times.min() and times.max() <= 2 * most
+    assert templates * (most - 1) <= (~genuine).sum() <= templates * most
+    if templates > 2 * most + 1:
+        other = generate.template_pairs(subjects, np.random.default_rng(1))
+        assert set(zip(*other, strict=True)) != set(zip(first, second, strict=True))

@@ -1,0 +1,167 @@
+"""Stage align: landmarks belong to keys; bad training photos are listed, bad benchmarks named."""
+
+import csv
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import pytest
+
+from lh2face.data.align import TEMPLATE, norm_crop
+from lh2face.data.ijb_meta import write_meta
+from lh2face.data.images import ImageError, decode_rgb, encode_jpeg
+from lh2face.data.recordio import RecordReader, RecordWriter
+from lh2face.data.synthetic.generate import benchmark_meta
+from lh2face.stages.align import AlignError, align_benchmark, align_train
+
+COUNT = 6
+RNG = np.random.default_rng(0)
+# Faces at different places, so that a crop by another's landmarks is another picture.
+POINTS = np.stack([TEMPLATE + np.array([4 * i, 3 * i]) for i in range(COUNT)]).astype(np.float32)
+PHOTOS = [cv2.GaussianBlur(RNG.integers(0, 256, (140, 140, 3), np.uint8), (0, 0), 4)] * COUNT
+KEYS = [3, 5, 6, 8, 9, 12]
+
+
+@pytest.fixture
+def pool():
+    with ThreadPoolExecutor(2) as made:
+        yield made
+
+
+@pytest.fixture
+def raw(tmp_path):
+    return write_training(tmp_path / "raw")
+
+
+def write_training(root, photos=None, points=POINTS):
+    root.mkdir()
+    photos = photos or [encode_jpeg(photo) for photo in PHOTOS]
+    with RecordWriter(root / "train.rec") as writer:
+        writer.write(0, b"", [float(KEYS[-1] + 1)] * 2)
+        for key, photo in zip(KEYS, photos, strict=True):
+            writer.write(key, photo, key % 2)
+    np.save(root / "landmarks.npy", points)
+    rows = "".join(f"{key},{key % 2}\n" for key in KEYS)
+    (root / "images.csv").write_text("key,identity\n" + rows)
+    (root / "property").write_text("2,140,140\n")
+    return root
+
+
+def crops_of(out):
+    reader = RecordReader(out / "train.rec")
+    return {key: decode_rgb(reader[key][1], None, "a") for key in list(reader.keys)[1:]}
+
+
+def assert_crops(out, keys):
+    found = crops_of(out)
+    assert list(found) == keys
+    for key, crop in found.items():
+        decoded = decode_rgb(encode_jpeg(PHOTOS[0]), None, "a")
+        expected = norm_crop(decoded, POINTS[KEYS.index(key)])
+        assert np.abs(crop.astype(int) - expected).mean() < 2
+
+
+def test_each_face_by_its_own_landmarks(tmp_path, raw, pool):
+    align_train(raw, tmp_path / "out", pool)
+    assert_crops(tmp_path / "out", KEYS)
+    assert (tmp_path / "out" / "failures.csv").read_text() == "key,reason\n"
+
+
+def test_landmarks_go_by_key_not_by_position(tmp_path, raw, pool):
+    order = [4, 0, 5, 2, 1, 3]
+    np.save(raw / "landmarks.npy", POINTS[order])
+    lines = [f"{KEYS[i]},{KEYS[i] % 2}" for i in order]
+    (raw / "images.csv").write_text("\n".join(["key,identity", *lines]))
+    align_train(raw, tmp_path / "out", pool)
+    assert_crops(tmp_path / "out", KEYS)
+
+
+@pytest.mark.parametrize("line", [1, 3, COUNT])
+def test_an_index_that_lost_a_line_is_refused(tmp_path, raw, pool, line):
+    index = raw / "train.idx"
+    lines = index.read_text().splitlines(keepends=True)
+    index.write_text("".join(lines[:line] + lines[line + 1 :]))
+    # The reader may find it too.
+    with pytest.raises(ValueError, match=r"train\.(idx|rec)"):
+        align_train(raw, tmp_path / "out", pool)
+
+
+def test_a_table_that_lost_a_line_is_refused(tmp_path, raw, pool):
+    lines = (raw / "images.csv").read_text().splitlines(keepends=True)
+    (raw / "images.csv").write_text("".join(lines[:-1]))
+    with pytest.raises(AlignError, match=r"landmarks\.npy: expected floats \(5, 5, 2\)"):
+        align_train(raw, tmp_path / "out", pool)
+    np.save(raw / "landmarks.npy", POINTS[:-1])
+    with pytest.raises(AlignError, match=r"train\.idx: 6 images, images\.csv has 5.* is 12"):
+        align_train(raw, tmp_path / "other", pool)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("landmarks.npy", b"", r"landmarks\.npy: cannot be read"),
+        ("landmarks.npy", b"no array", r"landmarks\.npy: cannot be read"),
+        ("landmarks.npy", None, r"landmarks\.npy: cannot be read"),
+        ("images.csv", b"name\na\n", r"images\.csv: expected a column of keys"),
+        ("images.csv", b"key\nx\n", r"images\.csv: expected a column of keys"),
+        ("images.csv", b"key\n", r"images\.csv: names no image"),
+    ],
+)
+def test_damaged_files_are_named(tmp_path, raw, pool, name, content, message):
+    if content is None:  # cut short
+        content = (raw / name).read_bytes()[:-8]
+    (raw / name).write_bytes(content)
+    with pytest.raises(AlignError, match=message):
+        align_train(raw, tmp_path / "out", pool)
+
+
+def test_landmarks_of_another_shape_are_named(tmp_path, raw, pool):
+    np.save(raw / "landmarks.npy", POINTS.astype(int))
+    with pytest.raises(AlignError, match=r"expected floats .* found int64 \(6, 5, 2\)"):
+        align_train(raw, tmp_path / "out", pool)
+
+
+def test_bad_training_photos_are_listed(tmp_path, pool):
+    photos = [encode_jpeg(photo) for photo in PHOTOS]
+    photos[0], photos[1] = photos[0][:900], b""
+    points = POINTS.copy()
+    points[2], points[3], points[4] = np.nan, -1, points[4] + 9000
+    raw = write_training(tmp_path / "raw", photos, points)
+    align_train(raw, tmp_path / "out", pool)
+    assert_crops(tmp_path / "out", [12])
+    with (tmp_path / "out" / "failures.csv").open() as file:
+        rows = {int(row["key"]): row["reason"] for row in csv.DictReader(file)}
+    assert list(rows) == KEYS[:5]
+    for key, reason in zip(
+        KEYS, ("cut short", "empty", "finite", "(-1, -1)", "outside"), strict=False
+    ):
+        assert reason in rows[key]
+
+
+def test_no_usable_training_photo_is_named(tmp_path, pool):
+    raw = write_training(tmp_path / "raw", [b"no picture"] * COUNT)
+    with pytest.raises(AlignError, match=r"none of its 6 images can be used; key 3: not a picture"):
+        align_train(raw, tmp_path / "out", pool)
+
+
+@pytest.mark.parametrize("fault", ["landmarks", "picture", "missing"])
+def test_a_bad_benchmark_photo_is_named(tmp_path, pool, fault):
+    raw, points = tmp_path / "raw", POINTS.copy()
+    (raw / "loose_crop").mkdir(parents=True)
+    (raw / "pairs").mkdir()
+    names = [f"{i}.jpg" for i in range(COUNT)]
+    for name, photo in zip(names, PHOTOS, strict=True):
+        (raw / "loose_crop" / name).write_bytes(encode_jpeg(photo))
+    if fault == "landmarks":
+        points[4] = -1
+    elif fault == "picture":
+        (raw / "loose_crop" / "4.jpg").write_bytes(b"no picture")
+    else:
+        (raw / "loose_crop" / "4.jpg").unlink()
+    ids = np.arange(1, COUNT + 1)
+    meta = benchmark_meta(
+        names, points, np.ones(COUNT, np.float32), ids, ids, subjects=ids // 3, rng=RNG
+    )
+    write_meta(raw, "bench", meta)
+    with pytest.raises(ImageError, match=r"4\.jpg: "):
+        align_benchmark(raw, tmp_path / "out", pool)
