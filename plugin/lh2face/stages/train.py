@@ -370,7 +370,8 @@ def written_by_training(work_dir: Path) -> list[Path]:
     """
     marked = (work_dir / FINGERPRINT).exists()
     inside = [path for path in work_dir.iterdir() if path.name not in (LOCK, FINGERPRINT)]
-    ours = {RECORD, f".{RECORD}.new", f"{FINGERPRINT}.new"}
+    # mmengine writes the config under its own name.
+    ours = {RECORD, f".{RECORD}.new", f"{FINGERPRINT}.new", RECOGNITION.name}
     ours |= {path.name for path in checkpoints(work_dir)}
     foreign = sorted(
         path.name
