@@ -1,13 +1,19 @@
 """Classes divided over 1, 2 and 3 processes against one process with all of them."""
 
+import contextlib
 import os
+import pickle
+import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed.checkpoint as dcp
 
+from lh2face.distributed import checkpoint, checkpoint_files
 from lh2face.distributed.clipping import clip_grad_norm_
 from lh2face.distributed.proxies import ROWS_PER_SEED, ShardedProxies
 from lh2face.registry import MODELS
@@ -176,3 +182,139 @@ def test_clipping_in_one_process_is_pytorchs():
         assert total.item() == pytest.approx(17**0.5)
         torch.testing.assert_close(parameters[0].grad, 0.5 / 17**0.5 * grads[0])
         torch.testing.assert_close(parameters[1].grad, 0.5 / 17**0.5 * grads[1])
+
+
+@pytest.fixture(scope="module")
+def checkpoint_of_one(tmp_path_factory):
+    """A checkpoint of one process, and the model and optimizer it is of."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    model(torch.randn(5, 3)).square().sum().backward()
+    optimizer.step()
+    path = tmp_path_factory.mktemp("checkpoint") / "last.dcp"
+    checkpoint.save(path, model, optimizer, {"iter": 1})
+    return path, model, optimizer
+
+
+def test_any_damage_to_a_sharded_checkpoint_is_seen_and_none_raises(checkpoint_of_one, tmp_path):
+    path, *_ = checkpoint_of_one
+    assert checkpoint.is_whole(path)
+    rng = random.Random(0)
+    for count in range(400):
+        damaged = tmp_path / str(count)
+        shutil.copytree(path, damaged)
+        file = rng.choice(sorted(damaged.iterdir()))
+        content = bytearray(file.read_bytes())
+        place = rng.randrange(len(content))
+        content[place] ^= 1 << rng.randrange(8)
+        file.write_bytes(content if count % 2 else content[:place])
+        assert not checkpoint.is_whole(damaged), file.name
+    assert not checkpoint.is_whole(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("content", ["{}", "[1]", "[]", '{".metadata": 1}', '{"../x": "1"}'])
+def test_a_list_of_digests_that_names_nothing_is_not_enough(checkpoint_of_one, tmp_path, content):
+    shutil.copytree(checkpoint_of_one[0], tmp_path / "last.dcp")
+    (tmp_path / "last.dcp" / checkpoint.DIGESTS).write_text(content)
+    assert not checkpoint.is_whole(tmp_path / "last.dcp")
+
+
+class RunsCode:
+    """Pickles as a call."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_a_list_of_contents_runs_no_code(checkpoint_of_one, tmp_path):
+    path, model, optimizer = checkpoint_of_one
+    crafted = tmp_path / "last.dcp"
+    shutil.copytree(path, crafted)
+    (crafted / checkpoint.METADATA).write_bytes(pickle.dumps(RunsCode(tmp_path / "ran")))
+    with pytest.raises(dcp.api.CheckpointException, match=r"checkpoint: refused to read "):
+        checkpoint.load(crafted, model, optimizer)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_what_is_no_tensor_runs_no_code(checkpoint_of_one, tmp_path):
+    _, model, optimizer = checkpoint_of_one
+    state, _ = checkpoint._whole_state(model, optimizer)
+    crafted = tmp_path / "last.dcp"
+    dcp.save({**state, "progress": RunsCode(tmp_path / "ran")}, checkpoint_id=crafted)
+    with pytest.raises(dcp.api.CheckpointException, match="Weights only load failed"):
+        checkpoint.load(crafted, model, optimizer)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_new_checkpoint_keeps_the_one_before(checkpoint_of_one, tmp_path):
+    _, model, optimizer = checkpoint_of_one
+    path = tmp_path / "last.dcp"
+    for step in range(3):
+        checkpoint.save(path, model, optimizer, {"iter": step})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["before.dcp", "last.dcp"]
+    assert checkpoint.load(path, model, optimizer) == {"iter": 2}
+    assert checkpoint.load(tmp_path / "before.dcp", model, optimizer) == {"iter": 1}
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_kill_at_any_moment_of_the_change_over_leaves_a_whole_checkpoint(
+    tmp_path, monkeypatch, kind
+):
+    """Every call that changes a name or removes something is the last of some life."""
+
+    def write(path: Path, text: str) -> None:
+        if kind == "folder":
+            path.mkdir()
+            path = path / "part"
+        path.write_text(text)
+
+    def is_whole(path: Path) -> bool:
+        file = path / "part" if path.is_dir() else path
+        return file.exists() and file.read_text() in ("old", "last", "new")
+
+    for last_call in range(4):
+        path = tmp_path / f"{kind}{last_call}" / "last"
+        path.parent.mkdir()
+        for text in ("old", "last"):
+            write(checkpoint_files.unfinished(path), text)
+            checkpoint_files.change_over(path)
+        write(checkpoint_files.unfinished(path), "new")
+        calls = []
+
+        def killed(name, calls=calls, last_call=last_call):
+            original = getattr(Path, name) if name == "rename" else checkpoint_files.remove
+
+            def call(*args):
+                if len(calls) == last_call:
+                    raise KeyboardInterrupt
+                calls.append(name)
+                return original(*args)
+
+            return call
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "rename", killed("rename"))
+            patch.setattr(checkpoint_files, "remove", killed("remove"))
+            with contextlib.suppress(KeyboardInterrupt):
+                checkpoint_files.change_over(path)
+        assert len(calls) == min(last_call, 3)
+        assert checkpoint_files.newest(path, is_whole) is not None
+
+
+def test_a_checkpoint_is_on_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    path, synced = tmp_path / "last.dcp", []
+    checkpoint_files.unfinished(path).mkdir()
+    (checkpoint_files.unfinished(path) / "part").touch()
+    fsync = os.fsync
+
+    def note(descriptor):
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().relative_to(tmp_path))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    checkpoint_files.change_over(path)
+    assert [str(name) for name in synced] == ["last.dcp.new/part", "last.dcp.new", "."]

@@ -118,6 +118,22 @@ def test_joint_loss_trains_backbone_head_and_reconstructor():
         assert all(p.grad is not None and p.grad.isfinite().all() for p in part.parameters())
 
 
+def test_the_heads_statistics_end_on_the_images_not_on_their_canonical_faces(monkeypatch):
+    model = build(reconstructor={"type": "LinearReconstructor"}).eval()
+    seen, loss = [], type(model.head).loss
+
+    def note(self, embeddings, labels):
+        seen.append(embeddings)
+        return loss(self, embeddings, labels)
+
+    monkeypatch.setattr(type(model.head), "loss", note)
+    images, labels = batch()
+    model(images, labels, mode="loss")
+    assert len(seen) == 2
+    torch.testing.assert_close(seen[-1], model.backbone(images))
+    assert not torch.allclose(seen[0], seen[1])
+
+
 def rotation(rx: float, ry: float, rz: float) -> torch.Tensor:
     """Rz·Ry·Rx, written out axis by axis."""
     a, b, c = (torch.tensor(v, dtype=torch.float64) for v in (rx, ry, rz))

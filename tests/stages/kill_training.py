@@ -32,9 +32,7 @@ def written_at(path: Path) -> float:
 
 def writing(work: Path, since: float) -> bool:
     """Whether a checkpoint was half written after a moment."""
-    whole = {work / "last.dcp", (work / "last.dcp").resolve(), work / "last.pth"}
-    half = set(work.glob("*last*")) - whole
-    return any(written_at(path) > since for path in half)
+    return any(written_at(path) > since for path in work.glob("last.*.new"))
 
 
 def stopped_while_writing(child: int, work: Path, since: float) -> bool:

@@ -1,8 +1,11 @@
 """Training: what it writes, and that an interruption changes nothing."""
 
 import csv
+import importlib
 import json
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -19,8 +22,11 @@ from safetensors.torch import load_file, save_file
 from lh2face.artifacts.model import load_model, read_description
 from lh2face.artifacts.outputs import MANIFEST, exclusive
 from lh2face.configs import RECOGNITION
-from lh2face.data.recordio import RecordWriter
+from lh2face.data.datasets import RecordFaces
+from lh2face.data.recordio import RecordReader, RecordWriter, identity
+from lh2face.distributed.finite import NonFiniteError
 from lh2face.distributed.hook import ShardedCheckpointHook
+from lh2face.recognizers import EvenSampler, FaceRecognizer
 from lh2face.recognizers.hooks import LastCheckpointHook, TrainingRecordHook, drop_rows
 from lh2face.registry import MODELS
 from lh2face.stages import train
@@ -114,7 +120,7 @@ def test_writes_a_model_and_its_record(whole):
     assert (description["image_size"], description["embedding_size"]) == (SIZE, 16)
     made = description["provenance"]
     assert (made["params"]["head"]["name"], made["seed"], made["device"]) == ("lh2face", 0, "cpu")
-    assert made["data"].keys() == {"property", "train.idx"}
+    assert made["data"].keys() == {"property", "train.idx", "train.rec"}
     assert not any(name.startswith("head.") for name in load_file(whole / "model.safetensors"))
     record = rows(whole / "training.csv")
     assert [(row["step"], row["epoch"]) for row in record] == [("3", "1"), ("6", "2"), ("9", "3")]
@@ -209,9 +215,22 @@ def test_other_parameters_or_data_begin_anew(aligned, tmp_path, monkeypatch, cap
     assert_equal(changed, run(aligned, tmp_path / "fresh", optimizer=optimizer))
 
 
-def fingerprint(aligned, seed=0, head="lh2face", **changes):
-    config = train.training_config(make_params(**changes), aligned, head, seed, None)
-    return train.run_fingerprint(config, aligned, None)
+def fingerprint(aligned, seed=0, head="lh2face", reconstructor=None, **changes):
+    config = train.training_config(make_params(**changes), aligned, head, seed, reconstructor)
+    return train.run_fingerprint(config, aligned, reconstructor)
+
+
+def relabelled(aligned: Path, folder: Path) -> Path:
+    """The same images with other labels: an index and a file of the same sizes."""
+    folder.mkdir()
+    reader = RecordReader(aligned / "train.rec")
+    with RecordWriter(folder / "train.rec") as writer:
+        for key in reader.keys:
+            header, image = reader[key]
+            writer.write(key, image, (identity(header) + 1) % PEOPLE)
+    (folder / "property").write_bytes((aligned / "property").read_bytes())
+    assert (folder / "train.idx").read_bytes() == (aligned / "train.idx").read_bytes()
+    return folder
 
 
 def test_fingerprint_holds_what_decides_the_result_and_nothing_else(aligned, tmp_path):
@@ -229,7 +248,231 @@ def test_fingerprint_holds_what_decides_the_result_and_nothing_else(aligned, tmp
     assert fingerprint(moved) != base
 
 
-def test_interrupted_writing_leaves_the_checkpoint_before(aligned, whole, tmp_path, monkeypatch):
+def test_fingerprint_follows_labels_versions_code_and_the_reconstructor(
+    aligned, fitted, tmp_path, monkeypatch
+):
+    base = fingerprint(aligned)
+    other = fingerprint(relabelled(aligned, tmp_path / "other"))
+    assert train.changes(base, other) == ["data.train.rec"]
+    assert train.changes(base, fingerprint(aligned, seed=1)) == ["parameters.randomness.seed"]
+
+    joint = fingerprint(aligned, reconstructor=fitted)
+    tuned = tmp_path / "tuned"
+    shutil.copytree(fitted, tuned)
+    weights = load_file(tuned / "reconstructor.safetensors")
+    save_file(
+        {name: value + 1 for name, value in weights.items()}, tuned / "reconstructor.safetensors"
+    )
+    assert train.changes(joint, fingerprint(aligned, reconstructor=tuned)) == ["reconstructor"]
+
+    with monkeypatch.context() as patch:
+        version = train.version
+        patch.setattr(train, "version", lambda name: version(name) + "+" * (name == "torch"))
+        assert train.changes(base, fingerprint(aligned)) == ["versions.torch"]
+
+    copy = tmp_path / "lh2face"
+    shutil.copytree(train.PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("heads/cosface.py", "report/table.py"):
+        with (copy / name).open("a") as file:
+            file.write("# changed\n")
+    monkeypatch.setattr(train, "PACKAGE", copy)
+    found = train.code_digests({})
+    assert train.changes(base["code"], found) == ["heads/cosface.py"]
+
+
+def test_every_module_that_training_runs_is_in_the_digest_of_the_code():
+    listing = "import sys, lh2face.stages.train, lh2face.artifacts.model; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True)
+    parts = [name.split(".")[1:2] for name in done.stdout.split() if name.startswith("lh2face.")]
+    loaded = {part[0] for part in parts}
+    assert {"heads", "distributed", "stages"} <= loaded
+    assert not loaded & {Path(name).stem for name in train.NOT_IN_TRAINING}
+
+
+def test_the_code_of_a_users_own_class_counts(tmp_path, monkeypatch):
+    path = tmp_path / "my_head.py"
+    path.write_text("class MyHead:\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    my_head = importlib.import_module("my_head")
+    monkeypatch.setitem(MODELS.module_dict, "MyHead", my_head.MyHead)
+    config = {"type": "FaceRecognizer", "head": {"type": "ShardedHead", "head": {"type": "MyHead"}}}
+    before = train.code_digests(config)
+    path.write_text("class MyHead:\n    margin = 0.5\n")
+    assert train.changes(before, train.code_digests(config)) == ["MyHead"]
+
+
+def test_other_labels_begin_again_and_the_line_says_so(aligned, tmp_path, monkeypatch, capsys):
+    records = tmp_path / "records"
+    shutil.copytree(aligned, records)
+    with monkeypatch.context() as patch:
+        interrupt(patch, TrainingRecordHook, "after_train_iter", 4)
+        with pytest.raises(StopError):
+            run(records, tmp_path / "model")
+    shutil.rmtree(records)
+    relabelled(aligned, records)
+    capsys.readouterr()
+    again = run(records, tmp_path / "model", epochs=1)
+    printed = capsys.readouterr().out
+    # The number of epochs, and with it the schedule, is another too.
+    assert (
+        "model.work: training begins again, these changed: data.train.rec, parameters." in printed
+    )
+    assert_equal(again, run(records, tmp_path / "fresh", epochs=1))
+
+
+PRINT = {"data": {"train.rec": "1"}, "versions": {"torch": "2"}}
+
+
+def test_a_work_directory_loses_only_what_training_wrote(tmp_path, capsys):
+    train.prepare_work_dir(tmp_path, PRINT, 1)
+    ours = ["training.csv", "last.pth", "before.pth", "last.pth.new", "20260101_000000/vis"]
+    for name in ours:
+        (tmp_path / name).mkdir(parents=True) if "/" in name else (tmp_path / name).touch()
+    train.prepare_work_dir(tmp_path, PRINT, 1)
+    assert (tmp_path / "last.pth").exists()
+    assert capsys.readouterr().out == ""
+    changed = {**PRINT, "data": {"train.rec": "2"}}
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(ValueError, match=r"holds what no training wrote: notes\.txt; move it"):
+        train.prepare_work_dir(tmp_path, changed, 1)
+    assert len([*tmp_path.iterdir()]) == len(ours) + 2
+    (tmp_path / "notes.txt").unlink()
+    capsys.readouterr()
+    train.prepare_work_dir(tmp_path, changed, 1)
+    assert "training begins again, these changed: data.train.rec\n" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == [train.FINGERPRINT]
+
+
+def test_a_folder_without_the_mark_is_the_users(tmp_path):
+    (tmp_path / "last.pth").touch()
+    with pytest.raises(ValueError, match=r"holds what no training wrote: last\.pth; move it"):
+        train.prepare_work_dir(tmp_path, PRINT, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["last.pth"]
+
+
+@pytest.mark.parametrize("torn", [b"", b"[]", b"{", b"\xff"])
+def test_a_damaged_mark_begins_again(tmp_path, torn):
+    train.prepare_work_dir(tmp_path, PRINT, 1)
+    (tmp_path / "last.pth").touch()
+    (tmp_path / train.FINGERPRINT).write_bytes(torn)
+    train.prepare_work_dir(tmp_path, PRINT, 1)
+    assert [path.name for path in tmp_path.iterdir()] == [train.FINGERPRINT]
+
+
+def test_another_number_of_processes_is_said(tmp_path, capsys):
+    train.prepare_work_dir(tmp_path, PRINT, 2)
+    (tmp_path / "last.dcp").mkdir()
+    train.prepare_work_dir(tmp_path, PRINT, 1)
+    assert (
+        "training goes on; number of processes: 1, before: 2; each step" in capsys.readouterr().out
+    )
+    assert (tmp_path / "last.dcp").exists()
+
+
+def bad_step(monkeypatch, step: int, change) -> None:
+    """Let the terms of one step's loss be those that ``change(terms, model)`` makes of them."""
+    original, calls = FaceRecognizer.recognition_loss, []
+
+    def recognition_loss(self, embeddings, labels):
+        terms = original(self, embeddings, labels)
+        calls.append(1)
+        return change(terms, self) if len(calls) == step else terms
+
+    monkeypatch.setattr(FaceRecognizer, "recognition_loss", recognition_loss)
+
+
+def nan_loss(terms, model):
+    return {name: term * (torch.nan if "loss" in name else 1) for name, term in terms.items()}
+
+
+def nan_gradient(terms, model):
+    """A term of 0 whose gradient is 0 · ∞."""
+    weight = next(model.parameters())
+    return {**terms, "loss_zero": (0 * weight.flatten()[0]).sqrt()}
+
+
+@pytest.mark.parametrize("step", [9, 5], ids=["last step", "inside"])
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [(nan_loss, "the loss is nan"), (nan_gradient, "the norm of the gradients is nan")],
+)
+def test_a_step_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(
+    aligned, whole, tmp_path, monkeypatch, change, what, step
+):
+    out = tmp_path / "model"
+    with monkeypatch.context() as patch:
+        bad_step(patch, step, change)
+        with pytest.raises(NonFiniteError) as stopped:
+            run(aligned, out)
+    words = str(stopped.value)
+    assert re.match(rf"training stopped at step {step}, learning rate \S+: {what}; last", words)
+    assert f"last finite statistics: step {step - 1}, " in words and "mean_kappa" in words
+    assert "\n" not in words and "nan," not in words
+    assert not out.exists()
+    checkpoint = tmp_path / "model.work" / LastCheckpointHook.file_name
+    assert torch.load(checkpoint)["meta"]["iter"] == (step - 1) // 3 * 3
+    # What made the NaN is gone: the run goes on from the finite checkpoint.
+    assert_equal(run(aligned, out), load_file(whole / "model.safetensors"))
+
+
+@pytest.mark.parametrize("head", ["lh2face", "sharded"])
+def test_a_weight_that_is_not_finite_is_never_written(aligned, tmp_path, monkeypatch, head):
+    original = TrainingRecordHook.after_train_iter
+
+    def spoil(self, runner, *args, **kwargs):
+        original(self, runner, *args, **kwargs)
+        if runner.iter == 5:
+            buffers = dict(runner.model.named_buffers())
+            next(b for name, b in buffers.items() if "running_var" in name)[0] = torch.inf
+
+    monkeypatch.setattr(TrainingRecordHook, "after_train_iter", spoil)
+    found = r"stopped at step 6, .*running_var held NaN or infinity; last finite statistics: step 6"
+    with pytest.raises(NonFiniteError, match=found):
+        run(aligned, tmp_path / "model", head=head)
+    (checkpoint,) = (tmp_path / "model.work").glob("last.*")
+    keeper = LastCheckpointHook if head == "lh2face" else ShardedCheckpointHook
+    assert keeper.is_whole(checkpoint)
+    assert not (tmp_path / "model").exists()
+
+
+def test_checkpoints_hold_no_history(aligned, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt(patch, TrainingRecordHook, "after_train_iter", 7)
+        with pytest.raises(StopError):
+            run(aligned, tmp_path / "model")
+    hub = torch.load(tmp_path / "model.work" / "last.pth")["message_hub"]
+    lengths = {name: len(buffer.data[0]) for name, buffer in hub["log_scalars"].items()}
+    assert {"train/loss", "train/grad_norm", "train/lr", "train/time"} <= lengths.keys()
+    assert set(lengths.values()) == {1}
+
+
+def test_norms_and_biases_do_not_decay(aligned, tmp_path, monkeypatch):
+    groups = {}
+
+    def note(self, runner, *args, **kwargs):
+        decay = {
+            id(p): g["weight_decay"] for g in runner.optim_wrapper.param_groups for p in g["params"]
+        }
+        groups.update({name: decay[id(p)] for name, p in runner.model.named_parameters()})
+        modules = dict(runner.model.named_modules())
+        norms = {name for name, m in modules.items() if isinstance(m, torch.nn.BatchNorm2d)}
+        groups["norms"] = norms
+        raise StopError
+
+    monkeypatch.setattr(TrainingRecordHook, "before_train", note)
+    with pytest.raises(StopError):
+        run(aligned, tmp_path / "model")
+    norms = groups.pop("norms")
+    assert norms
+    for name, decay in groups.items():
+        exempt = name.rpartition(".")[0] in norms or name.endswith("bias")
+        if exempt or name.endswith("stem.0.0.weight") or "proxies" in name:
+            assert decay == (0 if exempt else 5e-4), name
+
+
+def test_interrupted_writing_leaves_the_checkpoint_before(
+    aligned, whole, tmp_path, monkeypatch, capsys
+):
     from mmengine.runner import Runner
 
     save = Runner.save_checkpoint
@@ -245,7 +488,10 @@ def test_interrupted_writing_leaves_the_checkpoint_before(aligned, whole, tmp_pa
         patch.setattr(Runner, "save_checkpoint", torn)
         with pytest.raises(StopError):
             run(aligned, tmp_path / "model")
+    capsys.readouterr()
     resumed = run(aligned, tmp_path / "model")
+    printed = capsys.readouterr().out
+    assert "damaged" not in printed and "epoch 1/3" not in printed
     assert_equal(resumed, load_file(whole / "model.safetensors"))
 
 
@@ -272,23 +518,35 @@ def test_killed_again_and_again_it_ends_bit_for_bit_like_a_whole_run(
     assert without_time(record) == without_time(rows(tmp_path / "whole" / "training.csv"))
 
 
-@pytest.mark.parametrize("head", ["lh2face", "sharded"])
-def test_a_checkpoint_cut_short_is_named_and_training_begins_again(
-    aligned, tmp_path, monkeypatch, capsys, head
-):
-    with monkeypatch.context() as patch:
-        interrupt(patch, TrainingRecordHook, "after_train_iter", 4)
-        with pytest.raises(StopError):
-            run(aligned, tmp_path / "model", head=head)
-    (checkpoint,) = (tmp_path / "model.work").glob("last.*")
+def cut(checkpoint: Path) -> None:
+    """Take the end off a checkpoint's largest file."""
     largest = max([checkpoint, *checkpoint.rglob("*")], key=lambda file: file.stat().st_size)
     largest.write_bytes(largest.read_bytes()[:-100])
-    capsys.readouterr()
-    resumed = run(aligned, tmp_path / "model", head=head)
-    printed = capsys.readouterr().out
-    assert f"{checkpoint}: damaged or cut short; training begins again" in printed
-    assert "epoch 1/3" in printed
-    assert_equal(resumed, run(aligned, tmp_path / "whole", head=head))
+
+
+@pytest.mark.parametrize("head", ["lh2face", "sharded"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_takes_its_place(
+    aligned, tmp_path, monkeypatch, capsys, head
+):
+    def interrupted(damage: list[str]) -> str:
+        with monkeypatch.context() as patch:
+            interrupt(patch, TrainingRecordHook, "after_train_iter", 7)
+            with pytest.raises(StopError):
+                run(aligned, tmp_path / "model", head=head)
+        for name in damage:
+            cut(work / f"{name}.{kind}")
+        capsys.readouterr()
+        assert_equal(run(aligned, tmp_path / "model", head=head), whole)
+        return capsys.readouterr().out
+
+    whole = run(aligned, tmp_path / "whole", head=head)
+    work, kind = tmp_path / "model.work", "pth" if head == "lh2face" else "dcp"
+    printed = interrupted(["last"])
+    line = f"last.{kind}: damaged or cut short; training goes on from before.{kind}"
+    assert f"{work}/{line}" in printed and "epoch 2/3" in printed and "epoch 1/3" not in printed
+    printed = interrupted(["last", "before"])
+    assert line in printed and "epoch 1/3" in printed
+    assert f"{work}/before.{kind}: damaged or cut short; training begins again" in printed
 
 
 def test_two_runs_into_one_folder_exclude_each_other(aligned, tmp_path):
@@ -365,6 +623,42 @@ def test_bad_requests_are_named_and_leave_nothing(aligned, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_records_of_one_person_are_refused(aligned, tmp_path):
+    records = tmp_path / "records"
+    shutil.copytree(aligned, records)
+    (records / "property").write_text(f"1,{SIZE},{SIZE}")
+    with pytest.raises(ValueError, match=r"property: training needs .* at least 2 people, found 1"):
+        run(records, tmp_path / "model")
+    assert not (tmp_path / "model.work").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda f: shutil.rmtree(f), r"model\.json: no such file; expected the folder that stage"),
+        (lambda f: (f / "model.json").write_text("[1]"), r"model\.json: names no reconstructor"),
+        (lambda f: (f / "model.json").write_text('{"recognizer": {}}'), r"names no reconstructor"),
+        (
+            lambda f: (f / "reconstructor.safetensors").unlink(),
+            r"reconstructor\.safetensors: no such",
+        ),
+        (lambda f: (f / "reconstructor.safetensors").write_bytes(b"x"), r"weights do not fit"),
+        (
+            lambda f: save_file({}, f / "reconstructor.safetensors"),
+            r"weights do not fit .*Missing key",
+        ),
+    ],
+)
+def test_a_folder_that_is_no_reconstructor_is_refused(aligned, fitted, tmp_path, spoil, message):
+    folder = tmp_path / "fit3d"
+    shutil.copytree(fitted, folder)
+    spoil(folder)
+    with pytest.raises(ValueError, match=message) as refused:
+        run(aligned, tmp_path / "model", reconstructor=folder)
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "model.work").exists()
+
+
 def test_learning_rate_warms_up_and_falls_to_zero():
     parameter = torch.nn.Parameter(torch.zeros(1))
     from mmengine.optim import OptimWrapper
@@ -401,8 +695,24 @@ DISTRIBUTED = """
 
     sys.path.insert(0, sys.argv[1])
     import test_train
+    from lh2face import cli
+    from lh2face.recognizers.hooks import TrainingRecordHook
 
-    test_train.run(Path(sys.argv[2]), Path(sys.argv[3]), head=sys.argv[4], epochs=2)
+    _, _, aligned, out, head, what, epochs, batch = sys.argv
+
+    class Patch:
+        setattr = staticmethod(setattr)
+
+    if what == "interrupt":
+        test_train.interrupt(Patch, TrainingRecordHook, "after_train_iter", 7)
+    if what == "nan" and test_train.os.environ["RANK"] == "1":
+        test_train.bad_step(Patch, 5, test_train.nan_loss)
+
+    def app():
+        test_train.run(Path(aligned), Path(out), head, epochs=int(epochs), batch_size=int(batch))
+
+    cli.app = app
+    cli.main()
 """
 
 
@@ -415,31 +725,87 @@ def srun(rank: int) -> dict[str, object]:
     return {f"SLURM_{name}": value for name, value in place.items()}
 
 
-@pytest.mark.parametrize(
-    ("head", "launcher"), [("lh2face", torchrun), ("sharded", torchrun), ("lh2face", srun)]
-)
-def test_two_processes_train_one_model(aligned, tmp_path, head, launcher):
-    script = tmp_path / "script.py"
+def two_processes(
+    aligned, out, head="lh2face", what="train", *, epochs=3, batch=8, launcher=torchrun
+) -> tuple[list[int], list[str]]:
+    """Train in two processes; their exit codes and what they printed."""
+    script = out.with_name("script.py")
     script.write_text(textwrap.dedent(DISTRIBUTED))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     processes = []
+    arguments = [Path(__file__).parent, aligned, out, head, what, epochs, batch]
     for rank in range(2):
         place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, **launcher(rank)}
         environment = {"OMP_NUM_THREADS": 1, **place}
         processes.append(
             subprocess.Popen(
-                [sys.executable, script, Path(__file__).parent, aligned, tmp_path / "model", head],
+                [sys.executable, script, *map(str, arguments)],
                 env={**os.environ, **{k: str(v) for k, v in environment.items()}},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
             )
         )
-    printed = [process.communicate(timeout=120)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], printed
+    printed = [process.communicate(timeout=200)[0] for process in processes]
+    return [process.returncode for process in processes], printed
+
+
+@pytest.mark.parametrize(
+    ("head", "launcher"), [("lh2face", torchrun), ("sharded", torchrun), ("lh2face", srun)]
+)
+def test_two_processes_train_one_model(aligned, tmp_path, head, launcher):
+    codes, printed = two_processes(aligned, tmp_path / "model", head, epochs=2, launcher=launcher)
+    assert codes == [0, 0], printed
     record = rows(tmp_path / "model" / "training.csv")
     assert [row["step"] for row in record] == ["3", "6"]
     assert "epoch 2/2" in printed[0]
     assert "epoch" not in printed[1]
+
+
+def test_a_nan_in_one_of_two_processes_ends_both_with_one_line(aligned, tmp_path):
+    codes, printed = two_processes(aligned, tmp_path / "model", what="nan")
+    assert codes == [1, 1], printed
+    assert "Traceback" not in "".join(printed)
+    lines = [line for text in printed for line in text.splitlines() if "lh2face: " in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("lh2face: training stopped at step 5, learning rate ")
+    assert LastCheckpointHook.is_whole(tmp_path / "model.work" / "last.pth")
+
+
+def test_a_batch_that_the_processes_do_not_divide_is_refused(aligned, tmp_path):
+    codes, printed = two_processes(aligned, tmp_path / "model", batch=9)
+    assert codes == [1, 1], printed
+    expected = "train.batch_size: 9 images cannot be divided evenly over 2 processes"
+    assert printed == [f"lh2face: {expected}\n", ""]
+    assert not (tmp_path / "model.work").exists()
+
+
+@pytest.mark.parametrize("head", ["lh2face", "sharded"])
+def test_one_process_goes_on_where_two_were_interrupted(aligned, tmp_path, capsys, head):
+    codes, printed = two_processes(aligned, tmp_path / "model", head, "interrupt")
+    assert codes == [1, 1] and "StopError" in printed[0]
+    before = rows(tmp_path / "model.work" / "training.csv")[:2]
+    run(aligned, tmp_path / "model", head=head)
+    told = capsys.readouterr().out
+    assert "training goes on; number of processes: 1, before: 2; each step" in told
+    assert "epoch 3/3" in told and "epoch 2/3" not in told
+    record = rows(tmp_path / "model" / "training.csv")
+    assert [row["step"] for row in record] == ["3", "6", "9"] and record[:2] == before
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_any_number_of_processes_has_the_same_steps_with_the_same_images(aligned, processes):
+    size, batch = len(RecordFaces(str(aligned))) + 1, 6
+    steps = []
+    for rank in range(processes):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("mmengine.dataset.sampler.get_dist_info", lambda r=rank: (r, processes))
+            sampler = EvenSampler(range(size), seed=3)
+        mine, part = list(sampler), batch // processes
+        assert len(sampler) == len(mine)
+        steps.append([set(mine[i : i + part]) for i in range(0, len(mine) // part * part, part)])
+    order = torch.randperm(size, generator=torch.Generator().manual_seed(3)).tolist()
+    expected = [set(order[i : i + batch]) for i in range(0, size // batch * batch, batch)]
+    assert [set.union(*parts) for parts in zip(*steps, strict=True)] == expected

@@ -18,7 +18,7 @@ train_dataloader = dict(
     batch_size=128,
     num_workers=4,
     drop_last=True,
-    sampler=dict(type="DefaultSampler", shuffle=True),
+    sampler=dict(type="EvenSampler"),
     collate_fn=dict(type="default_collate"),
     # The preprocessor mirrors.
     dataset=dict(type="RecordFaces", root="data/aligned/train", image_size=image_size, mirror=0.0),

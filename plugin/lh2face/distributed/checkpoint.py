@@ -1,30 +1,54 @@
 """Checkpoints that any number of processes resumes from, by ``torch.distributed.checkpoint``.
 
-Reading one unpickles what is in it: read only what your own runs wrote.
+Beside what PyTorch writes, a checkpoint has the SHA-256 of each of its files. PyTorch reads a
+checkpoint's list of contents, and whatever is no tensor, by ``pickle``; here a list of the allowed
+classes stands before that, so that no file chooses what code runs.
 """
 
+import hashlib
+import io
 import json
-import shutil
+import pickle
 from functools import partial
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
-from mmengine.dist import barrier, is_main_process
+from mmengine.dist import all_gather_object, barrier, is_main_process
 from torch import nn
+from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
+from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
+from torch.distributed.checkpoint.planner import ReadItem
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Shard
 from torch.utils._pytree import tree_map
 
-from lh2face.distributed.collectives import world_size
+from lh2face.distributed.checkpoint_files import change_over, remove, unfinished
+from lh2face.distributed.collectives import rank, world_size
 from lh2face.distributed.proxies import ShardedProxies, sharded_proxies
 
 # PyTorch's name for what a module adds to its state; here, which classes a process holds.
 OWN_SUFFIX = "_extra_state"
+METADATA, DIGESTS = ".metadata", "sha256.json"
+METADATA_CLASSES = {
+    "torch.distributed.checkpoint.metadata": (
+        "BytesStorageMetadata",
+        "ChunkStorageMetadata",
+        "Metadata",
+        "MetadataIndex",
+        "StorageMeta",
+        "TensorProperties",
+        "TensorStorageMetadata",
+        "_MEM_FORMAT_ENCODING",
+    ),
+    "torch.distributed.checkpoint.filesystem": ("_StorageInfo",),
+    "torch.serialization": ("_get_layout",),
+    "torch": ("Size",),
+    "pathlib": ("PosixPath", "WindowsPath"),
+}
 
 
 def save(
@@ -33,50 +57,84 @@ def save(
     """Write a checkpoint; every process must take part.
 
     Args:
-        path: Name of the checkpoint, a link to the folder that was written last; it changes over
-            in one step when a new one is whole.
+        path: Folder of the checkpoint; one that exists becomes the one before it (see
+            :mod:`lh2face.distributed.checkpoint_files`).
         model: The model, in ``DistributedDataParallel`` or not.
         optimizer: Its optimizer.
         progress: How far the run is, JSON types only, the same in every process.
     """
-    new, old = folders(path)
-    if path.resolve() == new.resolve():
-        new, old = old, new
+    new = unfinished(path)
     barrier()
     if is_main_process():
-        shutil.rmtree(new, ignore_errors=True)
+        remove(new)
     barrier()
     state, _ = _whole_state(model, optimizer)
     dcp.save({**state, "progress": json.dumps(progress)}, checkpoint_id=new)
+    # Every process digests the files that it wrote.
+    parts = all_gather_object({part.name: sha256(part) for part in new.glob(f"__{rank()}_*")})
     if is_main_process():
-        link = path.with_name(f".{path.name}.link")
-        link.unlink(missing_ok=True)
-        link.symlink_to(new.name)
-        link.replace(path)
-        shutil.rmtree(old, ignore_errors=True)
+        digests = {name: value for part in parts for name, value in part.items()}
+        digests[METADATA] = sha256(new / METADATA)
+        (new / DIGESTS).write_text(json.dumps(digests))
+        change_over(path)
     barrier()
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a checkpoint has every byte that its list of contents names."""
-    reader = dcp.FileSystemReader(path)
+    """Whether a checkpoint's files are those that were written; ``False`` whatever is wrong."""
     try:
-        parts = reader.read_metadata().storage_data.values()
-        return all((path / p.relative_path).stat().st_size >= p.offset + p.length for p in parts)
-    except (OSError, EOFError, UnpicklingError):
+        digests = json.loads((path / DIGESTS).read_text())
+        return METADATA in digests and all(
+            sha256(path / name) == value for name, value in digests.items()
+        )
+    except Exception:
         return False
 
 
-def remove(path: Path) -> None:
-    """Remove a checkpoint, and what an interrupted :func:`save` left."""
-    path.unlink(missing_ok=True)
-    for folder in folders(path):
-        shutil.rmtree(folder, ignore_errors=True)
+def sha256(path: Path) -> str:
+    """Digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def folders(path: Path) -> tuple[Path, Path]:
-    """The two folders that take turns behind the name of a checkpoint."""
-    return path.with_name(f".{path.name}.0"), path.with_name(f".{path.name}.1")
+class SafeReader(dcp.FileSystemReader):
+    """Reads a checkpoint's list of contents by :class:`MetadataUnpickler`."""
+
+    def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
+        """The list.
+
+        Raises:
+            pickle.UnpicklingError: If it names anything else.
+        """
+        with (Path(self.path) / METADATA).open("rb") as file:
+            metadata = MetadataUnpickler(file).load()
+        metadata.storage_meta = StorageMeta(load_id=self.load_id)
+        return metadata
+
+
+class MetadataUnpickler(pickle.Unpickler):
+    """Reads a list of contents and knows no other classes than those it is made of."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """What a list of contents is made of.
+
+        Raises:
+            pickle.UnpicklingError: If it is anything else.
+        """
+        dtype = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
+        if name not in METADATA_CLASSES.get(module, ()) and not dtype:
+            raise pickle.UnpicklingError(f"checkpoint: refused to read {module}.{name}")
+        return super().find_class(module, name)
+
+
+class SafePlanner(DefaultLoadPlanner):
+    """Reads what is no tensor as :func:`torch.load` reads files that are not trusted."""
+
+    def load_bytes(self, read_item: ReadItem, value: io.BytesIO) -> None:
+        """Check it; PyTorch then reads it again into its place."""
+        torch.load(value, weights_only=True)
+        value.seek(0)
+        super().load_bytes(read_item, value)
 
 
 def load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -97,7 +155,7 @@ def load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict
         raise FileNotFoundError(f"{path}: no such checkpoint")
     whole, own = _whole_state(model, optimizer)
     whole["progress"] = ""
-    dcp.load(whole, checkpoint_id=path)
+    dcp.load(whole, storage_reader=SafeReader(path), planner=SafePlanner())
     progress = json.loads(whole.pop("progress"))
     model_state, optimizer_state = (tree_map(_part, whole[key]) for key in ("model", "optimizer"))
     set_state_dict(

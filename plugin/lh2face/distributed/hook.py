@@ -7,7 +7,9 @@ from typing import Any
 from mmengine.dist import broadcast
 from mmengine.hooks import Hook
 
+from lh2face.distributed.checkpoint_files import newest
 from lh2face.distributed.clipping import clip_grad_norm_
+from lh2face.distributed.finite import check_finite
 from lh2face.distributed.proxies import sharded_proxies
 from lh2face.registry import HOOKS
 
@@ -16,8 +18,9 @@ from lh2face.registry import HOOKS
 class ShardedCheckpointHook(Hook):
     """What a run with sharded proxies needs of mmengine's runner.
 
-    It keeps the state of the last finished epoch in ``<work_dir>/last.dcp``, from which a run with
-    ``resume=True`` and any number of processes goes on, and clips gradients, where the config says
+    It keeps the state of the last finished epoch in ``<work_dir>/last.dcp``, and the one before it.
+    A run with ``resume=True`` and any number of processes goes on from the newest that is whole.
+    What is not finite is never written. The hook also clips gradients, where the config says
     so, by the norm over all processes. It takes the place of the runner's checkpoint hook, which
     writes what the first process holds.
 
@@ -39,17 +42,10 @@ class ShardedCheckpointHook(Hook):
 
     @staticmethod
     def is_whole(path: Path) -> bool:
-        """Whether the checkpoint can be read to its end."""
+        """Whether nothing in the checkpoint has changed since it was written."""
         from lh2face.distributed.checkpoint import is_whole
 
         return is_whole(path)
-
-    @staticmethod
-    def remove(path: Path) -> None:
-        """Remove the checkpoint."""
-        from lh2face.distributed.checkpoint import remove
-
-        remove(path)
 
     def before_run(self, runner: Any) -> None:
         """Have the run start from every process's own proxies, not from the first one's."""
@@ -60,8 +56,8 @@ class ShardedCheckpointHook(Hook):
         sharded = [part.weight for part in sharded_proxies(runner.model).values()]
         if runner.optim_wrapper.clip_grad_kwargs:
             runner.optim_wrapper.clip_func = partial(clip_grad_norm_, sharded=sharded)
-        path = Path(runner.work_dir) / self.file_name
-        if runner._resume and path.exists():
+        path = runner._resume and newest(Path(runner.work_dir) / self.file_name, self.is_whole)
+        if path:
             from lh2face.distributed.checkpoint import load
 
             progress = load(path, runner.model, runner.optim_wrapper.optimizer)
@@ -82,9 +78,14 @@ class ShardedCheckpointHook(Hook):
         self.save(runner)
 
     def save(self, runner: Any) -> None:
-        """Write ``<work_dir>/last.dcp``."""
+        """Write ``<work_dir>/last.dcp``.
+
+        Raises:
+            NonFiniteError: If anything in it is not finite.
+        """
         from lh2face.distributed.checkpoint import save
 
+        check_finite(runner)
         progress = {
             "epoch": runner.epoch,
             "iter": runner.iter,

@@ -4,10 +4,12 @@ from lh2face import mmengine_compat
 from lh2face.recognizers.face_recognizer import FaceRecognizer
 from lh2face.recognizers.hooks import LastCheckpointHook, SeedHook, TrainingRecordHook
 from lh2face.recognizers.preprocessor import FacePreprocessor
+from lh2face.recognizers.sampler import EvenSampler
 
 mmengine_compat.apply()
 
 __all__ = [
+    "EvenSampler",
     "FacePreprocessor",
     "FaceRecognizer",
     "LastCheckpointHook",

@@ -1,6 +1,7 @@
 """mmengine hooks for training: seeding, checkpoints, the record of a run, progress."""
 
 import csv
+import math
 import random
 import time
 import zipfile
@@ -9,9 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import get_rank, is_main_process, master_only
+from mmengine.dist import all_reduce, get_rank, get_world_size, is_main_process, master_only
 from mmengine.hooks import Hook
+from mmengine.logging import HistoryBuffer, MessageHub
 
+from lh2face.distributed.checkpoint_files import change_over, newest, unfinished
+from lh2face.distributed.finite import LAST_FINITE, NonFiniteError, check_finite, in_words
 from lh2face.progress import Bar, Lines, progress
 from lh2face.registry import HOOKS
 
@@ -48,9 +52,10 @@ def seed_generators(*entropy: int) -> None:
 
 @HOOKS.register_module()
 class LastCheckpointHook(Hook):
-    """Keep the state of the last finished epoch in ``<work_dir>/last.pth``.
+    """Keep the state of the last finished epoch in ``<work_dir>/last.pth``, and the one before it.
 
-    The file is written beside its place and renamed, so an interruption leaves the one before.
+    A run with ``resume=True`` goes on from the newest that is whole. Each is written beside its
+    place, brought to disk and renamed. What is not finite is never written.
 
     Args:
         interval: Epochs between two checkpoints; the last epoch is always kept.
@@ -64,35 +69,54 @@ class LastCheckpointHook(Hook):
 
     @staticmethod
     def is_whole(path: Path) -> bool:
-        """Whether the checkpoint can be read to its end and nothing in it has changed."""
+        """Whether nothing in the checkpoint has changed since it was written, and it can be read.
+
+        PyTorch does not look at the checksums in its files, and the checksums do not cover the
+        names of the parts; so both are tried. Whatever is wrong, the answer is no.
+        """
         try:
             with zipfile.ZipFile(path) as file:
-                return file.testzip() is None
-        except (zipfile.BadZipFile, EOFError):
+                if file.testzip() is not None:
+                    return False
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            # mmengine would run a "config" as Python code; it writes none.
+            return state.keys() >= {"meta", "state_dict"} and "config" not in state["meta"]
+        except Exception:
             return False
 
-    @staticmethod
-    def remove(path: Path) -> None:
-        """Remove the checkpoint."""
-        path.unlink()
+    def before_run(self, runner: Any) -> None:
+        """Tell a run that is to go on from where."""
+        if runner._resume and runner._load_from is None:
+            found = newest(Path(runner.work_dir) / self.file_name, self.is_whole)
+            runner._resume = found is not None
+            runner._load_from = None if found is None else str(found)
 
-    @master_only
     def after_train_epoch(self, runner: Any) -> None:
-        """Write the checkpoint."""
+        """Write the checkpoint.
+
+        Raises:
+            NonFiniteError: If anything in it is not finite.
+        """
         if not (self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)):
             return
-        work_dir = Path(runner.work_dir)
-        runner.save_checkpoint(str(work_dir), f"{self.file_name}.new", by_epoch=True)
-        (work_dir / f"{self.file_name}.new").replace(work_dir / self.file_name)
+        check_finite(runner)
+        if is_main_process():
+            path = Path(runner.work_dir) / self.file_name
+            runner.save_checkpoint(runner.work_dir, unfinished(path).name, by_epoch=True)
+            change_over(path)
 
 
 @HOOKS.register_module()
 class TrainingRecordHook(Hook):
-    """Write what a run does, averaged over every ``interval`` steps.
+    """Write what a run does, averaged over every ``interval`` steps and all processes.
 
     Each average becomes a row of ``<work_dir>/training.csv``, the scalars of TensorBoard (or what
     visualizer the config names), and what the progress shown says beside the step. Rows that a
     resumed run will write again are dropped first.
+
+    It stops a run, in every process at the same step, when the loss or the norm of the gradients
+    is not finite. It also keeps mmengine's own history of each step short: mmengine copies it at
+    every step and puts it into every checkpoint.
 
     Args:
         interval: Steps between two rows; a row also ends with each epoch.
@@ -111,6 +135,7 @@ class TrainingRecordHook(Hook):
         """Open the record, at the step that the run starts or goes on from."""
         self.path = Path(runner.work_dir) / "training.csv"
         drop_rows(self.path, runner.iter)
+        forget_history(runner.message_hub)
         self.window_start = time.perf_counter()
         if is_main_process():
             self.progress = progress("training", runner.max_iters, done=runner.iter)
@@ -122,20 +147,28 @@ class TrainingRecordHook(Hook):
         data_batch: dict | None = None,
         outputs: dict[str, torch.Tensor] | None = None,
     ) -> None:
-        """Add one step; write a row when the window is full."""
-        for name, value in (outputs or {}).items():
-            self.sums[name] = self.sums.get(name, 0.0) + value.item()
+        """Add one step; write a row when the window is full.
+
+        Raises:
+            NonFiniteError: If the loss or the gradients are not finite.
+        """
+        statistics = mean_over_processes(outputs or {})
+        check_step(runner, statistics)
+        for name, value in statistics.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
         self.steps += 1
-        self.images += len(data_batch["inputs"])
+        self.images += len(data_batch["inputs"]) * get_world_size()
         if self.steps == self.interval or self.end_of_epoch(runner.train_dataloader, batch_idx):
             self.write(runner)
+            forget_history(runner.message_hub)
+            self.sums, self.steps, self.images = {}, 0, 0
         if self.progress is not None:
             status = f"epoch {runner.epoch + 1}/{runner.max_epochs}{self.means}"
             self.progress.advance(status=status)
 
     @master_only
     def write(self, runner: Any) -> None:
-        """Write the averages of the window and begin the next one."""
+        """Write the averages of the window; the time of the next one begins."""
         now = time.perf_counter()
         row = {
             "step": runner.iter + 1,
@@ -149,13 +182,48 @@ class TrainingRecordHook(Hook):
             {k: v for k, v in row.items() if k != "step"}, step=row["step"]
         )
         self.means = f"  loss {row['loss']:.3f}  {row['images_per_second']:.0f} images/s"
-        self.sums, self.steps, self.images, self.window_start = {}, 0, 0, now
+        self.window_start = now
 
     def after_train(self, runner: Any) -> None:
         """Leave the terminal as it was and what was recorded on disk."""
         if self.progress is not None:
             self.progress.close()
         runner.visualizer.close()
+
+
+def mean_over_processes(outputs: dict[str, torch.Tensor]) -> dict[str, float]:
+    """Each scalar's mean over the processes; not finite if one of them is not.
+
+    The device is waited for once, whatever the number of scalars.
+    """
+    if not outputs:
+        return {}
+    device = next(iter(outputs.values())).device
+    values = torch.stack([value.detach().float().to(device) for value in outputs.values()])
+    all_reduce(values, op="mean")
+    return dict(zip(outputs, values.tolist(), strict=True))
+
+
+def check_step(runner: Any, statistics: dict[str, float]) -> None:
+    """Raise :class:`NonFiniteError` if a step's loss or gradients are not finite."""
+    watched = {"the loss": statistics.get("loss", 0.0)}
+    # Known where gradients are clipped, the same in every process.
+    name = getattr(runner.optim_wrapper, "grad_name", "")
+    norms = runner.message_hub.log_scalars.get(f"train/{name}")
+    # A loss scaler tries factors that overflow, and leaves such steps out itself.
+    if norms is not None and not hasattr(runner.optim_wrapper, "loss_scaler"):
+        watched["the norm of the gradients"] = norms.current()
+    for name, value in watched.items():
+        if not math.isfinite(value):
+            raise NonFiniteError(in_words(runner, runner.iter + 1, f"{name} is {value}"))
+    last = {"step": runner.iter + 1, **statistics}
+    runner.message_hub.update_info(LAST_FINITE, last, resumed=False)
+
+
+def forget_history(hub: MessageHub) -> None:
+    """Keep the last value of each scalar that mmengine records."""
+    for name, buffer in hub.log_scalars.items():
+        hub.log_scalars[name] = HistoryBuffer(*(values[-1:] for values in buffer.data))
 
 
 def append_row(path: Path, row: dict[str, Any]) -> None:

@@ -1,0 +1,78 @@
+"""Checkpoints on disk: the last and the one before it, each a file or a folder."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from mmengine.dist import broadcast_object_list, is_main_process
+
+
+def before(path: Path) -> Path:
+    """Name of the checkpoint before the last, whose name is ``path``."""
+    return path.with_stem("before")
+
+
+def unfinished(path: Path) -> Path:
+    """Name under which the next checkpoint is written."""
+    return path.with_name(f"{path.name}.new")
+
+
+def names(path: Path) -> tuple[Path, Path, Path]:
+    """All three names that checkpoints have on disk."""
+    return path, before(path), unfinished(path)
+
+
+def change_over(path: Path) -> None:
+    """Give the finished checkpoint its name; the last one becomes the one before.
+
+    A kill or a power cut at any moment leaves at least one whole checkpoint under ``path`` or
+    ``before(path)``, once there has been one.
+    """
+    sync(unfinished(path))
+    if path.exists():
+        remove(before(path))
+        path.rename(before(path))
+    unfinished(path).rename(path)
+    sync(path.parent)
+
+
+def newest(path: Path, is_whole: Callable[[Path], bool]) -> Path | None:
+    """The newest whole checkpoint, or ``None``; every process must take part and gets the same.
+
+    The main process looks. It prints a line for each damaged one and removes it.
+    """
+    found: list[Path | None] = [None]
+    if is_main_process():
+        present = [candidate for candidate in (path, before(path)) if candidate.exists()]
+        while present and not is_whole(present[0]):
+            damaged, *present = present
+            then = f"goes on from {present[0].name}" if present else "begins again"
+            print(f"{damaged}: damaged or cut short; training {then}", flush=True)
+            remove(damaged)
+        found = present[:1] or [None]
+    broadcast_object_list(found)
+    return found[0]
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a folder, or nothing."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Wait until the disk has a file, or a folder with the files in it."""
+    if path.is_dir():
+        for inside in path.iterdir():
+            if inside.is_file():
+                sync(inside)
+        if os.name == "nt":  # Windows opens no folder
+            return
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

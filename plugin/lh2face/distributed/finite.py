@@ -1,0 +1,52 @@
+"""Numbers that are no longer finite: they end a run in every process, with one line."""
+
+from typing import Any
+
+import torch
+from mmengine.dist import all_reduce
+
+# Where the message hub has the statistics of the last step whose loss was finite.
+LAST_FINITE = "last_finite"
+
+
+class NonFiniteError(ValueError):
+    """Training has come to NaN or infinity; raised in every process at the same step."""
+
+
+def check_finite(runner: Any) -> None:
+    """Look at every parameter, buffer and moment; every process must take part.
+
+    Raises:
+        NonFiniteError: In every process, if one of these is NaN or infinite in any of them.
+    """
+    model = getattr(runner.model, "module", runner.model)
+    states = runner.optim_wrapper.optimizer.state.values()
+    moments = [
+        (f"the optimizer's {name}", value) for state in states for name, value in state.items()
+    ]
+    named = [
+        (name, value)
+        for name, value in [*model.named_parameters(), *model.named_buffers(), *moments]
+        if torch.is_tensor(value) and value.is_floating_point()
+    ]
+    device = next(model.parameters()).device
+    finite = torch.stack([value.isfinite().all().to(device) for _, value in named]).float()
+    everywhere = finite.clone()
+    all_reduce(everywhere, op="min")
+    broken = [name for (name, _), good in zip(named, everywhere.tolist(), strict=True) if not good]
+    if broken:
+        more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
+        raise NonFiniteError(
+            in_words(runner, runner.iter, f"{broken[0]}{more} held NaN or infinity")
+        )
+
+
+def in_words(runner: Any, step: int, what: str) -> str:
+    """What happened, the step, the learning rate and the last finite statistics, in one line."""
+    last = dict(runner.message_hub.get_info(LAST_FINITE) or {})
+    values = ", ".join(f"{name} {value:.4g}" for name, value in last.items())
+    rate = runner.optim_wrapper.get_lr()["lr"][0]
+    return (
+        f"training stopped at step {step}, learning rate {rate:.4g}: {what}; "
+        f"last finite statistics: {values or 'none'}; the last checkpoint is kept"
+    )
