@@ -35,8 +35,22 @@ class ShardedHead(nn.Module):
         proxies = {"type": "ShardedProxies", "sample_rate": sample_rate}
         self.head = MODELS.build({**common, **head, "proxies": proxies})
 
+    def pre_logits(self, embeddings: Tensor | Sequence[Tensor]) -> Tensor:
+        """As the head's."""
+        return self.head.pre_logits(embeddings)
+
+    def forward(self, embeddings: Tensor | Sequence[Tensor]) -> Tensor:
+        """As the head's, where one process has all classes."""
+        return self.head(embeddings)
+
+    def predict(
+        self, embeddings: Tensor | Sequence[Tensor], data_samples: Sequence[Any] | None = None
+    ) -> list[Any]:
+        """As the head's, where one process has all classes."""
+        return self.head.predict(embeddings, data_samples)
+
     def loss(
-        self, embeddings: Tensor | Sequence[Tensor], labels: Tensor | Sequence[Any], **_: Any
+        self, embeddings: Tensor | Sequence[Tensor], labels: Tensor | Sequence[Any]
     ) -> dict[str, Tensor]:
         """The head's loss terms over the batch of all processes.
 
