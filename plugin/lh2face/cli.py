@@ -45,6 +45,25 @@ Photo = Annotated[Path, typer.Argument(exists=True, dir_okay=False, show_default
 Seed = Annotated[int, typer.Option(help="Seed of the run.")]
 
 
+@app.callback()
+def imports(
+    modules: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--import",
+            envvar="LH2FACE_IMPORT",
+            metavar="MODULE",
+            help="Import a module of your own, whose registered classes files may then name.",
+        ),
+    ] = None,
+) -> None:
+    """Import what the user names, before any file is read."""
+    from importlib import import_module
+
+    for module in modules or []:
+        import_module(module)
+
+
 def load():
     """The parameters of the folder the command runs in."""
     from lh2face.stages.params import load_params

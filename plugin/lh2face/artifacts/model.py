@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from lh2face.artifacts.outputs import read_json
 from lh2face.recognizers import FaceRecognizer
-from lh2face.registry import MODELS
+from lh2face.registry import build, check
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
+RECONSTRUCTOR_WEIGHTS = "reconstructor.safetensors"
 HEAD_PREFIX = "head."
 
 
@@ -47,14 +50,38 @@ def read_description(directory: Path) -> dict[str, Any]:
     """The ``model.json`` of a model directory.
 
     Raises:
-        ValueError: If the file is absent or not what :func:`save_model` writes.
+        ValueError: If the file is absent or not what :func:`save_model` writes, or names a class
+            that is not registered.
     """
     path = directory / DESCRIPTION
-    description = read_json(path, "a trained model's folder")
+    description = _read_mapping(path, "a trained model's folder")
     missing = {"recognizer", "image_size", "embedding_size"} - set(description)
     if missing:
         raise ValueError(f"{path}: missing {sorted(missing)}")
+    recognizer = description["recognizer"]
+    check("recognizer", recognizer, f"{path}: recognizer")
+    for key in ("image_size", "embedding_size"):
+        expected, found = recognizer["backbone"].get(key), description[key]
+        if found != expected or not isinstance(found, int):
+            raise ValueError(
+                f"{path}: {key}: expected that of the recognizer's backbone, {expected!r:.100}, "
+                f"found {found!r:.100}"
+            )
+    _check_mappings(path, description, ("head",), ("provenance", "params", "train"))
     return description
+
+
+def read_reconstructor(directory: Path) -> dict[str, Any]:
+    """Config of the reconstructor that stage ``fit3d`` wrote.
+
+    Raises:
+        ValueError: If ``model.json`` is absent, is not that stage's, or names a class that is not
+            registered.
+    """
+    path = directory / DESCRIPTION
+    config = _read_mapping(path, "a folder of stage fit3d").get("reconstructor")
+    check("reconstructor", config, f"{path}: reconstructor")
+    return config
 
 
 def load_model(directory: Path, device: torch.device | str = "cpu") -> FaceRecognizer:
@@ -68,17 +95,82 @@ def load_model(directory: Path, device: torch.device | str = "cpu") -> FaceRecog
         The recognizer, without a head, in evaluation mode.
 
     Raises:
-        ValueError: If a file is absent or the weights do not belong to the description.
+        ValueError: If a file is absent or damaged, or the weights do not belong to the
+            description.
     """
-    model = MODELS.build(read_description(directory)["recognizer"])
-    path = directory / WEIGHTS
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; expected a trained model's folder")
+    config = read_description(directory)["recognizer"]
+    return _load("recognizer", config, directory / WEIGHTS).eval().to(device)
+
+
+def load_reconstructor(directory: Path) -> nn.Module:
+    """Rebuild the reconstructor of stage ``fit3d``; raises as :func:`load_model`."""
+    return _load("reconstructor", read_reconstructor(directory), directory / RECONSTRUCTOR_WEIGHTS)
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Put the weights of a safetensors file into a model.
+
+    Raises:
+        ValueError: If the file is absent or damaged, or holds other names or shapes.
+    """
+    _check_weights(model, path)
     try:
         model.load_state_dict(load_file(path))
-    except RuntimeError as error:
+    except (RuntimeError, SafetensorError) as error:
         raise ValueError(f"{path}: weights do not fit {DESCRIPTION}: {error}") from None
-    return model.eval().to(device)
+
+
+def _load(role: str, config: dict[str, Any], weights: Path) -> nn.Module:
+    """Build what a description holds, once the weights are known to fit it."""
+    where = f"{weights.with_name(DESCRIPTION)}: {role}"
+    # Without memory first, so that a description of absurd sizes takes none.
+    with torch.device("meta"):
+        _check_weights(build(role, config, where), weights)
+    model = build(role, config, where)
+    load_weights(model, weights)
+    return model
+
+
+def _check_weights(model: nn.Module, path: Path) -> None:
+    """Check names and shapes by the head of the file, which is all that is read."""
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; expected a trained model's folder")
+    expected = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+    try:
+        with safe_open(path, "pt") as file:
+            found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path}: damaged or cut short ({error})") from None
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise ValueError(
+                f"{path}: weights do not fit {DESCRIPTION}: {name:.100} is "
+                f"{found.get(name, 'missing')}, expected {expected.get(name, 'none')}"
+            )
+
+
+def _read_mapping(path: Path, expected: str) -> dict[str, Any]:
+    """A JSON file that holds a mapping."""
+    try:
+        found = read_json(path, expected)
+    except (RecursionError, UnicodeDecodeError):
+        raise ValueError(f"{path}: not valid JSON (nested too deep, or not UTF-8)") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: expected a mapping, found {found!r:.100}")
+    return found
+
+
+def _check_mappings(path: Path, values: dict[str, Any], *keys: tuple[str, ...]) -> None:
+    """Check that values which may be absent are mappings, down each path of keys."""
+    for names in keys:
+        inner = values
+        for depth, name in enumerate(names, 1):
+            inner = inner.get(name)
+            if inner is None:
+                break
+            if not isinstance(inner, dict):
+                where = ".".join(names[:depth])
+                raise ValueError(f"{path}: {where}: expected a mapping, found {inner!r:.100}")
 
 
 def recognizer_config(backbone: dict[str, Any], image_size: int) -> dict[str, Any]:
@@ -89,6 +181,6 @@ def recognizer_config(backbone: dict[str, Any], image_size: int) -> dict[str, An
         image_size: Side of the network's square input, px.
 
     Returns:
-        What ``MODELS.build`` takes.
+        What :func:`lh2face.registry.build` takes.
     """
     return {"type": "FaceRecognizer", "backbone": {**backbone, "image_size": image_size}}

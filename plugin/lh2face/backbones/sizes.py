@@ -1,6 +1,8 @@
 """What the backbones ask of their input size."""
 
 STRIDE = 16
+# Far above any aligned face; it keeps a wrong number from taking all memory.
+LARGEST = 1024
 
 
 def final_size(image_size: int) -> int:
@@ -13,10 +15,11 @@ def final_size(image_size: int) -> int:
         ``image_size / 16``.
 
     Raises:
-        ValueError: If ``image_size`` is not a positive multiple of 16.
+        ValueError: If ``image_size`` is not a multiple of 16 from 16 to 1024.
     """
-    if image_size < STRIDE or image_size % STRIDE:
+    if not STRIDE <= image_size <= LARGEST or image_size % STRIDE:
         raise ValueError(
-            f"image_size: expected a positive multiple of {STRIDE}, found {image_size!r}"
+            f"image_size: expected a multiple of {STRIDE} from {STRIDE} to {LARGEST}, "
+            f"found {image_size!r}"
         )
     return image_size // STRIDE

@@ -23,17 +23,26 @@ class ShardedHead(nn.Module):
         head: Config of the head.
         sample_rate: Share of the classes that a training step computes with; see
             :class:`ShardedProxies`.
-        **common: More of the head's config, such as ``num_classes`` where a pipeline sets it.
+        num_classes: That of the head, where a pipeline sets it here.
+        in_channels: Likewise.
 
     Example:
         ``head = dict(type="ShardedHead", sample_rate=0.1,
         head=dict(type="LH2FaceHead", num_classes=1_000_000))``
     """
 
-    def __init__(self, head: dict[str, Any], sample_rate: float = 1.0, **common: Any) -> None:
+    def __init__(
+        self,
+        head: dict[str, Any],
+        sample_rate: float = 1.0,
+        num_classes: int | None = None,
+        in_channels: int | None = None,
+    ) -> None:
         super().__init__()
         proxies = {"type": "ShardedProxies", "sample_rate": sample_rate}
-        self.head = MODELS.build({**common, **head, "proxies": proxies})
+        sizes = {"num_classes": num_classes, "in_channels": in_channels}
+        given = {name: size for name, size in sizes.items() if size is not None}
+        self.head = MODELS.build({**given, **head, "proxies": proxies})
 
     def pre_logits(self, embeddings: Tensor | Sequence[Tensor]) -> Tensor:
         """As the head's."""

@@ -12,6 +12,8 @@ from lh2face.registry import MODELS
 
 # Coefficients are in standard deviations of the faces that the model was fitted to.
 LIMIT = 3.0
+# Pixels of all faces that the modes are fitted to: 16 bytes each, twice while they are made.
+LARGEST = 1 << 26
 
 
 @MODELS.register_module()
@@ -53,7 +55,10 @@ class Linear3DMMReconstructor(Reconstructor):
         self.coefficient_prior = coefficient_prior
         self.counts = [shape_modes, albedo_modes]
         self.coefficient_network = Encoder(image_size, shape_modes + albedo_modes, width)
-        depth, albedo, head = canonical_faces(faces, image_size)
+        if faces * image_size**2 > LARGEST:
+            raise ValueError(f"faces: found {faces}, too many at {image_size} px for the memory")
+        with torch.device("cpu"):  # numbers even where the networks are built without any
+            depth, albedo, head = canonical_faces(faces, image_size)
         self.register_buffer("head", head)
         for name, maps, count in (("shape", depth, shape_modes), ("skin", albedo, albedo_modes)):
             mean, modes = principal_components(maps.flatten(1), count)

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from lh2face.artifacts.model import DESCRIPTION, RECONSTRUCTOR_WEIGHTS
 from lh2face.artifacts.outputs import atomic_dir
 from lh2face.artifacts.provenance import digests, provenance
 from lh2face.data.datasets import RecordFaces
@@ -19,7 +20,7 @@ from lh2face.progress import track
 from lh2face.recognizers.face_recognizer import resize
 from lh2face.reconstruction import Reconstruction
 from lh2face.reconstruction.metrics import mean_angle_deviation, scale_invariant_depth_error
-from lh2face.registry import MODELS
+from lh2face.registry import build
 from lh2face.rendering import normals_from_depth
 from lh2face.stages.memory import peak_memory, reuse_freed_memory
 
@@ -42,7 +43,7 @@ def run(params: "Params", aligned: Path, out: Path) -> None:
     reuse_freed_memory()
     torch.manual_seed(fit.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = MODELS.build(fit.reconstructor).to(device)
+    model = build("reconstructor", fit.reconstructor, "fit3d.reconstructor").to(device)
     faces = RecordFaces(str(aligned / "train"), image_size=model.image_size, mirror=0.0)
     images = torch.stack([faces[i]["inputs"] for i in range(len(faces))]).to(device)
     start = time.perf_counter()
@@ -58,14 +59,14 @@ def run(params: "Params", aligned: Path, out: Path) -> None:
         if (aligned / "benchmark" / "truth.npz").exists():
             metrics |= depth_errors(model, aligned / "benchmark", device)
         np.savez_compressed(folder / "samples.npz", **samples(model, aligned / "benchmark", device))
-        save_file(model.state_dict(), folder / "reconstructor.safetensors")
+        save_file(model.state_dict(), folder / RECONSTRUCTOR_WEIGHTS)
         read = digests(aligned / "train" / "property", aligned / "train" / "train.idx")
         description = {
             "reconstructor": fit.reconstructor,
             "image_size": model.image_size,
             "provenance": provenance(params=fit.model_dump(), data=read, seed=fit.seed),
         }
-        (folder / "model.json").write_text(json.dumps(description, indent=2) + "\n")
+        (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
 
 

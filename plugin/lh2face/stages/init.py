@@ -21,10 +21,10 @@ def run(params: "Params", out: Path, *, seed: int) -> None:
     import torch
 
     from lh2face.artifacts.model import recognizer_config, save_model
-    from lh2face.registry import MODELS
+    from lh2face.registry import build
 
     torch.manual_seed(seed)
     config = recognizer_config(params.train.backbone, params.train.image_size)
     with atomic_dir(out) as folder:
         made = provenance(params=config, data={}, seed=seed)
-        save_model(folder, MODELS.build(config), config, made)
+        save_model(folder, build("recognizer", config, "train.backbone"), config, made)

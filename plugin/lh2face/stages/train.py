@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from lh2face.stages.params import Params
 
 FINGERPRINT = "fingerprint.json"
-RECONSTRUCTOR_WEIGHTS = "reconstructor.safetensors"
 
 
 def run(
@@ -112,7 +111,7 @@ def training_config(
     from mmengine.config import Config
     from mmengine.dist import get_world_size
 
-    from lh2face.artifacts.model import recognizer_config
+    from lh2face.artifacts.model import read_reconstructor, recognizer_config
     from lh2face.registry import DATASETS
 
     train = params.train
@@ -138,7 +137,7 @@ def training_config(
         config.default_hooks.checkpoint = {"type": "ShardedCheckpointHook"}
     if reconstructor is not None:
         config.model.update(
-            reconstructor=reconstructor_config(reconstructor), **params.joint.model_dump()
+            reconstructor=read_reconstructor(reconstructor), **params.joint.model_dump()
         )
     loader.update(
         batch_size=train.batch_size // get_world_size(),
@@ -179,6 +178,8 @@ def run_fingerprint(
 
     Where the data lie and how many workers read them is left out: neither changes the result.
     """
+    from lh2face.artifacts.model import RECONSTRUCTOR_WEIGHTS
+
     resolved = config.to_dict()
     loader = resolved["train_dataloader"]
     loader.pop("num_workers")
@@ -214,14 +215,8 @@ def unwrapped_model(runner: "Runner") -> Any:
     return getattr(runner.model, "module", runner.model)
 
 
-def reconstructor_config(folder: Path) -> dict[str, Any]:
-    """Config of the reconstructor that stage ``fit3d`` wrote."""
-    return json.loads((folder / "model.json").read_text())["reconstructor"]
-
-
 def load_reconstructor(runner: "Runner", folder: Path) -> None:
     """Start joint training from the fitted reconstructor's weights."""
-    from safetensors.torch import load_file
+    from lh2face.artifacts.model import RECONSTRUCTOR_WEIGHTS, load_weights
 
-    weights = load_file(folder / RECONSTRUCTOR_WEIGHTS)
-    unwrapped_model(runner).reconstructor.load_state_dict(weights)
+    load_weights(unwrapped_model(runner).reconstructor, folder / RECONSTRUCTOR_WEIGHTS)

@@ -6,17 +6,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from lh2face.artifacts.model import load_model, read_description
+from lh2face.artifacts.model import RECONSTRUCTOR_WEIGHTS, load_model, read_description
+from lh2face.artifacts.model import load_reconstructor as load_fitted
 from lh2face.data.images import decode_rgb
 from lh2face.progress import track
 from lh2face.reconstruction import Reconstruction
-from lh2face.registry import MODELS
 from lh2face.rendering import lambert_shading, normals_from_depth, shade
 from lh2face.stages.fit3d import normalized, pixels, relief
-from lh2face.stages.train import reconstructor_config
 
 TURNS = (-60, -40, -20, 0, 20, 40, 60)
 # Light of the relit picture: ambient, diffuse, and where it travels to, from the upper left.
@@ -59,11 +57,8 @@ def load_reconstructor(folder: Path) -> nn.Module:
     Raises:
         ValueError: If there is none in it.
     """
-    weights = folder / "reconstructor.safetensors"
-    if weights.exists():
-        model = MODELS.build(reconstructor_config(folder))
-        model.load_state_dict(load_file(weights))
-        return model
+    if (folder / RECONSTRUCTOR_WEIGHTS).exists():
+        return load_fitted(folder)
     if not read_description(folder)["recognizer"].get("reconstructor"):
         raise ValueError(f"{folder}: the recognizer was trained without a reconstructor")
     return load_model(folder).reconstructor
