@@ -20,9 +20,8 @@ from lh2face.adapters.arcface_torch import cpu, packages
 from lh2face.data.images import decode_rgb
 from lh2face.data.verification_bin import read_bin
 from lh2face.distributed import ShardedHead
-from lh2face.heads.proxy_head import ProxyHead
 from lh2face.recognizers.face_recognizer import summed_loss
-from lh2face.registry import MODELS
+from lh2face.registry import build
 
 CLASS_CENTRES = "partial_fc_v2"
 CONFIGS = "configs"
@@ -122,7 +121,9 @@ def check(settings: Mapping[str, Any], config: str) -> None:
             f"config.num_image: expected at least the {batch} of one step (config.batch_size times "
             f"{processes} processes), found {settings['num_image']}"
         )
-    check_head(settings["head"], settings["embedding_size"])
+    # One class of it, so that a misspelt name is found before the processes meet.
+    sizes = {"num_classes": 1, "in_channels": settings["embedding_size"]}
+    build("head", settings["head"], "config.head", **sizes, proxies=None)
     if settings["interclass_filtering_threshold"]:
         raise ValueError(
             "config.interclass_filtering_threshold: expected 0, found "
@@ -143,23 +144,6 @@ def check(settings: Mapping[str, Any], config: str) -> None:
             f"config.resume: expected {state}, found none; training writes one for each process "
             "if config.save_all_states is True, and goes on with as many processes"
         )
-
-
-def check_head(head: Any, embedding_size: int) -> None:
-    """Build a head for one class, so that a misspelt name is found before processes meet.
-
-    Raises:
-        ValueError: Naming what does not fit.
-    """
-    classes = MODELS.module_dict.items()
-    known = sorted(name for name, cls in classes if issubclass(cls, ProxyHead))
-    name = head.get("type") if isinstance(head, Mapping) else head
-    if name not in known:
-        raise ValueError(f"config.head: expected a type among {', '.join(known)}, found {name!r}")
-    try:
-        MODELS.build({**head, "num_classes": 1, "in_channels": embedding_size})
-    except Exception as error:
-        raise ValueError(f"config.head: {error}") from error
 
 
 def class_centres(head: dict[str, Any]) -> ModuleType:
