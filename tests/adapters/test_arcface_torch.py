@@ -225,7 +225,7 @@ def test_documented_lines_train(toolbox, place, snippets, records, tmp_path):
     (tmp_path / "path").mkdir()
     (tmp_path / "path" / "to").symlink_to(toolbox)
     lines = re.sub("configs/(faces|NAME)", "configs/small", lines)
-    lines = lines.replace("--nproc_per_node 8", "--nproc_per_node 2 --master_port 0")
+    lines = lines.replace("--nproc_per_node 8", "--standalone --nproc_per_node 2")
     with_this_python = "#!{0}\nfrom {1} import main\nmain()\n".format
     (tmp_path / "bin").mkdir()
     for name, module in (("lh2face", "lh2face.cli"), ("torchrun", "torch.distributed.run")):
@@ -353,7 +353,7 @@ def test_value_that_cannot_be_used_is_named(settings, key, value, message):
     assert "\n" not in str(error.value) and "this" not in sys.modules
 
 
-@pytest.mark.parametrize("name", [".", "losses.py", "absent/train_v2.py", "configs/base.py"])
+@pytest.mark.parametrize("name", [".", "absent.py", "absent/train_v2.py", "configs/base.py"])
 def test_script_that_is_not_the_toolboxs_is_named(name):
     with pytest.raises(ValueError, match=r"^script: expected train_v2.py .*, found "):
         run(STAND_IN / name, "configs/tiny")
@@ -401,11 +401,15 @@ def broken(tmp_path, monkeypatch) -> None:
         (tmp_path / "site" / name / "__init__.py").write_text(code)
     (tmp_path / "site" / "easydict.py").write_text("class EasyDict(dict): pass")
     monkeypatch.syspath_prepend(tmp_path / "site")
-    before = set(sys.modules)
+
+    def loaded() -> list[str]:
+        return [name for name in sys.modules if name.partition(".")[0] in packages.NAMES]
+
+    for name in loaded():
+        monkeypatch.delitem(sys.modules, name)
     yield
-    for name in set(sys.modules) - before:
-        if name.partition(".")[0] in packages.NAMES:
-            del sys.modules[name]
+    for name in loaded():
+        del sys.modules[name]
 
 
 def test_stand_ins_replace_what_does_not_import(broken, tmp_path):

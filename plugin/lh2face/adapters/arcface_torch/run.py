@@ -124,12 +124,12 @@ def check(settings: Mapping[str, Any], config: str) -> None:
     # One class of it, so that a misspelt name is found before the processes meet.
     sizes = {"num_classes": 1, "in_channels": settings["embedding_size"]}
     build("head", settings["head"], "config.head", **sizes, proxies=None)
-    if settings["interclass_filtering_threshold"]:
+    if threshold := settings.get("interclass_filtering_threshold"):
         raise ValueError(
-            "config.interclass_filtering_threshold: expected 0, found "
-            f"{settings['interclass_filtering_threshold']}; only the toolbox's own losses filter"
+            f"config.interclass_filtering_threshold: expected 0, found {threshold}; only the "
+            "toolbox's own losses filter"
         )
-    if settings["dali"] and (not torch.cuda.is_available() or packages.problem("nvidia.dali")):
+    if settings.get("dali") and (not torch.cuda.is_available() or packages.problem("nvidia.dali")):
         raise ValueError(
             "config.dali: expected False, found True; DALI needs CUDA and the package nvidia-dali"
         )
@@ -139,7 +139,7 @@ def check(settings: Mapping[str, Any], config: str) -> None:
             f"{settings['rec']}"
         )
     state = Path(settings["output"]) / f"checkpoint_gpu_{os.environ.get('RANK', 0)}.pt"
-    if settings["resume"] and not state.is_file():
+    if settings.get("resume") and not state.is_file():
         raise ValueError(
             f"config.resume: expected {state}, found none; training writes one for each process "
             "if config.save_all_states is True, and goes on with as many processes"
