@@ -104,14 +104,8 @@ def start(
         **{"epochs": 2, "batch": BATCH // world, "resume": False, **changes},
     )
     (folder / "mine" / "tiny.py").write_text(text + more)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {"WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     processes = []
-    for rank in range(world):
-        place = {**shared, "RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": 1}
-        environment = {**os.environ, **{name: str(value) for name, value in place.items()}}
+    for environment in environments(world):
         command = [sys.executable, "-B", "-c", "from lh2face.cli import main; main()"]
         arguments = ["arcface-torch", str(toolbox / "train_v2.py"), "configs/tiny"]
         processes.append(
@@ -125,6 +119,16 @@ def start(
         )
     outputs = [process.communicate(timeout=200)[0] for process in processes]
     return [(process.returncode, out) for process, out in zip(processes, outputs, strict=True)]
+
+
+def environments(world: int) -> list[dict[str, str]]:
+    """What torchrun would set for each process, with a free port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    places = [{**shared, "RANK": r, "LOCAL_RANK": r, "OMP_NUM_THREADS": 1} for r in range(world)]
+    return [{**os.environ, **{k: str(v) for k, v in place.items()}} for place in places]
 
 
 def losses(log: str) -> list[float]:
@@ -235,7 +239,8 @@ def test_documented_lines_train(toolbox, place, snippets, records, tmp_path):
         ["bash", "-ec", lines],
         cwd=tmp_path,
         env={
-            **os.environ,
+            # Without them the script takes a port of its own, which another run may have.
+            **environments(1)[0],
             "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
             "PYTHONDONTWRITEBYTECODE": "1",
         },
