@@ -112,7 +112,7 @@ def workplace(tmp_path_factory) -> Path:
     for name in (
         "a.jpg",
         "b.jpg",
-        *(f"faces/{person}/{n}.png" for person in range(4) for n in range(40)),
+        *(f"faces/{person}/{n}.png" for person in range(4) for n in range(8)),
     ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(folder / name), rng.integers(0, 256, (112, 112, 3), dtype=np.uint8))
@@ -140,7 +140,8 @@ def small(config):
 
 @pytest.mark.parametrize("text", blocks("python"))
 def test_the_snippets_run(text, workplace, registry, monkeypatch):
-    from lh2face.adapters.arcface_torch.run import STAND_INS, class_centres
+    from lh2face.adapters.arcface_torch.packages import STAND_INS
+    from lh2face.adapters.arcface_torch.run import class_centres
 
     if "insightface" in text:
         pytest.importorskip("insightface")
@@ -150,18 +151,24 @@ def test_the_snippets_run(text, workplace, registry, monkeypatch):
     space = {"__name__": "snippet"}
     exec(compile(text, "snippet", "exec"), space)
 
-    config = space.get("model")
-    if isinstance(config, dict):
+    config = space.get("config", {})
+    model = space.get("model")
+    if isinstance(model, dict):
         # What mmpretrain registers is not here: of its model only the head is ours.
-        ours = config if registry.get(config["type"]) else config["head"]
+        ours = model if registry.get(model["type"]) else model["head"]
         built = registry.build(small(ours))
         embeddings = torch.randn(4, 512, requires_grad=True)
-        loss = getattr(built, "head", built).loss if ours is config else built.loss
+        loss = getattr(built, "head", built).loss if ours is model else built.loss
         terms = loss(embeddings, torch.arange(4))
         assert all(term.isfinite() for term in terms.values())
-    if "head" in space.get("config", {}):
-        head = space["config"].head
-        centres = class_centres(dict(head)).PartialFC_V2(None, 512, 10)
+    if "runner" in space:
+        config.train_dataloader.batch_size, config.train_cfg.max_epochs = 16, 1
+        config.experiment_name = "snippet"
+        runner = type(space["runner"]).from_cfg(config)
+        runner.train()
+        assert (runner.iter, runner.epoch) == (2, 1)
+    if "head" in config:
+        centres = class_centres(dict(config.head)).PartialFC_V2(None, 512, 10)
         assert centres(torch.randn(4, 512), torch.arange(4)).isfinite()
     if "kappa" in space:
         assert -1 <= space["cosine"] <= 1

@@ -1,4 +1,7 @@
-"""arcface_torch, run as it is: a stand-in always, the real one where ARCFACE_TORCH names it."""
+"""arcface_torch, run as it is: a stand-in always, the real one where a variable names it.
+
+``LH2FACE_ARCFACE_TORCH`` is the folder ``recognition/arcface_torch`` of an insightface checkout.
+"""
 
 import hashlib
 import importlib
@@ -14,13 +17,31 @@ import numpy as np
 import pytest
 import torch
 
-from lh2face.adapters.arcface_torch.run import STAND_INS, interp1d, load_bin, read_head
+from lh2face.adapters.arcface_torch import packages
+from lh2face.adapters.arcface_torch.packages import STAND_INS
+from lh2face.adapters.arcface_torch.run import (
+    DEFAULTS,
+    REQUIRED,
+    check,
+    class_centres,
+    interp1d,
+    load_bin,
+    read_config,
+    run,
+)
 from lh2face.data.recordio import RecordWriter
 from lh2face.data.verification_bin import write_bin
 from lh2face.heads import LH2FaceHead
 
 STAND_IN = Path(__file__).with_name("toolbox")
+REAL = os.environ.get("LH2FACE_ARCFACE_TORCH")
+needs_real = pytest.mark.skipif(not REAL, reason="LH2FACE_ARCFACE_TORCH names no checkout")
+TOOLBOXES = [STAND_IN, pytest.param(Path(REAL or ""), marks=needs_real, id="real")]
 PEOPLE, BATCH = 4, 16
+PAGE, README = (
+    ("docs/how-to/plug-in.md", "arcface_torch"),
+    ("README.md", "insightface's arcface_torch"),
+)
 CONFIG = """
 from easydict import EasyDict as edict
 config = edict()
@@ -30,8 +51,6 @@ config.output = "{out}"
 config.num_classes = 4
 config.num_image = 16
 config.num_epoch = {epochs}
-config.warmup_epoch = 0
-config.val_targets = ["lfw", "absent"]
 config.batch_size = {batch}
 config.fp16 = True
 config.lr = 0.1
@@ -69,26 +88,29 @@ def records(tmp_path_factory, pictures) -> Path:
 
 def launch(toolbox: Path, folder: Path, records: Path, world: int, **changes: object) -> str:
     """Train through the command; the toolbox's log."""
+    ended = start(toolbox, folder, records, world, **changes)
+    assert [code for code, _ in ended] == [0] * world, ended[0][1][-5000:]
+    return (folder / "out" / "training.log").read_text()
+
+
+def start(
+    toolbox: Path, folder: Path, records: Path, world: int, more: str = "", **changes: object
+) -> list[tuple[int, str]]:
+    """Exit code and output of each process of a training run; ``more`` ends the config."""
     (folder / "mine").mkdir(exist_ok=True)
     text = CONFIG.format(
         rec=records,
         out=folder / "out",
         **{"epochs": 2, "batch": BATCH // world, "resume": False, **changes},
     )
-    (folder / "mine" / "tiny.py").write_text(text)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {"WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    (folder / "mine" / "tiny.py").write_text(text + more)
     processes = []
-    for rank in range(world):
-        place = {**shared, "RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": 1}
-        environment = {**os.environ, **{name: str(value) for name, value in place.items()}}
-        start = [sys.executable, "-B", "-c", "from lh2face.cli import main; main()"]
+    for environment in environments(world):
+        command = [sys.executable, "-B", "-c", "from lh2face.cli import main; main()"]
         arguments = ["arcface-torch", str(toolbox / "train_v2.py"), "configs/tiny"]
         processes.append(
             subprocess.Popen(
-                [*start, *arguments, "--config-dir", str(folder / "mine")],
+                [*command, *arguments, "--config-dir", str(folder / "mine")],
                 env=environment,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -96,8 +118,17 @@ def launch(toolbox: Path, folder: Path, records: Path, world: int, **changes: ob
             )
         )
     outputs = [process.communicate(timeout=200)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0] * world, outputs[0][-5000:]
-    return (folder / "out" / "training.log").read_text()
+    return [(process.returncode, out) for process, out in zip(processes, outputs, strict=True)]
+
+
+def environments(world: int) -> list[dict[str, str]]:
+    """What torchrun would set for each process, with a free port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    places = [{**shared, "RANK": r, "LOCAL_RANK": r, "OMP_NUM_THREADS": 1} for r in range(world)]
+    return [{**os.environ, **{k: str(v) for k, v in place.items()}} for place in places]
 
 
 def losses(log: str) -> list[float]:
@@ -159,12 +190,12 @@ def test_stand_in_goes_on_as_the_head_alone_would(trained, records, pictures):
     assert losses(log)[-1] == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.skipif("ARCFACE_TORCH" not in os.environ, reason="ARCFACE_TORCH names no checkout")
+@needs_real
 @pytest.mark.parametrize("world", [1, 2])
 def test_real_toolbox_trains_and_goes_on(tmp_path, records, world):
-    toolbox = Path(os.environ["ARCFACE_TORCH"])
+    toolbox = Path(REAL)
     before = digests(toolbox)
-    launch(toolbox, tmp_path, records, world)
+    launch(toolbox, tmp_path, records, world, more="config.sample_rate = 0.5")
     log = launch(toolbox, tmp_path, records, world, epochs=3, resume=True)
     assert digests(toolbox) == before
     assert all(np.isfinite(losses(log)))
@@ -175,6 +206,75 @@ def test_real_toolbox_trains_and_goes_on(tmp_path, records, world):
         PEOPLE // world,
         512,
     )
+
+
+# Smaller and shorter than the documented config, which it takes over as it is.
+SMALLER = """
+from configs.faces import config
+config.network, config.batch_size, config.num_epoch = "mbf", {batch}, 1
+config.verbose, config.frequent, config.num_image = 1, 1, 16
+"""
+
+
+@pytest.mark.parametrize("toolbox", TOOLBOXES)
+@pytest.mark.parametrize("place", [(*PAGE, "bash"), (*README, "")], ids=["page", "README"])
+def test_documented_lines_train(toolbox, place, snippets, records, tmp_path):
+    [config] = snippets(*PAGE, "python")
+    [lines] = snippets(*place)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "faces.py").write_text(config)
+    (tmp_path / "mine" / "small.py").write_text(SMALLER.format(batch=BATCH // 2))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train").symlink_to(records)
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / "to").symlink_to(toolbox)
+    lines = re.sub("configs/(faces|NAME)", "configs/small", lines)
+    lines = lines.replace("--nproc_per_node 8", "--standalone --nproc_per_node 2")
+    with_this_python = "#!{0}\nfrom {1} import main\nmain()\n".format
+    (tmp_path / "bin").mkdir()
+    for name, module in (("lh2face", "lh2face.cli"), ("torchrun", "torch.distributed.run")):
+        (tmp_path / "bin" / name).write_text(with_this_python(sys.executable, module))
+        (tmp_path / "bin" / name).chmod(0o755)
+    done = subprocess.run(
+        ["bash", "-ec", lines],
+        cwd=tmp_path,
+        env={
+            # Without them the script takes a port of its own, which another run may have.
+            **environments(1)[0],
+            "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    log = (tmp_path / "work" / "training.log").read_text()
+    # Two steps in one process, one in two.
+    assert re.findall(r"\[lfw\]\[(\d)\]Accuracy-Flip: \d", log) == ["1", "2", "1"]
+    assert (tmp_path / "work" / "model.pt").is_file()
+
+
+def attributes(toolbox: Path) -> dict[str, object]:
+    """The base config of a toolbox."""
+    space: dict = {}
+    exec((toolbox / "configs" / "base.py").read_text(), space)
+    return dict(space["config"])
+
+
+@needs_real
+def test_stand_in_has_the_real_base_config(importable):
+    assert attributes(STAND_IN) == attributes(Path(REAL))
+
+
+@pytest.mark.parametrize("toolbox", TOOLBOXES)
+def test_all_that_the_script_reads_is_there(toolbox, importable):
+    read = set(re.findall(r"cfg\.(\w+)", (toolbox / "train_v2.py").read_text()))
+    script_sets = {"total_batch_size", "warmup_step", "total_step", "items"}
+    only_with_wandb = {"notes"}
+    known = {*attributes(toolbox), *DEFAULTS, *REQUIRED}
+    assert read - script_sets - only_with_wandb <= known
+    # The base config must lack what the adapter adds, or the adapter would hide the toolbox's own.
+    assert not set(attributes(toolbox)) & {*DEFAULTS, *REQUIRED}
 
 
 @pytest.fixture
@@ -189,25 +289,143 @@ def importable(monkeypatch, tmp_path):
         del sys.modules[name]
 
 
+@pytest.fixture
+def settings(importable, records) -> dict:
+    """The values of a config that is right."""
+    folder = importable / "mine"
+    folder.mkdir()
+    text = CONFIG.format(rec=records, out=importable, epochs=1, batch=BATCH, resume=False)
+    (folder / "tiny.py").write_text(text)
+    return read_config("configs/tiny", folder)
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
         ("tiny", "config: expected configs/NAME, found 'tiny'"),
+        ("configs/tiny.more", "config: expected configs/NAME, found 'configs/tiny.more'"),
         ("configs/absent", "config: expected the name of a file, found 'absent'; looked in .*mine"),
-        ("configs/headless", "configs/headless: expected config.head = dict"),
     ],
 )
-def test_config_that_cannot_be_used_is_named(importable, config, message):
-    folder = importable / "mine"
-    folder.mkdir()
-    lines = CONFIG.splitlines()
-    (folder / "headless.py").write_text(
-        "\n".join(line for line in lines if "head = " not in line).format(
-            rec="", out="", epochs=1, batch=1, resume=False
-        )
-    )
+def test_config_that_is_not_found_is_named(settings, importable, config, message):
     with pytest.raises(ValueError, match=message):
-        read_head(config, folder)
+        read_config(config, importable / "mine")
+
+
+def test_defaults_give_way_to_the_config(settings, importable):
+    assert settings["warmup_epoch"] == 0 and settings.val_targets == ["lfw", "cfp_fp", "agedb_30"]
+    more = "from configs.tiny import config\nconfig.val_targets = []\nconfig.warmup_epoch = 2\n"
+    (importable / "mine" / "other.py").write_text(more)
+    found = read_config("configs/other", importable / "mine")
+    assert (found.warmup_epoch, found.val_targets) == (2, [])
+
+
+@pytest.mark.parametrize("key", REQUIRED)
+def test_value_that_is_missing_is_named(settings, key):
+    check(settings, "configs/tiny")
+    with pytest.raises(ValueError, match=rf"^configs/tiny: expected config.{key} = .*found none$"):
+        check({name: value for name, value in settings.items() if name != key}, "configs/tiny")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("num_classes", 0, "config.num_classes: expected a whole number ≥ 1, found 0"),
+        ("num_epoch", "3", "config.num_epoch: expected a whole number ≥ 1, found '3'"),
+        ("num_image", 5, r"config.num_image: expected at least the 16 of one step .* found 5"),
+        (
+            "interclass_filtering_threshold",
+            0.4,
+            "interclass_filtering_threshold: expected 0, found 0",
+        ),
+        ("dali", True, "config.dali: expected False, found True; .* nvidia-dali"),
+        ("rec", "nowhere", "config.rec: expected a folder with train.rec .* no folder nowhere"),
+        ("resume", True, r"config.resume: expected .*checkpoint_gpu_0.pt, found none; training"),
+        ("head", {"vmf_dim": 256}, "config.head.type: missing"),
+        ("head", "LH2FaceHead", "config.head.type: missing"),
+        ("head", {"type": "LH2FaseHead"}, "config.head.type: found 'LH2FaseHead', .* LH2FaceHead"),
+        ("head", {"type": "MobileFaceNet"}, "config.head.type: found 'MobileFaceNet'"),
+        ("head", {"type": "this.Head"}, "config.head.type: found 'this.Head'"),
+        ("head", {"type": "LH2FaceHead", "dim": 4}, "config.head.dim: unknown; .*'vmf_dim'"),
+        ("head", {"type": "LH2FaceHead", "num_classes": 4}, "config.head.num_classes: unknown"),
+        ("head", {"type": "ShardedHead", "head": {"type": "LH2FaceHead"}}, "config.head: Sharded"),
+    ],
+)
+def test_value_that_cannot_be_used_is_named(settings, key, value, message):
+    settings = {**settings, key: value}
+    with pytest.raises(ValueError, match=message) as error:
+        check(settings, "configs/tiny")
+    assert "\n" not in str(error.value) and "this" not in sys.modules
+
+
+@pytest.mark.parametrize("name", [".", "absent.py", "absent/train_v2.py", "configs/base.py"])
+def test_script_that_is_not_the_toolboxs_is_named(name):
+    with pytest.raises(ValueError, match=r"^script: expected train_v2.py .*, found "):
+        run(STAND_IN / name, "configs/tiny")
+
+
+@pytest.mark.parametrize("world", [1, 2])
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("config.head.typo = 1", "config.head.typo: unknown"),
+        ("config.network = 'r51'", "config.network: expected a name in .*backbones.*, found 'r51'"),
+    ],
+)
+def test_what_is_wrong_is_one_line_in_each_process(tmp_path, records, world, more, message):
+    for code, output in start(STAND_IN, tmp_path, records, world, more=more):
+        assert code == 1 and "Traceback" not in output
+        assert re.search(rf"^lh2face: {message}", output.splitlines()[-1]), output
+
+
+def test_checkpoint_of_other_classes_is_refused():
+    centres = class_centres({"type": "LH2FaceHead"}).PartialFC_V2
+    trained = centres(None, 8, 4)
+    state = trained.state_dict()
+    same = centres(None, 8, 4)
+    same.load_state_dict(state)
+    assert torch.equal(same.head.head.proxies.weight, trained.head.head.proxies.weight)
+    message = r"config.resume: .* of 5 classes from 0, of 5, found 4 .*of 4; resume with as many"
+    with pytest.raises(ValueError, match=message):
+        centres(None, 8, 5).load_state_dict(state)
+    with pytest.raises(ValueError, match=r"found no head of this package; resume"):
+        centres(None, 8, 4).load_state_dict({"weight": torch.zeros(4, 8)})
+
+
+@pytest.fixture
+def broken(tmp_path, monkeypatch) -> None:
+    """An mxnet and a torchvision that do not import, and an easydict that does."""
+    errors = {
+        "mxnet": "AttributeError(\"module 'numpy' has no attribute 'bool'\")",
+        "torchvision": "RuntimeError('operator torchvision::nms does not exist')",
+    }
+    for name, error in errors.items():
+        (tmp_path / "site" / name).mkdir(parents=True)
+        (tmp_path / "site" / name / "part.py").touch()
+        code = f"from {name} import part\nraise {error}\n"
+        (tmp_path / "site" / name / "__init__.py").write_text(code)
+    (tmp_path / "site" / "easydict.py").write_text("class EasyDict(dict): pass")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+
+    def loaded() -> list[str]:
+        return [name for name in sys.modules if name.partition(".")[0] in packages.NAMES]
+
+    for name in loaded():
+        monkeypatch.delitem(sys.modules, name)
+    yield
+    for name in loaded():
+        del sys.modules[name]
+
+
+def test_stand_ins_replace_what_does_not_import(broken, tmp_path):
+    path = list(sys.path)
+    assert "numpy" in str(packages.problem("mxnet")) and "mxnet.part" not in sys.modules
+    packages.supply()
+    assert sys.path == path
+    for name in ("mxnet.recordio", "torchvision.datasets"):
+        assert Path(importlib.import_module(name).__file__).is_relative_to(STAND_INS)
+    assert Path(sys.modules["easydict"].__file__).is_relative_to(tmp_path)
+    assert packages.problem("easydict") is None
 
 
 def test_stand_in_for_torchvision_prepares_images(importable):
@@ -230,7 +448,7 @@ def test_stand_in_for_torchvision_prepares_images(importable):
 
 def test_folder_of_images_needs_torchvision(importable):
     datasets = importlib.import_module("torchvision.datasets")
-    with pytest.raises(ValueError, match=r"config.rec: .* found 'photos'; .* install torchvision"):
+    with pytest.raises(ValueError, match=r"config.rec: .* found photos; `lh2face records"):
         datasets.ImageFolder("photos", None)
 
 

@@ -85,3 +85,18 @@ def test_a_checkout_without_git(monkeypatch, capsys, tmp_path, request):
     assert "dvc config --local core.no_scm true" in out
     (tmp_path / ".git").mkdir()
     assert "none in this folder" not in run(monkeypatch, capsys, tmp_path)[1]
+
+
+def test_a_package_that_does_not_import_is_told_from_a_missing_one(monkeypatch, capsys, tmp_path):
+    (tmp_path / "site" / "mxnet").mkdir(parents=True)
+    broken = "raise AttributeError('numpy has no attribute bool')"
+    (tmp_path / "site" / "mxnet" / "__init__.py").write_text(broken)
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    installed = doctor.installed
+    versions = {"mxnet": "1.9.1", "torchvision": None}
+    monkeypatch.setattr(doctor, "installed", lambda n: versions.get(n) or installed(n))
+    code, out = run(monkeypatch, capsys, tmp_path)
+    assert code == 0
+    assert "– mxnet: 1.9.1, does not import: numpy has no attribute bool" in out
+    assert "– torchvision: missing" in out
+    assert out.count("no need: `lh2face arcface-torch` supplies what is used of it") >= 2

@@ -1,18 +1,19 @@
 # ruff: noqa: C408 -- mmengine configs are written with dict()
-"""LH2Face in mmpretrain's ImageClassifier, from a folder of aligned faces: identity/image."""
+"""LH2Face in mmpretrain's ImageClassifier, from folders of aligned faces: identity/image."""
 
 custom_imports = dict(imports=["mmpretrain.registry", "lh2face"], allow_failed_imports=False)
 default_scope = "mmpretrain"
 
 image_size = 112
 embedding_size = 512
-epochs = 20
 
 model = dict(
     type="ImageClassifier",
     data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3, to_rgb=True),
     backbone=dict(type="ResNet", depth=18),
-    neck=dict(type="GlobalAveragePooling"),
+    # Pooled features of a ResNet come out of a ReLU: without this the directions of all embeddings
+    # would lie in the positive orthant.
+    neck=dict(type="LinearNeck", in_channels=512, out_channels=embedding_size, gap_dim=2),
     head=dict(type="LH2FaceHead", num_classes=1000, in_channels=embedding_size),
 )
 train_dataloader = dict(
@@ -31,13 +32,33 @@ train_dataloader = dict(
         ],
     ),
 )
+# Other photos of the same people: mmpretrain numbers the folders of each root by itself, so both
+# roots must have the same ones.
+val_dataloader = dict(
+    batch_size=128,
+    num_workers=4,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    dataset=dict(
+        type="CustomDataset",
+        data_root="data/held_out",
+        pipeline=[
+            dict(type="LoadImageFromFile"),
+            dict(type="Resize", scale=(image_size, image_size)),
+            dict(type="PackInputs"),
+        ],
+    ),
+)
+val_evaluator = dict(type="Accuracy", topk=1)
+test_dataloader, test_evaluator = val_dataloader, val_evaluator
 optim_wrapper = dict(
     optimizer=dict(type="SGD", lr=0.1, momentum=0.9, weight_decay=5e-4),
     clip_grad=dict(max_norm=5.0),
 )
 param_scheduler = [
+    # Both from the first step on, so that any number of epochs fits; the cosine ends with the run.
     dict(type="LinearLR", start_factor=0.01, end=1, convert_to_iter_based=True),
-    dict(type="CosineAnnealingLR", begin=1, T_max=epochs - 1, convert_to_iter_based=True),
+    dict(type="CosineAnnealingLR", convert_to_iter_based=True),
 ]
-train_cfg = dict(by_epoch=True, max_epochs=epochs)
+train_cfg = dict(by_epoch=True, max_epochs=20)
+val_cfg, test_cfg = dict(), dict()
 randomness = dict(seed=0)

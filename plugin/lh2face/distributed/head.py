@@ -44,8 +44,22 @@ class ShardedHead(nn.Module):
         given = {name: size for name, size in sizes.items() if size is not None}
         self.head = MODELS.build({**given, **head, "proxies": proxies})
 
+    def pre_logits(self, embeddings: Tensor | Sequence[Tensor]) -> Tensor:
+        """As the head's."""
+        return self.head.pre_logits(embeddings)
+
+    def forward(self, embeddings: Tensor | Sequence[Tensor]) -> Tensor:
+        """As the head's, where one process has all classes."""
+        return self.head(embeddings)
+
+    def predict(
+        self, embeddings: Tensor | Sequence[Tensor], data_samples: Sequence[Any] | None = None
+    ) -> list[Any]:
+        """As the head's, where one process has all classes."""
+        return self.head.predict(embeddings, data_samples)
+
     def loss(
-        self, embeddings: Tensor | Sequence[Tensor], labels: Tensor | Sequence[Any], **_: Any
+        self, embeddings: Tensor | Sequence[Tensor], labels: Tensor | Sequence[Any]
     ) -> dict[str, Tensor]:
         """The head's loss terms over the batch of all processes.
 

@@ -103,6 +103,19 @@ class ShardedProxies(nn.Module):
         """Similarity ``(R,)`` of each row to its own proxy alone, without gradient."""
         return (rows * unit(self._own(*self._locate(labels)))).sum(1)
 
+    def scores(self, rows: Tensor) -> Tensor:
+        """As :meth:`lh2face.heads.proxy_head.Proxies.scores`.
+
+        Raises:
+            ValueError: If other processes hold classes too: their rows are not these.
+        """
+        if len(self.weight) < self.num_classes:
+            raise ValueError(
+                f"proxies: expected all classes in one process to predict among them, found "
+                f"{_classes(self.get_extra_state())}; validate by embeddings, or in one process"
+            )
+        return rows @ unit(self.weight).T
+
     def _locate(self, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Place of each label among this process's rows, and whether it is one of them."""
         place = labels - self.start

@@ -77,6 +77,10 @@ class LH2FaceHead(ProxyHead):
         # NaN: no batch seen yet; the first one sets the mean.
         self.register_buffer("mean_norm", torch.tensor(torch.nan))
 
+    def rows(self, embeddings: Tensor) -> Tensor:
+        """The embeddings themselves ``(B, d)``: κ cosθ = zᵀw."""
+        return embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
+
     def terms(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """L_FR, term by term.
 
@@ -84,7 +88,7 @@ class LH2FaceHead(ProxyHead):
             Scalars: ``loss_vmf``, and ``loss_positive``, ``loss_negative``, ``loss_proxy`` where
             their weight is not 0; the statistics ``mean_kappa`` and ``margin``.
         """
-        rows = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
+        rows = self.rows(embeddings)
         kappa = length(embeddings)
         mean_norm = self._update_mean_norm(mean_over_ranks(kappa.mean()))
         margin = self.margin_factor * mean_norm

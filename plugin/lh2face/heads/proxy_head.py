@@ -46,15 +46,24 @@ class Proxies(nn.Module):
         """Similarity ``(R,)`` of each row to its own proxy alone, without gradient."""
         return (rows * unit(self.weight[labels])).sum(1)
 
+    def scores(self, rows: Tensor) -> Tensor:
+        """Similarities ``(R, C)`` of rows ``(R, d)`` to all proxies, for prediction."""
+        return rows @ unit(self.weight).T
+
 
 class ProxyHead(nn.Module):
     """Base of the heads: the proxies, and ``loss(embeddings, labels)``; a head gives the terms.
+
+    ``pre_logits``, ``forward`` and ``predict`` are what mmpretrain's ``ImageClassifier`` calls of a
+    head beside the loss, with the meaning that they have in its ``ArcFaceClsHead``.
 
     Args:
         num_classes: Number of identities C, ≥ 1.
         in_channels: Size d of the embedding.
         proxies: Config of the module that holds the proxies; ``Proxies`` if ``None``.
     """
+
+    scale: float  # s of a head; one without it has its own rows()
 
     def __init__(
         self, num_classes: int, in_channels: int = 512, proxies: dict[str, Any] | None = None
@@ -72,22 +81,59 @@ class ProxyHead(nn.Module):
         """What :meth:`loss` returns, of arguments that have been checked."""
         raise NotImplementedError
 
+    def rows(self, embeddings: Tensor) -> Tensor:
+        """What is multiplied with the proxies' directions, ``(B, d)``: the embedding's, times s."""
+        return self.scale * unit(embeddings)
+
+    def pre_logits(self, embeddings: Tensor | Sequence[Tensor]) -> Tensor:
+        """The embeddings ``(B, d)``, out of a sequence that ends with them."""
+        return embeddings if isinstance(embeddings, Tensor) else embeddings[-1]
+
+    def forward(self, embeddings: Tensor | Sequence[Tensor]) -> Tensor:
+        """The logits ``(B, C)`` of all classes, without margin.
+
+        Args:
+            embeddings: As in :meth:`loss`.
+        """
+        embeddings = self.pre_logits(embeddings)
+        with torch.autocast(embeddings.device.type, enabled=False):
+            scores: Tensor = self.proxies.scores(self.rows(embeddings))
+        return scores
+
+    def predict(
+        self, embeddings: Tensor | Sequence[Tensor], data_samples: Sequence[Any] | None = None
+    ) -> list[Any]:
+        """mmpretrain's data samples with ``pred_score (C,)``, a softmax, and ``pred_label (1,)``.
+
+        Args:
+            embeddings: As in :meth:`loss`.
+            data_samples: B data samples to write into; new ones where there is none.
+        """
+        from mmpretrain.structures import DataSample
+
+        scores = self(embeddings).softmax(1)
+        given = [None] * len(scores) if data_samples is None else data_samples
+        samples = [DataSample() if sample is None else sample for sample in given]
+        for sample, score in zip(samples, scores, strict=True):
+            sample.set_pred_score(score).set_pred_label(score.argmax(0, keepdim=True))
+        return samples
+
     def loss(
-        self, embeddings: Tensor | Sequence[Tensor], labels: Tensor | Sequence[Any], **_: Any
+        self, embeddings: Tensor | Sequence[Tensor], labels: Tensor | Sequence[Any]
     ) -> dict[str, Tensor]:
         """Terms of the loss; mmengine sums those with "loss" in their names.
 
         Args:
             embeddings: ``(B, d)``, not normalised: the norm is κ. Or a sequence that ends with
                 them, as mmpretrain's backbones give.
-            labels: ``(B,)`` int64. Or mmpretrain's B data samples.
+            labels: ``(B,)`` int64. Or mmpretrain's B data samples, without mixed labels.
 
         Returns:
             Scalars; a statistic has no "loss" in its name.
 
         Raises:
             ValueError: If shapes or types do not fit, the batch is empty, an embedding is not
-                finite, or a label is outside 0 … C − 1.
+                finite, a label is outside 0 … C − 1, or labels are mixed (``gt_score``).
         """
         embeddings, labels = as_tensors(embeddings, labels)
         self.check(embeddings, labels)
@@ -123,6 +169,11 @@ def as_tensors(
     if not isinstance(embeddings, Tensor):
         embeddings = embeddings[-1]
     if not isinstance(labels, Tensor):
+        if any("gt_score" in sample for sample in labels):
+            raise ValueError(
+                "gt_score: expected data samples with gt_label alone, found mixed labels; a margin "
+                "belongs to one class: train without mixup and cutmix (model.train_cfg.augments)"
+            )
         labels = torch.cat([sample.gt_label for sample in labels])
     return embeddings, labels
 

@@ -25,7 +25,6 @@ from lh2face.stages.memory import reuse_freed_memory
 if TYPE_CHECKING:
     from mmengine.config import Config
     from mmengine.runner import Runner
-    from torch import nn
 
     from lh2face.stages.params import Params
 

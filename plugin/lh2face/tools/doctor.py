@@ -122,6 +122,19 @@ def extras() -> Iterator[Finding]:
     )
 
 
+@check("What arcface_torch imports")
+def arcface_torch() -> Iterator[Finding]:
+    """Packages of which the adapter has a stand-in; one that is installed may still not import."""
+    from lh2face.adapters.arcface_torch import packages
+
+    for name in packages.NAMES:
+        error, version = packages.problem(name), installed(name)
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        found = f"{version}, does not import: {reason}" if version and error else version
+        advice = "no need: `lh2face arcface-torch` supplies what is used of it" if error else ""
+        yield Finding(name, found or "missing", advice)
+
+
 @check("Machine")
 def machine() -> Iterator[Finding]:
     """Processors, memory, disk."""

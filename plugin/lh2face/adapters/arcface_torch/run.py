@@ -1,9 +1,11 @@
 """Run the toolbox's own training script with one of our heads in the place of Partial FC."""
 
 import importlib.util
+import os
+import re
 import runpy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -14,15 +16,27 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, _LRScheduler
 
 import lh2face  # noqa: F401  registers the heads
-from lh2face.adapters.arcface_torch import cpu
+from lh2face.adapters.arcface_torch import cpu, packages
 from lh2face.data.images import decode_rgb
 from lh2face.data.verification_bin import read_bin
 from lh2face.distributed import ShardedHead
 from lh2face.recognizers.face_recognizer import summed_loss
+from lh2face.registry import build
 
-STAND_INS = Path(__file__).with_name("stand_ins")
 CLASS_CENTRES = "partial_fc_v2"
 CONFIGS = "configs"
+# What the script reads and the toolbox's base config lacks: values of the toolbox's own configs …
+DEFAULTS = {"warmup_epoch": 0, "val_targets": ["lfw", "cfp_fp", "agedb_30"]}
+# … and what only the user can know, with an example.
+REQUIRED = {
+    "rec": '"data/train"',
+    "num_classes": "1000",
+    "num_image": "50000",
+    "num_epoch": "20",
+    "head": 'dict(type="LH2FaceHead", …)',
+}
+# What the toolbox's data loader makes up by itself, in place of a folder.
+NO_FOLDER = "synthetic"
 
 
 def run(script: Path, config: str, config_dir: Path | None = None) -> None:
@@ -30,8 +44,9 @@ def run(script: Path, config: str, config_dir: Path | None = None) -> None:
 
     ``config.head = dict(type="LH2FaceHead", …)`` in the toolbox's config names the head, which
     takes number of classes, embedding size and ``sample_rate`` from the config as Partial FC does;
-    ``margin_list`` is not used. Where easydict, mxnet or torchvision is missing, what the script
-    needs of it is supplied; without CUDA it trains on the CPU.
+    ``margin_list`` is not used. ``warmup_epoch`` is 0 and ``val_targets`` are lfw, cfp_fp and
+    agedb_30 where the config does not set them. Where easydict, mxnet or torchvision does not
+    import, what the script needs of it is supplied; without CUDA it trains on the CPU.
 
     Args:
         script: The toolbox's ``train_v2.py``.
@@ -39,14 +54,19 @@ def run(script: Path, config: str, config_dir: Path | None = None) -> None:
         config_dir: Folder of more configs, looked through before the toolbox's own.
 
     Raises:
-        ValueError: If the config is not found, or names no head.
+        ValueError: If the script is not the toolbox's, or the config is not found, lacks a value
+            or has one that a head cannot be trained with.
     """
+    if not (script.is_file() and (script.parent / CONFIGS / "base.py").is_file()):
+        found = f"the folder {script}" if script.is_dir() else script
+        raise ValueError(f"script: expected train_v2.py in its arcface_torch folder, found {found}")
     sys.path.insert(0, str(script.parent.resolve()))
-    # Last, so that a package that is installed comes first.
-    sys.path.append(str(STAND_INS))
-    head = read_head(config, config_dir)
-    sys.modules[CLASS_CENTRES] = class_centres(head)
+    packages.supply()
+    settings = read_config(config, config_dir)
+    check(settings, config)
+    sys.modules[CLASS_CENTRES] = class_centres(dict(settings["head"]))
     accept_verbose()
+    name_unknown_network()
     verification = importlib.import_module("eval.verification")
     verification.load_bin = load_bin
     verification.interpolate = SimpleNamespace(interp1d=interp1d)
@@ -56,10 +76,14 @@ def run(script: Path, config: str, config_dir: Path | None = None) -> None:
     runpy.run_path(str(script), run_name="__main__")
 
 
-def read_head(config: str, config_dir: Path | None) -> dict[str, Any]:
-    """The ``config.head`` of a toolbox's config, read by the toolbox."""
+def read_config(config: str, config_dir: Path | None) -> dict[str, Any]:
+    """A toolbox's config as the toolbox reads it, :data:`DEFAULTS` being part of its base config.
+
+    Raises:
+        ValueError: If there is no such config.
+    """
     folder, _, name = config.removesuffix(".py").partition("/")
-    if folder != CONFIGS or not name:
+    if folder != CONFIGS or not re.fullmatch(r"[\w-]+", name):
         raise ValueError(f"config: expected {CONFIGS}/NAME, found {config!r}")
     configs = importlib.import_module(CONFIGS)
     if config_dir is not None:
@@ -67,12 +91,59 @@ def read_head(config: str, config_dir: Path | None) -> dict[str, Any]:
     if importlib.util.find_spec(f"{CONFIGS}.{name}") is None:
         looked = ", ".join(configs.__path__)
         raise ValueError(f"config: expected the name of a file, found {name!r}; looked in {looked}")
-    found = importlib.import_module("utils.utils_config").get_config(config)
-    if "head" not in found:
+    base = importlib.import_module(f"{CONFIGS}.base").config
+    for key, value in DEFAULTS.items():
+        if key not in base:
+            setattr(base, key, value)  # easydict's setdefault would set no attribute
+    return importlib.import_module("utils.utils_config").get_config(config)
+
+
+def check(settings: Mapping[str, Any], config: str) -> None:
+    """Find what would stop the script in its middle, or be left out in silence.
+
+    Args:
+        settings: The config's values.
+        config: Its name, for messages.
+
+    Raises:
+        ValueError: Naming the value, what was found and what is allowed.
+    """
+    for key, example in REQUIRED.items():
+        if settings.get(key) is None:
+            raise ValueError(f"{config}: expected config.{key} = {example}, found none")
+    for key in ("num_classes", "num_image", "num_epoch"):
+        if not isinstance(settings[key], int) or settings[key] < 1:
+            raise ValueError(f"config.{key}: expected a whole number ≥ 1, found {settings[key]!r}")
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    batch = settings["batch_size"] * processes
+    if settings["num_image"] < batch:
         raise ValueError(
-            f'{config}: expected config.head = dict(type="LH2FaceHead", …), found none'
+            f"config.num_image: expected at least the {batch} of one step (config.batch_size times "
+            f"{processes} processes), found {settings['num_image']}"
         )
-    return dict(found.head)
+    # One class of it, so that a misspelt name is found before the processes meet.
+    sizes = {"num_classes": 1, "in_channels": settings["embedding_size"]}
+    build("head", settings["head"], "config.head", **sizes, proxies=None)
+    if threshold := settings.get("interclass_filtering_threshold"):
+        raise ValueError(
+            f"config.interclass_filtering_threshold: expected 0, found {threshold}; only the "
+            "toolbox's own losses filter"
+        )
+    if settings.get("dali") and (not torch.cuda.is_available() or packages.problem("nvidia.dali")):
+        raise ValueError(
+            "config.dali: expected False, found True; DALI needs CUDA and the package nvidia-dali"
+        )
+    if settings["rec"] != NO_FOLDER and not Path(settings["rec"]).is_dir():
+        raise ValueError(
+            "config.rec: expected a folder with train.rec and train.idx, found no folder "
+            f"{settings['rec']}"
+        )
+    state = Path(settings["output"]) / f"checkpoint_gpu_{os.environ.get('RANK', 0)}.pt"
+    if settings.get("resume") and not state.is_file():
+        raise ValueError(
+            f"config.resume: expected {state}, found none; training writes one for each process "
+            "if config.save_all_states is True, and goes on with as many processes"
+        )
 
 
 def class_centres(head: dict[str, Any]) -> ModuleType:
@@ -97,9 +168,49 @@ def class_centres(head: dict[str, Any]) -> ModuleType:
             """The loss of the batch of all processes."""
             return summed_loss(self.head.loss(local_embeddings, local_labels.view(-1).long()))
 
+        def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any:
+            """As any module's; the toolbox's checkpoints fit the number of processes they are of.
+
+            Raises:
+                ValueError: If the state is of other classes than this process has.
+            """
+            place = "head.head.proxies._extra_state"
+            found, own = state_dict.get(place), self.state_dict()[place]
+            if found != own:
+                raise ValueError(
+                    f"config.resume: expected a checkpoint of {share_of(own)}, found "
+                    f"{share_of(found)}; resume with as many processes and classes as trained"
+                )
+            return super().load_state_dict(state_dict, strict)
+
     module = ModuleType(CLASS_CENTRES)
     module.PartialFC_V2 = PartialFC_V2
     return module
+
+
+def share_of(state: Mapping[str, int] | None) -> str:
+    """Which classes a checkpoint's proxies are of, in words."""
+    if state is None:
+        return "no head of this package"
+    return f"{state['count']} classes from {state['first']}, of {state['of']}"
+
+
+def name_unknown_network() -> None:
+    """Let the toolbox say which network it does not know; it raises an empty ValueError."""
+    backbones = importlib.import_module("backbones")
+    get_model = backbones.get_model
+
+    def get_named(name: str, **kwargs: Any) -> nn.Module:
+        try:
+            return get_model(name, **kwargs)
+        except ValueError as error:
+            if error.args:
+                raise
+            raise ValueError(
+                f"config.network: expected a name in {backbones.__file__}, found {name!r}"
+            ) from None
+
+    backbones.get_model = get_named
 
 
 def accept_verbose() -> None:

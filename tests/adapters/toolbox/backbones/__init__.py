@@ -4,6 +4,8 @@ import torch
 
 
 def get_model(name, **kwargs):
+    if name not in ("r18", "r34", "r50", "r100", "mbf"):
+        raise ValueError()
     return Linear(kwargs["fp16"], kwargs["num_features"])
 
 

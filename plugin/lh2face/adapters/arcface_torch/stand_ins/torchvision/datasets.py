@@ -6,6 +6,6 @@ class ImageFolder:
 
     def __init__(self, root: str, transform: object) -> None:
         raise ValueError(
-            f"config.rec: expected a folder with train.rec and train.idx, found {root!r}; to train "
-            "on a folder of images, install torchvision or write records with `lh2face data`"
+            f"config.rec: expected a folder with train.rec and train.idx, found {root}; "
+            f"`lh2face records image_folder {root} OUT` makes them of a folder a person"
         )
