@@ -92,15 +92,21 @@ def test_curricularface_formula():
     assert terms["loss"].item() == pytest.approx(naive_softmax(64 * logits, y))
 
 
-def test_magface_formula():
-    head, (z, y) = build(MagFaceHead), batch(40)
+@pytest.mark.parametrize("easy_margin", [None, False])
+def test_magface_formula(easy_margin):
+    """By default the authors' code, with no margin from a right angle on."""
+    head = build(MagFaceHead, **({} if easy_margin is None else {"easy_margin": easy_margin}))
+    z, y = batch(40)
+    z[::3] *= 20
     a = norms(z).clip(10, 110)
-    assert (a == 10).any()
-    assert (a > 10).any()
+    assert {10, 110} < set(a)
     logits = cosines(head, z)
+    own = logits[np.arange(40), y]
+    assert (own < 0).any() and (own > 0).any()
     for i, label in enumerate(y):
         margin = 0.45 + (0.8 - 0.45) / (110 - 10) * (a[i] - 10)
-        logits[i, label] = angular(math.acos(logits[i, label]), margin)
+        if own[i] > 0 or easy_margin is False:
+            logits[i, label] = angular(math.acos(own[i]), margin)
     terms = head.loss(z, y)
     assert terms["loss_margin"].item() == pytest.approx(naive_softmax(64 * logits, y))
     assert terms["loss_norm"].item() == pytest.approx(35 * np.mean(1 / a + a / 110**2))

@@ -12,10 +12,13 @@ from lh2face.registry import MODELS
 
 @MODELS.register_module()
 class MagFaceHead(ProxyHead):
-    """ArcFace with a margin that grows with the norm, which is drawn out (arXiv 2103.06627, eq. 3).
+    """ArcFace with a margin that grows with the norm, and a term that makes norms grow.
 
     With ``a = |z|`` held in ``[l_a, u_a]``: ``m(a)`` is linear from l_m to u_m, and
-    ``λ_g (1/a + a/u_a²)`` is added to the loss.
+    ``λ_g (1/a + a/u_a²)`` is added to the loss (arXiv 2103.06627, eq. 3).
+
+    The authors' code (IrvingMeng/MagFace) gives no margin to a target with ``cosθ ≤ 0``; the paper
+    does not say so. The code is the default here, because it made the published results.
 
     Args:
         num_classes: Number of identities C.
@@ -24,6 +27,8 @@ class MagFaceHead(ProxyHead):
         norm_range: (l_a, u_a).
         margin_range: (l_m, u_m) in rad.
         norm_weight: λ_g.
+        easy_margin: ``True``: no margin where ``cosθ ≤ 0``, as in the authors' code. ``False``: the
+            formula of the paper for every target; past θ = π − m see :func:`angular_margin`.
         proxies: See :class:`ProxyHead`.
 
     Example:
@@ -38,6 +43,7 @@ class MagFaceHead(ProxyHead):
         norm_range: tuple[float, float] = (10.0, 110.0),
         margin_range: tuple[float, float] = (0.45, 0.8),
         norm_weight: float = 35.0,
+        easy_margin: bool = True,
         proxies: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(num_classes, in_channels, proxies)
@@ -45,6 +51,7 @@ class MagFaceHead(ProxyHead):
         self.norm_range = norm_range
         self.margin_range = margin_range
         self.norm_weight = norm_weight
+        self.easy_margin = easy_margin
 
     def terms(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """``loss_margin``, the cross-entropy, and ``loss_norm``, the norm's own term."""
@@ -52,7 +59,8 @@ class MagFaceHead(ProxyHead):
         norms = length(embeddings).clamp(least, most)
         margin = least_margin + (most_margin - least_margin) * (norms - least) / (most - least)
         found = self.proxies(self.scale * unit(embeddings), labels)
-        target = self.scale * angular_margin(found.target / self.scale, margin)
+        cos = angular_margin(found.target / self.scale, margin, easy=self.easy_margin)
+        target = self.scale * cos
         return {
             "loss_margin": margin_cross_entropy(target, found.negatives),
             "loss_norm": self.norm_weight * (1 / norms + norms / most**2).mean(),
