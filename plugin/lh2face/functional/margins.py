@@ -43,6 +43,20 @@ def angular_margin(cos: Tensor, margin: Tensor | float, *, easy: bool = False) -
     return torch.where(cos > -margin.cos(), with_margin, cos - margin * margin.sin())
 
 
+def straight_through_margin(cos: Tensor, margin: float) -> Tensor:
+    """``cos(θ + m)`` for every θ, with the gradient of ``cosθ``: what arcface_torch computes.
+
+    Args:
+        cos: ``(B,)`` cosines of the targets.
+        margin: m in rad.
+
+    Returns:
+        ``(B,)``.
+    """
+    cos = cos.clamp(-1, 1)
+    return cos + ((cos.acos() + margin).cos() - cos).detach()
+
+
 def positive_proxy_loss(target: Tensor, labels: Tensor) -> Tensor:
     """``mean_{p∈P+} log(1 + Σ_{i: y_i=p} exp(−t_i))``, P+ being the labels of the batch.
 

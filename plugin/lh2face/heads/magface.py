@@ -1,13 +1,18 @@
 """MagFace (Meng et al., CVPR 2021)."""
 
+import math
 from typing import Any
 
 from torch import Tensor
 
 from lh2face.functional.margins import angular_margin, margin_cross_entropy
 from lh2face.functional.similarities import length, unit
+from lh2face.heads.arguments import between, positive, rising
 from lh2face.heads.proxy_head import ProxyHead
 from lh2face.registry import MODELS
+
+# The term of the norm divides by it.
+MIN_NORM = 1e-3
 
 
 @MODELS.register_module()
@@ -23,10 +28,10 @@ class MagFaceHead(ProxyHead):
     Args:
         num_classes: Number of identities C.
         in_channels: Size d of the embedding.
-        scale: s.
-        norm_range: (l_a, u_a).
-        margin_range: (l_m, u_m) in rad.
-        norm_weight: λ_g.
+        scale: s > 0.
+        norm_range: (l_a, u_a), from 0.001.
+        margin_range: (l_m, u_m) in rad, in [0, π].
+        norm_weight: λ_g ≥ 0.
         easy_margin: ``True``: no margin where ``cosθ ≤ 0``, as in the authors' code. ``False``: the
             formula of the paper for every target; past θ = π − m see :func:`angular_margin`.
         proxies: See :class:`ProxyHead`.
@@ -47,10 +52,10 @@ class MagFaceHead(ProxyHead):
         proxies: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(num_classes, in_channels, proxies)
-        self.scale = scale
-        self.norm_range = norm_range
-        self.margin_range = margin_range
-        self.norm_weight = norm_weight
+        self.scale = positive("scale", scale)
+        self.norm_range = rising("norm_range", norm_range, MIN_NORM)
+        self.margin_range = rising("margin_range", margin_range, 0, math.pi)
+        self.norm_weight = between("norm_weight", norm_weight, 0)
         self.easy_margin = easy_margin
 
     def terms(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:

@@ -7,7 +7,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from lh2face.functional.similarities import HardNegatives, Similarities, proxy_similarities, unit
+from lh2face.functional.similarities import (
+    HardNegatives,
+    Similarities,
+    proxy_similarities,
+    shortened,
+    unit,
+)
+from lh2face.heads.arguments import at_least
 from lh2face.registry import MODELS
 
 
@@ -17,14 +24,16 @@ class Proxies(nn.Module):
 
     Args:
         num_classes: Number of identities C, ≥ 1.
-        in_channels: Size d of the embedding.
+        in_channels: Size d of the embedding, ≥ 1.
+
+    Raises:
+        ValueError: If a number is not in its range.
     """
 
     def __init__(self, num_classes: int, in_channels: int) -> None:
         super().__init__()
-        if num_classes < 1:
-            raise ValueError(f"num_classes: expected at least 1, found {num_classes}")
-        self.num_classes, self.in_channels = num_classes, in_channels
+        self.num_classes = at_least("num_classes", num_classes, 1)
+        self.in_channels = at_least("in_channels", in_channels, 1)
         self.weight = nn.Parameter(torch.empty(num_classes, in_channels).normal_(std=0.01))
 
     def forward(
@@ -69,7 +78,7 @@ class ProxyHead(nn.Module):
         )
 
     def terms(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """What :meth:`loss` returns, of arguments that have been checked."""
+        """What :meth:`loss` returns, of arguments that :meth:`prepare` gave."""
         raise NotImplementedError
 
     def loss(
@@ -79,7 +88,9 @@ class ProxyHead(nn.Module):
 
         Args:
             embeddings: ``(B, d)``, not normalised: the norm is κ. Or a sequence that ends with
-                them, as mmpretrain's backbones give.
+                them, as mmpretrain's backbones give. Any finite value gives finite losses and
+                gradients; a gradient has the type of the embeddings, and one in float16 overflows,
+                for a loss scaler to see, where |z| is below about s / 65504.
             labels: ``(B,)`` int64. Or mmpretrain's B data samples.
 
         Returns:
@@ -89,9 +100,15 @@ class ProxyHead(nn.Module):
             ValueError: If shapes or types do not fit, the batch is empty, an embedding is not
                 finite, or a label is outside 0 … C − 1.
         """
+        return self.terms(*self.prepare(embeddings, labels))
+
+    def prepare(
+        self, embeddings: Tensor | Sequence[Tensor], labels: Tensor | Sequence[Any]
+    ) -> tuple[Tensor, Tensor]:
+        """The arguments of :meth:`loss` as checked tensors, the embeddings :func:`shortened`."""
         embeddings, labels = as_tensors(embeddings, labels)
         self.check(embeddings, labels)
-        return self.terms(embeddings, labels)
+        return shortened(embeddings), labels
 
     def check(self, embeddings: Tensor, labels: Tensor) -> None:
         """Raise what is wrong with the arguments of :meth:`loss`, by one look at the device."""
