@@ -7,6 +7,8 @@ where ``ADAFACE`` and ``CVLFACE`` name a checkout.
 import importlib
 import inspect
 import os
+import re
+import runpy
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -15,13 +17,13 @@ import pytest
 import torch
 from pytorch_metric_learning import losses, trainers
 
-from lh2face.adapters import adaface, cvlface
 from lh2face.adapters.metric_learning import HeadLoss
 from lh2face.heads import LH2FaceHead
 from lh2face.recognizers.face_recognizer import summed_loss
 
 HERE = Path(__file__).parent
-LH2FACE = {"type": "LH2FaceHead", "vmf_dim": 64}
+PAGE = HERE.parents[1] / "docs" / "how-to" / "plug-in.md"
+LH2FACE = {"type": "LH2FaceHead", "vmf_dim": 256}
 
 
 def toolboxes(variable: str, stand_in: str) -> list:
@@ -42,6 +44,19 @@ def importable(monkeypatch):
     yield monkeypatch.syspath_prepend
     for name in set(sys.modules) - before:
         del sys.modules[name]
+
+
+def run_snippet(adapter: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the page's script for a toolbox up to where it starts the toolbox's own."""
+    snippets = re.findall(
+        r"^```py title[^\n]*\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE
+    )
+    [snippet] = [text for text in snippets if f"{adapter}.install" in text]
+    started = []
+    monkeypatch.setattr(runpy, "run_path", lambda path, run_name: started.append((path, run_name)))
+    exec(compile(snippet, "snippet", "exec"), {"__file__": str(folder / "train_lh2face.py")})
+    [(path, name)] = started
+    assert (folder / path).is_file() and name == "__main__"
 
 
 def test_metric_learning_takes_it_as_a_loss():
@@ -111,8 +126,8 @@ def test_adaface_trains_with_it(importable, monkeypatch, toolbox):
     monkeypatch.setitem(sys.modules, "pytorch_lightning.core", core)
     monkeypatch.setitem(sys.modules, "bcolz", ModuleType("bcolz"))
     importable(toolbox)
-    head, train_val = (importlib.import_module(name) for name in ("head", "train_val"))
-    adaface.install(head, train_val, LH2FACE)
+    run_snippet("adaface", toolbox, monkeypatch)
+    train_val = importlib.import_module("train_val")
     torch.manual_seed(0)
     trainer = train_val.Trainer(
         arch="ir_18", head="adaface", m=0.4, h=0.333, t_alpha=0.01, s=64.0, lr=0.01, momentum=0.0,
@@ -124,7 +139,7 @@ def test_adaface_trains_with_it(importable, monkeypatch, toolbox):
     trainer.eval()  # the same embeddings at each call; the head keeps no running mean
     with torch.no_grad():
         unit, norms = trainer.model(images)
-    alone = LH2FaceHead(3, 512, vmf_dim=64).eval()
+    alone = LH2FaceHead(3, 512, vmf_dim=256).eval()
     alone.proxies.weight.data.copy_(trainer.head.kernel.data)
     expected = summed_loss(alone.loss(unit * norms, labels))
     loss = trainer.training_step((images, labels), 0)
@@ -138,12 +153,15 @@ def test_adaface_trains_with_it(importable, monkeypatch, toolbox):
 
 @pytest.mark.parametrize("kind", ["fc", "partial_fc"])
 @pytest.mark.parametrize("toolbox", toolboxes("CVLFACE", "cvlface"))
-def test_cvlface_trains_with_it(importable, tmp_path, toolbox, kind):
+def test_cvlface_trains_with_it(importable, monkeypatch, tmp_path, toolbox, kind):
     real = toolbox / "cvlface" / "research" / "recognition" / "code" / "run_v1"
-    importable(toolbox / "cvlface")
-    importable(real if real.is_dir() else toolbox)
+    code = real if real.is_dir() else toolbox
+    importable(code)
+    roots = ModuleType("pyrootutils")
+    roots.setup_root = lambda file, indicator, pythonpath: importable(toolbox / "cvlface")
+    monkeypatch.setitem(sys.modules, "pyrootutils", roots)
+    run_snippet("cvlface", code, monkeypatch)
     classifiers = importlib.import_module("classifiers")
-    cvlface.install(classifiers, LH2FACE)
     config = SimpleNamespace(name=kind, sample_rate=1.0, start_from="", freeze=False)
     torch.manual_seed(0)
     classifier = classifiers.get_classifier(
@@ -159,7 +177,7 @@ def test_cvlface_trains_with_it(importable, tmp_path, toolbox, kind):
     assert len(weight) == (4 if kind == "partial_fc" else 3)
     z, y = torch.randn(5, 512, requires_grad=True), torch.tensor([0, 1, 2, 2, 1])
     loss = classifier(z, y)
-    alone = LH2FaceHead(len(weight), 512, vmf_dim=64)
+    alone = LH2FaceHead(len(weight), 512, vmf_dim=256)
     alone.proxies.weight.data.copy_(weight.data)
     torch.testing.assert_close(loss, summed_loss(alone.loss(z, y)))
     loss.backward()

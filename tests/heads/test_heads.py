@@ -285,6 +285,27 @@ def test_lh2face_margin_follows_the_norms_of_the_batch_at_once():
         torch.testing.assert_close(margin, 0.35 * scale * z.norm(dim=1).mean())
 
 
+def test_lh2face_weights_multiply_their_terms():
+    weights = {"positive": 2.0, "negative": 3.0, "proxy": 5.0}
+    z, y = batch()
+    plain = build(LH2FaceHead).loss(z, y)
+    head = build(LH2FaceHead, **{f"{name}_weight": value for name, value in weights.items()})
+    terms = head.loss(z, y)
+    for name, weight in weights.items():
+        torch.testing.assert_close(terms[f"loss_{name}"], weight * plain[f"loss_{name}"])
+    torch.testing.assert_close(terms["loss_vmf"], plain["loss_vmf"])
+
+
+@pytest.mark.parametrize("head_class", HEADS)
+def test_running_statistics_rest_in_evaluation(head_class):
+    head = build(head_class)
+    head.loss(*batch())
+    before = {name: value.clone() for name, value in head.named_buffers()}
+    z, y = batch()
+    head.eval().loss(7 * z.flip(0), y)
+    torch.testing.assert_close(dict(head.named_buffers()), before, rtol=0, atol=0)
+
+
 def test_lh2face_mean_norm_runs_and_rests_in_evaluation():
     head = build(LH2FaceHead, norm_momentum=0.5)
     z, y = batch()
