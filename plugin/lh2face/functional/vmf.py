@@ -245,16 +245,15 @@ def _series(t: Tensor, order: float, derivative: int) -> Tensor:
 @cache
 def _series_coefficients(order: float, derivative: int) -> tuple[float, ...]:
     total = [0.0] * (3 * EXPANSION_TERMS + 1)
-    for k, polynomial in enumerate(_olver_polynomials()):
+    for k, polynomial in enumerate(OLVER_POLYNOMIALS):
         for power, coefficient in enumerate(polynomial):
-            total[power] += float(coefficient) / order**k
+            total[power] += coefficient / order**k
     if derivative:
         total = [power * value for power, value in enumerate(total)][1:]
     return tuple(total)
 
 
-@cache
-def _olver_polynomials() -> tuple[tuple[Fraction, ...], ...]:
+def _olver_polynomials() -> tuple[tuple[float, ...], ...]:
     """U_0 … U_K by DLMF 10.41.9, as coefficients of ascending powers."""
     polynomials: list[tuple[Fraction, ...]] = [(Fraction(1),)]
     for _ in range(EXPANSION_TERMS):
@@ -265,7 +264,11 @@ def _olver_polynomials() -> tuple[tuple[Fraction, ...], ...]:
             following[power + 1] += c * Fraction(power, 2) + c / (8 * (power + 1))
             following[power + 3] -= c * Fraction(power, 2) + 5 * c / (8 * (power + 3))
         polynomials.append(tuple(following))
-    return tuple(polynomials)
+    return tuple(tuple(map(float, polynomial)) for polynomial in polynomials)
+
+
+# Not cached on demand: a compiler would trace the fractions each time, which takes minutes.
+OLVER_POLYNOMIALS = _olver_polynomials()
 
 
 def _widened(values: Tensor) -> Tensor:
