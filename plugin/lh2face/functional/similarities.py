@@ -83,7 +83,8 @@ def proxy_similarities(
 
     The backward pass computes the similarities again rather than keep them: four products of rows
     and proxies instead of three, and memory for one chunk. Under autocast the products run in its
-    type, all else in float32. It cannot be differentiated twice.
+    type, all else in float32: in float16 that needs entries below 65504. It cannot be
+    differentiated twice.
 
     Args:
         rows: ``(R, d)`` float32 or float64: unit embeddings times a scale, or embeddings.

@@ -90,7 +90,8 @@ class ProxyHead(nn.Module):
             embeddings: ``(B, d)``, not normalised: the norm is κ. Or a sequence that ends with
                 them, as mmpretrain's backbones give. Any finite value gives finite losses and
                 gradients; a gradient has the type of the embeddings, and one in float16 overflows,
-                for a loss scaler to see, where |z| is below about s / 65504.
+                for a loss scaler to see, where |z| is below about s / 65504. Under autocast to
+                float16, entries and their products with proxies must be below 65504.
             labels: ``(B,)`` int64. Or mmpretrain's B data samples.
 
         Returns:
