@@ -1,6 +1,10 @@
+from functools import cache
+
 import mpmath
+import numpy as np
 import pytest
 import torch
+from scipy.special import ive
 from torch.autograd import gradcheck, gradgradcheck
 
 from lh2face.functional import vmf
@@ -8,8 +12,11 @@ from lh2face.functional import vmf
 mpmath.mp.dps = 50
 DIMS = (2, 3, 16, 64, 97, 98, 256, 512, 8192)
 KAPPAS = (0.0, 1e-6, 0.01, 1.0, 10.0, 64.0, 300.0, 3e3, 3e4, 1e6)
+# Their squares are beyond float32, beyond float64, and both ends of float64.
+EXTREME = (1e-300, 1e-45, 2e19, 1.7e308)
 
 
+@cache
 def exact(dim: int, kappa: float) -> tuple[mpmath.mpf, mpmath.mpf, mpmath.mpf]:
     """log c_n(κ), log c_n(κ) − log c_n(0) and A_n(κ) to 50 digits."""
     order, k = mpmath.mpf(dim) / 2 - 1, mpmath.mpf(kappa)
@@ -23,12 +30,27 @@ def exact(dim: int, kappa: float) -> tuple[mpmath.mpf, mpmath.mpf, mpmath.mpf]:
 
 @pytest.mark.parametrize("dim", DIMS)
 def test_against_fifty_digits(dim):
-    for kappa in KAPPAS:
+    for kappa in KAPPAS + EXTREME:
         log_c, _, length = exact(dim, kappa)
         k = torch.tensor(kappa, dtype=torch.float64)
-        tolerance = 1e-10 + 1e-14 * abs(log_c)
+        tolerance = 1e-15 * (1 + abs(log_c))
         assert abs(vmf.log_normalizer(k, dim).item() - log_c) <= tolerance, kappa
-        assert abs(vmf.mean_resultant_length(k, dim).item() - length) <= 1e-12, kappa
+        assert abs(vmf.mean_resultant_length(k, dim).item() - length) <= 1e-15, kappa
+
+
+@pytest.mark.parametrize("dim", DIMS)
+def test_float32_over_its_whole_range(dim):
+    for kappa in (1e-45, 1.0, 300.0, 2e19, torch.finfo(torch.float32).max):
+        k = torch.tensor(kappa, requires_grad=True)
+        log_c, _, length = exact(dim, k.item())
+        found, found_length = vmf.log_normalizer(k, dim), vmf.mean_resultant_length(k, dim)
+        assert abs(found.item() - log_c) <= 1e-6 * (1 + abs(log_c)), kappa
+        assert abs(found_length.item() - length) <= 1e-6, kappa
+        (slope,) = torch.autograd.grad(found, k, create_graph=True)
+        assert slope == -found_length
+        assert torch.autograd.grad(slope, k)[0].isfinite(), kappa
+        ratio = vmf.log_density_ratio(torch.ones(()), k, dim)
+        assert ratio.isfinite() and torch.autograd.grad(ratio, k)[0].isfinite(), kappa
 
 
 @pytest.mark.parametrize("dim", DIMS)
@@ -56,11 +78,46 @@ def test_derivative_is_minus_mean_length(dim):
     torch.testing.assert_close(slope, -vmf.mean_resultant_length(kappa, dim))
 
 
-@pytest.mark.parametrize("dim", [2, 64, 512])
-def test_concentration_inverts_mean_length(dim):
-    kappa = torch.tensor([0.0, 0.3, 5.0, 60.0, 900.0], dtype=torch.float64)
-    found = vmf.concentration(vmf.mean_resultant_length(kappa, dim), dim)
-    torch.testing.assert_close(found, kappa, rtol=1e-6, atol=1e-9)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dim", [2, 97, 512])
+def test_concentration_against_fifty_digits(dim, dtype):
+    """Up to the largest mean cosine below 1: the error of κ is that of its own residual."""
+    eps = torch.finfo(dtype).eps
+    for mean_length in (1e-30, 0.01, 0.3, 0.49999, 0.50001, 0.9, 1 - 1e-6, 1 - eps / 2):
+        r = torch.tensor(mean_length, dtype=dtype, requires_grad=True)
+        kappa = vmf.concentration(r, dim)
+        (slope,) = torch.autograd.grad(kappa, r)
+        k = mpmath.mpf(kappa.item())
+        A = exact(dim, k)[2]
+        derivative = 1 - A * A - (dim - 1) * A / k
+        tolerance = 2 * eps if dtype == torch.float32 else 1e-12
+        assert abs((A - r.item()) / derivative / k) <= tolerance, mean_length
+        assert abs(slope.item() * derivative - 1) <= tolerance, mean_length
+
+
+def test_gradient_of_concentration():
+    r = torch.tensor([0.01, 0.2, 0.45, 0.6, 0.9], dtype=torch.float64, requires_grad=True)
+    assert gradcheck(lambda r: vmf.concentration(r, 64), r)
+
+
+def test_concentration_at_the_ends_and_outside():
+    found = vmf.concentration(torch.tensor([0.0, 1.0, 1.1, -0.1]), 64)
+    expected = torch.tensor([0.0, torch.inf, torch.nan, torch.nan])
+    torch.testing.assert_close(found, expected, equal_nan=True)
+
+
+@pytest.mark.parametrize("dim", [2, 3, 64, 512])
+def test_normalizer_of_scf_is_that_of_scipy(dim):
+    kappa = torch.tensor([0.0, 0.3, 5.0, 64.0, 900.0], dtype=torch.float64, requires_grad=True)
+    found, order = vmf.log_normalizer_of_scf(kappa, dim), dim / 2 - 1
+    k = kappa.detach().numpy()
+    expected = order * np.log(1e-6 + k) - dim / 2 * np.log(2 * np.pi)
+    expected -= np.log(1e-6 + ive(order, k)) + k
+    np.testing.assert_allclose(found.detach().numpy(), expected, rtol=1e-12, atol=1e-12)
+    assert torch.autograd.grad(found.sum(), kappa)[0].isfinite().all()
+    assert gradcheck(
+        lambda k: vmf.log_normalizer_of_scf(k, dim), kappa[1:].detach().requires_grad_()
+    )
 
 
 def test_bfloat16_is_computed_in_float32():
@@ -74,6 +131,20 @@ def test_mutual_likelihood_prefers_agreement_and_ignores_the_uncertain():
     same = vmf.mutual_likelihood(x[0], one, x[0], one, 4)
     assert same > 0 > vmf.mutual_likelihood(x[0], one, x[1], one, 4)
     assert vmf.mutual_likelihood(x[0], one, x[1], none, 4).item() == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("kappa", [0.0, 1e-45, 1e-20, 1e19, 1e38])
+def test_mutual_likelihood_over_the_range_of_float32(kappa):
+    x = torch.eye(4)
+    k = torch.tensor(kappa, requires_grad=True)
+    for other in (x[0], x[1], -x[0]):
+        value = vmf.mutual_likelihood(x[0], k, other, k, 4)
+        (slope,) = torch.autograd.grad(value, k)
+        assert value.isfinite() and slope.isfinite()
+    if kappa > 1:  # log c(κ) − log c(0) is −κ to the last digit
+        expected = kappa * (2**0.5 - 2)
+        found = vmf.mutual_likelihood(x[0], k, x[1], k, 4)
+        assert found.item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_dimension_below_two_is_refused():

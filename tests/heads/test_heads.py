@@ -21,6 +21,8 @@ from lh2face.heads import (
     ProxyAnchorHead,
     SCFHead,
 )
+from lh2face.heads.proxy_head import ProxyHead
+from lh2face.registry import MODELS
 
 HEADS = [
     AdaFaceHead, ArcFaceHead, CosFaceHead, CurricularFaceHead, LH2FaceHead, MagFaceHead,
@@ -92,15 +94,21 @@ def test_curricularface_formula():
     assert terms["loss"].item() == pytest.approx(naive_softmax(64 * logits, y))
 
 
-def test_magface_formula():
-    head, (z, y) = build(MagFaceHead), batch(40)
+@pytest.mark.parametrize("easy_margin", [None, False])
+def test_magface_formula(easy_margin):
+    """By default the authors' code, with no margin from a right angle on."""
+    head = build(MagFaceHead, **({} if easy_margin is None else {"easy_margin": easy_margin}))
+    z, y = batch(40)
+    z[::3] *= 20
     a = norms(z).clip(10, 110)
-    assert (a == 10).any()
-    assert (a > 10).any()
+    assert {10, 110} < set(a)
     logits = cosines(head, z)
+    own = logits[np.arange(40), y]
+    assert (own < 0).any() and (own > 0).any()
     for i, label in enumerate(y):
         margin = 0.45 + (0.8 - 0.45) / (110 - 10) * (a[i] - 10)
-        logits[i, label] = angular(math.acos(logits[i, label]), margin)
+        if own[i] > 0 or easy_margin is False:
+            logits[i, label] = angular(math.acos(own[i]), margin)
     terms = head.loss(z, y)
     assert terms["loss_margin"].item() == pytest.approx(naive_softmax(64 * logits, y))
     assert terms["loss_norm"].item() == pytest.approx(35 * np.mean(1 / a + a / 110**2))
@@ -179,6 +187,44 @@ def test_arcface_formula():
     assert head.loss(z, y)["loss"].item() == pytest.approx(naive_softmax(64 * cos, y))
 
 
+def test_arcface_of_arcface_torch():
+    """Logits with the margin, but the gradient as if they had none (its losses.py)."""
+    head, (z, y) = build(ArcFaceHead, straight_through=True), batch(40)
+    z[0] = -head.proxies.weight[y[0]].detach() + 0.1  # past π − m
+    own = cosines(head, z)[np.arange(40), y]
+    assert (own < math.cos(math.pi - 0.5)).any()
+    z.requires_grad_()
+    loss = head.loss(z, y)["loss"]
+    grads = torch.autograd.grad(loss, (z, head.proxies.weight))
+    logits = cosines(head, z.detach())
+    logits[np.arange(40), y] = np.cos(np.arccos(own) + 0.5)
+    assert loss.item() == pytest.approx(naive_softmax(64 * logits, y))
+    # Softmax less one-hot, times 64, is what the cosines get.
+    error = torch.from_numpy(64 * logits).softmax(1)
+    error[torch.arange(40), y] -= 1
+    cos = unit(z) @ unit(head.proxies.weight).T
+    expected = torch.autograd.grad(cos, (z, head.proxies.weight), 64 * error / 40)
+    torch.testing.assert_close(grads, expected)
+
+
+def test_adaface_takes_the_norm_for_a_constant():
+    head, (z, y) = build(AdaFaceHead), batch()
+    head.norm_mean.fill_(9.0)
+    head.norm_deviation.fill_(3.0)
+    (grad,) = torch.autograd.grad(head.loss(z.requires_grad_(), y)["loss"], z)
+    torch.testing.assert_close((grad * unit(z)).sum(1), torch.zeros(5, dtype=torch.float64))
+
+
+def test_scf_normalizer_of_its_authors():
+    head, (z, y) = build(SCFHead, authors_normalizer=True), batch()
+    kappa, cos, nu = norms(z), cosines(head, z), D / 2 - 1
+    own = np.array([cos[i, label] for i, label in enumerate(y)])
+    log_iv = np.log(1e-6 + ive(nu, kappa)) + kappa
+    constant = D / 2 * math.log(2 * math.pi) + D * math.log(64)
+    likelihood = -kappa * own - nu * np.log(1e-6 + kappa) + log_iv + constant
+    assert head.loss(z, y)["loss_likelihood"].item() == pytest.approx(likelihood.mean(), rel=1e-12)
+
+
 def test_lh2face_formula():
     n = 6
     head, (z, y) = build(LH2FaceHead, vmf_dim=n), batch()
@@ -239,6 +285,27 @@ def test_lh2face_margin_follows_the_norms_of_the_batch_at_once():
         torch.testing.assert_close(margin, 0.35 * scale * z.norm(dim=1).mean())
 
 
+def test_lh2face_weights_multiply_their_terms():
+    weights = {"positive": 2.0, "negative": 3.0, "proxy": 5.0}
+    z, y = batch()
+    plain = build(LH2FaceHead).loss(z, y)
+    head = build(LH2FaceHead, **{f"{name}_weight": value for name, value in weights.items()})
+    terms = head.loss(z, y)
+    for name, weight in weights.items():
+        torch.testing.assert_close(terms[f"loss_{name}"], weight * plain[f"loss_{name}"])
+    torch.testing.assert_close(terms["loss_vmf"], plain["loss_vmf"])
+
+
+@pytest.mark.parametrize("head_class", HEADS)
+def test_running_statistics_rest_in_evaluation(head_class):
+    head = build(head_class)
+    head.loss(*batch())
+    before = {name: value.clone() for name, value in head.named_buffers()}
+    z, y = batch()
+    head.eval().loss(7 * z.flip(0), y)
+    torch.testing.assert_close(dict(head.named_buffers()), before, rtol=0, atol=0)
+
+
 def test_lh2face_mean_norm_runs_and_rests_in_evaluation():
     head = build(LH2FaceHead, norm_momentum=0.5)
     z, y = batch()
@@ -284,17 +351,85 @@ def test_bad_input_is_named(head_class, embeddings, labels, message):
         head_class(C, D).loss(embeddings, labels)
 
 
+def test_every_registered_head_is_tested():
+    registered = {kind for kind in MODELS.module_dict.values() if issubclass(kind, ProxyHead)}
+    assert registered == set(HEADS)
+
+
+@pytest.mark.parametrize("sharded", [False, True], ids=["whole", "sharded"])
 @pytest.mark.parametrize("head_class", HEADS)
 @settings(max_examples=40, deadline=None)
 @given(
-    scale=st.sampled_from([0.0, 1e-20, 1e-3, 1.0, 1e3, 1e6, 1e12]),
-    labels=st.lists(st.integers(0, C - 1), min_size=1, max_size=6),
+    dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16, torch.float16]),
+    samples=st.lists(
+        st.tuples(
+            st.integers(0, C - 1),
+            st.sampled_from([0.0, 1e-45, 1e-20, 1e-3, 1.0, 1e3, 1e12, 1e18, 1e20, 3e38]),
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    training=st.booleans(),
 )
-def test_finite_input_gives_finite_loss_and_gradient(head_class, scale, labels):
+def test_finite_input_gives_finite_terms_and_gradients(
+    head_class, sharded, dtype, samples, training
+):
     torch.manual_seed(0)
-    head = head_class(C, D)
-    z = (scale * torch.randn(len(labels), D)).requires_grad_()
-    loss = total(head.loss(z, torch.tensor(labels)))
-    loss.backward()
-    assert loss.isfinite()
-    assert z.grad.isfinite().all() and head.proxies.weight.grad.isfinite().all()
+    config = {"type": head_class.__name__, "num_classes": C, "in_channels": D}
+    head = MODELS.build({"type": "ShardedHead", "head": config} if sharded else config)
+    labels, scales = zip(*samples, strict=True)
+    z = torch.tensor(scales, dtype=torch.float64)[:, None] * torch.randn(len(labels), D)
+    most = torch.finfo(dtype).max
+    z = z.clamp(-most, most).to(dtype).requires_grad_()
+    terms = head.train(training).loss(z, torch.tensor(labels))
+    total(terms).backward()
+    assert all(value.isfinite() for value in terms.values()), terms
+    assert z.grad.isfinite().all()
+    for name, value in head.named_parameters():
+        assert value.grad.isfinite().all(), name
+
+
+def test_embeddings_of_any_length_keep_their_direction():
+    head, (z, y) = build(ArcFaceHead).float(), batch()
+    expected = head.loss(z.float(), y)["loss"]
+    for scale in (1e-6, 1e17, 1e30, 1e37):
+        torch.testing.assert_close(head.loss((scale * z).float(), y)["loss"], expected)
+
+
+@pytest.mark.parametrize(
+    ("head_class", "arguments", "message"),
+    [
+        (NormFaceHead, {"scale": math.nan}, "scale: expected a finite number above 0, found nan"),
+        (CosFaceHead, {"scale": -1}, "scale: expected a finite number above 0, found -1"),
+        (CosFaceHead, {"scale": "64"}, "scale: expected a finite number above 0, found '64'"),
+        (CosFaceHead, {"scale": True}, "scale: expected a finite number above 0, found True"),
+        (CosFaceHead, {"margin": 2.5}, "margin: expected a finite number from 0 to 2, found 2.5"),
+        (ArcFaceHead, {"margin": 4}, "margin: expected a finite number from 0 to 3.1416, found 4"),
+        (ArcFaceHead, {"margin": -0.1}, "margin: expected"),
+        (SCFHead, {"margin": math.inf}, "margin: expected"),
+        (CurricularFaceHead, {"momentum": 1.1}, "momentum: expected a finite number from 0 to 1"),
+        (CurricularFaceHead, {"margin": 3.2}, "margin: expected"),
+        (AdaFaceHead, {"concentration": 0}, "concentration: expected a finite number above 0"),
+        (AdaFaceHead, {"momentum": -0.01}, "momentum: expected"),
+        (MagFaceHead, {"norm_range": (110, 10)}, "norm_range: expected two rising numbers"),
+        (MagFaceHead, {"norm_range": 10}, "norm_range: expected two numbers, found 10"),
+        (MagFaceHead, {"norm_range": (0, 10)}, "norm_range: expected .* at least 0.001, found 0"),
+        (MagFaceHead, {"margin_range": (0.4, 4)}, "margin_range: expected .* found 4"),
+        (MagFaceHead, {"norm_weight": -1}, "norm_weight: expected .* at least 0, found -1"),
+        (ProxyAnchorHead, {"margin": math.nan}, "margin: expected"),
+        (LH2FaceHead, {"vmf_dim": 1}, "vmf_dim: expected a whole number of at least 2, found 1"),
+        (LH2FaceHead, {"vmf_dim": 2.5}, "vmf_dim: expected a whole number of at least 2, found 2"),
+        (LH2FaceHead, {"margin_factor": math.nan}, "margin_factor: expected"),
+        (LH2FaceHead, {"positive_weight": -1}, "positive_weight: expected"),
+        (LH2FaceHead, {"negative_weight": math.inf}, "negative_weight: expected"),
+        (LH2FaceHead, {"proxy_weight": None}, "proxy_weight: expected"),
+        (LH2FaceHead, {"norm_momentum": 2}, "norm_momentum: expected"),
+        (NormFaceHead, {"num_classes": 0}, "num_classes: expected a whole number of at least 1"),
+        (NormFaceHead, {"num_classes": 2.0}, "num_classes: expected a whole number"),
+        (NormFaceHead, {"in_channels": 0}, "in_channels: expected a whole number of at least 1"),
+    ],
+)
+def test_bad_argument_is_named(head_class, arguments, message):
+    with pytest.raises(ValueError, match=message) as error:
+        head_class(**{"num_classes": C, "in_channels": D, **arguments})
+    assert "\n" not in str(error.value)

@@ -6,7 +6,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from lh2face.distributed.collectives import concatenate, world_size
-from lh2face.heads.proxy_head import as_tensors
 from lh2face.registry import MODELS
 
 
@@ -73,7 +72,6 @@ class ShardedHead(nn.Module):
         Raises:
             ValueError: As the head does.
         """
-        embeddings, labels = as_tensors(embeddings, labels)
-        self.head.check(embeddings, labels)
+        embeddings, labels = self.head.prepare(embeddings, labels)
         gathered = concatenate(embeddings, gradient_scale=float(world_size()))
         return self.head.terms(gathered, concatenate(labels))

@@ -21,14 +21,15 @@ def margin_cross_entropy(target: Tensor, negatives: Tensor) -> Tensor:
     return F.softplus(negatives - target).mean()
 
 
-def angular_margin(cos: Tensor, margin: Tensor | float) -> Tensor:
+def angular_margin(cos: Tensor, margin: Tensor | float, *, easy: bool = False) -> Tensor:
     """``cos(θ + m)``, and ``cosθ − m sin m`` past θ = π − m, where it would rise again.
 
-    ArcFace (arXiv 1801.07698, eq. 3); the second branch is that of its authors' code.
+    ArcFace (arXiv 1801.07698, eq. 3); the second branch is that of its authors' first code.
 
     Args:
         cos: ``(B,)`` cosines of the targets.
         margin: m in rad, ``(B,)`` or a number.
+        easy: Apply the margin only where cosθ > 0, and leave the other cosines as they are.
 
     Returns:
         ``(B,)``.
@@ -36,11 +37,24 @@ def angular_margin(cos: Tensor, margin: Tensor | float) -> Tensor:
     cos = cos.clamp(-1, 1)
     margin = torch.as_tensor(margin, dtype=cos.dtype, device=cos.device)
     sin = (1 - cos.square()).clamp_min(TINY).sqrt()
-    return torch.where(
-        cos > -margin.cos(),
-        cos * margin.cos() - sin * margin.sin(),
-        cos - margin * margin.sin(),
-    )
+    with_margin = cos * margin.cos() - sin * margin.sin()
+    if easy:
+        return torch.where(cos > 0, with_margin, cos)
+    return torch.where(cos > -margin.cos(), with_margin, cos - margin * margin.sin())
+
+
+def straight_through_margin(cos: Tensor, margin: float) -> Tensor:
+    """``cos(θ + m)`` for every θ, with the gradient of ``cosθ``: what arcface_torch computes.
+
+    Args:
+        cos: ``(B,)`` cosines of the targets.
+        margin: m in rad.
+
+    Returns:
+        ``(B,)``.
+    """
+    cos = cos.clamp(-1, 1)
+    return cos + ((cos.acos() + margin).cos() - cos).detach()
 
 
 def positive_proxy_loss(target: Tensor, labels: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ from torch import Tensor
 CHUNK_ENTRIES = {"cpu": 1 << 18, "cuda": 1 << 26}
 # Vectors shorter than this have no direction.
 TINY = 1e-12
+# Longer vectors count as this long: their squares, and sums over a batch, stay within float32.
+LONGEST = 1e18
 
 
 class HardNegatives(NamedTuple):
@@ -49,6 +51,18 @@ def unit(vectors: Tensor) -> Tensor:
     return vectors / torch.where(norms > TINY, norms, 1)
 
 
+def shortened(vectors: Tensor) -> Tensor:
+    """Rows ``(B, d)`` in float32 or wider, those longer than ``LONGEST`` cut to that length.
+
+    The others are as they were. Of float64, entries up to 1e150 keep their direction.
+    """
+    wide = vectors.double()
+    norms: Tensor = torch.linalg.vector_norm(wide, dim=1, keepdim=True)
+    factor = (LONGEST / norms).clamp(max=1).detach()
+    dtype = torch.promote_types(vectors.dtype, torch.float32)
+    return (wide * factor).to(dtype)
+
+
 def length(vectors: Tensor) -> Tensor:
     """Norms ``(B,)`` of rows ``(B, d)``, in float32 or wider; large entries do not overflow."""
     dtype = torch.promote_types(vectors.dtype, torch.float32)
@@ -69,7 +83,8 @@ def proxy_similarities(
 
     The backward pass computes the similarities again rather than keep them: four products of rows
     and proxies instead of three, and memory for one chunk. Under autocast the products run in its
-    type, all else in float32. It cannot be differentiated twice.
+    type, all else in float32: in float16 that needs entries below 65504. It cannot be
+    differentiated twice.
 
     Args:
         rows: ``(R, d)`` float32 or float64: unit embeddings times a scale, or embeddings.

@@ -4,7 +4,9 @@ With ν = n/2 − 1 the density is ``c_n(κ) exp(κ cosθ)``, ``c_n(κ) = κ^ν 
 All is built from ``log c_n(κ) − log c_n(0)``, which is 0 at κ = 0 and does not overflow: Olver's
 uniform expansion of I_N (DLMF 10.41.3) at an order N high enough for it, carried down to ν by the
 backward recurrence of ``I_{ν+1}/I_ν`` (DLMF 10.29.1). Which N is used depends on n alone, so
-nothing branches on data. Inputs of less than 32 bits are computed in float32.
+nothing branches on data. Inputs of less than 32 bits are computed in float32. Results and their
+gradients are finite for every finite κ, except for a density below the range of its type: κ cosθ
+alone is as large as κ.
 """
 
 import math
@@ -19,6 +21,10 @@ from torch import Tensor
 # With this order and number of terms the expansion is exact to rounding in float64.
 EXPANSION_ORDER = 48.0
 EXPANSION_TERMS = 8
+# Of the inverse of A_n: each squares an error that is a few per cent at first.
+NEWTON_STEPS = 6
+# What the authors' code of SCF adds to numbers before it takes their logarithm.
+SCF_EPSILON = 1e-6
 
 
 def log_density_ratio(cos: Tensor, kappa: Tensor, dim: int) -> Tensor:
@@ -50,6 +56,28 @@ def log_normalizer(kappa: Tensor, dim: int) -> Tensor:
     return log_normalizer_ratio(kappa, dim) + log_uniform_density(dim)
 
 
+def log_normalizer_of_scf(kappa: Tensor, dim: int) -> Tensor:
+    """``log c_n(κ)`` as the authors' code of SCF has it, which :func:`log_normalizer` has exactly.
+
+    ``ν log(1e-6 + κ) − (n/2) log 2π − log(1e-6 + I_ν(κ) e^−κ) − κ`` with ν = n/2 − 1, in float64 as
+    SciPy's ``ive`` is.
+
+    Args:
+        kappa: Concentration, ≥ 0, any shape.
+        dim: Dimension n, ≥ 2.
+
+    Returns:
+        The shape of ``kappa``.
+    """
+    wide, order = kappa.double(), dim / 2 - 1
+    constant = dim / 2 * math.log(2 * math.pi)
+    # The power series begins with κ^ν, which is 1 where ν = 0; the bound keeps slopes finite at 0.
+    log_kappa = wide.clamp_min(torch.finfo(wide.dtype).tiny).log()
+    scaled = (order * log_kappa - constant - log_normalizer(wide, dim) - wide).exp()
+    value = order * (SCF_EPSILON + wide).log() - constant - (SCF_EPSILON + scaled).log() - wide
+    return value.to(_widened(kappa).dtype)
+
+
 def log_uniform_density(dim: int) -> float:
     """``log c_n(0) = log Γ(n/2) − log 2 − (n/2) log π``."""
     return math.lgamma(dim / 2) - math.log(2) - dim / 2 * math.log(math.pi)
@@ -77,30 +105,39 @@ def mean_resultant_length(kappa: Tensor, dim: int) -> Tensor:
         dim: Dimension n, ≥ 2.
 
     Returns:
-        The shape of ``kappa``, in [0, 1).
+        The shape of ``kappa``, in [0, 1]; 1 where the difference is below the type's precision.
     """
-    return _recurrence(_widened(kappa), _checked(dim))[0]
+    return _ratio(_widened(kappa), _checked(dim))[0]
 
 
 def concentration(mean_length: Tensor, dim: int) -> Tensor:
     """The κ at which ``A_n(κ)`` is the given mean cosine: the inverse of the above.
 
-    Starts from the approximation of Banerjee et al. (JMLR 2005) and takes Newton steps.
+    Starts from the approximation of Banerjee et al. (JMLR 2005) and takes Newton steps. It can be
+    differentiated once.
 
     Args:
-        mean_length: In [0, 1), any shape.
+        mean_length: In [0, 1], any shape.
         dim: Dimension n, ≥ 2.
 
     Returns:
-        The shape of ``mean_length``.
+        The shape of ``mean_length``; infinity at 1, NaN outside of [0, 1].
     """
-    r = _widened(mean_length)
-    kappa = r * (dim - r.square()) / (1 - r.square())
-    for _ in range(6):
-        A, G = _recurrence(kappa, dim)[:2]
-        slope = 1 - A.square() - (dim - 1) / dim * G
-        kappa = (kappa - (A - r) / slope).clamp_min(0)
-    return kappa
+    length, dim = _widened(mean_length), _checked(dim)
+    r = length.double()
+    inside = (r >= 0) & (r < 1)
+    r = torch.where(inside, r, 0)
+    kappa = (r * (dim - r.square()) / ((1 - r) * (1 + r))).detach()
+    for step in range(NEWTON_STEPS):
+        short, slope = torch.func.jvp(
+            lambda k: _shortfall(k, dim), (kappa,), (torch.ones_like(kappa),)
+        )[:2]
+        # A − r, by the difference that keeps its digits. The last step carries the gradient.
+        aim = r if step == NEWTON_STEPS - 1 else r.detach()
+        excess = torch.where(aim < 0.5, _ratio(kappa, dim)[0] - aim, (1 - aim) - short)
+        kappa = (kappa + excess / slope).clamp_min(0)
+    outside = torch.where(length == 1, torch.inf, torch.nan)
+    return torch.where(inside, kappa.to(length.dtype), outside)
 
 
 def mutual_likelihood(x1: Tensor, kappa1: Tensor, x2: Tensor, kappa2: Tensor, dim: int) -> Tensor:
@@ -116,9 +153,13 @@ def mutual_likelihood(x1: Tensor, kappa1: Tensor, x2: Tensor, kappa2: Tensor, di
         dim: Dimension n, ≥ 2.
 
     Returns:
-        ``(…)``; 0 where either κ is 0.
+        ``(…)``; 0 where either κ is 0; finite as long as κ1 + κ2 is.
     """
-    joint = (kappa1.unsqueeze(-1) * x1 + kappa2.unsqueeze(-1) * x2).norm(dim=-1)
+    # Scaled, so that no square overflows.
+    largest = torch.maximum(kappa1, kappa2).detach()
+    largest = torch.where(largest > 0, largest, 1)
+    first, second = ((kappa / largest).unsqueeze(-1) for kappa in (kappa1, kappa2))
+    joint = largest * (first * x1 + second * x2).norm(dim=-1)
     parts = (log_normalizer_ratio(kappa, dim) for kappa in (kappa1, kappa2))
     return sum(parts) - log_normalizer_ratio(joint, dim)
 
@@ -126,9 +167,9 @@ def mutual_likelihood(x1: Tensor, kappa1: Tensor, x2: Tensor, kappa2: Tensor, di
 class _LogNormalizerRatio(torch.autograd.Function):
     @staticmethod
     def forward(kappa: Tensor, dim: int) -> Tensor:
-        _, _, log_G, N = _recurrence(kappa, dim)
-        r = torch.sqrt(kappa.square() + N * N)
-        excess = kappa.square() / (r + N)  # r − N without cancellation
+        _, log_G, N = _ratio(kappa, dim)
+        r = _hypotenuse(kappa, N)
+        excess = kappa * (kappa / (r + N))  # r − N without cancellation
         # Both by the same arithmetic: then their difference is exactly 0 at κ = 0.
         at_zero = _series(torch.ones((), dtype=r.dtype, device=r.device), N, 0)
         series = torch.log(_series(N / r, N, 0)) - torch.log(at_zero)
@@ -146,25 +187,50 @@ class _LogNormalizerRatio(torch.autograd.Function):
         return -grad * mean_resultant_length(kappa, ctx.dim), None
 
 
-def _recurrence(kappa: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor, float]:
-    """``A_n``, ``G = n A_n / κ``, the sum of log G down from order N, and N itself.
+def _ratio(kappa: Tensor, dim: int) -> tuple[Tensor, Tensor, float]:
+    """``A_n``, the sum of log G down from order N, and N itself.
 
-    With R_ν = I_{ν+1}/I_ν: ``κ R_ν = 2(ν+1) G_ν`` and ``G_ν = 1 / (1 + κ R_{ν+1} / 2(ν+1))``.
+    With R_ν = I_{ν+1}/I_ν: ``R_ν = κ G_ν / 2(ν+1)`` and ``G_ν = 1 / (1 + κ R_{ν+1} / 2(ν+1))``.
     """
-    order = dim / 2 - 1
-    steps = max(0, math.ceil(EXPANSION_ORDER - order))
-    N = order + steps
-    r = torch.sqrt(kappa.square() + N * N)
-    t = N / r
-    slope = _series(t, N, 1) / _series(t, N, 0)
-    per_kappa = 1 / (r + N) - 0.5 / r.square() - slope * N / (r * r.square())  # R_N / κ
+    N, orders = _orders(dim)
+    r = _hypotenuse(kappa, N)
+    R = kappa / (r + N) - _correction(kappa, r, N)
     log_G = torch.zeros_like(kappa)
-    for step in range(steps, 0, -1):
-        nu = order + step - 1
-        x = kappa.square() * per_kappa / (2 * (nu + 1))
-        log_G = log_G - torch.log1p(x)
-        per_kappa = 1 / ((1 + x) * (2 * (nu + 1)))
-    return kappa * per_kappa, dim * per_kappa, log_G, N
+    for order in orders:
+        part = kappa / (2 * (order + 1))
+        log_G = log_G - torch.log1p(part * R)
+        R = part / (1 + part * R)
+    return R, log_G, N
+
+
+def _shortfall(kappa: Tensor, dim: int) -> Tensor:
+    """``1 − A_n``, by the same recurrence without the difference of numbers near 1."""
+    N, orders = _orders(dim)
+    r = _hypotenuse(kappa, N)
+    short = (N * N / (r + kappa) + N) / (r + N) + _correction(kappa, r, N)
+    for order in orders:
+        part = kappa / (2 * (order + 1))
+        short = (1 - part * short) / (1 + part * (1 - short))
+    return short
+
+
+def _orders(dim: int) -> tuple[float, list[float]]:
+    """The order N of the expansion, and those from there down to n/2 − 1."""
+    lowest = dim / 2 - 1
+    steps = max(0, math.ceil(EXPANSION_ORDER - lowest))
+    return lowest + steps, [lowest + step for step in reversed(range(steps))]
+
+
+def _hypotenuse(kappa: Tensor, order: float) -> Tensor:
+    """``r = sqrt(κ² + N²)``, whose squares do not overflow."""
+    return torch.hypot(kappa, torch.full_like(kappa, order))
+
+
+def _correction(kappa: Tensor, r: Tensor, order: float) -> Tensor:
+    """What the expansion of ``I_{N+1}/I_N`` takes from its first term, ``κ / (r + N)``."""
+    t = order / r
+    slope = _series(t, order, 1) / _series(t, order, 0)
+    return (kappa / r) * (0.5 + slope * t) / r
 
 
 def _series(t: Tensor, order: float, derivative: int) -> Tensor:
@@ -179,16 +245,15 @@ def _series(t: Tensor, order: float, derivative: int) -> Tensor:
 @cache
 def _series_coefficients(order: float, derivative: int) -> tuple[float, ...]:
     total = [0.0] * (3 * EXPANSION_TERMS + 1)
-    for k, polynomial in enumerate(_olver_polynomials()):
+    for k, polynomial in enumerate(OLVER_POLYNOMIALS):
         for power, coefficient in enumerate(polynomial):
-            total[power] += float(coefficient) / order**k
+            total[power] += coefficient / order**k
     if derivative:
         total = [power * value for power, value in enumerate(total)][1:]
     return tuple(total)
 
 
-@cache
-def _olver_polynomials() -> tuple[tuple[Fraction, ...], ...]:
+def _olver_polynomials() -> tuple[tuple[float, ...], ...]:
     """U_0 … U_K by DLMF 10.41.9, as coefficients of ascending powers."""
     polynomials: list[tuple[Fraction, ...]] = [(Fraction(1),)]
     for _ in range(EXPANSION_TERMS):
@@ -199,7 +264,11 @@ def _olver_polynomials() -> tuple[tuple[Fraction, ...], ...]:
             following[power + 1] += c * Fraction(power, 2) + c / (8 * (power + 1))
             following[power + 3] -= c * Fraction(power, 2) + 5 * c / (8 * (power + 3))
         polynomials.append(tuple(following))
-    return tuple(polynomials)
+    return tuple(tuple(map(float, polynomial)) for polynomial in polynomials)
+
+
+# Not cached on demand: a compiler would trace the fractions each time, which takes minutes.
+OLVER_POLYNOMIALS = _olver_polynomials()
 
 
 def _widened(values: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from lh2face.functional.margins import margin_cross_entropy
-from lh2face.functional.similarities import length, unit
+from lh2face.functional.similarities import length
+from lh2face.heads.arguments import between, positive
 from lh2face.heads.proxy_head import ProxyHead, mean_over_ranks
 from lh2face.registry import MODELS
 
@@ -25,10 +26,10 @@ class AdaFaceHead(ProxyHead):
     Args:
         num_classes: Number of identities C.
         in_channels: Size d of the embedding.
-        scale: s.
-        margin: m.
-        concentration: h.
-        momentum: Share of the batch in μ and σ.
+        scale: s > 0.
+        margin: m in [0, π].
+        concentration: h > 0.
+        momentum: Share of the batch in μ and σ, in [0, 1].
         proxies: See :class:`ProxyHead`.
 
     Example:
@@ -49,10 +50,10 @@ class AdaFaceHead(ProxyHead):
         proxies: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(num_classes, in_channels, proxies)
-        self.scale = scale
-        self.margin = margin
-        self.concentration = concentration
-        self.momentum = momentum
+        self.scale = positive("scale", scale)
+        self.margin = between("margin", margin, 0, math.pi)
+        self.concentration = positive("concentration", concentration)
+        self.momentum = between("momentum", momentum, 0, 1)
         # Where the authors' code starts.
         self.register_buffer("norm_mean", torch.tensor(20.0))
         self.register_buffer("norm_deviation", torch.tensor(100.0))
@@ -65,7 +66,7 @@ class AdaFaceHead(ProxyHead):
         spread = (self.norm_deviation + DEVIATION_EPSILON) / self.concentration
         quality = ((norms - self.norm_mean) / spread).clamp(-1, 1).to(norms.dtype)
 
-        found = self.proxies(self.scale * unit(embeddings), labels)
+        found = self.proxies(self.rows(embeddings), labels)
         cos = (found.target / self.scale).clamp(-1 + ANGLE_EPSILON, 1 - ANGLE_EPSILON)
         angle = (cos.acos() - self.margin * quality).clamp(ANGLE_EPSILON, math.pi - ANGLE_EPSILON)
         target = self.scale * (angle.cos() - self.margin * (1 + quality))

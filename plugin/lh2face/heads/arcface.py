@@ -1,11 +1,16 @@
 """ArcFace (Deng et al., CVPR 2019)."""
 
+import math
 from typing import Any
 
 from torch import Tensor
 
-from lh2face.functional.margins import angular_margin, margin_cross_entropy
-from lh2face.functional.similarities import unit
+from lh2face.functional.margins import (
+    angular_margin,
+    margin_cross_entropy,
+    straight_through_margin,
+)
+from lh2face.heads.arguments import between, positive
 from lh2face.heads.proxy_head import ProxyHead
 from lh2face.registry import MODELS
 
@@ -14,11 +19,18 @@ from lh2face.registry import MODELS
 class ArcFaceHead(ProxyHead):
     """Softmax over ``s cosθ`` with ``s cos(θ_y + m)`` for the target (arXiv 1801.07698, eq. 3).
 
+    The gradient is the true one by default. arcface_torch takes the arc cosine and the cosine
+    without gradient, so the gradient passes the margin as if it were not there. It also uses
+    ``cos(θ_y + m)`` for every θ_y, although that rises again past π − m. ``straight_through`` does
+    both. That toolbox prints at most 69.08 as the loss of a sample (−log 1e-30); its gradient has
+    no such limit.
+
     Args:
         num_classes: Number of identities C.
         in_channels: Size d of the embedding.
-        scale: s.
-        margin: m in rad; past θ = π − m see :func:`angular_margin`.
+        scale: s > 0.
+        margin: m in rad, in [0, π]; past θ = π − m see :func:`angular_margin`.
+        straight_through: Whether loss and gradient are those of arcface_torch.
         proxies: See :class:`ProxyHead`.
 
     Example:
@@ -31,14 +43,18 @@ class ArcFaceHead(ProxyHead):
         in_channels: int = 512,
         scale: float = 64.0,
         margin: float = 0.5,
+        straight_through: bool = False,
         proxies: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(num_classes, in_channels, proxies)
-        self.scale = scale
-        self.margin = margin
+        self.scale = positive("scale", scale)
+        self.margin = between("margin", margin, 0, math.pi)
+        self.straight_through = straight_through
 
     def terms(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """``loss``, the cross-entropy."""
-        found = self.proxies(self.scale * unit(embeddings), labels)
-        target = self.scale * angular_margin(found.target / self.scale, self.margin)
+        found = self.proxies(self.rows(embeddings), labels)
+        cos = found.target / self.scale
+        margin = straight_through_margin if self.straight_through else angular_margin
+        target = self.scale * margin(cos, self.margin)
         return {"loss": margin_cross_entropy(target, found.negatives)}

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from lh2face.functional.margins import margin_cross_entropy
-from lh2face.functional.similarities import unit
+from lh2face.heads.arguments import between, positive
 from lh2face.heads.proxy_head import ProxyHead
 from lh2face.registry import MODELS
 
@@ -14,11 +14,14 @@ from lh2face.registry import MODELS
 class CosFaceHead(ProxyHead):
     """Softmax over ``s cosθ`` with ``s (cosθ_y − m)`` for the target (arXiv 1801.09414, eq. 4).
 
+    The margin is the paper's; that of arcface_torch's ``CosFace`` is 0.4. That toolbox prints at
+    most 69.08 as the loss of a sample (−log 1e-30); its gradient has no such limit.
+
     Args:
         num_classes: Number of identities C.
         in_channels: Size d of the embedding.
-        scale: s.
-        margin: m.
+        scale: s > 0.
+        margin: m in [0, 2].
         proxies: See :class:`ProxyHead`.
 
     Example:
@@ -34,11 +37,11 @@ class CosFaceHead(ProxyHead):
         proxies: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(num_classes, in_channels, proxies)
-        self.scale = scale
-        self.margin = margin
+        self.scale = positive("scale", scale)
+        self.margin = between("margin", margin, 0, 2)
 
     def terms(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """``loss``, the cross-entropy."""
-        found = self.proxies(self.scale * unit(embeddings), labels)
+        found = self.proxies(self.rows(embeddings), labels)
         target = found.target - self.scale * self.margin
         return {"loss": margin_cross_entropy(target, found.negatives)}

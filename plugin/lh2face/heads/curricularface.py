@@ -1,5 +1,6 @@
 """CurricularFace (Huang et al., CVPR 2020)."""
 
+import math
 from typing import Any
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor
 
 from lh2face.functional.margins import angular_margin, margin_cross_entropy
 from lh2face.functional.similarities import HardNegatives, unit
+from lh2face.heads.arguments import between, positive
 from lh2face.heads.proxy_head import ProxyHead, mean_over_ranks
 from lh2face.registry import MODELS
 
@@ -21,9 +23,9 @@ class CurricularFaceHead(ProxyHead):
     Args:
         num_classes: Number of identities C.
         in_channels: Size d of the embedding.
-        scale: s.
-        margin: m in rad.
-        momentum: Share of the batch in the running mean t.
+        scale: s > 0.
+        margin: m in rad, in [0, π].
+        momentum: Share of the batch in the running mean t, in [0, 1].
         proxies: See :class:`ProxyHead`.
 
     Example:
@@ -42,9 +44,9 @@ class CurricularFaceHead(ProxyHead):
         proxies: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(num_classes, in_channels, proxies)
-        self.scale = scale
-        self.margin = margin
-        self.momentum = momentum
+        self.scale = positive("scale", scale)
+        self.margin = between("margin", margin, 0, math.pi)
+        self.momentum = between("momentum", momentum, 0, 1)
         self.register_buffer("boost", torch.zeros(()))
 
     def terms(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from lh2face.functional.margins import (
 )
 from lh2face.functional.similarities import length
 from lh2face.functional.vmf import log_density_ratio
+from lh2face.heads.arguments import at_least, between
 from lh2face.heads.proxy_head import ProxyHead, mean_over_ranks
 from lh2face.registry import MODELS
 
@@ -36,13 +37,13 @@ class LH2FaceHead(ProxyHead):
     Args:
         num_classes: Number of identities C.
         in_channels: Size d of the embedding.
-        vmf_dim: Dimension n of the vMF distribution; need not be d.
-        margin_factor: m / μ.
-        positive_weight: Weight of L_pps (proxy and positive samples).
-        negative_weight: Weight of L_pns (proxy and negative samples).
-        proxy_weight: Weight of L_pp (proxy and proxy).
-        norm_momentum: Share of the batch's mean norm in μ; below 1 it is a running mean, which
-            trails the norms as they grow.
+        vmf_dim: Dimension n of the vMF distribution, ≥ 2; need not be d.
+        margin_factor: m / μ, ≥ 0.
+        positive_weight: Weight of L_pps (proxy and positive samples), ≥ 0; 0 leaves it out.
+        negative_weight: Weight of L_pns (proxy and negative samples), likewise.
+        proxy_weight: Weight of L_pp (proxy and proxy), likewise.
+        norm_momentum: Share of the batch's mean norm in μ, in [0, 1]; below 1 it is a running mean,
+            which trails the norms as they grow.
         density_ratio: Whether the proxy terms read s; without, κ cosθ alone. In the softmax over
             one sample the rest of s cancels.
         proxies: See :class:`ProxyHead`.
@@ -67,19 +68,19 @@ class LH2FaceHead(ProxyHead):
         proxies: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(num_classes, in_channels, proxies)
-        self.vmf_dim = vmf_dim
-        self.margin_factor = margin_factor
-        self.positive_weight = positive_weight
-        self.negative_weight = negative_weight
-        self.proxy_weight = proxy_weight
-        self.norm_momentum = norm_momentum
+        self.vmf_dim = at_least("vmf_dim", vmf_dim, 2)
+        self.margin_factor = between("margin_factor", margin_factor, 0)
+        self.positive_weight = between("positive_weight", positive_weight, 0)
+        self.negative_weight = between("negative_weight", negative_weight, 0)
+        self.proxy_weight = between("proxy_weight", proxy_weight, 0)
+        self.norm_momentum = between("norm_momentum", norm_momentum, 0, 1)
         self.density_ratio = density_ratio
         # NaN: no batch seen yet; the first one sets the mean.
         self.register_buffer("mean_norm", torch.tensor(torch.nan))
 
     def rows(self, embeddings: Tensor) -> Tensor:
         """The embeddings themselves ``(B, d)``: κ cosθ = zᵀw."""
-        return embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
+        return embeddings
 
     def terms(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """L_FR, term by term.
@@ -88,22 +89,20 @@ class LH2FaceHead(ProxyHead):
             Scalars: ``loss_vmf``, and ``loss_positive``, ``loss_negative``, ``loss_proxy`` where
             their weight is not 0; the statistics ``mean_kappa`` and ``margin``.
         """
-        rows = self.rows(embeddings)
         kappa = length(embeddings)
         mean_norm = self._update_mean_norm(mean_over_ranks(kappa.mean()))
         margin = self.margin_factor * mean_norm
-        # κ cosθ = zᵀw, so that the embeddings themselves are the rows.
         log_ratio = torch.zeros_like(kappa)
         if self.density_ratio:
             log_ratio = log_density_ratio(log_ratio, kappa, self.vmf_dim)
         found = self.proxies(
-            rows,
+            self.rows(embeddings),
             labels,
             offset=log_ratio + margin if self.negative_weight else None,
             anchor_scale=mean_norm if self.proxy_weight else None,
         )
         # Anchors, where there are any, come after the samples.
-        target, negatives = found.target[: len(rows)] - margin, found.negatives[: len(rows)]
+        target, negatives = found.target[: len(labels)] - margin, found.negatives[: len(labels)]
         losses = {"loss_vmf": margin_cross_entropy(target, negatives)}
         if self.positive_weight:
             term = positive_proxy_loss(target + log_ratio, labels)
@@ -112,7 +111,7 @@ class LH2FaceHead(ProxyHead):
             term = F.softplus(found.columns).mean()
             losses["loss_negative"] = self.negative_weight * term
         if self.proxy_weight:
-            between = F.softplus(found.negatives[len(rows) :] + margin)
+            between = F.softplus(found.negatives[len(labels) :] + margin)
             losses["loss_proxy"] = self.proxy_weight * mean_over_labels(between, labels)
         return {**losses, "mean_kappa": kappa.detach().mean(), "margin": margin}
 

@@ -1,29 +1,39 @@
 """MagFace (Meng et al., CVPR 2021)."""
 
+import math
 from typing import Any
 
 from torch import Tensor
 
 from lh2face.functional.margins import angular_margin, margin_cross_entropy
-from lh2face.functional.similarities import length, unit
+from lh2face.functional.similarities import length
+from lh2face.heads.arguments import between, positive, rising
 from lh2face.heads.proxy_head import ProxyHead
 from lh2face.registry import MODELS
+
+# The term of the norm divides by it.
+MIN_NORM = 1e-3
 
 
 @MODELS.register_module()
 class MagFaceHead(ProxyHead):
-    """ArcFace with a margin that grows with the norm, which is drawn out (arXiv 2103.06627, eq. 3).
+    """ArcFace with a margin that grows with the norm, and a term that makes norms grow.
 
     With ``a = |z|`` held in ``[l_a, u_a]``: ``m(a)`` is linear from l_m to u_m, and
-    ``λ_g (1/a + a/u_a²)`` is added to the loss.
+    ``λ_g (1/a + a/u_a²)`` is added to the loss (arXiv 2103.06627, eq. 3).
+
+    The authors' code (IrvingMeng/MagFace) gives no margin to a target with ``cosθ ≤ 0``; the paper
+    does not say so. The code is the default here, because it made the published results.
 
     Args:
         num_classes: Number of identities C.
         in_channels: Size d of the embedding.
-        scale: s.
-        norm_range: (l_a, u_a).
-        margin_range: (l_m, u_m) in rad.
-        norm_weight: λ_g.
+        scale: s > 0.
+        norm_range: (l_a, u_a), from 0.001.
+        margin_range: (l_m, u_m) in rad, in [0, π].
+        norm_weight: λ_g ≥ 0.
+        easy_margin: ``True``: no margin where ``cosθ ≤ 0``, as in the authors' code. ``False``: the
+            formula of the paper for every target; past θ = π − m see :func:`angular_margin`.
         proxies: See :class:`ProxyHead`.
 
     Example:
@@ -38,21 +48,24 @@ class MagFaceHead(ProxyHead):
         norm_range: tuple[float, float] = (10.0, 110.0),
         margin_range: tuple[float, float] = (0.45, 0.8),
         norm_weight: float = 35.0,
+        easy_margin: bool = True,
         proxies: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(num_classes, in_channels, proxies)
-        self.scale = scale
-        self.norm_range = norm_range
-        self.margin_range = margin_range
-        self.norm_weight = norm_weight
+        self.scale = positive("scale", scale)
+        self.norm_range = rising("norm_range", norm_range, MIN_NORM)
+        self.margin_range = rising("margin_range", margin_range, 0, math.pi)
+        self.norm_weight = between("norm_weight", norm_weight, 0)
+        self.easy_margin = easy_margin
 
     def terms(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """``loss_margin``, the cross-entropy, and ``loss_norm``, the norm's own term."""
         (least, most), (least_margin, most_margin) = self.norm_range, self.margin_range
         norms = length(embeddings).clamp(least, most)
         margin = least_margin + (most_margin - least_margin) * (norms - least) / (most - least)
-        found = self.proxies(self.scale * unit(embeddings), labels)
-        target = self.scale * angular_margin(found.target / self.scale, margin)
+        found = self.proxies(self.rows(embeddings), labels)
+        cos = angular_margin(found.target / self.scale, margin, easy=self.easy_margin)
+        target = self.scale * cos
         return {
             "loss_margin": margin_cross_entropy(target, found.negatives),
             "loss_norm": self.norm_weight * (1 / norms + norms / most**2).mean(),

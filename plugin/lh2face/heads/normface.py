@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from lh2face.functional.margins import margin_cross_entropy
-from lh2face.functional.similarities import unit
+from lh2face.heads.arguments import positive
 from lh2face.heads.proxy_head import ProxyHead
 from lh2face.registry import MODELS
 
@@ -17,7 +17,7 @@ class NormFaceHead(ProxyHead):
     Args:
         num_classes: Number of identities C.
         in_channels: Size d of the embedding.
-        scale: s. The paper learns it; fixed here, as its successors do.
+        scale: s > 0. The paper learns it; fixed here, as its successors do.
         proxies: See :class:`ProxyHead`.
 
     Example:
@@ -32,9 +32,9 @@ class NormFaceHead(ProxyHead):
         proxies: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(num_classes, in_channels, proxies)
-        self.scale = scale
+        self.scale = positive("scale", scale)
 
     def terms(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """``loss``, the cross-entropy."""
-        found = self.proxies(self.scale * unit(embeddings), labels)
+        found = self.proxies(self.rows(embeddings), labels)
         return {"loss": margin_cross_entropy(found.target, found.negatives)}

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lh2face.functional.margins import positive_proxy_loss
 from lh2face.functional.similarities import unit
+from lh2face.heads.arguments import between, positive
 from lh2face.heads.proxy_head import ProxyHead
 from lh2face.registry import MODELS
 
@@ -20,8 +21,8 @@ class ProxyAnchorHead(ProxyHead):
     Args:
         num_classes: Number of identities C.
         in_channels: Size d of the embedding.
-        scale: α.
-        margin: δ.
+        scale: α > 0.
+        margin: δ in [0, 2].
         proxies: See :class:`ProxyHead`.
 
     Example:
@@ -37,8 +38,8 @@ class ProxyAnchorHead(ProxyHead):
         proxies: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(num_classes, in_channels, proxies)
-        self.scale = scale
-        self.margin = margin
+        self.scale = positive("scale", scale)
+        self.margin = between("margin", margin, 0, 2)
 
     def terms(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """``loss_positive`` and ``loss_negative``."""

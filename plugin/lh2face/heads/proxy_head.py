@@ -7,7 +7,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from lh2face.functional.similarities import HardNegatives, Similarities, proxy_similarities, unit
+from lh2face.functional.similarities import (
+    HardNegatives,
+    Similarities,
+    proxy_similarities,
+    shortened,
+    unit,
+)
+from lh2face.heads.arguments import at_least
 from lh2face.registry import MODELS
 
 
@@ -17,14 +24,16 @@ class Proxies(nn.Module):
 
     Args:
         num_classes: Number of identities C, ≥ 1.
-        in_channels: Size d of the embedding.
+        in_channels: Size d of the embedding, ≥ 1.
+
+    Raises:
+        ValueError: If a number is not in its range.
     """
 
     def __init__(self, num_classes: int, in_channels: int) -> None:
         super().__init__()
-        if num_classes < 1:
-            raise ValueError(f"num_classes: expected at least 1, found {num_classes}")
-        self.num_classes, self.in_channels = num_classes, in_channels
+        self.num_classes = at_least("num_classes", num_classes, 1)
+        self.in_channels = at_least("in_channels", in_channels, 1)
         self.weight = nn.Parameter(torch.empty(num_classes, in_channels).normal_(std=0.01))
 
     def forward(
@@ -78,7 +87,7 @@ class ProxyHead(nn.Module):
         )
 
     def terms(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """What :meth:`loss` returns, of arguments that have been checked."""
+        """What :meth:`loss` returns, of arguments that :meth:`prepare` gave."""
         raise NotImplementedError
 
     def rows(self, embeddings: Tensor) -> Tensor:
@@ -87,7 +96,7 @@ class ProxyHead(nn.Module):
 
     def pre_logits(self, embeddings: Tensor | Sequence[Tensor]) -> Tensor:
         """The embeddings ``(B, d)``, out of a sequence that ends with them."""
-        return embeddings if isinstance(embeddings, Tensor) else embeddings[-1]
+        return last(embeddings)
 
     def forward(self, embeddings: Tensor | Sequence[Tensor]) -> Tensor:
         """The logits ``(B, C)`` of all classes, without margin.
@@ -95,7 +104,7 @@ class ProxyHead(nn.Module):
         Args:
             embeddings: As in :meth:`loss`.
         """
-        embeddings = self.pre_logits(embeddings)
+        embeddings = shortened(self.pre_logits(embeddings))
         with torch.autocast(embeddings.device.type, enabled=False):
             scores: Tensor = self.proxies.scores(self.rows(embeddings))
         return scores
@@ -125,7 +134,10 @@ class ProxyHead(nn.Module):
 
         Args:
             embeddings: ``(B, d)``, not normalised: the norm is κ. Or a sequence that ends with
-                them, as mmpretrain's backbones give.
+                them, as mmpretrain's backbones give. Any finite value gives finite losses and
+                gradients; a gradient has the type of the embeddings, and one in float16 overflows,
+                for a loss scaler to see, where |z| is below about s / 65504. Under autocast to
+                float16, entries and their products with proxies must be below 65504.
             labels: ``(B,)`` int64. Or mmpretrain's B data samples, without mixed labels.
 
         Returns:
@@ -135,9 +147,15 @@ class ProxyHead(nn.Module):
             ValueError: If shapes or types do not fit, the batch is empty, an embedding is not
                 finite, a label is outside 0 … C − 1, or labels are mixed (``gt_score``).
         """
-        embeddings, labels = as_tensors(embeddings, labels)
+        return self.terms(*self.prepare(embeddings, labels))
+
+    def prepare(
+        self, embeddings: Tensor | Sequence[Tensor], labels: Tensor | Sequence[Any]
+    ) -> tuple[Tensor, Tensor]:
+        """The arguments of :meth:`loss` as checked tensors, the embeddings :func:`shortened`."""
+        embeddings, labels = last(embeddings), as_classes(labels)
         self.check(embeddings, labels)
-        return self.terms(embeddings, labels)
+        return shortened(embeddings), labels
 
     def check(self, embeddings: Tensor, labels: Tensor) -> None:
         """Raise what is wrong with the arguments of :meth:`loss`, by one look at the device."""
@@ -162,20 +180,21 @@ class ProxyHead(nn.Module):
             raise ValueError(f"labels: expected 0 … {num_classes - 1}, found {low} … {high}")
 
 
-def as_tensors(
-    embeddings: Tensor | Sequence[Tensor], labels: Tensor | Sequence[Any]
-) -> tuple[Tensor, Tensor]:
-    """The arguments of :meth:`ProxyHead.loss`, as they are or out of mmpretrain's."""
-    if not isinstance(embeddings, Tensor):
-        embeddings = embeddings[-1]
-    if not isinstance(labels, Tensor):
-        if any("gt_score" in sample for sample in labels):
-            raise ValueError(
-                "gt_score: expected data samples with gt_label alone, found mixed labels; a margin "
-                "belongs to one class: train without mixup and cutmix (model.train_cfg.augments)"
-            )
-        labels = torch.cat([sample.gt_label for sample in labels])
-    return embeddings, labels
+def last(embeddings: Tensor | Sequence[Tensor]) -> Tensor:
+    """A tensor as it is; of a sequence its last, as mmpretrain's backbones give them."""
+    return embeddings if isinstance(embeddings, Tensor) else embeddings[-1]
+
+
+def as_classes(labels: Tensor | Sequence[Any]) -> Tensor:
+    """Labels as they are, or out of mmpretrain's data samples."""
+    if isinstance(labels, Tensor):
+        return labels
+    if any("gt_score" in sample for sample in labels):
+        raise ValueError(
+            "gt_score: expected data samples with gt_label alone, found mixed labels; a margin "
+            "belongs to one class: train without mixup and cutmix (model.train_cfg.augments)"
+        )
+    return torch.cat([sample.gt_label for sample in labels])
 
 
 @torch.no_grad()

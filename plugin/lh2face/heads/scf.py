@@ -6,8 +6,9 @@ from typing import Any
 from torch import Tensor
 
 from lh2face.functional.margins import angular_margin, margin_cross_entropy
-from lh2face.functional.similarities import length, unit
-from lh2face.functional.vmf import log_normalizer
+from lh2face.functional.similarities import length
+from lh2face.functional.vmf import log_normalizer, log_normalizer_of_scf
+from lh2face.heads.arguments import between, positive
 from lh2face.heads.proxy_head import ProxyHead
 from lh2face.registry import MODELS
 
@@ -20,11 +21,17 @@ class SCFHead(ProxyHead):
     proxies and learns κ by a branch of its own; here both are learnt at once, κ being the norm:
     ArcFace does not see the norm, and the likelihood does not see the direction.
 
+    The normaliser c_d is exact here. The authors' code (MathsShen/SCF) has ``log(1e-6 + ive(…))``,
+    and ive is far below 1e-6 at the usual d and κ: its κ is pulled up by ``cosθ + (d/2 − 1)/κ − 1``
+    instead of ``cosθ − A_d(κ)``, so it grows faster from small values.
+
     Args:
         num_classes: Number of identities C.
         in_channels: Size d of the embedding, and of the vMF distribution.
-        scale: s of ArcFace, and the radius r.
-        margin: m of ArcFace in rad.
+        scale: s of ArcFace, and the radius r; above 0.
+        margin: m of ArcFace in rad, in [0, π].
+        authors_normalizer: Whether the normaliser is that of the authors' code, to compare with
+            what they published.
         proxies: See :class:`ProxyHead`.
 
     Example:
@@ -37,20 +44,23 @@ class SCFHead(ProxyHead):
         in_channels: int = 512,
         scale: float = 64.0,
         margin: float = 0.5,
+        authors_normalizer: bool = False,
         proxies: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(num_classes, in_channels, proxies)
-        self.scale = scale
-        self.margin = margin
+        self.scale = positive("scale", scale)
+        self.margin = between("margin", margin, 0, math.pi)
+        self.authors_normalizer = authors_normalizer
 
     def terms(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """``loss_margin``, ``loss_likelihood``, and the statistic ``mean_kappa``."""
-        found = self.proxies(self.scale * unit(embeddings), labels)
+        found = self.proxies(self.rows(embeddings), labels)
         cos = found.target / self.scale
         target = self.scale * angular_margin(cos, self.margin)
         kappa = length(embeddings)
+        normalizer = log_normalizer_of_scf if self.authors_normalizer else log_normalizer
         dim = self.proxies.in_channels
-        density = kappa * cos.detach().clamp(-1, 1) + log_normalizer(kappa, dim)
+        density = kappa * cos.detach().clamp(-1, 1) + normalizer(kappa, dim)
         return {
             "loss_margin": margin_cross_entropy(target, found.negatives),
             "loss_likelihood": (dim * math.log(self.scale) - density).mean(),

@@ -1,0 +1,56 @@
+"""Heads as a loss of pytorch-metric-learning, which need not be installed for it."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+import lh2face  # noqa: F401  registers the heads
+from lh2face.recognizers.face_recognizer import summed_loss
+from lh2face.registry import MODELS
+
+
+class HeadLoss(nn.Module):
+    """A head, called as that library calls a loss; give its parameters to an optimizer.
+
+    Args:
+        **config: Config of the head; the ``type`` is the name of one of the package's.
+
+    Example:
+        ``HeadLoss(type="LH2FaceHead", num_classes=1000, in_channels=512, vmf_dim=256)``
+    """
+
+    def __init__(self, **config: Any) -> None:
+        super().__init__()
+        self.head = MODELS.build(config)
+
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        indices_tuple: Any = None,
+        ref_emb: Tensor | None = None,
+        ref_labels: Tensor | None = None,
+    ) -> Tensor:
+        """The sum of the head's loss terms.
+
+        Args:
+            embeddings: ``(B, d)``, not normalised.
+            labels: ``(B,)`` int64, 0 … C − 1.
+            indices_tuple: A miner's choice of samples; must be ``None``.
+            ref_emb: Embeddings to compare with; must be ``None``: a head compares with its proxies.
+            ref_labels: Labels of those; must be ``None``.
+
+        Returns:
+            Scalar.
+
+        Raises:
+            ValueError: If there is a miner's choice or a reference, or as the head does.
+        """
+        given = {"indices_tuple": indices_tuple, "ref_emb": ref_emb, "ref_labels": ref_labels}
+        for name, value in given.items():
+            if value is not None:
+                raise ValueError(
+                    f"{name}: expected None, found {type(value).__name__}; a head compares every "
+                    "sample with its proxies, without miner, memory or reference"
+                )
+        return summed_loss(self.head.loss(embeddings, labels))

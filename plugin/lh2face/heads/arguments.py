@@ -1,0 +1,57 @@
+"""Checks of the heads' arguments; an error names the argument, what was found, what may be."""
+
+import math
+from numbers import Real
+from typing import Any
+
+
+def positive(name: str, value: Any) -> float:
+    """A finite number above 0.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if not (_is_finite(value) and value > 0):
+        raise ValueError(f"{name}: expected a finite number above 0, found {value!r}")
+    return float(value)
+
+
+def between(name: str, value: Any, low: float, high: float = math.inf) -> float:
+    """A finite number of at least ``low`` and at most ``high``.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if not (_is_finite(value) and low <= value <= high):
+        allowed = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:.5g}"
+        raise ValueError(f"{name}: expected a finite number {allowed}, found {value!r}")
+    return float(value)
+
+
+def at_least(name: str, value: int, low: int) -> int:
+    """A whole number of at least ``low``.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < low:
+        raise ValueError(f"{name}: expected a whole number of at least {low}, found {value!r}")
+    return value
+
+
+def rising(name: str, value: Any, low: float, high: float = math.inf) -> tuple[float, float]:
+    """Two numbers, as :func:`between`, the first below the second.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    if not (isinstance(value, (tuple, list)) and len(value) == 2):
+        raise ValueError(f"{name}: expected two numbers, found {value!r}")
+    first, second = (between(name, bound, low, high) for bound in value)
+    if not first < second:
+        raise ValueError(f"{name}: expected two rising numbers, found {value!r}")
+    return first, second
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)

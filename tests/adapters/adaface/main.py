@@ -1,0 +1,1 @@
+"""Stand-in for AdaFace's ``main.py``, which no test starts."""

@@ -1,0 +1,1 @@
+"""Stand-in for CVLface's ``train.py``, which no test starts."""
