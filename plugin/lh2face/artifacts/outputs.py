@@ -217,7 +217,7 @@ def read_json(path: Path, expected: str) -> Any:
 
 def write_rows(path: Path, header: tuple[str, ...], rows: Iterable[tuple]) -> None:
     """A CSV that ``dvc plots`` reads."""
-    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
 
