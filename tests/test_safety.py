@@ -188,7 +188,9 @@ def test_a_reconstructors_description_runs_nothing(folder, harm):
         (folder / "model.json").write_text(json.dumps({"reconstructor": config}))
         # Joint training takes the config alone, and mmengine builds it.
         for load in (load_reconstructor, read_reconstructor):
-            with pytest.raises(ValueError, match=r"model\.json: reconstructor.*(found|not allowed)"):
+            with pytest.raises(
+                ValueError, match=r"model\.json: reconstructor.*(found|not allowed)"
+            ):
                 load(folder)
 
 
