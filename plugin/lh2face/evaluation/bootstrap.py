@@ -5,11 +5,20 @@ templates. All rounds are worked out together, on weights ``(T, R)``, and two ru
 weights are paired: the interval of their difference leaves out what both owe to the draw.
 """
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
+from lh2face.evaluation.checks import (
+    EvaluationError,
+    check_columns,
+    check_finite,
+    check_least,
+    check_pairs,
+    check_rates,
+)
 from lh2face.evaluation.ijb import group_sums
 
 CHUNK = 2048
@@ -23,7 +32,12 @@ def draw_weights(templates: int, *, rounds: int, seed: int) -> np.ndarray:
 
     Returns:
         ``(templates, rounds)`` float32, whole numbers.
+
+    Raises:
+        EvaluationError: If there are no templates or rounds, or the seed is negative.
     """
+    check_least(1, templates=templates, rounds=rounds)
+    check_least(0, seed=seed)
     rng = np.random.default_rng(seed)
     draws = (rng.integers(templates, size=templates) for _ in range(rounds))
     counts = [np.bincount(draw, minlength=templates) for draw in draws]
@@ -38,10 +52,21 @@ def interval(draws: np.ndarray, level: float = 0.95) -> np.ndarray:
         level: Confidence.
 
     Returns:
-        ``(…, 2)`` lower and upper ends.
+        ``(…, 2)`` lower and upper ends; NaN where no round had anything to count.
+
+    Raises:
+        EvaluationError: If there are no rounds, one is infinite, or the level is not in (0, 1).
     """
+    if not draws.size:
+        raise EvaluationError(f"draws: expected at least one round, found {draws.shape}")
+    if np.isinf(draws).any():
+        raise EvaluationError("draws: expected finite numbers or NaN, found an infinite one")
+    if not 0 < level < 1:
+        raise EvaluationError(f"level: expected a share between 0 and 1, found {level}")
     tail = (1 - level) / 2
-    return np.moveaxis(np.nanquantile(draws, [tail, 1 - tail], axis=-1), 0, -1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
+        return np.moveaxis(np.nanquantile(draws, [tail, 1 - tail], axis=-1), 0, -1)
 
 
 def tar_draws(
@@ -63,7 +88,20 @@ def tar_draws(
 
     Returns:
         ``(F, R)``; NaN in rounds without genuine or without impostor pairs.
+
+    Raises:
+        EvaluationError: If shapes or types do not fit, a number is not finite, a rate is none, or a
+            pair names a template beyond the weights.
     """
+    check_pairs(scores, genuine=genuine)
+    check_columns(genuine=genuine, first=first, second=second)
+    check_rates("fars", fars)
+    check_finite(weights=weights)
+    lowest, highest = (f([f(first), f(second)]) for f in (np.min, np.max))
+    if weights.ndim != 2 or not 0 <= lowest <= highest < len(weights) or weights.min(initial=0) < 0:
+        raise EvaluationError(
+            f"weights: expected (T, R), none below 0, T above {highest}, found {weights.shape}"
+        )
     table = torch.from_numpy(weights)
     mates = _Ranking(scores, first, second, np.flatnonzero(genuine), table)
     impostor_weight = _total(first, second, weights) - mates.ahead[-1]
