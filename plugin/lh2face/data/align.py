@@ -15,6 +15,50 @@ TEMPLATE = np.array(
     dtype=np.float32,
 )
 TEMPLATE_SIZE = 112
+# What detectors write for a landmark that they did not find.
+FILL = (0.0, -1.0)
+# The least spread of five landmarks, px: with less a crop would be enlarged 30 times and more.
+LEAST_SPREAD = 1.0
+# The right eye's place to the right of the left one, in distances of eyes and mouth: 0.87 in the
+# template, 0.1 and more in the profiles of CFP, negative where the two are swapped.
+LEAST_EYES = -0.25
+
+
+def check_landmarks(landmarks: np.ndarray, height: int, width: int) -> None:
+    """See that five landmarks can be those of a face in an image.
+
+    Args:
+        landmarks: ``(5, 2)`` left eye, right eye, nose, left and right mouth corner (left as seen
+            in the image), px.
+        height: Of the image, px.
+        width: Of the image, px.
+
+    Raises:
+        ValueError: If they are not five points, not finite, what a detector writes where it finds
+            none (0 or −1), less than a px apart, further outside the image than half of its
+            longer side, centred outside it, or if left and right are swapped.
+    """
+    points = np.asarray(landmarks, np.float64)
+    if points.shape != (5, 2) or not np.isfinite(points).all():
+        raise ValueError(f"landmarks: expected five finite (x, y), found {points.tolist()}")
+    for fill in FILL:
+        if (points == fill).all(axis=1).any():
+            raise ValueError(
+                f"landmarks: ({fill:g}, {fill:g}) is among them, as detectors write where they "
+                f"find none"
+            )
+    if np.sqrt(points.var(axis=0).sum()) < LEAST_SPREAD:
+        raise ValueError(f"landmarks: all five are the same point {points[0].tolist()}, or nearly")
+    sides, margin, centre = np.array([width, height]), max(height, width) / 2, points.mean(axis=0)
+    outside = ((points < -margin) | (points > sides + margin)).any(axis=1)
+    if outside.any() or (centre < 0).any() or (centre > sides).any():
+        found = points[outside.argmax()] if outside.any() else centre
+        raise ValueError(
+            f"landmarks: {found.round(1).tolist()} is outside the image of {width} × {height} px"
+        )
+    eyes, down = points[1] - points[0], points[3:].mean(axis=0) - points[:2].mean(axis=0)
+    if eyes[0] * down[1] - eyes[1] * down[0] < LEAST_EYES * (down @ down):
+        raise ValueError("landmarks: the eyes are swapped; the left one is left in the image")
 
 
 def estimate_norm(landmarks: np.ndarray, size: int = 112) -> np.ndarray:

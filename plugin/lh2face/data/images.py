@@ -14,7 +14,8 @@ import numpy as np
 
 # Pixels of a decoded picture: a 108-megapixel photo passes, in 0.4 GB.
 MAX_PIXELS = 1 << 27
-ALLOWED = f"a picture has at most {MAX_PIXELS / 1e6:.0f} million pixels"
+MAX_SIDE = 65_500
+ALLOWED = f"a picture has at most {MAX_PIXELS / 1e6:.0f} million pixels, {MAX_SIDE} a side"
 # Every scan of a JPEG goes through all its pixels again; usual files have at most 20 scans.
 MAX_SCANNED_PIXELS = 64 * MAX_PIXELS
 # A record of a RecordIO file holds less than this.
@@ -33,7 +34,19 @@ JPEG_FRAMES = frozenset(range(0xFFC0, 0xFFD0)) - JPEG_TABLES - {0xFFC8}
 
 
 class ImageError(ValueError):
-    """A picture that cannot be read or decoded; the message names where it comes from."""
+    """A picture that cannot be used; the message names where it comes from, then the reason.
+
+    Args:
+        source: Where it comes from.
+        reason: Why it cannot be used, for lists that name the source in a column of its own.
+    """
+
+    def __init__(self, source: object, reason: str) -> None:
+        super().__init__(source, reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}: {self.reason}"
 
 
 def read_file(path: Path) -> bytes:
@@ -44,20 +57,17 @@ def read_file(path: Path) -> bytes:
             or larger than ``MAX_BYTES``; nothing of such a file is read.
     """
     try:
+        status = path.stat()
         # Opening a pipe would wait for its writer.
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise ImageError(f"{path}: not a regular file")
-        with path.open("rb") as file:
-            size = file.seek(0, io.SEEK_END)
-            if size <= MAX_BYTES:
-                file.seek(0)
+        if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_BYTES:
+            with path.open("rb") as file:
                 return file.read(MAX_BYTES)
-    except OSError as error:
-        raise ImageError(f"{path}: {error.strerror or error}") from None
-    except ValueError as error:
-        # A name with a zero byte, or one that the locale cannot write.
-        raise ImageError(f"{path}: {error}") from None
-    raise ImageError(f"{path}: {size} bytes; a picture has at most {MAX_BYTES}")
+    except (OSError, ValueError) as error:
+        # ValueError: a name with a zero byte, or one that the locale cannot write.
+        raise ImageError(path, getattr(error, "strerror", None) or str(error)) from None
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageError(path, "not a regular file")
+    raise ImageError(path, f"{status.st_size} bytes; a picture has at most {MAX_BYTES}")
 
 
 def decode_rgb(encoded: bytes, size: int | None, source: str) -> np.ndarray:
@@ -73,17 +83,15 @@ def decode_rgb(encoded: bytes, size: int | None, source: str) -> np.ndarray:
 
     Raises:
         ImageError: If it is empty, of another format, damaged or cut short, or has more than
-            ``MAX_PIXELS``; in the last case no memory was allocated for them.
+            ``MAX_PIXELS`` or a side above ``MAX_SIDE``; memory for pixels is not allocated then.
     """
+    _check_header(encoded, source)
     try:
-        _check_header(encoded)
         image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
-    except ImageError as error:
-        raise ImageError(f"{source}: {error}") from None
     except cv2.error as error:
-        raise ImageError(f"{source}: OpenCV cannot decode it ({error.err})") from None
+        raise ImageError(source, f"OpenCV cannot decode it ({error.err})") from None
     if image is None:
-        raise ImageError(f"{source}: damaged or cut short, OpenCV cannot decode it")
+        raise ImageError(source, "damaged or cut short, OpenCV cannot decode it")
     if size is not None and image.shape[:2] != (size, size):
         image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
@@ -95,25 +103,21 @@ def encode_jpeg(image: np.ndarray, quality: int = JPEG_QUALITY) -> bytes:
     return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
 
 
-def _check_header(encoded: bytes) -> None:
-    """Refuse what must not reach OpenCV.
-
-    Raises:
-        ImageError: In words that need the source before them.
-    """
+def _check_header(encoded: bytes, source: str) -> None:
+    """Refuse what must not reach OpenCV."""
     if not encoded:
-        raise ImageError("the file is empty")
+        raise ImageError(source, "the file is empty")
     jpeg = encoded.startswith(JPEG_START)
-    width, height = (_jpeg_size(encoded) if jpeg else None) or _size(encoded)
-    if width * height > MAX_PIXELS:
-        raise ImageError(f"{ALLOWED}, found {width} × {height}")
+    width, height = (_jpeg_size(encoded, source) if jpeg else None) or _size(encoded, source)
+    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+        raise ImageError(source, f"{ALLOWED}, found {width} × {height}")
     scans = MAX_SCANNED_PIXELS // max(width * height, 1)
     # Counting takes longer than all the rest, and a small file cannot hold so many.
     if jpeg and len(encoded) > scans * JPEG_SCAN_BYTES and encoded.count(JPEG_SCAN) > scans:
-        raise ImageError(f"a JPEG of {width} × {height} px with more than {scans} scans")
+        raise ImageError(source, f"a JPEG of {width} × {height} px with more than {scans} scans")
 
 
-def _jpeg_size(encoded: bytes) -> tuple[int, int] | None:
+def _jpeg_size(encoded: bytes, source: str) -> tuple[int, int] | None:
     """Width and height of a JPEG of the usual make; None for another.
 
     It follows the segments as libjpeg does; Pillow would take a fifth of the time of decoding.
@@ -129,10 +133,10 @@ def _jpeg_size(encoded: bytes) -> tuple[int, int] | None:
                 return None
             at += 2 + length
     except struct.error:
-        raise ImageError("damaged or cut short, the JPEG's header is not whole") from None
+        raise ImageError(source, "damaged or cut short, the JPEG's header is not whole") from None
 
 
-def _size(encoded: bytes) -> tuple[int, int]:
+def _size(encoded: bytes, source: str) -> tuple[int, int]:
     """Width and height by Pillow, which reads no more than the header."""
     from PIL import Image, UnidentifiedImageError
 
@@ -140,9 +144,9 @@ def _size(encoded: bytes) -> tuple[int, int]:
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as picture:
             return picture.size
     except UnidentifiedImageError:
-        raise ImageError(f"not a picture, or none of {', '.join(FORMATS)}") from None
+        raise ImageError(source, f"not a picture, or none of {', '.join(FORMATS)}") from None
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{ALLOWED} ({error})") from None
+        raise ImageError(source, f"{ALLOWED} ({error})") from None
     except Exception as error:
         # What Pillow raises on a damaged header differs from format to format.
-        raise ImageError(f"damaged header ({error})") from None
+        raise ImageError(source, f"damaged header ({error})") from None

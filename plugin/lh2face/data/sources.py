@@ -1,15 +1,42 @@
 """Faces as the field's tools keep them on disk, as one stream of encoded images and identities.
 
-Images are read, not executed or decoded: a Parquet file or a tar may come from strangers.
+Images are read, not executed or decoded: a Parquet file or a tar may come from strangers. One that
+cannot be used does not end the stream: it is given as :class:`LeftOut`.
 """
 
+import codecs
+import os
+import re
+import tarfile
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
+
+from lh2face.data.images import MAX_BYTES, ImageError, read_file
 
 IMAGE_COLUMNS, LABEL_COLUMNS = ("image", "img", "jpg", "jpeg", "png"), ("label", "identity", "cls")
 IMAGE_FILES = ("jpg", "jpeg", "png", "webp", "bmp")
-PARQUET_ROWS = 1024
+# Files whose names promise a picture, whether or not it can be decoded.
+PICTURES = {
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm",
+    ".pgm", ".pbm", ".pnm", ".heic", ".heif", ".avif", ".jp2",
+}  # fmt: skip
+# What systems put among photos, beside names that begin with a point.
+SYSTEM_FOLDERS = {
+    "@eaDir", "#recycle", "__MACOSX", "$RECYCLE.BIN", "System Volume Information", "lost+found"
+}  # fmt: skip
+SYSTEM_FILES = {"Thumbs.db", "desktop.ini"}
+# Rows read at once: a row may be large.
+PARQUET_ROWS = 32
+PARQUET_BUFFER = 1 << 20
+# Bytes: longer than any path.
+LIST_LINE = 1 << 13
+# MagFace's own split, at every blank; and with all that stands before the last two columns as path.
+LIST_COLUMNS = (
+    re.compile(r"([^ \t]+)[ \t]+[^ \t]+[ \t]+([^ \t]+).*"),
+    re.compile(r"(.+?)[ \t]+[^ \t]+[ \t]+([^ \t]+)"),
+)
 
 
 class SourceError(ValueError):
@@ -24,31 +51,99 @@ class Face(NamedTuple):
     encoded: bytes
 
 
-def image_folder(root: Path) -> Iterator[Face]:
-    """``root/<identity>/*``."""
-    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
-        for path in sorted(p for p in folder.iterdir() if p.is_file()):
-            yield Face(str(path), folder.name, path.read_bytes())
+class LeftOut(NamedTuple):
+    """What cannot be used: where it was found, and the reason."""
+
+    where: str
+    reason: str
 
 
-def magface_list(path: Path) -> Iterator[Face]:
-    """MagFace's training list: path, a column it does not use, identity, separated by spaces.
+def image_folder(root: Path) -> Iterator[Face | LeftOut]:
+    """``root/<identity>/*``, as :func:`people` and :func:`photos` find them."""
+    folders, left_out = people(root)
+    yield from left_out
+    for folder in folders:
+        paths, left_out = photos(folder)
+        yield from left_out
+        for path in paths:
+            yield _from_file(str(path), folder.name, path)
 
-    Paths are absolute, or relative to the list's own folder.
+
+def people(root: Path) -> tuple[list[Path], list[LeftOut]]:
+    """The folders of people in a folder, sorted, and the pictures in it that belong to nobody.
+
+    Hidden folders, and those that systems make, are no people. Of several names of one folder the
+    first that is no link counts.
     """
-    with path.open(encoding="utf-8", errors="surrogateescape") as file:
-        for line, text in enumerate(file, start=1):
-            fields = text.rstrip("\r\n").split(" ")
-            if len(fields) < 3:
-                raise SourceError(f"{path}:{line}: expected path, x and identity, found {text!r}")
-            image = path.parent / fields[0]
-            try:
-                yield Face(str(image), fields[2], image.read_bytes())
-            except (FileNotFoundError, IsADirectoryError, ValueError):
-                raise SourceError(f"{path}:{line}: there is no image {image}") from None
+    folders, left_out = [], []
+    for path in sorted(root.iterdir()):
+        if not path.is_dir():
+            if _is_picture(path):
+                left_out.append(LeftOut(str(path), "beside the people's folders"))
+            elif path.is_symlink() and not path.exists():
+                left_out.append(LeftOut(str(path), "a broken link"))
+        elif _is_hidden(path):
+            left_out += _hidden(path)
+        else:
+            folders.append(path)
+    known = {path.resolve(): path for path in sorted(folders, key=Path.is_symlink, reverse=True)}
+    again = [path for path in folders if known[path.resolve()] != path]
+    left_out += [LeftOut(str(p), f"the same folder as {known[p.resolve()].name}") for p in again]
+    return [path for path in folders if path not in again], left_out
 
 
-def parquet(path: Path) -> Iterator[Face]:
+def photos(folder: Path) -> tuple[list[Path], list[LeftOut]]:
+    """The files of a person's folder that may be photos, sorted, and pictures that do not count.
+
+    Pictures in folders below it do not count: such a folder may be a session of this person, or a
+    person in a folder of people.
+    """
+    paths, left_out = [], []
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        return [], [LeftOut(str(folder), error.strerror or str(error))]
+    for path in entries:
+        if path.is_dir():
+            if _is_hidden(path):
+                left_out += _hidden(path)
+            else:
+                reason = "in a folder below the person's; move it up to use it"
+                left_out += [LeftOut(picture, reason) for picture in _pictures_below(path)]
+        elif path.name.startswith("."):
+            if _is_picture(path):
+                left_out.append(LeftOut(str(path), "a hidden file"))
+        elif path.name not in SYSTEM_FILES:
+            paths.append(path)
+    return paths, left_out
+
+
+def magface_list(path: Path) -> Iterator[Face | LeftOut]:
+    """MagFace's training list: path, a column it does not use, identity, separated by blanks.
+
+    Paths are absolute, or relative to the list's own folder. A path may hold blanks; blank lines,
+    tabs between the columns, Windows' line ends and a byte order mark do no harm.
+    """
+    _check_regular(path)
+    with path.open("rb") as file:
+        for line, raw in enumerate(iter(lambda: file.readline(LIST_LINE), b""), start=1):
+            if len(raw) == LIST_LINE:
+                raise SourceError(f"{path}:{line}: a line this long stands in no list")
+            # Paths are bytes, in whatever encoding.
+            columns = os.fsdecode(raw.removeprefix(codecs.BOM_UTF8)).strip(" \t\r\n")
+            found = [match.groups() for form in LIST_COLUMNS if (match := form.fullmatch(columns))]
+            if found:
+                name, identity = next(
+                    (pair for pair in found if (path.parent / pair[0]).is_file()), found[0]
+                )
+                image = path.parent / name
+                yield _from_file(f"{path}:{line}: {image}", identity, image)
+            elif columns:
+                reason = f"expected path, x and identity, found {columns[:80]!r}"
+                yield LeftOut(f"{path}:{line}", reason)
+
+
+def parquet(path: Path) -> Iterator[Face | LeftOut]:
     """A Parquet file, or a folder of them, with a column of images and one of identities.
 
     The images are binary, or, as Hugging Face's datasets keep them, a struct with ``bytes``.
@@ -58,7 +153,7 @@ def parquet(path: Path) -> Iterator[Face]:
 
     for file in _files(path, "*.parquet"):
         try:
-            opened = reader.ParquetFile(file)
+            opened = reader.ParquetFile(file, buffer_size=PARQUET_BUFFER)
             names = opened.schema_arrow.names
             image, label = (_column(file, names, known) for known in (IMAGE_COLUMNS, LABEL_COLUMNS))
             kind = opened.schema_arrow.field(image).type
@@ -69,36 +164,37 @@ def parquet(path: Path) -> Iterator[Face]:
             for batch in opened.iter_batches(PARQUET_ROWS, columns=[image, label]):
                 for picture, who in zip(batch[image], batch[label], strict=True):
                     content = picture["bytes"].as_py() if nested else picture.as_py()
+                    where = f"{file}: row {row}"
                     if not isinstance(content, bytes) or who.as_py() is None:
-                        raise SourceError(f"{file}: row {row}: no image bytes, or no identity")
-                    yield Face(f"{file}: row {row}", str(who.as_py()), content)
+                        yield LeftOut(where, "no image bytes, or no identity")
+                    else:
+                        yield Face(where, str(who.as_py()), content)
                     row += 1
-        except pyarrow.ArrowException as error:
+        except (pyarrow.ArrowException, OSError) as error:
             raise SourceError(f"{file}: {error}") from None
 
 
-def webdataset(path: Path) -> Iterator[Face]:
-    """A tar, or a folder of them, whose samples have an image and its identity in ``.cls``."""
-    from webdataset import WebDataset
+def webdataset(path: Path) -> Iterator[Face | LeftOut]:
+    """A tar, or a folder of them, whose samples have an image and its identity in ``.cls``.
 
-    # Local files only: the library would run what stands after "pipe:".
-    shards = [str(file.resolve()) for file in _files(path, "*.tar")]
-    try:
-        for sample in WebDataset(shards, shardshuffle=False):
-            where = f"{sample['__url__']}: {sample['__key__']}"
-            image = next((sample[kind] for kind in IMAGE_FILES if kind in sample), None)
-            if image is None or "cls" not in sample:
-                kinds = sorted(kind for kind in sample if not kind.startswith("__"))
-                raise SourceError(f"{where}: expected an image and a .cls, found {kinds}")
-            yield Face(where, sample["cls"].decode("utf-8", "replace").strip(), image)
-    except SourceError:
-        raise
-    except Exception as error:
-        # What the library raises on a broken tar differs from case to case.
-        raise SourceError(f"{path}: {error}") from None
+    A sample is members that follow each other and have the same name up to the first point of its
+    last part.
+    """
+    for file in _files(path, "*.tar"):
+        for (_, key), members in groupby(_members(file), lambda member: member[0]):
+            found = [part for _, *part in members]
+            parts = dict(found)
+            where = f"{file}: {key}"
+            image = next((parts[kind] for kind in IMAGE_FILES if kind in parts), None)
+            if len(parts) < len(found) or not image or parts.get("cls") is None:
+                kinds = sorted(kind for kind, _ in found)
+                reason = f"expected an image and a .cls, each once, whole, found {kinds}"
+                yield LeftOut(where, reason)
+            else:
+                yield Face(where, parts["cls"].decode("utf-8", "backslashreplace").strip(), image)
 
 
-SOURCES: dict[str, Callable[[Path], Iterator[Face]]] = {
+SOURCES: dict[str, Callable[[Path], Iterator[Face | LeftOut]]] = {
     source.__name__: source for source in (image_folder, magface_list, parquet, webdataset)
 }
 
@@ -107,7 +203,86 @@ def _files(path: Path, pattern: str) -> list[Path]:
     files = sorted(path.glob(pattern)) if path.is_dir() else [path]
     if not files:
         raise SourceError(f"{path}: there is no {pattern} in it")
+    for file in files:
+        _check_regular(file)
     return files
+
+
+def _check_regular(path: Path) -> None:
+    # Opening a pipe would wait for its writer.
+    if not path.is_file():
+        raise SourceError(f"{path}: not a regular file")
+
+
+def _from_file(where: str, identity: str, path: Path) -> Face | LeftOut:
+    try:
+        return Face(where, identity, read_file(path))
+    except ImageError as error:
+        return LeftOut(where, error.reason)
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in PICTURES
+
+
+def _is_hidden(folder: Path) -> bool:
+    return folder.name.startswith(".") or folder.name in SYSTEM_FOLDERS
+
+
+def _hidden(folder: Path) -> list[LeftOut]:
+    count = len(_pictures_below(folder))
+    reason = f"a hidden folder is no person ({count} pictures in it)"
+    return [LeftOut(str(folder), reason)] if count else []
+
+
+def _pictures_below(folder: Path) -> list[str]:
+    found = [Path(parent, name) for parent, _, names in os.walk(folder) for name in names]
+    return sorted(str(path) for path in found if _is_picture(path))
+
+
+def _members(file: Path) -> Iterator[tuple[tuple[int, str], str, bytes | None]]:
+    """Sample, extension and content of the files of a tar, or of several joined to one.
+
+    A sample is where its tar begins, and its key. There is no content where nobody asks for it,
+    and of a member that is sparse or larger than a picture.
+
+    Raises:
+        SourceError: If it is damaged or cut short.
+    """
+    wanted = {*IMAGE_FILES, "cls"}
+    with file.open("rb") as opened:
+        start = 0
+        while (start := _next_block(opened, start)) is not None:
+            try:
+                with tarfile.open(fileobj=opened, mode="r:") as tar:
+                    while (member := tar.next()) is not None:
+                        # The library would keep them all.
+                        tar.members = []
+                        folder, slash, name = member.name.rpartition("/")
+                        key, _, extension = name.partition(".")
+                        if key and member.isreg():
+                            small = member.size <= MAX_BYTES and not member.issparse()
+                            use = small and extension.lower() in wanted
+                            content = tar.extractfile(member).read() if use else None
+                            yield (start, folder + slash + key), extension.lower(), content
+                    stop = tar.offset
+            except Exception as error:
+                # What the library raises on a broken tar differs from case to case.
+                raise SourceError(f"{file}: {error}") from None
+            if stop == start:
+                raise SourceError(f"{file}: damaged at byte {start}: no tar header is there")
+            start = stop
+
+
+def _next_block(file: BinaryIO, start: int) -> int | None:
+    """Where the next block that is not zero begins, and there the file is; None at its end."""
+    file.seek(start)
+    while block := file.read(tarfile.BLOCKSIZE):
+        if block.strip(b"\0"):
+            file.seek(start)
+            return start
+        start += len(block)
+    return None
 
 
 def _column(file: Path, names: list[str], known: tuple[str, ...]) -> str:

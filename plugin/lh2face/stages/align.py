@@ -8,12 +8,13 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from lh2face.artifacts.outputs import atomic_dir
-from lh2face.data.align import estimate_norm, norm_crop
+from lh2face.data.align import check_landmarks, estimate_norm, norm_crop
+from lh2face.data.csv_files import write_csv
 from lh2face.data.ijb_meta import read_meta
+from lh2face.data.images import ImageError, decode_rgb, encode_jpeg, read_file
 from lh2face.data.recordio import RecordReader, RecordWriter, identity, image_keys
 from lh2face.data.verification_bin import write_bin
 from lh2face.progress import track
@@ -22,19 +23,19 @@ if TYPE_CHECKING:
     from lh2face.stages.params import Params
 
 SIZE = 112
-JPEG_QUALITY = 95
-BLOCK = 1024
+# Photos read ahead of the threads; one may have many megabytes.
+BLOCK = 128
 
 
 class AlignError(ValueError):
-    """A face of the benchmark that cannot be aligned; the message names the file."""
+    """Faces that cannot be aligned; the message names the file."""
 
 
 def run(params: "Params", raw: Path, out: Path) -> None:
     """Write aligned ``train/`` and ``benchmark/``.
 
-    A training image that cannot be decoded is left out and listed in ``train/failures.csv``; a
-    benchmark must be whole.
+    A training image that cannot be decoded, or whose landmarks are no face's, is left out and
+    listed in ``train/failures.csv``; a benchmark must be whole.
 
     Args:
         params: The parameters; ``workers`` is read.
@@ -42,7 +43,9 @@ def run(params: "Params", raw: Path, out: Path) -> None:
         out: Folder to write.
 
     Raises:
-        AlignError: If a benchmark image cannot be decoded, or every training image fails.
+        AlignError: If every training image fails, or records, ``images.csv`` and landmarks do not
+            belong together.
+        ImageError: If a benchmark image cannot be decoded, or its landmarks are no face's.
     """
     # OpenCV releases Python's lock, so threads are enough.
     with atomic_dir(out) as folder, ThreadPoolExecutor(params.workers) as pool:
@@ -54,26 +57,70 @@ def align_train(raw: Path, out: Path, pool: ThreadPoolExecutor) -> None:
     """Aligned training records, with the keys and identities of the raw ones."""
     out.mkdir()
     reader = RecordReader(raw / "train.rec")
-    keys = image_keys(reader)
-    landmarks = np.load(raw / "landmarks.npy", allow_pickle=False)
+    keys = list(map(int, image_keys(reader)))
+    landmarks = read_landmarks(raw, keys)
     shutil.copyfile(raw / "images.csv", out / "images.csv")
     failures = []
     with RecordWriter(out / "train.rec") as writer:
         writer.write(0, b"", [float(keys[-1] + 1)] * 2)
-        jobs = ((reader[key][1], landmarks[i]) for i, key in enumerate(keys))
+        jobs = (
+            (f"{reader.path}: key {key}", reader[key][1], points)
+            for key, points in zip(keys, landmarks, strict=True)
+        )
         for key, crop in zip(keys, crops(jobs, len(keys), pool, "training faces"), strict=True):
-            if crop is None:
-                failures.append(key)
+            if isinstance(crop, ImageError):
+                failures.append({"key": key, "reason": crop.reason})
             else:
                 writer.write(key, crop, identity(reader[key][0]))
     if len(failures) == len(keys):
-        raise AlignError(f"{raw / 'train.rec'}: none of its {len(keys)} images can be decoded")
-    classes = (raw / "property").read_text().split(",")[0]
-    (out / "property").write_text(f"{classes},{SIZE},{SIZE}\n")
-    with (out / "failures.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("key", "reason"), *((k, "not an image") for k in failures)])
+        raise AlignError(
+            f"{reader.path}: none of its {len(keys)} images can be used; key {keys[0]}: "
+            f"{failures[0]['reason']}"
+        )
+    classes = (raw / "property").read_text("utf-8").split(",")[0]
+    (out / "property").write_text(f"{classes},{SIZE},{SIZE}\n", "utf-8")
+    write_csv(out / "failures.csv", ("key", "reason"), failures)
     if failures:
-        print(f"{raw / 'train.rec'}: left out {len(failures)} of {len(keys)} images")
+        print(f"{reader.path}: left out {len(failures)} of {len(keys)} images")
+
+
+def read_landmarks(raw: Path, keys: list[int]) -> np.ndarray:
+    """Landmarks of the images with these keys.
+
+    ``landmarks.npy`` has the order of ``images.csv``, which names the keys.
+
+    Returns:
+        ``(len(keys), 5, 2)`` float, px.
+
+    Raises:
+        AlignError: If a file cannot be read, or the files differ in number or keys.
+    """
+    path = raw / "landmarks.npy"
+    try:
+        landmarks = np.lib.format.open_memmap(path, "r")
+    except Exception as error:
+        # What numpy raises on a damaged file differs from case to case.
+        raise AlignError(f"{path}: cannot be read ({error})") from None
+    table = raw / "images.csv"
+    try:
+        with table.open(newline="", encoding="utf-8") as file:
+            rows = {int(row["key"]): i for i, row in enumerate(csv.DictReader(file))}
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise AlignError(f"{table}: expected a column of keys in whole numbers ({error})") from None
+    if not rows:
+        raise AlignError(f"{table}: names no image")
+    if landmarks.shape != (len(rows), 5, 2) or landmarks.dtype.kind != "f":
+        raise AlignError(
+            f"{path}: expected floats {(len(rows), 5, 2)} for the keys of {table.name}, found "
+            f"{landmarks.dtype} {landmarks.shape}"
+        )
+    differ = sorted(rows.keys() ^ keys)
+    if differ:
+        raise AlignError(
+            f"{raw / 'train.idx'}: {len(keys)} images, {table.name} has {len(rows)}; the first key "
+            f"in only one of them is {differ[0]}"
+        )
+    return np.asarray(landmarks)[[rows[key] for key in keys]]
 
 
 def align_benchmark(raw: Path, out: Path, pool: ThreadPoolExecutor) -> None:
@@ -81,17 +128,20 @@ def align_benchmark(raw: Path, out: Path, pool: ThreadPoolExecutor) -> None:
     (out / "bins").mkdir(parents=True)
     meta = read_meta(raw, "bench")
     paths = [raw / "loose_crop" / name for name in meta.names]
-    jobs = ((path.read_bytes(), points) for path, points in zip(paths, meta.landmarks, strict=True))
+    jobs = (
+        (str(path), read_file(path), points)
+        for path, points in zip(paths, meta.landmarks, strict=True)
+    )
     faces = {}
     with RecordWriter(out / "faces.rec") as writer:
         aligned = crops(jobs, len(paths), pool, "benchmark faces")
         for key, (path, crop) in enumerate(zip(paths, aligned, strict=True), start=1):
-            if crop is None:
-                raise AlignError(f"{path}: not an image OpenCV can decode")
+            if isinstance(crop, ImageError):
+                raise crop
             faces[path.name] = crop
             writer.write(key, crop, 0)
     for path in sorted((raw / "pairs").glob("*.csv")):
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             pairs = list(csv.DictReader(file))
         try:
             images = [faces[pair[side]] for pair in pairs for side in ("first", "second")]
@@ -129,20 +179,22 @@ def aligned_depth(depth: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray,
 
 
 def crops(
-    jobs: Iterator[tuple[bytes, np.ndarray]], total: int, pool: ThreadPoolExecutor, what: str
-) -> Iterator[bytes | None]:
-    """Aligned crops of encoded images, in order; None for one that cannot be decoded."""
+    jobs: Iterator[tuple[str, bytes, np.ndarray]], total: int, pool: ThreadPoolExecutor, what: str
+) -> Iterator[bytes | ImageError]:
+    """As :func:`crop` of each job, in order."""
     blocks = (
         pool.map(lambda job: crop(*job), list(islice(jobs, BLOCK))) for _ in range(0, total, BLOCK)
     )
     yield from track(chain.from_iterable(blocks), f"aligning {what}", total)
 
 
-def crop(encoded: bytes, landmarks: np.ndarray) -> bytes | None:
-    """The aligned face as JPEG; None if the image cannot be decoded."""
-    pixels = np.frombuffer(encoded, np.uint8)
-    image = cv2.imdecode(pixels, cv2.IMREAD_COLOR) if pixels.size else None
-    if image is None:
-        return None
-    face = norm_crop(image, landmarks, SIZE)
-    return cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+def crop(source: str, encoded: bytes, landmarks: np.ndarray) -> bytes | ImageError:
+    """The aligned face as JPEG; or why there is none."""
+    try:
+        image = decode_rgb(encoded, None, source)
+        check_landmarks(landmarks, *image.shape[:2])
+    except ImageError as error:
+        return error
+    except ValueError as error:
+        return ImageError(source, str(error))
+    return encode_jpeg(norm_crop(image, landmarks, SIZE))

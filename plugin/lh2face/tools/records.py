@@ -1,13 +1,13 @@
 """``lh2face records``: aligned faces of any source as the RecordIO files training reads."""
 
+from collections import Counter
 from pathlib import Path
 
-import cv2
-import numpy as np
-
-from lh2face.artifacts.outputs import atomic_dir, write_rows
+from lh2face.artifacts.outputs import atomic_dir
+from lh2face.data.csv_files import write_csv
+from lh2face.data.images import ImageError, decode_rgb
 from lh2face.data.recordio import RecordWriter
-from lh2face.data.sources import SOURCES, SourceError
+from lh2face.data.sources import SOURCES, Face, LeftOut, SourceError
 from lh2face.progress import track
 
 
@@ -15,7 +15,8 @@ def run(source: str, path: Path, out: Path) -> None:
     """Write ``train.rec``, ``train.idx``, ``property``, ``identities.csv`` and ``failures.csv``.
 
     Records are numbered from 0 without a record of counts, so that any number of images is exact;
-    arcface_torch reads that too. Images that cannot be decoded are left out and listed.
+    arcface_torch reads that too. What cannot be used is left out and listed, as is an image of
+    another size than the first one.
 
     Args:
         source: A key of ``SOURCES``.
@@ -23,32 +24,61 @@ def run(source: str, path: Path, out: Path) -> None:
         out: Folder to write.
 
     Raises:
-        SourceError: As the source; or if no image can be decoded, or sizes differ.
+        SourceError: As the source; or if no image can be used, or more images have another size
+            than have that of the first one.
     """
     identities: dict[str, int] = {}
-    failures: list[tuple[str, str]] = []
-    shape, key = None, 0
+    failures: list[dict[str, str]] = []
+    # Images of each size (height, width); the size of the first image comes first.
+    sizes: Counter[tuple[int, int]] = Counter()
+    first = ""
     with atomic_dir(out) as folder:
         with RecordWriter(folder / "train.rec") as writer:
             for face in track(SOURCES[source](path), "images"):
-                pixels = np.frombuffer(face.encoded, np.uint8)
-                image = cv2.imdecode(pixels, cv2.IMREAD_COLOR) if pixels.size else None
-                if image is None:
-                    failures.append((face.where, "not an image OpenCV can decode"))
+                try:
+                    size = size_of(face)
+                except ImageError as error:
+                    failures.append({"file": face.where, "reason": error.reason})
                     continue
-                shape = shape or image.shape[:2]
-                if image.shape[:2] != shape:
-                    raise SourceError(
-                        f"{face.where}: {image.shape[:2]} px after images of {shape}: not aligned"
-                    )
+                first = first or face.where
+                sizes[size] += 1
+                if size != next(iter(sizes)):
+                    reason = f"{in_px(size)}, not {in_px(next(iter(sizes)))} as the first image"
+                    failures.append({"file": face.where, "reason": reason})
+                    continue
                 identity = identities.setdefault(face.identity, len(identities))
-                writer.write(key, face.encoded, identity)
-                key += 1
-        if shape is None:
-            raise SourceError(f"{path}: no image in it can be decoded ({len(failures)} tried)")
-        height, width = shape
-        (folder / "property").write_text(f"{len(identities)},{height},{width}\n")
-        write_rows(folder / "identities.csv", ("identity", "class"), identities.items())
-        write_rows(folder / "failures.csv", ("file", "reason"), failures)
+                writer.write(sizes[size] - 1, face.encoded, identity)
+        if not sizes:
+            example = "; the first: {file}: {reason}".format(**failures[0]) if failures else ""
+            raise SourceError(
+                f"{path}: no image in it can be used ({len(failures)} tried{example})"
+            )
+        (size, count), *_ = sizes.items()
+        (usual, most), *_ = sizes.most_common()
+        if usual != size:
+            raise SourceError(
+                f"{first}: the first image has {in_px(size)}, as have {count} images; {most} have "
+                f"{in_px(usual)}: leave it out, or bring all to one size"
+            )
+        (folder / "property").write_text(f"{len(identities)},{size[0]},{size[1]}\n", "utf-8")
+        classes = ({"identity": name, "class": number} for name, number in identities.items())
+        write_csv(folder / "identities.csv", ("identity", "class"), classes)
+        write_csv(folder / "failures.csv", ("file", "reason"), failures)
     if failures:
-        print(f"{path}: left out {len(failures)} images, listed in {out / 'failures.csv'}")
+        print(f"left out {len(failures)}, listed in failures.csv")
+
+
+def size_of(face: Face | LeftOut) -> tuple[int, int]:
+    """Height and width of an image, px.
+
+    Raises:
+        ImageError: If it cannot be used.
+    """
+    if isinstance(face, LeftOut):
+        raise ImageError(face.where, face.reason)
+    return decode_rgb(face.encoded, None, face.where).shape[:2]
+
+
+def in_px(size: tuple[int, int]) -> str:
+    """Height and width as people write sizes."""
+    return f"{size[1]} × {size[0]} px"

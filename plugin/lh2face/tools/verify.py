@@ -55,7 +55,7 @@ def run(
     limit = choose_threshold(known, threshold, far)
     points = {} if landmarks is None else read_landmarks(landmarks, Path())
     detect = None if detector is None else open_detector(detector)
-    faces = [aligned_face(photo, points.get(photo), detect) for photo in photos]
+    faces = [aligned_face(photo, points.get(photo.resolve()), detect) for photo in photos]
     score, kappa = compare_faces(open_embedder(model), *faces)
     show(photos, score, kappa, limit, known)
 

@@ -1,16 +1,15 @@
 """The synthetic data set: training records and an IJB-layout benchmark of disjoint people."""
 
-import csv
 import multiprocessing
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from lh2face.data.csv_files import write_csv
 from lh2face.data.ijb_meta import IJBMeta, Templates, write_meta
 from lh2face.data.recordio import RecordWriter
 from lh2face.data.synthetic.face_model import sample_identity
@@ -27,6 +26,8 @@ SESSIONS = (
 )  # fmt: skip
 # Which sessions make up which template; the first template is the person's gallery entry.
 TEMPLATES = ((0, 1), (2,), (3,), (4,), (5,), (6,), (7, 8))
+# Impostor pairs of templates, at most, for each template; with fewer templates there are all pairs.
+IMPOSTORS = 1000
 # What the second face of each verification bin's pairs is; the first is a frontal one.
 BINS = {"frontal": "frontal", "profile": "profile", "low_quality": "low_quality",
         "cross_age": "aged"}  # fmt: skip
@@ -182,6 +183,7 @@ def _write_benchmark(
             np.array(template_ids),
             np.array(media_ids),
             subjects=np.repeat(np.arange(config.benchmark_people), len(TEMPLATES)),
+            rng=rng,
         ),
     )
     (out / "pairs").mkdir()
@@ -192,14 +194,14 @@ def _write_benchmark(
 
 def benchmark_meta(
     names: list[str], landmarks: np.ndarray, score: np.ndarray, template_ids: np.ndarray,
-    media_ids: np.ndarray, *, subjects: np.ndarray,
+    media_ids: np.ndarray, *, subjects: np.ndarray, rng: np.random.Generator,
 ) -> IJBMeta:  # fmt: skip
-    """Meta files of a benchmark: all pairs of templates, first templates as galleries G1 and G2.
+    """Meta files of a benchmark: pairs of templates, first templates as galleries G1 and G2.
 
     ``subjects`` gives the people 0, 1, … of templates 1 … T, ascending; G1 holds the first half.
     """
     templates = np.arange(1, len(subjects) + 1)
-    first, second = np.array(list(combinations(templates, 2))).T
+    first, second = template_pairs(subjects, rng)
     is_gallery = np.r_[True, subjects[1:] != subjects[:-1]]
     half = (subjects[-1] + 1) // 2
     halves = {"G1": subjects < half, "G2": subjects >= half}
@@ -209,15 +211,45 @@ def benchmark_meta(
         detector_score=score,
         template_ids=template_ids,
         media_ids=media_ids,
-        first=first,
-        second=second,
-        genuine=subjects[first - 1] == subjects[second - 1],
+        first=templates[first],
+        second=templates[second],
+        genuine=subjects[first] == subjects[second],
         galleries={
             name: Templates(templates[is_gallery & half], subjects[is_gallery & half])
             for name, half in halves.items()
         },
         probes=Templates(templates[~is_gallery], subjects[~is_gallery]),
     )
+
+
+def template_pairs(subjects: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of templates to compare, each once: all, or all genuine ones and some impostors.
+
+    Above ``2 · IMPOSTORS + 1`` templates the impostors are drawn, so that their number grows with
+    that of the templates and not with its square; every template is in about as many.
+
+    Args:
+        subjects: ``(T,)`` the person of each template, ascending.
+        rng: Draws the impostors.
+
+    Returns:
+        Two ``(P,)`` int64 arrays of indices into ``subjects``, the first below the second,
+        ascending.
+    """
+    count = len(subjects)
+    if count <= 2 * IMPOSTORS + 1:
+        return np.triu_indices(count, 1)
+    starts = np.flatnonzero(np.r_[True, subjects[1:] != subjects[:-1]])
+    sizes = np.diff(np.r_[starts, count])
+    pairs = [start + np.triu_indices(size, 1) for start, size in zip(starts, sizes, strict=True)]
+    # On a circle in random order, two templates are at one distance only, so no pair comes twice.
+    circle = rng.permutation(count)
+    for distance in rng.choice(np.arange(1, (count + 1) // 2), IMPOSTORS, replace=False):
+        pair = np.sort([circle, np.roll(circle, distance)], axis=0)
+        pairs.append(pair[:, subjects[pair[0]] != subjects[pair[1]]])
+    first, second = np.concatenate(pairs, axis=1)
+    order = np.lexsort([second, first])
+    return first[order], second[order]
 
 
 def _bin_pairs(
@@ -234,11 +266,3 @@ def _bin_pairs(
         for same, owner in ((1, person), (0, other)):
             choices = [name for name in by_person[owner][kind] if name != first]
             yield {"first": first, "second": rng.choice(choices), "same": same}
-
-
-def write_csv(path: Path, columns: tuple[str, ...], rows: object) -> None:
-    """Write rows, given as dictionaries, under a header."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import torch
 
+from lh2face.data.images import encode_jpeg
 from lh2face.data.synthetic.face_model import build_faces
 from lh2face.rendering import (
     DepthMeshRenderer,
@@ -147,8 +148,7 @@ def _develop(
     noise = rng.normal(0, 0.006 + 0.05 * degradation * rng.uniform(0.3, 1), image.shape)
     image = np.clip((image + noise) * rng.uniform(0.88, 1.08), 0, 1)
     quality = int(94 - 65 * degradation * rng.uniform(0.5, 1))
-    pixels = cv2.cvtColor((image * 255 + 0.5).astype(np.uint8), cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+    return encode_jpeg((image * 255 + 0.5).astype(np.uint8), quality)
 
 
 def _background(size: int, rng: np.random.Generator) -> np.ndarray:
