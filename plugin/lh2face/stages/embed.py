@@ -88,10 +88,11 @@ def read_embeddings(folder: Path, name: str) -> np.ndarray:
         raise ValueError(f"{min(missing)}: no such file, but there are {len(found)} shards")
     shards = [read_array(path) for path in paths]
     for path, shard in zip(paths, shards, strict=True):
-        dim = shards[0].shape[-1:]
-        if shard.dtype.kind != "f" or shard.shape != (len(shard), 2, *dim):
+        fits = shard.ndim == 3 and shard.shape[1:] == (2, *shards[0].shape[2:])
+        if shard.dtype.kind != "f" or not fits:
             raise ValueError(
-                f"{path}: expected floats (N, 2, {dim[0]}), found {shard.dtype} {shard.shape}"
+                f"{path}: expected floats (N, 2, d), d the same in each shard, "
+                f"found {shard.dtype} {shard.shape}"
             )
     return np.concatenate(shards)
 

@@ -39,4 +39,5 @@ def show(first: Path, second: Path) -> None:
                 f"{folder}: it has no provenance.json; nothing says that both runs were evaluated "
                 "on the same benchmark.",
                 markup=False,
+                soft_wrap=True,
             )
