@@ -200,9 +200,16 @@ def evaluate_ijb(
     galleries: Annotated[
         Literal["each", "merged"], typer.Option(help="Merged: as insightface's ijb_1n prints.")
     ] = "each",
+    figures: Annotated[
+        Literal["definition", "insightface"],
+        typer.Option(help="1:N by definition, or as insightface's ijb_evals prints."),
+    ] = "definition",
     bootstrap: Annotated[int, typer.Option(min=0, help="Rounds for intervals.")] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Threads that read and align.")] = 2,
+    check_landmarks: Annotated[
+        bool, typer.Option(help="Refuse landmarks that cannot be a face's.")
+    ] = True,
 ) -> None:
     """Run IJB-B or IJB-C with a model, or with features."""
     from lh2face.evaluation.protocol import Protocol
@@ -210,11 +217,11 @@ def evaluate_ijb(
 
     switches = Protocol(
         flip=flip, norm=norm, detector_score=detector_score, pooling=pooling, matching=matching,
-        vmf_dim=vmf_dim, galleries=galleries, bootstrap=bootstrap, seed=seed,
+        vmf_dim=vmf_dim, galleries=galleries, figures=figures, bootstrap=bootstrap, seed=seed,
     )  # fmt: skip
     tool.run(
         root, protocol, out, switches, model=model, checkpoint=checkpoint, features=features,
-        quality=quality, workers=workers,
+        quality=quality, workers=workers, check_landmarks=check_landmarks,
     )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Meta files of IJB: what is written is read, and what is wrong is named by file and line."""
 
 import dataclasses
+import os
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from lh2face.data.ijb_meta import (
     MetaError,
     Templates,
     image_paths,
+    meta_paths,
     read_meta,
     write_meta,
 )
@@ -66,7 +68,7 @@ def test_the_fields_own_csv_has_more_columns_and_a_line_an_image(tmp_path, meta)
         ("template_pair_label.txt", "4 1 0", "4 1 1", r"label.txt: there is no impostor pair"),
         ("name_5pts_score.txt", "0.900000", "high", "score.txt:2: expected a number, found 'high'"),
         ("name_5pts_score.txt", "0.900000", "nan", "score.txt:2: expected a number, found 'nan'"),
-        ("name_5pts_score.txt", "0.900000", "", "score.txt:2: expected a number, found ''"),
+        ("name_5pts_score.txt", "0.900000", "", "score.txt:2: expected 12 columns, found 11"),
         ("1N_gallery_G1.csv", "1,7", "2,7", "G1.csv:2: template 2 has no image"),
         ("1N_gallery_G1.csv", "1,7", "1,7\n1,8", "G1.csv:3: template 1 is of subject 8 here"),
         ("1N_probe_mixed.csv", "4,7", "1,8", "mixed.csv:2: template 1 is of subject 8 here"),
@@ -81,6 +83,57 @@ def test_what_is_wrong_is_named_by_file_and_line(tmp_path, meta, file, old, new,
     path.write_text(text.replace(old, new))
     with pytest.raises(MetaError, match=message):
         read_meta(tmp_path, "ijbb")
+
+
+@pytest.mark.parametrize(
+    "tidied",
+    [
+        lambda text: b"\xef\xbb\xbf" + text,
+        lambda text: text.replace(b"\n", b"\r\n"),
+        lambda text: text.replace(b" ", b"\t"),
+        lambda text: text.replace(b" ", b"  "),
+        lambda text: text.replace(b"\n", b" \n"),
+        lambda text: text + b"\n\n  \n",
+        lambda text: text.rstrip(b"\n"),
+        lambda text: b"\xef\xbb\xbf" + text.replace(b" ", b" \t").replace(b"\n", b"\r\n") + b"\r\n",
+    ],
+    ids=["mark", "windows", "tabs", "blanks", "blank ends", "blank lines", "no end", "all"],
+)  # fmt: skip
+def test_how_a_list_is_typed_changes_nothing(tmp_path, meta, tidied):
+    write_meta(tmp_path, "ijbb", meta)
+    expected = read_meta(tmp_path, "ijbb")
+    files = list((tmp_path / "meta").iterdir())
+    assert len(files) == 5
+    for path in files:
+        path.write_bytes(tidied(path.read_bytes()))
+    found = read_meta(tmp_path, "ijbb")
+    assert found.names == meta.names
+    for name in ("landmarks", "detector_score", "template_ids", "media_ids", "first", "second"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), name)
+    assert found.probes.template_ids.tolist() == [4]
+    assert found.galleries["G1"].subject_ids.tolist() == [7]
+
+
+def test_lines_are_counted_as_the_file_has_them(tmp_path, meta):
+    write_meta(tmp_path, "ijbb", meta)
+    path = tmp_path / "meta" / "ijbb_face_tid_mid.txt"
+    path.write_bytes(b"\xef\xbb\xbf1.jpg\t1\t10\r\n2.jpg\t1\tx\r\n3.jpg 4 12\r\n\r\n")
+    with pytest.raises(MetaError, match=r"mid\.txt:2: expected a whole number, found 'x'$"):
+        read_meta(tmp_path, "ijbb")
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path, meta):
+    write_meta(tmp_path, "ijbb", meta)
+    path = tmp_path / "meta" / "ijbb_face_tid_mid.txt"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(MetaError, match=r"mid\.txt: not a regular file"):
+        read_meta(tmp_path, "ijbb")
+
+
+def test_what_is_read_is_what_is_listed(tmp_path, meta):
+    write_meta(tmp_path, "ijbb", meta)
+    assert set(meta_paths(tmp_path, "ijbb")) == set((tmp_path / "meta").iterdir())
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff.jpg 1 10\n2.jpg 1 11\n3.jpg 4 12\n"])

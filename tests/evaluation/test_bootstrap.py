@@ -43,6 +43,49 @@ def test_draws_equal_the_weighted_roc(monkeypatch, chunk):
         np.testing.assert_allclose(found[:, r], expected)
 
 
+def naive_draw(scores, genuine, pair, far):
+    """TAR of one round in whole numbers: at the threshold of the nearest FAR, the lower of two."""
+    total, best = pair[~genuine].sum(), None
+    for threshold in [np.inf, *sorted(set(scores[pair > 0].tolist()), reverse=True)]:
+        accepted = pair[~genuine & (scores >= threshold)].sum()
+        distance = abs(int(accepted) * 8 - round(far * 8) * int(total))
+        if best is None or distance <= best[0]:
+            best = distance, pair[genuine & (scores >= threshold)].sum() / pair[genuine].sum()
+    return best[1]
+
+
+@pytest.mark.parametrize("chunk", [3, 2048])
+@pytest.mark.parametrize("values", [2, 4, 40])
+def test_pairs_of_one_score_come_together(monkeypatch, chunk, values):
+    """FARs in eighths, so that two are often equally near: then the lower threshold counts."""
+    monkeypatch.setattr(bootstrap, "CHUNK", chunk)
+    rng, fars, drawn = np.random.default_rng(values), [0.125, 0.25, 0.375, 0.5], 0
+    for trial in range(15):
+        first, second = np.triu_indices(14, 1)
+        genuine = first // 2 == second // 2
+        scores = rng.integers(0, values, len(first)) + genuine.astype(float)
+        weights = draw_weights(14, rounds=4, seed=trial)
+        found = tar_draws(scores, genuine, first, second, fars, weights)
+        for r in range(4):
+            pair = (weights[first, r] * weights[second, r]).astype(int)
+            if pair[genuine].any() and pair[~genuine].any():
+                drawn += 1
+                expected = [naive_draw(scores, genuine, pair, far) for far in fars]
+                np.testing.assert_allclose(found[:, r], expected)
+    assert drawn > 40
+
+
+def test_a_threshold_below_the_first_guess_is_found():
+    """The impostors of the highest score are more than MARGIN times those that the FAR needs."""
+    scores = np.r_[np.full(40, 1.0), np.linspace(0, 0.5, 60), 0.75]
+    genuine = np.arange(101) == 100
+    rows = np.arange(101)
+    found = tar_draws(scores, genuine, rows, rows, [0.3], np.ones((101, 2), np.float32))
+    np.testing.assert_array_equal(found, [[1, 1]])
+    found = tar_draws(scores, genuine, rows, rows, [0.1], np.ones((101, 2), np.float32))
+    np.testing.assert_array_equal(found, [[0, 0]])
+
+
 def test_rounds_without_a_kind_are_left_out():
     # One genuine pair, (0, 1): a round that does not draw both has nothing to count.
     scores, genuine = np.array([3.0, 1.0, 2.0]), np.array([True, False, False])

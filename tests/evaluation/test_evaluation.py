@@ -11,9 +11,9 @@ from lh2face.data.synthetic_protocol import PROTOCOLS, synthetic_meta, write_fea
 from lh2face.evaluation import ijb
 from lh2face.evaluation.identification import (
     identification,
-    mean_over_galleries,
     merged_identification,
     rates,
+    rates_over_galleries,
     search,
 )
 from lh2face.evaluation.ijb import (
@@ -27,7 +27,7 @@ from lh2face.evaluation.ijb import (
 from lh2face.evaluation.matching import expected_cosine, mutual_likelihood
 from lh2face.evaluation.quality import calibration, error_versus_reject, reject_area
 from lh2face.evaluation.roc import roc_curve, tar_at_far
-from lh2face.evaluation.verification import best_threshold, ten_fold_accuracy
+from lh2face.evaluation.verification import best_threshold, grid_threshold, ten_fold_accuracy
 from lh2face.functional import vmf
 
 RNG = np.random.default_rng(0)
@@ -178,7 +178,7 @@ def test_roc_and_tar_equal_the_usual_way_with_ties(rows):
     [
         ([1.0, 2.0], [True, True], "no impostor"),
         ([1.0, 2.0], [False, False], "no genuine"),
-        ([1.0, np.nan], [True, False], "NaN at 1"),
+        ([1.0, np.nan], [True, False], "scores: expected finite numbers, found nan at 1"),
     ],
 )
 def test_useless_pairs_are_named(scores, genuine, message):
@@ -200,8 +200,78 @@ def test_identification_against_loops():
         found.append(ranks[-1] == 0 and probe @ gallery[i] > threshold)
     np.testing.assert_allclose(result.cmc, [np.mean(np.array(ranks) < r) for r in range(1, 13)])
     assert result.tpir[0] == np.mean(found)
-    mean = mean_over_galleries([result, result])
-    np.testing.assert_allclose(mean.cmc, result.cmc)
+
+
+def toolbox_1n(gallery, gallery_subjects, probes, probe_subjects, fpirs):
+    """One gallery as insightface's ``ijb_evals.py`` works it out, by loops."""
+    first, hits, alarms = 0, [], []
+    for probe, subject in zip(probes, probe_subjects, strict=True):
+        scores = [float(probe @ face) for face in gallery]
+        if subject not in gallery_subjects:
+            alarms.append(max(scores))
+            continue
+        mate = scores[gallery_subjects.tolist().index(subject)]
+        others = [s for s, g in zip(scores, gallery_subjects, strict=True) if g != subject]
+        first += mate > max(others)
+        hits.append((mate, mate > max(others)))
+    alarms.sort(reverse=True)
+    thresholds = [alarms[max(int(len(alarms) * fpir) - 1, 0)] for fpir in fpirs]
+    tpir = [sum(ahead and mate > t for mate, ahead in hits) / len(hits) for t in thresholds]
+    return first, tpir
+
+
+def test_the_toolboxs_figures_are_those_of_its_formula():
+    people, fpirs = RNG.normal(size=(30, 8)), [0.01, 0.1, 0.5]
+    subjects = RNG.integers(0, 30, 200)
+    probes = people[subjects] + 0.8 * RNG.normal(size=(200, 8))
+    # Galleries of unlike size, which the mean over probes weighs and the mean over galleries not.
+    lists = [(people[part], np.arange(30)[part]) for part in (slice(0, 6), slice(6, 30))]
+    found = [search(*gallery, probes, subjects) for gallery in lists]
+    once = np.ones((200, 1))
+    cmc, tpir = (x[:, 0] for x in rates_over_galleries(found, fpirs, once, insightface=True))
+    firsts, each = zip(*(toolbox_1n(*g, probes, subjects, fpirs) for g in lists), strict=True)
+    assert cmc[0] == pytest.approx(sum(firsts) / 200)
+    np.testing.assert_allclose(tpir, np.mean(each, axis=0))
+
+    plain_cmc, plain_tpir = (x[:, 0] for x in rates_over_galleries(found, fpirs, once))
+    singly = [rates(one, fpirs, once) for one in found]
+    np.testing.assert_allclose(plain_cmc, np.mean([c[:, 0] for c, _ in singly], axis=0))
+    np.testing.assert_allclose(plain_tpir, np.mean([t[:, 0] for _, t in singly], axis=0))
+    assert abs(plain_cmc[0] - cmc[0]) > 0.001 and (plain_tpir >= tpir).all()
+    with pytest.raises(EvaluationError, match="galleries: expected at least one"):
+        rates_over_galleries([], fpirs, once)
+
+
+def test_as_many_alarms_as_the_fpir_allows():
+    # 0.01 · 2900 is 28.999… in floating point; 29 alarms are one in a hundred.
+    probes = np.r_[np.linspace(0, 1, 2900), 2][:, None]
+    subjects = np.r_[np.full(2900, 9), 0]
+    mate = np.sort(probes[:-1, 0])[-30] + 1e-6
+    found = search(np.ones((1, 1)), np.zeros(1, int), probes, subjects)
+    found.best_mate[-1] = mate
+    _, tpir = rates(found, [0.01], np.ones((2901, 1)))
+    assert tpir[0, 0] == 1
+    found.best_mate[-1] = mate - 2e-6
+    assert rates(found, [0.01], np.ones((2901, 1)))[1][0, 0] == 0
+
+
+@pytest.mark.parametrize("dim", [3, 512])
+@pytest.mark.parametrize("size", [2, 7, 33])
+def test_identical_photos_tie_whatever_the_rounding(dim, size):
+    """Every gallery face is one photo, and so are the probes: the mate is last, and no hit."""
+    photo = RNG.normal(size=dim)
+    # As pooling leaves them: the same direction, the last bits by the number of copies.
+    copies = np.stack([sum([photo] * k) for k in range(1, size + 1)])
+    gallery = copies / np.linalg.norm(copies, axis=1, keepdims=True)
+    probes = gallery[RNG.integers(0, size, 50)]
+    subjects = np.r_[RNG.integers(0, size, 25), np.full(25, 99)]
+    result = identification(gallery, np.arange(size), probes, subjects, [0.01], ranks=size)
+    assert result.cmc.tolist() == [0.0] * (size - 1) + [1.0] and result.tpir[0] == 0
+    alone = identification(gallery[:1], np.zeros(1, int), probes, np.where(subjects == 99, 99, 0),
+                           [0.01])  # fmt: skip
+    assert alone.cmc[0] == 1 and alone.tpir[0] == 0
+    merged = merged_identification(gallery, np.arange(size), probes[:25], subjects[:25], [0.01])
+    assert merged.tpir[0] == 0
 
 
 def test_ties_do_not_help_the_mate():
@@ -254,6 +324,36 @@ def test_accuracy():
     assert scores[scores <= 0.3].max() < threshold < scores[scores > 0.3].min()
     with pytest.raises(EvaluationError, match="at least 10"):
         ten_fold_accuracy(scores[:5], scores[:5] > 0)
+
+
+def toolbox_accuracy(scores, same):
+    """Ten folds as insightface's ``eval/verification.py`` works them out, by loops."""
+    distances, accuracies = 2 - 2 * scores.astype(float), []
+    for test in np.array_split(np.arange(len(scores)), 10):
+        train = np.array([i for i in range(len(scores)) if i not in set(test.tolist())])
+        best, chosen = -1.0, None
+        for threshold in np.arange(0, 4, 0.01):
+            accuracy = ((distances[train] < threshold) == same[train]).mean()
+            if accuracy > best:
+                best, chosen = accuracy, threshold
+        accuracies.append(((distances[test] < chosen) == same[test]).mean())
+    return float(np.mean(accuracies)), float(np.std(accuracies))
+
+
+@pytest.mark.parametrize("pairs", [10, 127, 600])
+def test_the_toolboxs_accuracy_is_that_of_its_grid(pairs):
+    same = RNG.random(pairs) < 0.5
+    scores = (0.3 * same + 0.25 * RNG.normal(size=pairs)).clip(-1, 1).astype(np.float32)
+    expected = toolbox_accuracy(scores, same)
+    assert ten_fold_accuracy(scores, same, grid_threshold) == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_grid_passes_what_is_nearer_not_what_is_as_near():
+    # A squared distance of exactly 1 is no nearer than the threshold of 1; of 0.5 it is.
+    threshold = grid_threshold(np.array([0.75, 0.5]), np.array([True, False]))
+    assert 0.5 < threshold < 0.75
+    # Of the distances 0.51 … 1.00 that are right, the first.
+    assert threshold == np.nextafter(1 - np.arange(0, 4, 0.01)[51] / 2, 1)
 
 
 def test_reject_curve_rewards_a_quality_that_knows():

@@ -7,6 +7,7 @@ from scipy import stats
 
 from lh2face.stages.comparison import Run, compare, read_run
 from lh2face.stages.figures import title
+from lh2face.tools.compare import show
 
 TAR = "verification.tar.0.001"
 RNG = np.random.default_rng(0)
@@ -76,6 +77,84 @@ def test_what_cannot_be_compared_is_named(tmp_path):
     write_run(tmp_path / "a", 0.5, luck[:1], seeds=(2,), rounds=100)
     with pytest.raises(ValueError, match=r"differ in rounds: \[100, 200\]"):
         read_run(tmp_path / "a")
+
+
+def edited(folder, name, text):
+    path = folder / "0" / "evaluation" / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+
+
+HEADER = "verification.tar.0.001,bins.low_light.accuracy\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("draws.csv", "", r"draws\.csv: no draws"),
+        ("draws.csv", HEADER, r"draws\.csv: no draws"),
+        ("draws.csv", HEADER + "0.5,1\n0.5\n", r"draws\.csv:3: expected 2 numbers"),
+        ("draws.csv", HEADER + "0.5,high\n", r"draws\.csv:2: expected 2 numbers"),
+        ("draws.csv", HEADER + "0.5,inf\n", r"draws\.csv:2: expected 2 numbers"),
+        ("draws.csv", HEADER + "nan,1\n", r"'verification\.tar\.0\.001' has no number"),
+        ("draws.csv", b"\xff\0\n1\n", r"metrics\.json: expected a number as '.*', which draws"),
+        ("draws.csv", HEADER + '"' + "1" * 200_000, r"draws\.csv:2: expected 2 numbers"),
+        ("draws.csv", "a,a\n1,2\n", r"draws\.csv:1: expected each figure once"),
+        ("metrics.json", "{", r"metrics\.json: not valid JSON"),
+        ("metrics.json", "[]", r"metrics\.json: expected a number as 'verification\.tar\.0\.001'"),
+        ("metrics.json", '{"verification": {"tar": {"0.001": null}}}', "found None"),
+        ("metrics.json", '{"verification": {"tar": {"0.001": NaN}}}', "found nan"),
+        ("metrics.json", '{"verification": {"tar": {"0.001": true}}}', "found True"),
+        ("metrics.json", '{"verification": {"tar": {"0.001": "1"}}}', "found '1'"),
+        ("provenance.json", "{}", r"provenance\.json: expected the data and params"),
+        ("provenance.json", "3", r"provenance\.json: expected the data and params"),
+        ("provenance.json", '{"data": [], "params": {}}', r"provenance\.json: expected the data"),
+    ],
+)
+def test_damaged_evaluations_are_one_line(tmp_path, name, text, message):
+    folder = write_run(tmp_path / "a", 0.5, np.zeros((1, 5)), seeds=(0,))
+    edited(folder, name, text)
+    with pytest.raises(ValueError, match=message) as raised:
+        read_run(folder)
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 300
+    assert str(folder) in str(raised.value)
+
+
+def test_a_round_without_a_kind_is_left_out(tmp_path):
+    folder = write_run(tmp_path / "a", 0.5, np.zeros((1, 5)), seeds=(0,))
+    edited(folder, "draws.csv", HEADER + "nan,1\n0.4,1\n")
+    (found, _) = compare(read_run(folder), read_run(folder))
+    assert found.interval == (0, 0)
+
+
+def provenance(folder, seed=0, **data):
+    for path in folder.glob("*/evaluation"):
+        made = {"data": {"of-1": str(folder), **data}, "params": {"seed": seed}}
+        (path / "provenance.json").write_text(json.dumps(made))
+
+
+def test_runs_on_different_benchmarks_are_refused(tmp_path, capsys):
+    luck = RNG.normal(size=(2, 20))
+    a, b = (write_run(tmp_path / name, 0.5, luck) for name in "ab")
+    show(a, b)
+    assert capsys.readouterr().out.count("it has no provenance.json") == 2
+    provenance(a, meta="1", pairs="2")
+    provenance(b, meta="1", pairs="2")
+    show(a, b)
+    assert "provenance" not in capsys.readouterr().out
+    for changed, what in (
+        ({"meta": "1", "pairs": "3"}, "pairs"),
+        ({"meta": "2"}, "meta, pairs"),
+        ({"meta": "1", "pairs": "2", "seed": 1}, "seed of the bootstrap"),
+    ):
+        provenance(b, **changed)
+        with pytest.raises(ValueError, match=f"differ in what they were evaluated on: {what}"):
+            show(a, b)
+
+
+def test_names_of_folders_are_text(tmp_path, capsys):
+    folder = write_run(tmp_path / "[bold]", 0.5, RNG.normal(size=(1, 20)), seeds=(0,))
+    show(folder, folder)
+    assert "[bold]" in capsys.readouterr().out.replace("\n", "")
 
 
 @pytest.mark.parametrize(

@@ -84,8 +84,13 @@ def test_shards_join_to_the_bytes_of_one_job(params, model, tmp_path, shards):
 def test_ten_shards_are_read_in_their_order(tmp_path):
     for shard in range(12):
         (tmp_path / str(shard)).mkdir()
-        np.save(tmp_path / str(shard) / "benchmark.npy", np.full((1, 2, 3), shard))
+        np.save(tmp_path / str(shard) / "benchmark.npy", np.full((1, 2, 3), shard, np.float32))
     assert embed.read_embeddings(tmp_path, "benchmark.npy")[:, 0, 0].tolist() == list(range(12))
+    (tmp_path / "3" / "benchmark.npy").unlink()
+    with pytest.raises(
+        ValueError, match=r"3/benchmark\.npy: no such file, but there are 11 shards"
+    ):
+        embed.read_embeddings(tmp_path, "benchmark.npy")
     with pytest.raises(ValueError, match=r"expected a folder of stage embed"):
         embed.read_embeddings(tmp_path / "0", "benchmark.npy")
 
@@ -95,10 +100,29 @@ def test_larger_crops_are_brought_to_the_size_of_the_network(params, model, tmp_
     assert embed.read_embeddings(tmp_path / "out", "benchmark.npy").shape == (1, 2, 12)
 
 
-@pytest.mark.parametrize("broken", [b"", b"not an image"])
-def test_an_unreadable_face_is_named_and_nothing_is_left(params, model, tmp_path, broken):
+@pytest.mark.parametrize(
+    "content",
+    [np.zeros((2, 2, 4), "f4"), np.zeros((2, 3, 3), "f4"), np.zeros((2, 3), "f4"),
+     np.zeros((2, 2, 3), int), np.float32(1)],
+)  # fmt: skip
+def test_a_shard_that_is_not_like_the_first_is_named(tmp_path, content):
+    for shard, array in enumerate((np.zeros((1, 2, 3), np.float32), content)):
+        (tmp_path / str(shard)).mkdir()
+        np.save(tmp_path / str(shard) / "benchmark.npy", array)
+    with pytest.raises(ValueError, match=r"1/benchmark\.npy: expected floats \(N, 2, d\)"):
+        embed.read_embeddings(tmp_path, "benchmark.npy")
+    path = tmp_path / "0" / "benchmark.npy"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"0/benchmark\.npy: not a whole \.npy file"):
+        embed.read_embeddings(tmp_path, "benchmark.npy")
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"), [(b"", "the file is empty"), (b"not an image", "not a picture")]
+)
+def test_an_unreadable_face_is_named_and_nothing_is_left(params, model, tmp_path, broken, message):
     aligned = write_benchmark(tmp_path / "aligned", [png(0), broken])
-    with pytest.raises(ValueError, match=r"faces\.rec: image 1: not an image"):
+    with pytest.raises(ValueError, match=rf"faces\.rec: image 1: {message}"):
         embed.run(params, model, aligned, tmp_path / "out")
     assert {path.name for path in aligned.iterdir()} == {"bins", "faces.rec", "faces.idx"}
     assert not list((tmp_path / "out").iterdir())

@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import re
+import shutil
 import sys
 from dataclasses import replace
 
@@ -12,13 +15,16 @@ import torch
 
 from lh2face.adapters.insightface import export_onnx
 from lh2face.artifacts.model import save_model
+from lh2face.artifacts.outputs import exclusive
+from lh2face.artifacts.provenance import digest, read_provenance
 from lh2face.cli import main
 from lh2face.data.ijb_meta import write_meta
+from lh2face.data.images import ImageError
 from lh2face.data.synthetic_protocol import PROTOCOLS, synthetic_meta
 from lh2face.registry import MODELS
-from lh2face.tools import evaluate_ijb
+from lh2face.tools import evaluate_ijb, kept_embeddings
 
-META = synthetic_meta(replace(PROTOCOLS["ijbb"].scaled(0.003), impostor=100))
+META = synthetic_meta(replace(PROTOCOLS["ijbb"].scaled(0.003), images=130, impostor=100))
 BACKBONE = {"type": "MobileFaceNet", "embedding_size": 32, "width": 0.25, "image_size": 112}
 
 
@@ -85,13 +91,13 @@ def test_switches_reach_the_protocol(monkeypatch, root, tmp_path):
     assert metrics["identification"]["galleries"] == ["merged"]
     assert metrics["protocol"] | {"far": 0} == {
         "flip": False, "norm": False, "detector_score": False, "pooling": "kappa",
-        "matching": "mutual_likelihood", "vmf_dim": 8, "galleries": "merged", "far": 0,
-        "bootstrap": 0, "seed": 0,
+        "matching": "mutual_likelihood", "vmf_dim": 8, "galleries": "merged",
+        "figures": "definition", "far": 0, "bootstrap": 0, "seed": 0,
     }  # fmt: skip
 
 
 def test_an_interrupted_embedding_goes_on(monkeypatch, root, checkpoint, tmp_path):
-    monkeypatch.setattr(evaluate_ijb, "BLOCK", 50)
+    monkeypatch.setattr(kept_embeddings, "BLOCK", 50)
     embed, blocks = evaluate_ijb.checkpoint_embedder(checkpoint), []
 
     def interrupted(path):
@@ -116,13 +122,222 @@ def test_an_interrupted_embedding_goes_on(monkeypatch, root, checkpoint, tmp_pat
     evaluate_ijb.run(root, "ijbb", whole, evaluate_ijb.Protocol(), checkpoint=checkpoint)
     parts = np.load(tmp_path / "out" / "embeddings.npy")
     np.testing.assert_allclose(parts, np.load(whole / "embeddings.npy"), atol=1e-5)
-    # Nothing is embedded again, and another model's embeddings are not taken for this one's.
-    monkeypatch.setattr(evaluate_ijb, "read_aligned", None)
+    # Nothing is embedded again.
+    monkeypatch.setattr(kept_embeddings, "read_aligned", None)
     evaluate_ijb.run(root, "ijbb", whole, evaluate_ijb.Protocol(), checkpoint=checkpoint)
-    (tmp_path / "other.npy").write_bytes(b"x")
-    monkeypatch.setattr(evaluate_ijb, "_digest", lambda path: "another")
+    # With more changed than that, the embeddings that are there are not taken for those asked for.
+    again = shutil.copytree(root, tmp_path / "again")
+    photo, listed = (
+        again / "loose_crop" / META.names[1],
+        again / "meta" / "ijbb_name_5pts_score.txt",
+    )
+    bytes_before, text = photo.read_bytes(), listed.read_text()
+    changes = {
+        "other images or landmarks, somewhere in lines 1 to ": lambda: photo.write_bytes(
+            (again / "loose_crop" / META.names[5]).read_bytes()
+        ),
+        "other images or landmarks": lambda: listed.write_text(text.replace("2.jpg 4", "2.jpg 5")),
+        "embeddings.npy: changed since": lambda: np.save(whole / "embeddings.npy", parts + 1),
+        "embeddings.npy: not a whole .npy file": lambda: os.truncate(whole / "embeddings.npy", 999),
+    }
+    for message, change in changes.items():
+        change()
+        with pytest.raises(ValueError, match=re.escape(message)):
+            evaluate_ijb.run(again, "ijbb", whole, evaluate_ijb.Protocol(), checkpoint=checkpoint)
+        photo.write_bytes(bytes_before)
+        listed.write_text(text)
+    assert (whole / "embeddings.npy").stat().st_size == 999
+    (checkpoint / "note.txt").write_text("another model's folder")
     with pytest.raises(ValueError, match="holds embeddings of another model"):
         evaluate_ijb.run(root, "ijbb", whole, evaluate_ijb.Protocol(), checkpoint=checkpoint)
+    (checkpoint / "note.txt").unlink()
+
+
+def test_only_files_of_an_earlier_run_are_replaced(monkeypatch, root, checkpoint, tmp_path, capsys):
+    features, out = tmp_path / "features.npy", tmp_path / "out"
+    np.save(features, np.random.default_rng(0).normal(size=(len(META.names), 8)).astype("f4"))
+    out.mkdir()
+    for name, content in (("metrics.json", "mine"), ("progress.json", "{}"), ("roc.csv", "mine")):
+        (out / name).write_text(content)
+        with pytest.raises(RuntimeError):
+            run(monkeypatch, root, out, "--features", features)
+        assert f"out/{name}: not written by lh2face evaluate-ijb" in capsys.readouterr().err
+        assert {path.name: path.read_text() for path in out.iterdir() if path.name != "lock"} == {
+            name: content
+        }
+        (out / name).unlink()
+    (out / "notes.txt").write_text("mine")
+    first = run(monkeypatch, root, out, "--features", features)
+    assert run(monkeypatch, root, out, "--features", features) == first
+    # A run of features leaves no embeddings of its own, so those found later are the user's.
+    np.save(out / "embeddings.npy", np.zeros(3))
+    with pytest.raises(ValueError, match=r"embeddings\.npy: not written by"):
+        evaluate_ijb.run(root, "ijbb", out, evaluate_ijb.Protocol(), checkpoint=checkpoint)
+    assert np.load(out / "embeddings.npy").shape == (3,)
+    (out / "embeddings.npy").unlink()
+    (out / "embeddings.npy").symlink_to(tmp_path / "elsewhere.npy")
+    with pytest.raises(ValueError, match=r"embeddings\.npy: not written by"):
+        evaluate_ijb.run(root, "ijbb", out, evaluate_ijb.Protocol(), checkpoint=checkpoint)
+    assert (out / "notes.txt").read_text() == "mine"
+    assert json.loads((out / "metrics.json").read_text()) == first
+
+
+def test_an_output_inside_an_input_is_refused(root, checkpoint):
+    for inside in (root / "meta", root / "loose_crop" / "x", checkpoint):
+        with pytest.raises(ValueError, match=r"--out lies in .*, which is read"):
+            evaluate_ijb.run(root, "ijbb", inside, evaluate_ijb.Protocol(), checkpoint=checkpoint)
+    assert not (root / "loose_crop" / "x").exists() and not (root / "meta" / "lock").exists()
+
+
+def test_two_runs_in_one_folder_are_kept_apart(root, checkpoint, tmp_path):
+    with exclusive(tmp_path), pytest.raises(ValueError, match="works here already"):
+        evaluate_ijb.run(root, "ijbb", tmp_path, evaluate_ijb.Protocol(), checkpoint=checkpoint)
+
+
+def test_provenance_names_all_that_decided(monkeypatch, root, checkpoint, tmp_path):
+    run(monkeypatch, root, tmp_path / "a", "--checkpoint", checkpoint, "--seed", 3)
+    made = read_provenance(tmp_path / "a" / "metrics.json")
+    assert made["data"].keys() == {"meta", "checkpoint", "images"}
+    assert made["data"]["checkpoint"] == digest(checkpoint)
+    assert made["seed"] == 3 and made["params"]["lists"] == "ijbb" and made["params"]["flip"]
+    other, quality = tmp_path / "other", tmp_path / "quality.csv"
+    shutil.copytree(root, other)
+    image = other / "loose_crop" / META.names[0]
+    image.write_bytes(image.read_bytes() + b"\0")
+    run(monkeypatch, other, tmp_path / "b", "--checkpoint", checkpoint)
+    again = read_provenance(tmp_path / "b")["data"]
+    assert again["images"] != made["data"]["images"] and again["meta"] == made["data"]["meta"]
+    quality.write_text("".join(f"{name},{i}\n" for i, name in enumerate(META.names)))
+    features = tmp_path / "a" / "embeddings.npy"
+    run(monkeypatch, root, tmp_path / "c", "--features", features, "--quality", quality)
+    assert read_provenance(tmp_path / "c")["data"] == {
+        "meta": made["data"]["meta"], "features": digest(features), "quality": digest(quality)
+    }  # fmt: skip
+
+
+def test_figures_as_insightface_are_named_so(monkeypatch, root, tmp_path, capsys):
+    features = tmp_path / "features.npy"
+    np.save(features, np.random.default_rng(0).normal(size=(len(META.names), 8)).astype("f4"))
+    plain = run(monkeypatch, root, tmp_path / "a", "--features", features)
+    assert "insightface" not in capsys.readouterr().out
+    theirs = run(
+        monkeypatch, root, tmp_path / "a", "--features", features, "--figures", "insightface"
+    )
+    assert "as insightface" in capsys.readouterr().out
+    assert theirs["protocol"]["figures"] == "insightface"
+    assert theirs["verification"] == plain["verification"]
+    assert theirs["identification"] != plain["identification"]
+
+
+def test_half_precision_gives_the_figures_of_single(monkeypatch, root, tmp_path):
+    """A norm of 400 is within float16, its square is not."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(len(META.names), 2, 32)) * rng.uniform(1, 70, (len(META.names), 1, 1))
+    metrics = []
+    for dtype in ("f2", "f4", "f8", ">f4", "g"):
+        np.save(tmp_path / "f.npy", values.astype("f2").astype(dtype))
+        found = run(monkeypatch, root, tmp_path / "out", "--features", tmp_path / "f.npy")
+        metrics.append({key: found[key] for key in ("verification", "identification", "reject")})
+    assert all(found == metrics[0] for found in metrics)
+
+
+@pytest.mark.parametrize(
+    ("landmarks", "message"),
+    [
+        (["-1"] * 10, "detectors write"),
+        (["0"] * 10, "detectors write"),
+        (["9000"] * 10, "landmarks: "),
+        ([str(9000 + v) for v in (38, 52, 74, 52, 56, 72, 42, 92, 71, 92)], "outside the image"),
+        (["nan"] * 10, "expected a number, found 'nan'"),
+    ],
+)
+def test_landmarks_without_a_face_are_named_by_their_line(
+    root, checkpoint, tmp_path, landmarks, message
+):
+    bad = shutil.copytree(root, tmp_path / "bad")
+    path = bad / "meta" / "ijbb_name_5pts_score.txt"
+    lines = path.read_text().splitlines()
+    lines[6] = " ".join([META.names[6], *landmarks, "0.9"])
+    path.write_text("\n".join(lines))
+    arguments = (bad, "ijbb", tmp_path / "out", evaluate_ijb.Protocol())
+    with pytest.raises(ValueError, match=rf"ijbb_name_5pts_score\.txt:7: .*{message}") as raised:
+        evaluate_ijb.run(*arguments, checkpoint=checkpoint)
+    assert "\n" not in str(raised.value)
+    if landmarks[0] == "9038":
+        evaluate_ijb.run(*arguments, checkpoint=checkpoint, check_landmarks=False)
+
+
+def test_a_photo_that_is_cut_short_is_named(root, checkpoint, tmp_path):
+    bad = shutil.copytree(root, tmp_path / "bad")
+    photo = bad / "loose_crop" / META.names[6]
+    photo.write_bytes(photo.read_bytes()[: photo.stat().st_size // 3])
+    with pytest.raises(ImageError, match=rf"loose_crop/{META.names[6]}: "):
+        evaluate_ijb.run(
+            bad, "ijbb", tmp_path / "out", evaluate_ijb.Protocol(), checkpoint=checkpoint
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seed", "-1"], "seed: expected at least 0, found -1"),
+        (["--bootstrap", "1000000000"], "bootstrap: expected 0, or 2 to 10000"),
+        (["--bootstrap", "1"], "bootstrap: expected 0, or 2 to 10000"),
+        (["--workers", "1000000"], "--workers: expected 1 to 256, found 1000000"),
+    ],
+)
+def test_numbers_out_of_range_are_one_line(monkeypatch, root, tmp_path, capsys, arguments, message):
+    np.save(tmp_path / "f.npy", np.ones((len(META.names), 8), "f4"))
+    with pytest.raises(RuntimeError):
+        run(monkeypatch, root, tmp_path / "out", "--features", tmp_path / "f.npy", *arguments)
+    found = capsys.readouterr().err
+    assert message in found and found.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.ones((3, 8), "f4"), r"f.npy: expected floats \(\d+, d\)"),
+        (np.ones((len(META.names), 3, 8), "f4"), r"found float32 \(\d+, 3, 8\)"),
+        (np.ones((len(META.names), 0), "f4"), r"f.npy: "),
+        (np.ones((len(META.names), 8), "c8"), "found complex64"),
+        (np.ones((len(META.names), 8), "i8"), "found int64"),
+        (np.float32(1), r"found float32 \(\)"),
+        (np.full((len(META.names), 8), np.nan, "f4"), "row 0 is not finite"),
+        (np.full((len(META.names), 8), np.inf, "f4"), "row 0 is not finite"),
+        (np.full((len(META.names), 8), 3e38, "f4"), "overflows|not finite"),
+    ],
+)
+def test_features_that_do_not_fit(root, tmp_path, values, message):
+    np.save(tmp_path / "f.npy", values)
+    with pytest.raises(ValueError, match=message):
+        evaluate_ijb.run(
+            root, "ijbb", tmp_path / "out", evaluate_ijb.Protocol(), features=tmp_path / "f.npy"
+        )
+
+
+def npy(header: bytes, body: bytes = b"") -> bytes:
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + body
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no array",
+        npy(b"{'descr': '<f4', 'fortran_order': False, 'shape': (9, 9999999999, 99999)}\n"),
+        npy(b"{'descr': '<f4', 'fortran_order': False, 'shape': (-4, 8)}\n", b"0" * 99),
+        npy(b"{'descr': '|O', 'fortran_order': False, 'shape': (4, 8)}\n", b"0" * 99),
+        npy(b"(" * 9000),
+        npy(b"{'descr': '<f4', 'fortran_order': False, 'shape': (4, 8)}\n", b"0" * 99),
+    ],
+    ids=["empty", "text", "huge", "negative", "objects", "nested", "cut"],
+)
+def test_damaged_features_are_one_line(tmp_path, content):
+    (tmp_path / "f.npy").write_bytes(content)
+    with pytest.raises(ValueError, match=r"f\.npy: not a whole \.npy file") as raised:
+        evaluate_ijb.read_features(tmp_path / "f.npy", 4)
+    assert "\n" not in str(raised.value)
 
 
 def test_a_quality_of_ones_own_is_rejected_by(monkeypatch, root, tmp_path):
@@ -140,6 +355,14 @@ def test_a_quality_of_ones_own_is_rejected_by(monkeypatch, root, tmp_path):
     quality.write_text(f"{META.names[0]},1\n")
     with pytest.raises(ValueError, match=f"no score for {META.names[1]}"):
         evaluate_ijb.read_quality(quality, META.names)
+    quality.write_text("\ufeff1.jpg,2\r\n\r\n2.jpg,3\r\n\r\n", encoding="utf-8")
+    assert evaluate_ijb.read_quality(quality, ["1.jpg", "2.jpg"]).tolist() == [2, 3]
+    for second in ("2.jpg,nan", "2.jpg,inf", "2.jpg", "2.jpg,1,2", "1.jpg,4", "2.jpg,\0"):
+        quality.write_text(f"1.jpg,1\n{second}\n")
+        with pytest.raises(
+            ValueError, match=r"quality\.csv:2: (expected name,score|a second score)"
+        ):
+            evaluate_ijb.read_quality(quality, ["1.jpg", "2.jpg"])
 
 
 @pytest.mark.parametrize(
@@ -155,20 +378,10 @@ def test_exactly_one_source(root, tmp_path, arguments, message):
 
 
 def test_files_that_are_not_what_they_should_be(root, tmp_path, checkpoint):
-    text = tmp_path / "f.npy"
-    text.write_text("no array")
-    with pytest.raises(ValueError, match=r"f\.npy: not a \.npy file"):
-        evaluate_ijb.read_features(text)
-    np.save(text, np.array([{"a": 1}], object), allow_pickle=True)
-    with pytest.raises(ValueError, match=r"f\.npy: not a \.npy file"):
-        evaluate_ijb.read_features(text)
-    np.save(text, np.zeros((3, 4), int))
-    with pytest.raises(ValueError, match=r"found int64 \(3, 4\)"):
-        evaluate_ijb.read_features(text)
     name = root / "loose_crop" / META.names[3]
     content = name.read_bytes()
     name.write_bytes(b"")
-    with pytest.raises(ValueError, match=f"{META.names[3]}: not an image"):
+    with pytest.raises(ImageError, match=f"{META.names[3]}: "):
         evaluate_ijb.run(
             root, "ijbb", tmp_path / "out", evaluate_ijb.Protocol(), checkpoint=checkpoint
         )

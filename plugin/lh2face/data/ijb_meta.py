@@ -1,6 +1,11 @@
 """Meta files of IJB-B and IJB-C, as insightface lays them out (``meta/<protocol>_*.txt``)."""
 
+import codecs
+import csv
+import io
 import os
+import re
+import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +64,9 @@ class IJBMeta:
 def read_meta(root: str | Path, protocol: str) -> IJBMeta:
     """Read ``root/meta/<protocol>_*``.
 
+    Fields are separated by blanks or tabs, in the 1:N lists by commas. A byte order mark, Windows
+    line ends and blank last lines are no fault.
+
     Args:
         root: Folder with ``meta`` and ``loose_crop``.
         protocol: Prefix of the files, such as ``ijbb`` or ``ijbc``.
@@ -70,8 +78,7 @@ def read_meta(root: str | Path, protocol: str) -> IJBMeta:
         FileNotFoundError: If a file is missing.
     """
     folder = Path(root) / "meta"
-    path = folder / f"{protocol}_name_5pts_score.txt"
-    names, *numbers = _read(path, [str] + [np.float32] * 11)
+    names, *numbers = _read(faces_path(root, protocol), [str] + [np.float32] * 11)
     path = folder / f"{protocol}_face_tid_mid.txt"
     images, template_ids, media_ids = _read(path, [str, np.int64, np.int64])
     shorter = min(len(images), len(names))
@@ -121,6 +128,19 @@ def read_meta(root: str | Path, protocol: str) -> IJBMeta:
     )
 
 
+def faces_path(root: str | Path, protocol: str) -> Path:
+    """The list whose line i + 1 describes row i of :class:`IJBMeta`."""
+    return Path(root) / "meta" / f"{protocol}_name_5pts_score.txt"
+
+
+def meta_paths(root: str | Path, protocol: str) -> list[Path]:
+    """The files that :func:`read_meta` reads."""
+    names = ["face_tid_mid.txt", "template_pair_label.txt", "1N_probe_mixed.csv"]
+    names += [f"1N_gallery_{name}.csv" for name in GALLERIES]
+    paths = (Path(root) / "meta" / f"{protocol}_{name}" for name in names)
+    return [faces_path(root, protocol), *(path for path in paths if path.exists())]
+
+
 def image_paths(root: str | Path, protocol: str, names: list[str]) -> list[Path]:
     """The images of :attr:`IJBMeta.names`.
 
@@ -131,8 +151,8 @@ def image_paths(root: str | Path, protocol: str, names: list[str]) -> list[Path]
     there = {entry.name for entry in os.scandir(folder)}
     for line, name in enumerate(names, start=1):
         if name not in there:
-            path = Path(root) / "meta" / f"{protocol}_name_5pts_score.txt"
-            raise MetaError(f"{path}:{line}: {folder / name} does not exist")
+            listed = f"{faces_path(root, protocol)}:{line}"
+            raise MetaError(f"{listed}: {folder / name} does not exist")
     return [folder / name for name in names]
 
 
@@ -158,72 +178,104 @@ def _write(
     path: Path, columns: list[Any], header: tuple[str, ...] = (), separator: str = " "
 ) -> None:
     import pyarrow
-    from pyarrow import csv
+    from pyarrow.csv import WriteOptions, write_csv
 
     table = pyarrow.table(columns, names=header or list(map(str, range(len(columns)))))
-    options = csv.WriteOptions(
+    options = WriteOptions(
         include_header=bool(header),
         delimiter=separator,
         quoting_style="none",
         quoting_header="none",
     )
-    csv.write_csv(table, path, options)
+    write_csv(table, path, options)
 
 
 def _read(path: Path, types: list[type], separator: str = " ", header: int = 0) -> list[np.ndarray]:
-    """The columns of a file, a row a line; a file with a header may have further columns."""
+    """The columns of a file, one row per line; a file with a header may have further columns."""
     import pyarrow
-    from pyarrow import csv
 
-    with path.open(encoding="utf-8", errors="replace") as file:
-        count = len(file.readline().split(separator)) if header else len(types)
+    if path.exists() and not path.is_file():
+        raise MetaError(f"{path}: not a regular file")
+    with path.open("rb") as file:
+        count = len(_fields(_text(file.readline()), separator)) if header else len(types)
     names = list(map(str, range(max(count, len(types)))))
-    kinds = [pyarrow.string() if kind is str else pyarrow.from_numpy_dtype(kind) for kind in types]
     try:
-        table = csv.read_csv(
-            path,
-            csv.ReadOptions(column_names=names, skip_rows=header),
-            csv.ParseOptions(
-                delimiter=separator, quote_char='"' if header else False, ignore_empty_lines=False
-            ),
-            csv.ConvertOptions(
-                column_types=dict(zip(names, kinds, strict=False)),
-                include_columns=names[: len(types)],
-                null_values=[],
-            ),
-        )
-        columns = [table[name].to_numpy() for name in table.column_names]
-        if not all(np.isfinite(c).all() for c in columns if c.dtype.kind == "f"):
-            raise pyarrow.ArrowInvalid("not finite")
-    except pyarrow.ArrowInvalid as error:
-        raise _blamed(path, types, separator, header, count) or MetaError(
-            f"{path}: {error}"
-        ) from None
+        return _parse(path, types, names, separator, header)
+    except pyarrow.ArrowException:
+        tidied = _tidied(path, separator)
+    try:
+        return _parse(io.BytesIO(tidied), types, names, separator, header)
+    except pyarrow.ArrowException as error:
+        blamed = _blamed(tidied, types, count, separator, header)
+        raise MetaError(f"{path}:{blamed or ' ' + str(error).splitlines()[0]}") from None
+
+
+def _parse(
+    source: Path | io.BytesIO, types: list[type], names: list[str], separator: str, header: int
+) -> list[np.ndarray]:
+    import pyarrow
+    from pyarrow.csv import ConvertOptions, ParseOptions, ReadOptions, read_csv
+
+    kinds = [pyarrow.string() if kind is str else pyarrow.from_numpy_dtype(kind) for kind in types]
+    table = read_csv(
+        source,
+        ReadOptions(column_names=names, skip_rows=header),
+        ParseOptions(
+            delimiter=separator, quote_char='"' if header else False, ignore_empty_lines=False
+        ),
+        ConvertOptions(
+            column_types=dict(zip(names, kinds, strict=False)),
+            include_columns=names[: len(types)],
+            null_values=[],
+        ),
+    )
+    columns = [table[name].to_numpy() for name in table.column_names]
+    if not len(table) or not all(np.isfinite(c).all() for c in columns if c.dtype.kind == "f"):
+        raise pyarrow.ArrowInvalid("no rows, or not finite")
     return columns
 
 
+def _tidied(path: Path, separator: str) -> bytes:
+    """A file without byte order mark, ends of lines that show nothing, and blank last lines; with
+    one blank where there were more, or tabs."""
+    content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    content = re.sub(rb"[ \t\r]*\n", b"\n", content).rstrip() + b"\n"
+    return re.sub(rb"[ \t]+", b" ", content) if separator == " " else content
+
+
 def _blamed(
-    path: Path, types: list[type], separator: str, header: int, count: int
-) -> MetaError | None:
-    """The first line at fault of a file that the quick reader refused."""
-    with path.open(encoding="utf-8", errors="surrogateescape") as file:
-        line = 0
-        for line, text in enumerate(file, start=1):
-            if line <= header:
-                continue
-            fields = text.rstrip("\r\n").split(separator)
-            if len(fields) != count:
-                return MetaError(f"{path}:{line}: expected {count} columns, found {len(fields)}")
-            for kind, field in zip(types, fields, strict=False):
-                try:
-                    if kind is str:
-                        field.encode()
-                    elif not np.isfinite(kind(field)):
-                        raise ValueError
-                except ValueError:
-                    what = {str: "UTF-8", np.int64: "a whole number"}.get(kind, "a number")
-                    return MetaError(f"{path}:{line}: expected {what}, found {field!r}")
-    return None if line > header else MetaError(f"{path}: there are no lines")
+    tidied: bytes, types: list[type], count: int, separator: str, header: int
+) -> str | None:
+    """The first line at fault of a file that the quick reader refused, and what is wrong there."""
+    line = 0
+    for line, text in enumerate(io.BytesIO(tidied), start=1):
+        if line <= header or tidied == b"\n":
+            continue
+        fields = _fields(_text(text), separator)
+        if len(fields) != count:
+            return f"{line}: expected {count} columns, found {len(fields)}"
+        for kind, field in zip(types, fields, strict=False):
+            try:
+                if kind is str:
+                    field.encode()
+                elif not np.isfinite(kind(field)):
+                    raise ValueError
+            except (ValueError, OverflowError):
+                what = {str: "UTF-8", np.int64: "a whole number"}.get(kind, "a number")
+                return f"{line}: expected {what}, found {reprlib.repr(field)}"
+    return None if line > max(1, header) else " there are no lines"
+
+
+def _text(line: bytes) -> str:
+    return line.rstrip(b"\r\n").decode(errors="surrogateescape")
+
+
+def _fields(text: str, separator: str) -> list[str]:
+    """The fields of a line; where commas separate them, they may be quoted."""
+    try:
+        return next(csv.reader([text]), [""]) if separator == "," else text.split(separator)
+    except csv.Error:  # a field of 128 KiB
+        return text.split(separator)
 
 
 def _check_known(path: Path, ids: np.ndarray, known: np.ndarray, first_line: int) -> None:

@@ -5,11 +5,21 @@ templates. All rounds are worked out together, on weights ``(T, R)``, and two ru
 weights are paired: the interval of their difference leaves out what both owe to the draw.
 """
 
+import warnings
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
 
+from lh2face.evaluation.checks import (
+    EvaluationError,
+    check_columns,
+    check_finite,
+    check_least,
+    check_pairs,
+    check_rates,
+)
 from lh2face.evaluation.ijb import group_sums
 
 CHUNK = 2048
@@ -23,7 +33,12 @@ def draw_weights(templates: int, *, rounds: int, seed: int) -> np.ndarray:
 
     Returns:
         ``(templates, rounds)`` float32, whole numbers.
+
+    Raises:
+        EvaluationError: If there are no templates or rounds, or the seed is negative.
     """
+    check_least(1, templates=templates, rounds=rounds)
+    check_least(0, seed=seed)
     rng = np.random.default_rng(seed)
     draws = (rng.integers(templates, size=templates) for _ in range(rounds))
     counts = [np.bincount(draw, minlength=templates) for draw in draws]
@@ -38,10 +53,21 @@ def interval(draws: np.ndarray, level: float = 0.95) -> np.ndarray:
         level: Confidence.
 
     Returns:
-        ``(…, 2)`` lower and upper ends.
+        ``(…, 2)`` lower and upper ends; NaN where no round had anything to count.
+
+    Raises:
+        EvaluationError: If there are no rounds, one is infinite, or the level is not in (0, 1).
     """
+    if not draws.size:
+        raise EvaluationError(f"draws: expected at least one round, found {draws.shape}")
+    if np.isinf(draws).any():
+        raise EvaluationError("draws: expected finite numbers or NaN, found an infinite one")
+    if not 0 < level < 1:
+        raise EvaluationError(f"level: expected a share between 0 and 1, found {level}")
     tail = (1 - level) / 2
-    return np.moveaxis(np.nanquantile(draws, [tail, 1 - tail], axis=-1), 0, -1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
+        return np.moveaxis(np.nanquantile(draws, [tail, 1 - tail], axis=-1), 0, -1)
 
 
 def tar_draws(
@@ -63,31 +89,42 @@ def tar_draws(
 
     Returns:
         ``(F, R)``; NaN in rounds without genuine or without impostor pairs.
+
+    Raises:
+        EvaluationError: If shapes or types do not fit, a number is not finite, a rate is none, or a
+            pair names a template beyond the weights.
     """
+    check_pairs(scores, genuine=genuine)
+    check_columns(genuine=genuine, first=first, second=second)
+    check_rates("fars", fars)
+    check_finite(weights=weights)
+    lowest, highest = (f([f(first), f(second)]) for f in (np.min, np.max))
+    if weights.ndim != 2 or not 0 <= lowest <= highest < len(weights) or weights.min(initial=0) < 0:
+        raise EvaluationError(
+            f"weights: expected (T, R), none below 0, T above {highest}, found {weights.shape}"
+        )
     table = torch.from_numpy(weights)
     mates = _Ranking(scores, first, second, np.flatnonzero(genuine), table)
     impostor_weight = _total(first, second, weights) - mates.ahead[-1]
     share = min(1, MARGIN * max(fars))
+    rounds = range(weights.shape[1])
+    counted = impostor_weight > 0
     while True:
         lowest = int((1 - share) * len(scores))
         floor = np.partition(scores, lowest)[lowest]
         top = np.flatnonzero((scores >= floor) & ~genuine)
         others = _Ranking(scores, first, second, top, table)
-        if share == 1 or (others.ahead[-1] > max(fars) * impostor_weight).all():
-            break
+        # Further down lie impostors that no round needs, unless a threshold lies there.
+        if share == 1 or (others.ahead[-1] > max(fars) * impostor_weight)[counted].all():
+            thresholds = np.array(
+                [[others.threshold(far * impostor_weight[r], r) for r in rounds] for far in fars]
+            )
+            if share == 1 or np.isfinite(thresholds[:, counted]).all():
+                break
         share = min(1, 2 * share)
-    rounds = range(weights.shape[1])
+    accepted = np.array([[mates.above(row[r], r) for r in rounds] for row in thresholds])
     with np.errstate(invalid="ignore"):
-        return np.array(
-            [
-                [
-                    mates.above(others.threshold(far * impostor_weight[r], r), r)
-                    / (mates.ahead[-1, r] if impostor_weight[r] else np.nan)
-                    for r in rounds
-                ]
-                for far in fars
-            ]
-        )
+        return accepted / np.where(counted, mates.ahead[-1], np.nan)
 
 
 class _Ranking:
@@ -104,6 +141,7 @@ class _Ranking:
     ) -> None:  # fmt: skip
         which = which[np.argsort(-scores[which], kind="stable")]
         self.scores = scores[which]
+        self._falling = -self.scores
         self._rounds = weights.T.contiguous()
         self._first, self._second = (torch.from_numpy(side[which]) for side in (first, second))
         sums = [
@@ -124,7 +162,10 @@ class _Ranking:
 
     def above(self, threshold: float, r: int) -> float:
         """Weight of the pairs of a score above the threshold."""
-        count = int(np.searchsorted(-self.scores, -threshold))
+        return self._first_pairs(int(np.searchsorted(self._falling, -threshold)), r)
+
+    def _first_pairs(self, count: int, r: int) -> float:
+        """Weight of the pairs of the highest scores."""
         chunk, rest = divmod(count, CHUNK)
         weight: float = self._running(chunk, r)[rest - 1] if rest else self.ahead[chunk, r]
         return weight
@@ -132,16 +173,27 @@ class _Ranking:
     def threshold(self, wanted: float, r: int) -> float:
         """Score of the pair before which the weight is nearest to the one wanted.
 
-        −∞ if that is all pairs; of two equally near, the lower.
+        Pairs of one score come together. −∞ if that is all pairs; of two equally near, the lower.
         """
-        chunk = max(0, int(np.searchsorted(self.ahead[:, r], wanted)) - 1)
+        if not len(self.scores):
+            return -np.inf
+        # The pair with which the weight reaches the wanted one, and all that tie with it.
+        crossing = min(max(1, self._count(wanted, "left", r)), len(self.scores)) - 1
+        score = self._falling[crossing]
+        before, after = (
+            self._first_pairs(int(np.searchsorted(self._falling, score, side)), r)
+            for side in ("left", "right")
+        )
+        nearest = before if wanted - before < after - wanted else after
+        # Pairs of no weight change nothing.
+        following = self._count(nearest, "right", r) - 1
+        return self.scores[following] if following < len(self.scores) else -np.inf
+
+    def _count(self, weight: float, side: Literal["left", "right"], r: int) -> int:
+        """Where a weight belongs among those of the first 0, 1, 2, … pairs."""
+        chunk = max(0, int(np.searchsorted(self.ahead[:, r], weight, side)) - 1)
         running = np.r_[self.ahead[chunk, r], self._running(chunk, r)]
-        at = min(int(np.searchsorted(running, wanted)), len(running) - 1)
-        nearest = running[at]
-        if at and wanted - running[at - 1] < nearest - wanted:
-            nearest = running[at - 1]
-        after = chunk * CHUNK + int(np.searchsorted(running, nearest, side="right")) - 1
-        return self.scores[after] if after < len(self.scores) else -np.inf
+        return chunk * CHUNK + int(np.searchsorted(running, weight, side))
 
 
 def _total(first: np.ndarray, second: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from lh2face.evaluation.bootstrap import tar_draws
+from lh2face.evaluation.checks import EvaluationError, check_columns, check_finite, check_least
 from lh2face.evaluation.ijb import verification_scores
 from lh2face.evaluation.matching import mutual_likelihood
 from lh2face.evaluation.protocol import Protocol
@@ -28,7 +29,14 @@ def pairs_with_reference(
 
     Returns:
         Rows of the two faces, ``(P,)`` each.
+
+    Raises:
+        EvaluationError: If there is no face, or none of the condition.
     """
+    check_columns(conditions=conditions)
+    check_least(1, most=most)
+    if condition not in conditions:
+        raise EvaluationError(f"condition: found {condition!r}, of which there is no face")
     reference, faces = (np.flatnonzero(conditions == name) for name in (conditions[0], condition))
     reference = reference[:: math.ceil(len(reference) * len(faces) / most)]
     first, second = (side.ravel() for side in np.meshgrid(reference, faces, indexing="ij"))
@@ -58,7 +66,14 @@ def tar_by_condition(
     Returns:
         By condition TAR by FAR, None where that is finer than one pair; and the same figures in
         every round ``(R,)``, by "condition.FAR".
+
+    Raises:
+        EvaluationError: If shapes do not fit, or a number is not finite.
     """
+    check_columns(kappa=kappa, people=people, conditions=conditions)
+    check_finite(directions=directions, kappa=kappa)
+    if directions.ndim != 2 or len(directions) != len(people):
+        raise EvaluationError(f"directions: expected ({len(people)}, d), found {directions.shape}")
     figures: dict[str, Any] = {}
     draws: dict[str, np.ndarray] = {}
     for condition in dict.fromkeys(conditions.tolist()):

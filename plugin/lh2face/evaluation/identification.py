@@ -6,9 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lh2face.evaluation.ijb import EvaluationError
+from lh2face.evaluation.checks import (
+    EvaluationError,
+    check_columns,
+    check_finite,
+    check_least,
+    check_rates,
+)
+from lh2face.evaluation.roc import share_of
 
 BLOCK = 2048
+# Scores that differ by less tie: identical photos differ by the rounding of a matrix product.
+TIE = 1e-9
 Match = Callable[[np.ndarray, slice], np.ndarray]
 
 
@@ -32,7 +41,9 @@ class Search:
     Attributes:
         best_mate: ``(Q,)`` highest score of a mate, −∞ without one.
         best_other: ``(Q,)`` highest score of anyone else.
-        rank: ``(Q,)`` how many others score no less than the best mate.
+        rank: ``(Q,)`` how many others score no less than the best mate. Scores that differ by less
+            than ``TIE`` count as equal, here and beside thresholds, and a tie counts against the
+            mate.
     """
 
     best_mate: np.ndarray
@@ -55,10 +66,11 @@ def search(
             themselves by default.
 
     Raises:
-        EvaluationError: If no probe has a mate, or every probe has one.
+        EvaluationError: If no probe has a mate, every probe has one, shapes do not fit, or a number
+            is not finite.
     """
     blocks = [
-        (mate, others.max(axis=1), (others >= mate[:, None]).sum(axis=1))
+        (mate, others.max(axis=1), _ahead(mate, others))
         for mate, others in _blocks(gallery, gallery_subjects, probes, probe_subjects, match)
     ]
     found = Search(*map(np.concatenate, zip(*blocks, strict=True)))
@@ -69,9 +81,19 @@ def search(
     return found
 
 
+def insightface_alarms(fpir: float, probes: float) -> int:
+    """How many false alarms the threshold of insightface's ``ijb_evals.py`` lets through.
+
+    The threshold there is one of the ``int(fpir · probes)`` highest alarms, and a hit lies above
+    it: one alarm fewer than the FPIR allows.
+    """
+    return max(int(fpir * probes) - 1, 0)
+
+
 def rates(
-    found: Search, fpirs: list[float], weights: np.ndarray, ranks: int = 20
-) -> tuple[np.ndarray, np.ndarray]:
+    found: Search, fpirs: list[float], weights: np.ndarray, ranks: int = 20,
+    allowed: Callable[[float, float], int] = share_of,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """CMC and TPIR with probes that count more than once, or not at all.
 
     Probes of subjects outside the gallery set the thresholds; a mated probe counts for TPIR if its
@@ -82,10 +104,18 @@ def rates(
         fpirs: F false positive identification rates.
         weights: ``(Q, R)`` whole numbers.
         ranks: K.
+        allowed: From the FPIR and the number of non-mated probes to the number of them that may
+            score above the threshold: by default as many as the FPIR allows.
 
     Returns:
         ``(K, R)`` and ``(F, R)``; NaN where no mated or no non-mated probe counts.
+
+    Raises:
+        EvaluationError: If shapes do not fit, or a number is none.
     """
+    check_rates("fpirs", fpirs)
+    check_least(1, ranks=ranks)
+    _check_weights(weights, found)
     mated = found.best_mate > -np.inf
     with np.errstate(invalid="ignore"):
         among = found.rank[mated] < np.arange(1, ranks + 1)[:, None]
@@ -98,9 +128,9 @@ def rates(
         for r in range(weights.shape[1]):
             raised = alarm_weights[-1, r]
             for f, fpir in enumerate(fpirs):
-                at = np.searchsorted(alarm_weights[1:, r], int(fpir * raised), side="right")
+                at = np.searchsorted(alarm_weights[1:, r], allowed(fpir, raised), side="right")
                 threshold = alarms[at] if at < len(alarms) else -np.inf
-                accepted = hit_weights[np.searchsorted(-hits, -threshold), r]
+                accepted = hit_weights[np.searchsorted(-hits, -(threshold + TIE)), r]
                 tpir[f, r] = accepted / (mates[r] if raised else np.nan)
     return cmc, tpir
 
@@ -131,13 +161,15 @@ def merged_identification(
         ranks: R.
 
     Raises:
-        EvaluationError: If a probe has no mate.
+        EvaluationError: If a probe has no mate, shapes do not fit, or a number is none.
     """
-    wanted = [math.ceil(fpir * len(probes)) for fpir in fpirs]
+    check_rates("fpirs", fpirs)
+    check_least(1, ranks=ranks)
+    wanted = [max(1, math.ceil(fpir * len(probes))) for fpir in fpirs]
     mates, ahead, highest = [], [], np.empty(0)
     for mate, others in _blocks(gallery, gallery_subjects, probes, probe_subjects, match):
         mates.append(mate)
-        ahead.append((others >= mate[:, None]).sum(axis=1))
+        ahead.append(_ahead(mate, others))
         highest = np.r_[highest, others.ravel()]
         if len(highest) > max(wanted):
             highest = np.partition(highest, -max(wanted))[-max(wanted) :]
@@ -147,16 +179,40 @@ def merged_identification(
         subject = probe_subjects[alone[0]]
         raise EvaluationError(f"probes: subject {subject} is in none of the merged galleries")
     thresholds = np.sort(highest)[::-1]
-    tpir = [(best_mate > thresholds[min(k, len(highest)) - 1]).mean() for k in wanted]
+    tpir = [(best_mate > thresholds[min(k, len(highest)) - 1] + TIE).mean() for k in wanted]
     cmc = (rank[:, None] < np.arange(1, ranks + 1)).mean(axis=0)
     return Identification(cmc, np.array(tpir))
 
 
-def mean_over_galleries(results: list[Identification]) -> Identification:
-    """The mean of the galleries' results, as the IJB protocols report it."""
-    return Identification(
-        np.mean([r.cmc for r in results], axis=0), np.mean([r.tpir for r in results], axis=0)
-    )
+def rates_over_galleries(
+    found: list[Search], fpirs: list[float], weights: np.ndarray, ranks: int = 20, *,
+    insightface: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """The mean of the galleries' :func:`rates`, as the IJB protocols report it.
+
+    Args:
+        found: What the same probes found in each gallery.
+        fpirs: As in :func:`rates`, like the rest.
+        insightface: Give the figures of insightface's ``ijb_evals.py`` instead: thresholds by
+            :func:`insightface_alarms`, and a CMC that counts the mated probes of all galleries
+            over all probes. TPIR is the plain mean there, too.
+
+    Returns:
+        ``(K, R)`` and ``(F, R)``.
+
+    Raises:
+        EvaluationError: As :func:`rates`, or if there is no gallery.
+    """
+    if not found:
+        raise EvaluationError("galleries: expected at least one, found none")
+    allowed = insightface_alarms if insightface else share_of
+    each = [rates(one, fpirs, weights, ranks, allowed) for one in found]
+    cmc, tpir = map(np.array, zip(*each, strict=True))
+    if not insightface:
+        return cmc.mean(axis=0), tpir.mean(axis=0)
+    mates = np.array([weights[one.best_mate > -np.inf].sum(axis=0) for one in found])
+    with np.errstate(invalid="ignore"):
+        return (cmc * mates[:, None]).sum(axis=0) / weights.sum(axis=0), tpir.mean(axis=0)
 
 
 def _blocks(
@@ -164,15 +220,40 @@ def _blocks(
     probe_subjects: np.ndarray, match: Match | None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:  # fmt: skip
     """Best mate ``(B,)`` and scores ``(B, G)`` of the others; −∞ where there are none."""
+    check_columns(gallery_subjects=gallery_subjects)
+    check_columns(probe_subjects=probe_subjects)
+    check_finite(gallery=gallery, probes=probes)
+    d = gallery.shape[-1]
+    if gallery.shape != (len(gallery_subjects), d) or probes.shape != (len(probe_subjects), d):
+        raise EvaluationError(
+            f"gallery: {gallery.shape} of {len(gallery_subjects)} subjects does not fit "
+            f"probes: {probes.shape} of {len(probe_subjects)} subjects"
+        )
+    gallery, probes = gallery.astype(np.float64, copy=False), probes.astype(np.float64, copy=False)
     for start in range(0, len(probes), BLOCK):
         rows = slice(start, start + BLOCK)
         scores = probes[rows] @ gallery.T
         if match:
             scores = match(scores, rows)
+            check_finite(scores=scores)
         mates = probe_subjects[rows, None] == gallery_subjects
         best = np.max(scores, axis=1, where=mates, initial=-np.inf)
         scores[mates] = -np.inf
         yield best, scores
+
+
+def _ahead(mate: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """How many of the others ``(B, G)`` score no less than the mate ``(B,)``, but for rounding."""
+    ahead: np.ndarray = (others >= mate[:, None] - TIE).sum(axis=1)
+    return ahead
+
+
+def _check_weights(weights: np.ndarray, found: Search) -> None:
+    if weights.ndim != 2 or len(weights) != len(found.rank):
+        raise EvaluationError(f"weights: expected ({len(found.rank)}, R), found {weights.shape}")
+    check_finite(weights=weights)
+    if weights.min(initial=0) < 0:
+        raise EvaluationError(f"weights: expected at least 0, found {weights.min()}")
 
 
 def _falling(

@@ -6,16 +6,15 @@ import numpy as np
 import torch
 from torch.nn.functional import embedding_bag
 
+from lh2face.evaluation.checks import EvaluationError as EvaluationError
+from lh2face.evaluation.checks import check_columns, check_finite
+
 FACES = 1 << 14
 PAIRS = 1 << 24
 TILE_BITS = 10
 TILE = 1 << TILE_BITS
 # A product of a whole tile costs as much as this share of its entries one by one.
 SPARSE = 64
-
-
-class EvaluationError(ValueError):
-    """Embeddings or lists that cannot be evaluated; the message names the argument."""
 
 
 def face_features(
@@ -32,8 +31,16 @@ def face_features(
         score: Multiply by the detector score (insightface's D1).
 
     Returns:
-        ``(N, d)`` float32.
+        ``(N, d)`` float32, or float64 where the embeddings are of a wider type.
+
+    Raises:
+        EvaluationError: If shapes do not fit.
     """
+    embeddings = _widened(embeddings)
+    if len(detector_score) != len(embeddings):
+        raise EvaluationError(
+            f"detector_score: {len(detector_score)} for {len(embeddings)} embeddings"
+        )
     features = embeddings.mean(axis=1) if flip else embeddings[:, 0]
     if not norm:
         features = _unit(features)
@@ -41,10 +48,26 @@ def face_features(
 
 
 def concentrations(embeddings: np.ndarray) -> np.ndarray:
-    """κ of each face ``(N,)``: the mean norm of ``(N, V, d)``, the image's and its mirror's."""
-    blocks = range(0, len(embeddings), FACES)
-    norms = [np.linalg.norm(embeddings[at : at + FACES], axis=2).mean(axis=1) for at in blocks]
-    return np.concatenate(norms)
+    """κ of each face: the mean norm of the embeddings of the image and of its mirror image.
+
+    Args:
+        embeddings: ``(N, V, d)``, V = 1 or 2; may be memory-mapped.
+
+    Returns:
+        ``(N,)`` float32, or float64 where the embeddings are of a wider type.
+
+    Raises:
+        EvaluationError: If the shape is another, or the norm of an embedding is not finite.
+    """
+    blocks = (_widened(embeddings[at : at + FACES]) for at in range(0, len(embeddings), FACES))
+    norms = [np.linalg.norm(block, axis=2).mean(axis=1) for block in blocks]
+    if not norms:
+        raise EvaluationError(f"embeddings: expected at least one face, found {embeddings.shape}")
+    kappa = np.concatenate(norms)
+    bad = np.flatnonzero(~np.isfinite(kappa))
+    if bad.size:
+        raise EvaluationError(f"embeddings: the norm of row {bad[0]} is not finite")
+    return kappa
 
 
 @dataclass(frozen=True)
@@ -104,8 +127,14 @@ def pool_media(
         Templates ``(T, d)`` float64, not normalised, and their ids ``(T,)``, ascending.
 
     Raises:
-        EvaluationError: If the lengths differ or a feature is not finite.
+        EvaluationError: If shapes do not fit, a feature is not finite, or a weight is not finite
+            or below 0.
     """
+    if weights is not None:
+        check_columns(weights=weights, template_ids=template_ids)
+        check_finite(weights=weights)
+        if weights.min() < 0:
+            raise EvaluationError(f"weights: expected at least 0, found {weights.min()}")
     if not len(features) == len(template_ids) == len(media_ids) > 0:
         raise EvaluationError(
             f"features: {len(features)} rows for {len(template_ids)} images"
@@ -117,13 +146,16 @@ def pool_media(
     new_media = new_template | np.r_[True, media_ids[1:] != media_ids[:-1]]
     firsts = np.flatnonzero(new_template)
     ends = np.r_[firsts[1:], len(order)]
-    sums = np.empty((len(firsts), features[order[:1]].shape[1]))
+    shape = features[order[:1]].shape
+    if len(shape) != 2:
+        raise EvaluationError(f"features: expected (N, d), found {(len(features), *shape[1:])}")
+    sums = np.empty((len(firsts), shape[1]))
     start = 0
     while start < len(firsts):
         # Whole templates, of about FACES faces together.
         stop = max(start + 1, int(np.searchsorted(ends, firsts[start] + FACES, side="right")))
         faces = slice(firsts[start], ends[stop - 1])
-        block = np.asarray(features[order[faces]])
+        block = _float32_at_least(np.asarray(features[order[faces]]))
         media = np.flatnonzero(new_media[faces])
         if weights is None:
             counts = np.diff(np.r_[media, len(block)]).astype(block.dtype)[:, None]
@@ -166,8 +198,13 @@ def verification_scores(
         ``(P,)`` of the type of ``templates``.
 
     Raises:
-        EvaluationError: If a pair names an absent template.
+        EvaluationError: If a pair names an absent template, there is no pair, shapes do not fit,
+            or a template is not finite.
     """
+    check_columns(first=first, second=second)
+    check_finite(templates=templates)
+    if templates.ndim != 2 or len(templates) != len(ids):
+        raise EvaluationError(f"templates: expected ({len(ids)}, d), found {templates.shape}")
     blocks = [slice(start, start + PAIRS) for start in range(0, len(first), PAIRS)]
     # Templates that come first in a pair, such as a gallery's, share tiles: then few have pairs.
     leads = np.zeros(len(ids), bool)
@@ -228,8 +265,13 @@ def template_rows(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Rows of template ids in the ascending ``ids``.
 
     Raises:
-        EvaluationError: Naming the first id that is absent.
+        EvaluationError: If ids are not ascending whole numbers, or naming the first that is absent.
     """
+    check_columns(ids=ids)
+    if ids.dtype.kind not in "iu" or wanted.dtype.kind not in "iu":
+        raise EvaluationError(f"ids: expected whole numbers, found {ids.dtype}, {wanted.dtype}")
+    if not (ids[1:] > ids[:-1]).all():
+        raise EvaluationError("ids: expected each once, ascending")
     low, span = ids[0], int(ids[-1]) - int(ids[0]) + 1
     if span <= max(PAIRS, len(wanted)):
         table = np.zeros(span, np.int32)
@@ -259,6 +301,20 @@ def group_sums(rows: np.ndarray, starts: np.ndarray, order: np.ndarray | None = 
         chosen, torch.from_numpy(rows), torch.from_numpy(starts), mode="sum"
     ).numpy()
     return sums
+
+
+def _float32_at_least(values: np.ndarray) -> np.ndarray:
+    """float16 overflows in norms and sums, and torch reads neither integers nor long doubles."""
+    kept = values.dtype in (np.float16, np.float32)
+    return values.astype(np.float32 if kept else np.float64, copy=False)
+
+
+def _widened(embeddings: np.ndarray) -> np.ndarray:
+    if embeddings.ndim != 3 or embeddings.shape[1] not in (1, 2) or not embeddings.shape[2]:
+        raise EvaluationError(
+            f"embeddings: expected (N, 1, d) or (N, 2, d), found {embeddings.shape}"
+        )
+    return _float32_at_least(embeddings)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -6,9 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lh2face.evaluation.checks import EvaluationError, check_finite, check_least
 from lh2face.functional.vmf import log_normalizer_ratio, mean_resultant_length
 
 BLOCK = 1 << 20
+# How far the cosine of two float32 directions may lie outside of [−1, 1].
+ROUNDING = 1e-4
 
 
 def mutual_likelihood(
@@ -26,7 +29,14 @@ def mutual_likelihood(
 
     Returns:
         float64 of the shape of ``cos``.
+
+    Raises:
+        EvaluationError: If a number is not finite or outside of its range.
     """
+    kappa1, kappa2 = _checked(kappa1, kappa2, dim)
+    check_finite(cos=cos)
+    if max(cos.max(initial=0), -cos.min(initial=0)) > 1 + ROUNDING:
+        raise EvaluationError(f"cos: expected -1 to 1, found {cos.min()} to {cos.max()}")
     joint = np.sqrt((kappa1**2 + kappa2**2 + 2 * kappa1 * kappa2 * cos).clip(0))
     first, second, together = (
         _in_blocks(log_normalizer_ratio, kappa, dim) for kappa in (kappa1, kappa2, joint)
@@ -36,10 +46,33 @@ def mutual_likelihood(
 
 
 def expected_cosine(kappa1: np.ndarray, kappa2: np.ndarray, dim: int) -> np.ndarray:
-    """``A_n(κ1) A_n(κ2)``: the mean cosine of two draws around the same direction."""
+    """``A_n(κ1) A_n(κ2)``: the mean cosine of two draws around the same direction.
+
+    Args:
+        kappa1: Concentrations ≥ 0.
+        kappa2: Likewise, of a shape that broadcasts with the first.
+        dim: Dimension n of the distribution, ≥ 2.
+
+    Returns:
+        float64.
+
+    Raises:
+        EvaluationError: If a number is not finite or outside of its range.
+    """
+    kappa1, kappa2 = _checked(kappa1, kappa2, dim)
     first, second = (_in_blocks(mean_resultant_length, kappa, dim) for kappa in (kappa1, kappa2))
     mean: np.ndarray = first * second
     return mean
+
+
+def _checked(kappa1: np.ndarray, kappa2: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray]:
+    """Concentrations as float64, in which their squares do not overflow."""
+    check_least(2, dim=dim)
+    check_finite(kappa1=kappa1, kappa2=kappa2)
+    least = min(kappa1.min(initial=0), kappa2.min(initial=0))
+    if least < 0:
+        raise EvaluationError(f"kappa: expected at least 0, found {least}")
+    return kappa1.astype(np.float64), kappa2.astype(np.float64)
 
 
 def _in_blocks(

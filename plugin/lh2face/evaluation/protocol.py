@@ -1,22 +1,21 @@
 """IJB-B and IJB-C from embeddings to figures: every switch, and the intervals of the bootstrap."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 import numpy as np
 
 from lh2face.data.ijb_meta import IJBMeta
 from lh2face.evaluation.bootstrap import draw_weights, interval, tar_draws
+from lh2face.evaluation.checks import EvaluationError, check_least, check_rates
 from lh2face.evaluation.identification import (
     Identification,
     Match,
-    mean_over_galleries,
     merged_identification,
-    rates,
+    rates_over_galleries,
     search,
 )
 from lh2face.evaluation.ijb import (
-    EvaluationError,
     FaceFeatures,
     concentrations,
     pool_media,
@@ -28,6 +27,8 @@ from lh2face.evaluation.roc import roc_curve, tar_figures, thinned
 
 FPIRS = [0.01, 0.1]
 RANKS = (1, 5, 10)
+# Beyond these, intervals no longer change, and the weights of IJB-C's templates take a gigabyte.
+MOST_ROUNDS = 10_000
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,14 @@ class Protocol:
         vmf_dim: Dimension n of the distribution that κ belongs to.
         galleries: Searched one at a time, their figures averaged; or merged into one, as
             insightface's ``ijb_1n`` prints it (not comparable).
+        figures: By their definition; or, for 1:N and for the accuracy of verification bins, as
+            insightface's ``ijb_evals.py`` and ``eval/verification.py`` work them out.
         far: False accept rates of the figures.
-        bootstrap: Rounds of the bootstrap over templates; 0 for no intervals.
-        seed: Seed of the bootstrap.
+        bootstrap: Rounds of the bootstrap over templates, 2 to 10 000; 0 for no intervals.
+        seed: Seed of the bootstrap, at least 0.
+
+    Raises:
+        EvaluationError: If a switch is not one of these.
     """
 
     flip: bool = True
@@ -55,9 +61,23 @@ class Protocol:
     matching: Literal["cosine", "mutual_likelihood"] = "cosine"
     vmf_dim: int = 256
     galleries: Literal["each", "merged"] = "each"
+    figures: Literal["definition", "insightface"] = "definition"
     far: tuple[float, ...] = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
     bootstrap: int = 0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_least(2, vmf_dim=self.vmf_dim)
+        check_least(0, seed=self.seed)
+        check_rates("far", self.far)
+        if self.bootstrap != 0 and not 2 <= self.bootstrap <= MOST_ROUNDS:
+            raise EvaluationError(
+                f"bootstrap: expected 0, or 2 to {MOST_ROUNDS}, found {self.bootstrap}"
+            )
+        for name, hint in get_type_hints(Protocol).items():
+            allowed, found = get_args(hint), getattr(self, name)
+            if isinstance(found, str) and found not in allowed:
+                raise EvaluationError(f"{name}: expected one of {allowed}, found {found!r}")
 
 
 @dataclass(frozen=True)
@@ -170,13 +190,17 @@ def _identify(
         )
     else:
         found = [search(*lists) for lists in arguments]
+        insightface = protocol.figures == "insightface"
         once = np.ones((len(of_probes), 1))
-        each = [rates(one, FPIRS, once) for one in found]
-        result = mean_over_galleries([Identification(c[:, 0], t[:, 0]) for c, t in each])
+        result = Identification(
+            *(
+                each[:, 0]
+                for each in rates_over_galleries(found, FPIRS, once, insightface=insightface)
+            )
+        )
         if drawn is not None:
-            cmc, tpir = (
-                np.mean(part, axis=0)
-                for part in zip(*(rates(f, FPIRS, drawn[of_probes]) for f in found), strict=True)
+            cmc, tpir = rates_over_galleries(
+                found, FPIRS, drawn[of_probes], insightface=insightface
             )
             draws = _named("identification.rank", RANKS, cmc[np.array(RANKS) - 1])
             draws |= _named("identification.tpir", FPIRS, tpir)
@@ -196,4 +220,6 @@ def _named(path: str, keys: Any, draws: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _intervals(keys: Any, draws: np.ndarray) -> dict[str, list[float]]:
-    return {f"{key:g}": ends.tolist() for key, ends in zip(keys, interval(draws), strict=True)}
+    """Intervals by key, but for figures that no round had anything to count for."""
+    found = zip(keys, interval(draws), strict=True)
+    return {f"{key:g}": ends.tolist() for key, ends in found if np.isfinite(ends).all()}

@@ -5,7 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from lh2face.evaluation.ijb import EvaluationError
+from lh2face.evaluation.checks import (
+    EvaluationError,
+    check_columns,
+    check_finite,
+    check_flags,
+    check_least,
+    check_pairs,
+    check_rates,
+)
 
 BLOCK = 1 << 22
 
@@ -27,12 +35,12 @@ def roc_curve(scores: np.ndarray, genuine: np.ndarray) -> tuple[np.ndarray, np.n
         ``(K,)`` false accept rates, ascending, and ``(K,)`` true accept rates.
 
     Raises:
-        EvaluationError: If a score is NaN, or there are no genuine or no impostor pairs.
+        EvaluationError: If shapes or types do not fit, a score is not finite, or there are no
+            genuine or no impostor pairs.
     """
+    check_pairs(scores, genuine=genuine)
     check_labels(genuine)
     ranked, own = _sorted(scores), np.sort(scores[genuine])
-    if np.isnan(ranked[-1]):
-        raise EvaluationError(f"scores: NaN at {np.flatnonzero(np.isnan(scores))[0]}")
     values = np.unique(np.r_[own, _ties(ranked)])
     # Groups of equal scores that tie or are genuine: [start, end) in ``ranked``, and increments.
     start, end = (np.searchsorted(ranked, values, side) for side in ("left", "right"))
@@ -72,7 +80,20 @@ def nearest_tar(far: np.ndarray, tar: np.ndarray, fars: Sequence[float]) -> np.n
     """TAR of the curve's points nearest to each of ``fars``.
 
     As insightface's ``eval_ijbc``: of equally near points, the one of the higher rate.
+
+    Args:
+        far: ``(K,)`` ascending.
+        tar: ``(K,)``.
+        fars: F false accept rates.
+
+    Returns:
+        ``(F,)``.
+
+    Raises:
+        EvaluationError: If shapes do not fit, or a rate is none.
     """
+    _check_curve(far, tar)
+    check_rates("fars", fars)
     far, tar = far[::-1], tar[::-1]
     return np.array([tar[np.abs(far - wanted).argmin()] for wanted in fars])
 
@@ -80,7 +101,12 @@ def nearest_tar(far: np.ndarray, tar: np.ndarray, fars: Sequence[float]) -> np.n
 def tar_figures(
     far: np.ndarray, tar: np.ndarray, fars: Sequence[float], impostors: int
 ) -> dict[str, float | None]:
-    """:func:`nearest_tar` by FAR; None where the FAR is finer than one of the impostor pairs."""
+    """:func:`nearest_tar` by FAR; None where the FAR is finer than one of the impostor pairs.
+
+    Raises:
+        EvaluationError: As :func:`nearest_tar`, or if there are no impostor pairs.
+    """
+    check_least(1, impostors=impostors)
     figures = zip(fars, nearest_tar(far, tar, fars).tolist(), strict=True)
     return {f"{far:g}": value if far * impostors >= 1 else None for far, value in figures}
 
@@ -93,25 +119,62 @@ def threshold_at_far(impostor_scores: np.ndarray, far: float) -> float:
         far: False accept rate, in [0, 1).
 
     Raises:
-        EvaluationError: If there are no impostor pairs.
+        EvaluationError: If there are no impostor pairs, a score is not finite, or ``far`` is
+            outside of [0, 1).
     """
     if not len(impostor_scores):
         raise EvaluationError("labels: there are no impostor pairs")
-    return float(np.sort(impostor_scores)[::-1][int(far * len(impostor_scores))])
+    check_columns(impostor_scores=impostor_scores)
+    check_finite(impostor_scores=impostor_scores)
+    if not 0 <= far < 1:
+        raise EvaluationError(f"far: expected a rate from 0 to below 1, found {far}")
+    accepted = share_of(far, len(impostor_scores))
+    return float(np.sort(impostor_scores)[::-1][accepted])
+
+
+def share_of(rate: float, count: float) -> int:
+    """The largest whole number that is no more than the rate of a count.
+
+    A product such as 0.01 · 2900 falls short of a whole number by its rounding alone.
+    """
+    return int(rate * count * (1 + 1e-12))
 
 
 def thinned(far: np.ndarray, tar: np.ndarray, points: int = 300) -> tuple[np.ndarray, np.ndarray]:
-    """The curve at log-spaced false accept rates, for a plot: the best TAR at no more than each."""
+    """The curve at log-spaced false accept rates, for a plot: the best TAR at no more than each.
+
+    Args:
+        far: ``(K,)`` ascending, as :func:`roc_curve` returns it.
+        tar: ``(K,)``.
+        points: Number of rates, from the lowest that is not 0 to 1.
+
+    Returns:
+        ``(points,)`` false and true accept rates.
+
+    Raises:
+        EvaluationError: If shapes do not fit, or no false accept rate is above 0.
+    """
+    _check_curve(far, tar)
+    if not far[-1] > 0:
+        raise EvaluationError("far: expected a rate above 0, found none")
     lowest = far[far > 0].min()
     grid = np.geomspace(lowest, 1, points)
     return grid, tar[np.searchsorted(far, grid * (1 + 1e-9), side="right") - 1]
 
 
 def check_labels(genuine: np.ndarray) -> None:
-    """Raise :class:`EvaluationError` unless there are genuine and impostor pairs."""
+    """Raise :class:`EvaluationError` unless labels are bool, and of both kinds."""
+    check_columns(labels=genuine)
+    check_flags(labels=genuine)
     if genuine.all() or not genuine.any():
         kind = "impostor" if genuine.all() else "genuine"
         raise EvaluationError(f"labels: there are no {kind} pairs among {len(genuine)}")
+
+
+def _check_curve(far: np.ndarray, tar: np.ndarray) -> None:
+    check_columns(far=far, tar=tar)
+    check_rates("far", far)
+    check_rates("tar", tar)
 
 
 def _sorted(scores: np.ndarray) -> np.ndarray:

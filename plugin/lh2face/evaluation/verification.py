@@ -1,47 +1,112 @@
-"""Verification bins by the LFW protocol: 10-fold accuracy."""
+"""Verification bins by the LFW protocol: ten-fold accuracy."""
+
+from collections.abc import Callable
 
 import numpy as np
 
-from lh2face.evaluation.ijb import EvaluationError
+from lh2face.evaluation.checks import EvaluationError, check_columns, check_flags, check_pairs
 
 FOLDS = 10
+# Squared distances among which arcface_torch's ``eval/verification.py`` looks for a threshold.
+GRID = np.arange(0, 4, 0.01)
+# From the scores (n,) and labels (n,) of nine folds to the threshold for the tenth.
+Rule = Callable[[np.ndarray, np.ndarray], float]
 
 
-def ten_fold_decisions(scores: np.ndarray, same: np.ndarray) -> np.ndarray:
+def best_threshold(scores: np.ndarray, same: np.ndarray) -> float:
+    """The threshold of the highest accuracy, midway between two scores that differ.
+
+    Args:
+        scores: ``(n,)``.
+        same: ``(n,)`` bool.
+
+    Returns:
+        The threshold; a score that is no lower passes. Of several that are best, the highest.
+
+    Raises:
+        EvaluationError: If shapes or types do not fit, or a score is not finite.
+    """
+    check_pairs(scores, same=same)
+    order = np.argsort(-scores, kind="stable")
+    ranked = scores[order].astype(np.float64)
+    right = np.cumsum(np.where(same[order], 1, -1))
+    last = np.r_[np.flatnonzero(np.diff(ranked)), len(scores) - 1]
+    best = last[right[last].argmax()]
+    return float(ranked[best : best + 2].mean())
+
+
+def grid_threshold(scores: np.ndarray, same: np.ndarray) -> float:
+    """The threshold that insightface's arcface_torch finds (``eval/verification.py``).
+
+    It tries the squared distances 0, 0.01, …, 3.99 of the two directions, ``2 − 2 cosθ``, passes
+    what is nearer, and keeps the first distance of the highest accuracy.
+
+    Args:
+        scores: ``(n,)`` cosines.
+        same: ``(n,)`` bool.
+
+    Returns:
+        The threshold; a cosine that is no lower passes.
+
+    Raises:
+        EvaluationError: As :func:`best_threshold`.
+    """
+    check_pairs(scores, same=same)
+    distances = 2 - 2 * scores.astype(np.float64)
+    near, far = (np.sort(distances[kind]) for kind in (same, ~same))
+    right = np.searchsorted(near, GRID) + len(far) - np.searchsorted(far, GRID)
+    return float(np.nextafter(1 - GRID[right.argmax()] / 2, np.inf))
+
+
+def ten_fold_decisions(
+    scores: np.ndarray, same: np.ndarray, rule: Rule = best_threshold
+) -> np.ndarray:
     """Which pairs are decided rightly at the threshold that is best on the other nine folds.
 
     Args:
         scores: ``(n,)`` cosines of the pairs, in the order of the bin; folds are consecutive.
         same: ``(n,)`` bool.
+        rule: How the threshold is chosen: :func:`best_threshold` by the definition,
+            :func:`grid_threshold` for the figures that insightface prints.
 
     Returns:
         ``(n,)`` bool.
 
     Raises:
-        EvaluationError: If there are fewer than ten pairs.
+        EvaluationError: If there are fewer than ten pairs, shapes or types do not fit, or a score
+            is not finite.
     """
+    check_pairs(scores, same=same)
+    scores = scores.astype(np.float64)
     if len(scores) < FOLDS:
         raise EvaluationError(f"pairs: ten folds need at least {FOLDS}, found {len(scores)}")
     right = np.empty(len(scores), bool)
     for test in np.array_split(np.arange(len(scores)), FOLDS):
         train = np.setdiff1d(np.arange(len(scores)), test, assume_unique=True)
-        threshold = best_threshold(scores[train], same[train])
+        threshold = rule(scores[train], same[train])
         right[test] = (scores[test] >= threshold) == same[test]
     return right
 
 
-def ten_fold_accuracy(scores: np.ndarray, same: np.ndarray) -> tuple[float, float]:
-    """Mean and standard deviation over the folds of :func:`ten_fold_decisions`."""
-    folds = np.array_split(ten_fold_decisions(scores, same), FOLDS)
-    accuracies = [fold.mean() for fold in folds]
+def ten_fold_accuracy(
+    scores: np.ndarray, same: np.ndarray, rule: Rule = best_threshold
+) -> tuple[float, float]:
+    """:func:`fold_accuracy` of :func:`ten_fold_decisions`, which says what the arguments are."""
+    return fold_accuracy(ten_fold_decisions(scores, same, rule))
+
+
+def fold_accuracy(right: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation of the ten folds' accuracies.
+
+    Args:
+        right: ``(n,)`` bool, as :func:`ten_fold_decisions` returns it.
+
+    Raises:
+        EvaluationError: If there are fewer than ten pairs.
+    """
+    check_columns(right=right)
+    check_flags(right=right)
+    if len(right) < FOLDS:
+        raise EvaluationError(f"pairs: ten folds need at least {FOLDS}, found {len(right)}")
+    accuracies = [fold.mean() for fold in np.array_split(right, FOLDS)]
     return float(np.mean(accuracies)), float(np.std(accuracies))
-
-
-def best_threshold(scores: np.ndarray, same: np.ndarray) -> float:
-    """The threshold of the highest accuracy, midway between two scores that differ."""
-    order = np.argsort(-scores, kind="stable")
-    ranked = scores[order]
-    right = np.cumsum(np.where(same[order], 1, -1))
-    last = np.r_[np.flatnonzero(np.diff(ranked)), len(scores) - 1]
-    best = last[right[last].argmax()]
-    return float(ranked[best : best + 2].mean())

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -78,14 +78,43 @@ def read_embeddings(folder: Path, name: str) -> np.ndarray:
     """A file of :func:`run`, all shards of it.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is none, a shard is missing, or one is not what :func:`run` writes.
     """
-    paths = sorted(
-        folder.glob(f"*/{name}"), key=lambda path: int(path.relative_to(folder).parts[0])
-    )
-    if not paths:
+    found = list(folder.glob(f"*/{name}"))
+    if not found:
         raise ValueError(f"{folder}: no */{name}; expected a folder of stage embed")
-    return np.concatenate([np.load(path, allow_pickle=False) for path in paths])
+    paths = [folder / str(shard) / name for shard in range(len(found))]
+    if missing := set(paths) - set(found):
+        raise ValueError(f"{min(missing)}: no such file, but there are {len(found)} shards")
+    shards = [read_array(path) for path in paths]
+    for path, shard in zip(paths, shards, strict=True):
+        fits = shard.ndim == 3 and shard.shape[1:] == (2, *shards[0].shape[2:])
+        if shard.dtype.kind != "f" or not fits:
+            raise ValueError(
+                f"{path}: expected floats (N, 2, d), d the same in each shard, "
+                f"found {shard.dtype} {shard.shape}"
+            )
+    return np.concatenate(shards)
+
+
+def read_array(path: Path, mode: Literal["r", "r+"] = "r") -> np.ndarray:
+    """The numbers of a ``.npy`` file, memory-mapped.
+
+    Raises:
+        ValueError: If it is no such file, or cut short.
+        OSError: If it cannot be read.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path}: not a regular file")
+    try:
+        array = np.lib.format.open_memmap(path, "r")
+        # Opened for writing at once, a file that is cut short would be filled up with zeros.
+        return array if mode == "r" else np.lib.format.open_memmap(path, mode)
+    except OSError:
+        raise
+    except Exception as error:  # numpy evaluates the header, which can fail in any way
+        what = str(error).partition("\n")[0]
+        raise ValueError(f"{path}: not a whole .npy file of numbers: {what}") from None
 
 
 def embed(

@@ -4,7 +4,7 @@ import csv
 import json
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +14,19 @@ from lh2face.artifacts.outputs import atomic_dir, write_rows
 from lh2face.artifacts.provenance import digests, provenance, write_provenance
 from lh2face.data.ijb_meta import read_meta
 from lh2face.evaluation.bootstrap import draw_weights, interval
+from lh2face.evaluation.checks import EvaluationError
 from lh2face.evaluation.conditions import tar_by_condition
-from lh2face.evaluation.ijb import EvaluationError, concentrations
+from lh2face.evaluation.ijb import concentrations
 from lh2face.evaluation.matching import expected_cosine
 from lh2face.evaluation.protocol import Protocol, Results, run_protocol
 from lh2face.evaluation.quality import calibration, error_versus_reject, reject_area
 from lh2face.evaluation.roc import roc_curve, tar_figures, threshold_at_far
-from lh2face.evaluation.verification import ten_fold_accuracy, ten_fold_decisions
+from lh2face.evaluation.verification import (
+    best_threshold,
+    fold_accuracy,
+    grid_threshold,
+    ten_fold_decisions,
+)
 from lh2face.progress import progress
 from lh2face.stages.embed import read_embeddings
 from lh2face.stages.figures import REJECT_AREA
@@ -29,6 +35,8 @@ if TYPE_CHECKING:
     from lh2face.stages.params import Params
 
 BIN_FARS = [1e-1, 1e-2, 1e-3, 1e-4]
+# How the threshold of the ten-fold accuracy is chosen, by the protocol's ``figures``.
+RULES = {"definition": best_threshold, "insightface": grid_threshold}
 # A threshold that fewer false accepts than this decide is left out: it would be luck.
 LEAST_ACCEPTS = 10
 PAIR_COLUMNS = ("bin", "first", "second", "same", "score", "kappa_first", "kappa_second", "right")
@@ -43,12 +51,14 @@ class Pairs:
         scores: Cosines ``(n,)``.
         same: Whether a pair shows one person ``(n,)``.
         kappa: κ of the two images ``(n, 2)``.
+        right: Whether the ten-fold threshold decides a pair rightly ``(n,)``.
     """
 
     names: list[tuple[str, str]]
     scores: np.ndarray
     same: np.ndarray
     kappa: np.ndarray
+    right: np.ndarray
 
 
 def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
@@ -75,9 +85,9 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
         results = run_protocol(faces, meta, protocol)
         shown.advance(status="templates")
         kappa = concentrations(faces)
-        pairs = {name: read_pairs(embeddings, benchmark, name) for name in names}
+        pairs = {name: read_pairs(embeddings, benchmark, name, protocol) for name in names}
         bins = {name: bin_metrics(pairs[name]) for name in names}
-        draws = results.draws
+        draws = dict(results.draws)
         for name in names:
             draws[f"bins.{name}.accuracy"] = accuracy_draws(pairs[name], protocol)
             bins[name]["accuracy_interval"] = interval(draws[f"bins.{name}.accuracy"]).tolist()
@@ -103,7 +113,7 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
             },
             "single_images": {"source": params.data.source_of_benchmark, **thresholds(impostors)},
         }
-        write_results(results, metrics, folder)
+        write_results(replace(results, draws=draws), metrics, folder)
         read = digests(embeddings, *(benchmark / part for part in ("meta", "pairs", "images.csv")))
         made = provenance(params=params.evaluate.model_dump(), data=read)
         write_provenance(folder, made)
@@ -139,8 +149,8 @@ def directions(faces: np.ndarray) -> np.ndarray:
 
 
 def bin_metrics(pairs: Pairs) -> dict[str, Any]:
-    """10-fold accuracy and TAR of a verification bin."""
-    accuracy, spread = ten_fold_accuracy(pairs.scores, pairs.same)
+    """Ten-fold accuracy and TAR of a verification bin."""
+    accuracy, spread = fold_accuracy(pairs.right)
     tar = tar_figures(*roc_curve(pairs.scores, pairs.same), BIN_FARS, int((~pairs.same).sum()))
     return {"accuracy": accuracy, "accuracy_std": spread, "tar": tar}
 
@@ -148,13 +158,12 @@ def bin_metrics(pairs: Pairs) -> dict[str, Any]:
 def accuracy_draws(pairs: Pairs, protocol: Protocol) -> np.ndarray:
     """Accuracy of a verification bin in every round of a bootstrap over its pairs ``(R,)``."""
     weights = draw_weights(len(pairs.same), rounds=protocol.bootstrap, seed=protocol.seed)
-    return ten_fold_decisions(pairs.scores, pairs.same) @ weights / len(pairs.same)
+    return pairs.right @ weights / len(pairs.right)
 
 
 def pair_rows(name: str, pairs: Pairs) -> Iterator[tuple]:
     """A bin's rows of ``pairs.csv``; ``right`` is 1 where the accuracy counts the decision."""
-    right = ten_fold_decisions(pairs.scores, pairs.same)
-    columns = (pairs.same.astype(int), pairs.scores, *pairs.kappa.T, right.astype(int))
+    columns = (pairs.same.astype(int), pairs.scores, *pairs.kappa.T, pairs.right.astype(int))
     for images, *values in zip(pairs.names, *columns, strict=True):
         yield (name, *images, *(f"{value:.6g}" for value in values))
 
@@ -195,17 +204,20 @@ def quality(scores: np.ndarray, kappa: np.ndarray, dim: int, folder: Path) -> di
     }
 
 
-def read_pairs(embeddings: Path, benchmark: Path, name: str) -> Pairs:
-    """A verification bin: its list and the cosines and κ of its embeddings."""
+def read_pairs(embeddings: Path, benchmark: Path, name: str, protocol: Protocol) -> Pairs:
+    """A verification bin: its list, the cosines and κ of its embeddings, and the decisions."""
     both = read_embeddings(embeddings, f"bins/{name}.npy")
     with (benchmark / "pairs" / f"{name}.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     if len(both) != 2 * len(rows):
         raise EvaluationError(f"{name}: {len(both)} embeddings of {len(rows)} pairs")
     found = directions(both)
+    scores = (found[::2] * found[1::2]).sum(axis=1)
+    same = np.array([row["same"] == "1" for row in rows])
     return Pairs(
         names=[(row["first"], row["second"]) for row in rows],
-        scores=(found[::2] * found[1::2]).sum(axis=1),
-        same=np.array([row["same"] == "1" for row in rows]),
+        scores=scores,
+        same=same,
         kappa=concentrations(both).reshape(-1, 2),
+        right=ten_fold_decisions(scores, same, RULES[protocol.figures]),
     )

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from lh2face.stages.comparison import compare, read_run
@@ -15,13 +16,14 @@ def show(first: Path, second: Path) -> None:
     Raises:
         ValueError: As :func:`read_run` and :func:`compare`.
     """
-    table = Table("figure", str(first), str(second), "difference", "95 % interval")
+    table = Table("figure", escape(str(first)), escape(str(second)), "difference", "95 % interval")
     for column in table.columns[1:]:
         column.justify = "right"
-    for found in compare(read_run(first), read_run(second)):
+    runs = [read_run(folder) for folder in (first, second)]
+    for found in compare(*runs):
         low, high = found.interval
         table.add_row(
-            title(found.figure),
+            escape(title(found.figure)),
             f"{100 * found.first:.2f}",
             f"{100 * found.second:.2f}",
             f"{100 * (found.first - found.second):+.2f}",
@@ -31,3 +33,11 @@ def show(first: Path, second: Path) -> None:
     console = Console()
     console.print(table)
     console.print("Percent; bold where the interval excludes zero.")
+    for folder, run in zip((first, second), runs, strict=True):
+        if not all(run.benchmarks):
+            console.print(
+                f"{folder}: it has no provenance.json; nothing says that both runs were evaluated "
+                "on the same benchmark.",
+                markup=False,
+                soft_wrap=True,
+            )
