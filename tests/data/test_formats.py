@@ -1,68 +1,17 @@
-"""Verification bins, alignment, the image folder, training sets."""
+"""Alignment, the image folder."""
 
-import pickle
-import subprocess
-import sys
 import warnings
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from lh2face.data.align import TEMPLATE, norm_crop
-from lh2face.data.datasets import RecordFaces
 from lh2face.data.ijb_meta import read_meta
 from lh2face.data.image_folder import ImageFolderError, convert
-from lh2face.data.images import ImageError
-from lh2face.data.recordio import RecordReader, RecordWriter
-from lh2face.data.verification_bin import BinError, read_bin, write_bin
+from lh2face.data.recordio import RecordReader
 
 RNG = np.random.default_rng(0)
-
-
-def test_bin_round_trip(tmp_path):
-    write_bin(tmp_path / "a.bin", [b"1", b"2", b"3", b"4"], [True, False])
-    images, same = read_bin(tmp_path / "a.bin")
-    assert images == [b"1", b"2", b"3", b"4"] and same.tolist() == [True, False]
-
-
-def test_bin_with_numpy_images_of_old_and_new_numpy(tmp_path):
-    arrays = [np.frombuffer(b"abc", np.uint8), np.frombuffer(b"de", np.uint8)]
-    raw = pickle.dumps((arrays, [np.bool_(True)]), protocol=2)
-    for content in (raw, raw.replace(b"numpy._core", b"numpy.core")):
-        (tmp_path / "a.bin").write_bytes(content)
-        assert read_bin(tmp_path / "a.bin")[0] == [b"abc", b"de"]
-
-
-class Malicious:
-    def __init__(self, victim):
-        self.victim = victim
-
-    def __reduce__(self):
-        return Path.unlink, (self.victim,)
-
-
-def test_bin_never_executes(tmp_path):
-    victim = tmp_path / "victim"
-    victim.touch()
-    (tmp_path / "a.bin").write_bytes(pickle.dumps(([Malicious(victim)], [True])))
-    with pytest.raises(BinError, match="does not need"):
-        read_bin(tmp_path / "a.bin")
-    assert victim.exists()
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"", b"junk", pickle.dumps(5), pickle.dumps(([b"1"], [True])),
-        pickle.dumps(([12545, b"1"], [True])), pickle.dumps(([[1], b"1"], [True])),
-    ],
-)  # fmt: skip
-def test_broken_bins_are_named(tmp_path, content):
-    (tmp_path / "a.bin").write_bytes(content)
-    with pytest.raises(BinError, match=r"a\.bin"):
-        read_bin(tmp_path / "a.bin")
 
 
 @pytest.mark.parametrize("size", [112, 128, 224])
@@ -108,31 +57,6 @@ def folder(root, people=10, images=3):
 def run_convert(root, out, **kwargs):
     options = {"aligned": True, "landmarks": None, "benchmark_fraction": 0.4, "seed": 0, **kwargs}
     convert(root, out, **options)
-
-
-@pytest.mark.parametrize(
-    "index",
-    [b"p2000000000\n", b"r" + (2_000_000_000).to_bytes(4, "little")],
-    ids=["text", "binary"],
-)
-def test_a_bin_that_asks_for_memory_is_refused(tmp_path, index):
-    """An unpickler makes a table as long as the highest number in the file: here of 32 GB."""
-    path = tmp_path / "a.bin"
-    path.write_bytes(b"\x80\x03]" + index + b"]\x86.")
-    script = f"""
-import resource
-from lh2face.data.verification_bin import BinError, read_bin
-resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-try:
-    read_bin({str(path)!r})
-except BinError as error:
-    assert "2000000000" in str(error), error
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 100_000
-    print("refused")
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.stdout == "refused\n", done.stderr
 
 
 def test_image_folder_splits_people(tmp_path):
@@ -230,30 +154,3 @@ def test_missing_or_small_folders_are_named(tmp_path, people):
 def test_att_faces_convert(tmp_path, shared_data):
     run_convert(shared_data / "att_faces", tmp_path / "out", benchmark_fraction=0.25)
     assert (tmp_path / "out" / "train" / "property").read_text() == "30,112,112\n"
-
-
-def write_training_set(root, image):
-    root.mkdir()
-    with RecordWriter(root / "train.rec") as writer:
-        writer.write(0, b"", [3.0, 3.0])
-        writer.write(1, image, 0)
-        writer.write(2, image, 1)
-    (root / "property").write_text("2,20,20\n")
-    return str(root)
-
-
-def test_training_set_gives_rgb(tmp_path):
-    blue = np.zeros((20, 20, 3), np.uint8)
-    blue[..., 0] = 255
-    root = write_training_set(tmp_path / "t", cv2.imencode(".png", blue)[1].tobytes())
-    faces = RecordFaces(root, image_size=16, mirror=0.0)
-    item = faces[1]
-    assert len(faces) == faces.num_classes == 2 and item["label"] == 1
-    assert item["inputs"].shape == (3, 16, 16)
-    assert item["inputs"][:, 0, 0].tolist() == [0, 0, 255]
-
-
-def test_undecodable_training_image_is_named(tmp_path):
-    root = write_training_set(tmp_path / "t", b"not a jpeg")
-    with pytest.raises(ImageError, match=r"train\.rec: key 1"):
-        RecordFaces(root)[0]

@@ -6,8 +6,11 @@ lower 29 its length. Parts are joined with the 4 magic bytes that stood between 
 is ``<IfQQ`` (flag, label, id, id2), then ``flag`` float32 labels, then the encoded image.
 """
 
+import codecs
+import io
 import mmap
 import struct
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -18,6 +21,16 @@ MAGIC_BYTES = struct.pack("<I", MAGIC)
 HEADER = struct.Struct("<IfQQ")
 LENGTH_MASK = (1 << 29) - 1
 WHOLE, FIRST, MIDDLE, LAST = range(4)
+PART = struct.Struct("<II")
+# Where a record's first label of several stands, in words of 4 bytes from its start.
+FIRST_LABEL = (PART.size + HEADER.size) // 4
+# Bytes of an index, and records, that are worked on together.
+BLOCK, RECORDS_AT_ONCE = 1 << 20, 1 << 20
+# This many decimal digits fit into 64 bits.
+DIGITS = 18
+# More records than any file has.
+MOST = 1 << 40
+SHOWN = 60
 # float32 holds every integer up to here; greater identities go into ``id2``.
 EXACT_FLOAT32 = 1 << 24
 
@@ -38,12 +51,14 @@ class RecordHeader(NamedTuple):
 class RecordReader:
     """Random access to a record file, memory-mapped; processes that read it share its pages.
 
+    A forked process shares the index too, another one is sent it: it is read once.
+
     Args:
         path: The ``.rec`` file; the ``.idx`` beside it gives the offsets. Without one the file is
             scanned and keys count from 0.
 
     Attributes:
-        keys: ``list[int]`` in ascending order.
+        keys: ``(N,)`` int64 in ascending order.
 
     Raises:
         RecordError: If the index is malformed or points outside the file.
@@ -52,25 +67,22 @@ class RecordReader:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        size = self.path.stat().st_size
-        with self.path.open("rb") as file:
-            self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+        self._data = _mapped(self.path)
         index = self.path.with_suffix(".idx")
-        offsets = read_index(index) if index.exists() else dict(enumerate(self._scan()))
-        for key, offset in offsets.items():
-            if not 0 <= offset <= size - 8 or offset % 4:
-                raise RecordError(f"{index}: key {key}: offset {offset} is outside {self.path}")
-        self._offsets = dict(sorted(offsets.items()))
-        self.keys = list(self._offsets)
+        if index.exists():
+            self.keys, self._offsets = read_index(index)
+            self._check_offsets(index)
+        else:
+            self._offsets = np.fromiter(self._scan(), np.int64)
+            self.keys = np.arange(len(self._offsets))
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def __getitem__(self, key: int) -> tuple[RecordHeader, bytes]:
         """The record with this key: its header and the encoded image (empty in a record 0)."""
-        if key not in self._offsets:
-            raise KeyError(f"{self.path}: no record with key {key}")
-        payload = self._read(self._offsets[key])[0]
+        offset = int(self._offsets[self._row(key)])
+        payload = MAGIC_BYTES.join(self._data[a:b] for a, b in self._parts(offset))
         where = f"{self.path}: key {key}"
         if len(payload) < HEADER.size:
             raise RecordError(f"{where}: {len(payload)} bytes, a header needs {HEADER.size}")
@@ -81,64 +93,200 @@ class RecordReader:
         labels = np.frombuffer(payload, "<f4", flag, HEADER.size) if flag else label
         return RecordHeader(flag, labels, first_id, second_id), payload[start:]
 
-    def __getstate__(self) -> Path:
-        return self.path
+    def __getstate__(self) -> dict[str, object]:
+        return {name: value for name, value in self.__dict__.items() if name != "_data"}
 
-    def __setstate__(self, path: Path) -> None:
-        self.__init__(path)
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        self._data = _mapped(self.path)
 
-    def _scan(self) -> list[int]:
-        offsets, offset = [], 0
+    def unlisted(self, rows: Iterable[int]) -> int | None:
+        """Offset of a record that follows one of these rows in the file and has no key, if any.
+
+        Args:
+            rows: Positions in ``keys``.
+
+        Raises:
+            RecordError: If a record cannot be read.
+        """
+        ends = np.array([self._end(int(self._offsets[row])) for row in rows], np.int64)
+        ends = ends[ends < len(self._data)]
+        if not len(ends):
+            return None
+        starts = np.sort(self._offsets)
+        lost = ends[np.searchsorted(starts, ends) == np.searchsorted(starts, ends, "right")]
+        return int(lost[0]) if len(lost) else None
+
+    def identities(self, keys: np.ndarray) -> np.ndarray:
+        """Identities ``(n,)`` int64 of images; only the headers are read.
+
+        Args:
+            keys: ``(n,)`` keys of them, ascending.
+
+        Raises:
+            RecordError: Naming the key whose label is no whole number from 0 on.
+        """
+        found = np.empty(len(keys), np.int64)
+        for start in range(0, len(keys), RECORDS_AT_ONCE):
+            block = keys[start : start + RECORDS_AT_ONCE]
+            labels = self._plain_labels(np.searchsorted(self.keys, block))
+            # Labels that say more than their number, or nothing, are left to the careful way.
+            plain = (labels >= 0) & (labels < EXACT_FLOAT32) & (labels % 1 == 0)
+            found[start : start + len(block)] = np.where(plain, labels, 0)
+            for row in np.flatnonzero(~plain):
+                key = int(block[row])
+                found[start + row] = identity(self[key][0], f"{self.path}: key {key}")
+        return found
+
+    def _plain_labels(self, rows: np.ndarray) -> np.ndarray:
+        """First label of each record, float32; NaN where the record is in parts, or damaged."""
+        words = np.frombuffer(self._data, "<u4", len(self._data) // 4)
+        at = self._offsets[rows] // 4
+        plain = at + FIRST_LABEL < len(words)
+        at[~plain] = 0
+        length, flag = words[at + 1].astype(np.int64), words[at + 2].astype(np.int64)
+        plain &= (words[at] == MAGIC) & (length <= LENGTH_MASK) & (length >= HEADER.size + 4 * flag)
+        labels = words[np.where(plain & (flag > 0), at + FIRST_LABEL, at + 3)].view("<f4")
+        return np.where(plain, labels, np.float32("nan"))
+
+    def _row(self, key: int) -> int:
+        """Position of a key in ``keys``."""
+        row = int(np.searchsorted(self.keys, key))
+        if row == len(self.keys) or self.keys[row] != key:
+            raise KeyError(f"{self.path}: no record with key {key}")
+        return row
+
+    def _check_offsets(self, index: Path) -> None:
+        """Raise where the index points outside of the file; without temporary arrays if not."""
+        offsets, last = self._offsets, len(self._data) - 8
+        if len(offsets) and (
+            offsets.min() < 0 or offsets.max() > last or np.bitwise_or.reduce(offsets) % 4
+        ):
+            row = np.flatnonzero((offsets < 0) | (offsets > last) | (offsets % 4 != 0))[0]
+            raise RecordError(
+                f"{index}: key {self.keys[row]}: offset {offsets[row]} is outside {self.path}"
+            )
+
+    def _scan(self) -> Iterator[int]:
+        offset = 0
         while offset < len(self._data):
-            offsets.append(offset)
-            offset = self._read(offset)[1]
-        return offsets
+            yield offset
+            offset = self._end(offset)
 
-    def _read(self, offset: int) -> tuple[bytes, int]:
-        """Payload of the record at ``offset`` and where the next one begins."""
-        parts: list[bytes] = []
+    def _end(self, offset: int) -> int:
+        """Where the record at ``offset`` ends, with the zeros that follow it."""
+        *_, (_, stop) = self._parts(offset)
+        return stop + -stop % 4
+
+    def _parts(self, offset: int) -> Iterator[tuple[int, int]]:
+        """Where the parts of the record at ``offset`` start and stop."""
+        size, first = len(self._data), True
         while True:
-            if offset + 8 > len(self._data):
+            if offset + 8 > size:
                 raise RecordError(f"{self.path}: offset {offset}: the file ends inside a record")
-            magic, lrec = struct.unpack_from("<II", self._data, offset)
+            magic, lrec = PART.unpack_from(self._data, offset)
             if magic != MAGIC:
                 raise RecordError(
                     f"{self.path}: offset {offset}: expected the magic number {MAGIC:#x}, "
                     f"found {magic:#x}"
                 )
             part, length = lrec >> 29, lrec & LENGTH_MASK
-            if part not in ((MIDDLE, LAST) if parts else (WHOLE, FIRST)):
+            if part not in ((WHOLE, FIRST) if first else (MIDDLE, LAST)):
                 raise RecordError(f"{self.path}: offset {offset}: part {part} is out of place")
             start, stop = offset + 8, offset + 8 + length
-            if stop > len(self._data):
+            if stop > size:
                 raise RecordError(f"{self.path}: offset {offset}: the file ends inside a record")
-            parts.append(self._data[start:stop])
-            offset = stop + -length % 4
+            yield start, stop
+            offset, first = stop + -length % 4, False
             if part in (WHOLE, LAST):
                 # A wrong length would give part of a record, or more than one, for the whole.
-                if offset < len(self._data) and self._data[offset : offset + 4] != MAGIC_BYTES:
+                if offset < size and self._data[offset : offset + 4] != MAGIC_BYTES:
                     raise RecordError(
                         f"{self.path}: offset {start - 8}: no record follows its {length} bytes"
                     )
-                return MAGIC_BYTES.join(parts), offset
+                return
 
 
-def read_index(path: Path) -> dict[int, int]:
-    """Offsets by key of an ``.idx`` file, lines of ``key<TAB>offset`` in any order.
+def _mapped(path: Path) -> mmap.mmap | bytes:
+    if path.exists() and not path.is_file():
+        raise RecordError(f"{path}: not a file")
+    with path.open("rb") as file:
+        empty = file.seek(0, io.SEEK_END) == 0
+        return b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def read_index(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Keys and offsets of an ``.idx`` file, lines of ``key<TAB>offset`` in any order.
+
+    A byte order mark, CRLF and blank lines are no errors.
+
+    Returns:
+        keys: ``(N,)`` int64, ascending.
+        offsets: ``(N,)`` int64, byte in the record file.
 
     Raises:
-        RecordError: Naming the file and line that is not two whole numbers, or repeats a key.
+        RecordError: Naming the file and line that is not two whole numbers, or the key that
+            stands there twice.
     """
-    offsets: dict[int, int] = {}
-    for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
-        try:
-            key, offset = map(int, line.split("\t"))
-        except ValueError:
-            raise RecordError(f"{path}:{number}: expected key<TAB>offset, found {line!r}") from None
-        if key in offsets:
-            raise RecordError(f"{path}:{number}: key {key} stands there twice")
-        offsets[key] = offset
-    return offsets
+    if not path.is_file():
+        raise RecordError(f"{path}: not a file")
+    with path.open("rb") as file:
+        # One line may lack its end.
+        lines = 1 + sum(block.count(b"\n") for block in iter(lambda: file.read(BLOCK), b""))
+        file.seek(0)
+        keys, offsets = np.empty(lines, np.int64), np.empty(lines, np.int64)
+        count = line = 0
+        while block := file.read(BLOCK) + file.readline():
+            numbers = _numbers(block)
+            if numbers is None:
+                numbers = _careful_numbers(block, path, line)
+            line += block.count(b"\n")
+            stop = count + len(numbers) // 2
+            keys[count:stop], offsets[count:stop] = numbers[0::2], numbers[1::2]
+            count = stop
+    keys, offsets = keys[:count], offsets[:count]
+    if not (keys[1:] > keys[:-1]).all():
+        order = np.argsort(keys, kind="stable")
+        keys, offsets = keys[order], offsets[order]
+        twice = np.flatnonzero(keys[1:] == keys[:-1])
+        if len(twice):
+            raise RecordError(
+                f"{path}: key {keys[twice[0]]} stands there twice, for offsets "
+                f"{offsets[twice[0]]} and {offsets[twice[0] + 1]}"
+            )
+    return keys, offsets
+
+
+def _numbers(block: bytes) -> np.ndarray | None:
+    """The numbers of whole lines ``key<TAB>offset``; None where a line is anything else."""
+    if b"\r" in block:
+        block = block.replace(b"\r\n", b"\n")
+    characters = np.frombuffer(block.removesuffix(b"\n") + b"\n", np.uint8)
+    between = np.flatnonzero((characters < ord("0")) | (characters > ord("9")))
+    digits = np.diff(between, prepend=-1) - 1
+    if (
+        (characters[between[0::2]] != ord("\t")).any()
+        or (characters[between[1::2]] != ord("\n")).any()
+        or len(between) % 2
+        or digits.min() < 1
+        or digits.max() > DIGITS
+    ):
+        return None
+    return np.fromstring(block, np.int64, sep=" ")
+
+
+def _careful_numbers(block: bytes, path: Path, before: int) -> np.ndarray:
+    """As :func:`_numbers`, line by line; ``before`` is the number of lines before."""
+    numbers = []
+    for line, text in enumerate(block.splitlines(), start=before + 1):
+        fields = text.removeprefix(codecs.BOM_UTF8).strip().split(b"\t")
+        if fields == [b""]:
+            continue
+        if len(fields) != 2 or not all(f.isdigit() and len(f) <= DIGITS for f in fields):
+            shown = text[:SHOWN].decode("utf-8", "replace")
+            raise RecordError(f"{path}:{line}: expected key<TAB>offset, found {shown!r}")
+        numbers += map(int, fields)
+    return np.array(numbers, np.int64)
 
 
 class RecordWriter:
@@ -198,16 +346,98 @@ def split_at_magic(payload: bytes) -> list[bytes]:
     return parts
 
 
-def identity(header: RecordHeader) -> int:
-    """The identity a header names: exact from ``id2`` where float32 would lose it."""
-    label = header.label if header.flag == 0 else header.label[0]
+def identity(header: RecordHeader, source: str = "record") -> int:
+    """The identity a header names: exact from ``id2`` where float32 would lose it.
+
+    Args:
+        header: Of an image; of several labels the first counts.
+        source: Where the record stands, for the message.
+
+    Raises:
+        RecordError: If the label is no whole number from 0 on.
+    """
+    label = float(header.label if header.flag == 0 else header.label[0])
+    if not (label >= 0 and label.is_integer()):
+        raise RecordError(f"{source}: label {label:g}: expected a whole number from 0 on")
     return header.id2 if label >= EXACT_FLOAT32 and header.id2 else int(label)
 
 
-def image_keys(reader: RecordReader) -> list[int]:
-    """Keys of the images: insightface's record 0 (flag 2, labels (a, b)) says 1 … a − 1."""
-    if reader.keys and reader.keys[0] == 0:
-        header, _ = reader[0]
-        if header.flag == 2:
-            return [key for key in reader.keys if 1 <= key < int(header.label[0])]
-    return reader.keys
+class RecordLayout(NamedTuple):
+    """What a record file was found to hold.
+
+    Attributes:
+        images: Keys of the images, ascending, int64.
+        identities: Keys of the records that hold an identity's [start, end) in insightface's own
+            files; none in others.
+        counted: Number of images that record 0 counts, as in insightface's files; None where
+            record 0 is an image. Keys that a writer left out are not among ``images``.
+    """
+
+    images: np.ndarray
+    identities: np.ndarray
+    counted: int | None
+
+    def __str__(self) -> str:
+        kind = "no counts" if self.counted is None else f"record 0 counts {self.counted} images"
+        return f"{len(self.images)} images, {len(self.identities)} identity records, {kind}"
+
+
+def record_layout(reader: RecordReader) -> RecordLayout:
+    """Tell insightface's own files from others, and images from identity records.
+
+    Record 0 of insightface has no image, and two labels (a, b): images have the keys 1 … a − 1,
+    identity records a … b − 1; these have no image either. Above 2²⁴ float32 does not hold a and
+    b exactly; the images then end where the first identity record stands.
+
+    Raises:
+        RecordError: If record 0, the records and the index contradict each other.
+    """
+    keys = reader.keys
+    if not len(keys):
+        return RecordLayout(keys, keys, None)
+    header, image = reader[keys[0]]
+    # Two labels alone are no sign: im2rec writes several with each image from key 0 on.
+    if keys[0] != 0 or image or header.flag == 0:
+        if _is_identity_record(reader, keys[-1]):
+            raise RecordError(
+                f"{reader.path}: key {keys[-1]} is an identity record, but no record 0 counts them"
+            )
+        return RecordLayout(keys, keys[:0], None)
+    where = f"{reader.path}: record 0"
+    a, b = header.label if header.flag == 2 else (np.float32(0), np.float32(0))
+    if not (a.is_integer() and b.is_integer() and 1 <= a <= b < MOST):
+        raise RecordError(
+            f"{where} has no image, and labels {header.label[:4].tolist()}: expected (a, b), where "
+            "1 … a − 1 are images and a … b − 1 identities"
+        )
+    # float32 is at most half of this away from the number that was meant.
+    slack = int(np.spacing(a)) if a >= EXACT_FLOAT32 else 0
+    window = np.searchsorted(keys, [int(a) - slack, int(a) + slack])
+    end = next((i for i in range(*window) if _is_identity_record(reader, keys[i])), window[1])
+    counted = int(keys[end]) - 1 if slack and end < len(keys) else int(a) - 1
+    layout = RecordLayout(keys[1:end], keys[end:], counted)
+    if end > 1 and _is_identity_record(reader, keys[end - 1]):
+        raise RecordError(f"{where} counts {counted} images, but key {keys[end - 1]} is none")
+    if end < len(keys) and not _is_identity_record(reader, keys[end]):
+        raise RecordError(
+            f"{where} counts {counted} images, but key {keys[end]} is no identity record"
+        )
+    # A writer may leave keys out. But the records of keys that an index lost are still there.
+    gaps = np.flatnonzero(keys[1:] != keys[:-1] + 1) if len(keys) <= keys[-1] else keys[:0]
+    lost = reader.unlisted([*gaps, len(keys) - 1])
+    if lost is not None:
+        raise RecordError(
+            f"{reader.path.with_suffix('.idx')}: it has {layout}, but no line for the record at "
+            f"offset {lost}"
+        )
+    return layout
+
+
+def image_keys(reader: RecordReader) -> np.ndarray:
+    """Keys ``(n,)`` int64 of the images of a record file; see :func:`record_layout`."""
+    return record_layout(reader).images
+
+
+def _is_identity_record(reader: RecordReader, key: int) -> bool:
+    header, image = reader[key]
+    return not image and header.flag == 2

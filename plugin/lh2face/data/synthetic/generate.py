@@ -2,6 +2,8 @@
 
 import multiprocessing
 from collections.abc import Collection, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -66,16 +68,28 @@ def generate(
         seed: Seed of everything.
         workers: Processes; they do not change the result.
         parts: Which of the two to write.
+
+    Raises:
+        ChildProcessError: If one of the processes is killed.
     """
     people_of = {"train": config.train_people, "benchmark": config.benchmark_people}
     jobs = [(part, i) for part in PARTS if part in parts for i in range(people_of[part])]
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        people = pool.imap(partial(_person, config, seed), jobs, chunksize=2)
+    pool = ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)
+    )
+    try:
+        people = pool.map(partial(_person, config, seed), jobs, chunksize=2)
         if "train" in parts:
             _write_train(config, people, out / "train")
         if "benchmark" in parts:
             _write_benchmark(config, people, out / "benchmark", np.random.default_rng([seed, 2]))
+    except BrokenProcessPool:
+        raise ChildProcessError(
+            "a worker that makes faces was killed, perhaps for want of memory: try fewer workers"
+        ) from None
+    finally:
+        # Where writing fails, nobody waits for the rest of the people.
+        pool.shutdown(cancel_futures=True)
 
 
 def _person(

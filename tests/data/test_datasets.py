@@ -1,0 +1,169 @@
+import pickle
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from lh2face.data import datasets
+from lh2face.data.datasets import RecordFaces
+from lh2face.data.images import ImageError
+from lh2face.data.recordio import RecordError, RecordWriter
+
+RNG = np.random.default_rng(0)
+
+
+def encoded(image: np.ndarray) -> bytes:
+    return cv2.imencode(".png", image)[1].tobytes()
+
+
+NOISE = [encoded(RNG.integers(0, 256, (20, 20, 3), np.uint8)) for _ in range(8)]
+
+
+def training_set(root, images, labels, *, classes: str | bytes | None = b"2,20,20\n", people=0):
+    """A folder as insightface has it; without ``property`` if ``classes`` is None."""
+    root.mkdir(exist_ok=True)
+    with RecordWriter(root / "train.rec") as writer:
+        writer.write(0, b"", [len(images) + 1.0, len(images) + 1.0 + people])
+        for key, (image, label) in enumerate(zip(images, labels, strict=True), start=1):
+            writer.write(key, image, label)
+        for key in range(len(images) + 1, len(images) + 1 + people):
+            writer.write(key, b"", [1.0, 2.0])
+    if classes is not None:
+        (root / "property").write_bytes(classes)
+    return str(root)
+
+
+def test_training_set_gives_rgb(tmp_path):
+    blue = np.zeros((20, 20, 3), np.uint8)
+    blue[..., 0] = 255
+    faces = RecordFaces(training_set(tmp_path, [encoded(blue)] * 2, [0, 1]), 16, mirror=0.0)
+    # The second time from the cache.
+    for item in (faces[1], faces[1]):
+        assert len(faces) == faces.num_classes == 2 and item["label"] == 1
+        assert item["inputs"].shape == (3, 16, 16)
+        assert item["inputs"][:, 0, 0].tolist() == [0, 0, 255]
+
+
+def test_undecodable_training_image_is_named(tmp_path):
+    faces = RecordFaces(training_set(tmp_path, [b"not a jpeg"], [0]))
+    with pytest.raises(ImageError, match=r"train\.rec: key 1"):
+        faces[0]
+
+
+@pytest.mark.parametrize("classes", [b"\xef\xbb\xbf2,20,20\n", b"2,20,20\r\n", b" 2 ", None])
+def test_number_of_classes(tmp_path, classes):
+    assert RecordFaces(training_set(tmp_path, NOISE[:2], [0, 1], classes=classes)).num_classes == 2
+
+
+@pytest.mark.parametrize("classes", [b"", b"two", b"-2,1,1", b"0,20,20", b"2.0", b"9" * 5000,
+                                     b"\xff\xd8", b"1_0"])  # fmt: skip
+def test_a_bad_property_is_named(tmp_path, classes):
+    root = training_set(tmp_path, NOISE[:2], [0, 1], classes=classes)
+    with pytest.raises(RecordError, match=r"property: expected classes,height,width") as error:
+        RecordFaces(root)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 400
+
+
+def test_a_property_that_contradicts_the_identity_records_is_named(tmp_path):
+    root = training_set(tmp_path, NOISE[:2], [0, 1], people=3)
+    with pytest.raises(RecordError, match=r"property: 2 classes, but .*train\.rec has 2 images, 3"):
+        RecordFaces(root)
+    assert RecordFaces(training_set(tmp_path, NOISE[:2], [0, 1], people=2)).num_classes == 2
+
+
+@pytest.mark.parametrize("scanned", [True, False])
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        (2, r"label 2: property has 2 classes, 0 … 1"),
+        ([9.0, 0.0], r"label 9: property has 2 classes"),
+        (2**24 + 1, r"label 16777217: property has"),
+        ([float("nan")], r"label nan: expected a whole number from 0 on"),
+        ([-1.0], r"label -1: expected"),
+        ([0.5], r"label 0\.5: expected"),
+    ],
+)
+def test_bad_labels_are_named_before_training_or_at_their_first_use(
+    tmp_path, label, message, scanned, monkeypatch
+):
+    root = training_set(tmp_path, NOISE[:3], [0, label, 1])
+    message = rf"train\.rec: key 2: {message}"
+    if scanned:
+        with pytest.raises(RecordError, match=message):
+            RecordFaces(root)
+    else:
+        monkeypatch.setattr(datasets, "SCANNED_BYTES", 0)
+        faces = RecordFaces(root, image_size=20)
+        assert faces[0]["label"] == 0
+        with pytest.raises(RecordError, match=message):
+            faces[1]
+
+
+def test_labels_may_have_gaps(tmp_path):
+    root = training_set(tmp_path, NOISE[:2], [0, 7], classes=b"8,20,20")
+    assert RecordFaces(root).num_classes == 8
+
+
+def test_no_images_are_named(tmp_path):
+    with pytest.raises(RecordError, match="no images in it"):
+        RecordFaces(training_set(tmp_path, [], []))
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """How often an image was decoded in this process."""
+    calls = []
+
+    def count(encoded, size, source):
+        calls.append(source)
+        return decode(encoded, size, source)
+
+    decode = datasets.decode_rgb
+    monkeypatch.setattr(datasets, "decode_rgb", count)
+    return calls
+
+
+def epoch(faces, workers):
+    context = "fork" if workers else None
+    loader = DataLoader(faces, 3, num_workers=workers, multiprocessing_context=context)
+    return [(batch["inputs"], batch["label"]) for batch in loader]
+
+
+def equal(first, second):
+    return len(first) == len(second) and all(
+        torch.equal(a, b)
+        for one, two in zip(first, second, strict=True)
+        for a, b in zip(one, two, strict=True)
+    )
+
+
+def test_what_workers_decoded_is_kept_for_later_epochs(tmp_path, decoded):
+    root = training_set(tmp_path, NOISE, [i % 2 for i in range(8)])
+    faces = RecordFaces(root, image_size=20, mirror=0.0)
+    first = epoch(faces, 2)
+    assert not decoded
+    # All from the cache, which the workers filled and which outlived them.
+    assert equal(epoch(faces, 0), first) and not decoded
+    assert equal(epoch(faces, 2), first)
+    # An image taken out of the cache is the caller's own.
+    faces[0]["inputs"].zero_()
+    assert equal(epoch(faces, 0), first)
+
+
+def test_the_cache_changes_no_result(tmp_path, decoded, monkeypatch):
+    root = training_set(tmp_path, NOISE, [i % 2 for i in range(8)])
+    kept = RecordFaces(root, image_size=20, mirror=0.0)
+    monkeypatch.setattr(datasets, "CACHE_BYTES", 8 * 3 * 20 * 20 - 1)
+    bare = RecordFaces(root, image_size=20, mirror=0.0)
+    assert equal(epoch(kept, 0), epoch(bare, 0)) and len(decoded) == 16
+    assert equal(epoch(kept, 0), epoch(bare, 0)) and len(decoded) == 24
+
+
+def test_a_process_that_is_sent_the_set_has_a_cache_of_its_own(tmp_path, decoded):
+    faces = RecordFaces(training_set(tmp_path, NOISE[:2], [0, 1]), image_size=20, mirror=0.0)
+    expected = faces[1]["inputs"]
+    sent = pickle.loads(pickle.dumps(faces))
+    assert torch.equal(sent[1]["inputs"], expected) and len(decoded) == 2
+    assert torch.equal(sent[1]["inputs"], expected) and len(decoded) == 2
