@@ -91,7 +91,7 @@ class ProxyHead(nn.Module):
         raise NotImplementedError
 
     def rows(self, embeddings: Tensor) -> Tensor:
-        """What is multiplied with the proxies' directions, ``(B, d)``: the embedding's, times s."""
+        """Rows ``(B, d)`` for the proxies: the embeddings' directions, times the head's scale s."""
         return self.scale * unit(embeddings)
 
     def pre_logits(self, embeddings: Tensor | Sequence[Tensor]) -> Tensor:
