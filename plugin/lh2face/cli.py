@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from lh2face.text import printable
+
 STAGES = "The pipeline, in the order in which data flows"
 EVALUATION = "Evaluation"
 TOOLS = "Faces and models by hand"
@@ -361,11 +363,19 @@ def arcface_torch(
 
 def main() -> None:
     """Run the command line; what a user got wrong is one line, not a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        # A name that the terminal or file cannot show is shown in escapes.
+        stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except (ValueError, OSError) as error:
-        print(f"lh2face: {error}", file=sys.stderr)
-        sys.exit(1)
+        fail(str(error))
     except ModuleNotFoundError as error:
-        print(f"lh2face: {error}; `lh2face doctor` says how to install it", file=sys.stderr)
-        sys.exit(1)
+        fail(f"{error}; `lh2face doctor` says how to install it")
+
+
+def fail(message: str) -> None:
+    """Print what went wrong, its lines without control characters, and end with 1."""
+    lines = map(printable, message.splitlines())
+    print("lh2face:", "\n".join(lines), file=sys.stderr)
+    sys.exit(1)

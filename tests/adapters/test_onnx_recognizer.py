@@ -221,7 +221,7 @@ def test_a_file_that_mixes_faces_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"no model", b"\x08\x07", b"\xff" * 100, b"\x0a\x00" * 1000, b"\x3a\x00"]
+    "content", [b"", b"no model", b"\x08\x07", b"\xff" * 100, b"\x0a\x00" * 1000]
 )
 def test_what_is_no_onnx_is_said_in_a_line(tmp_path, content):
     path = tmp_path / "m.onnx"

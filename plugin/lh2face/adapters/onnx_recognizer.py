@@ -51,7 +51,7 @@ def open_recognizer(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     nodes = [node.name for node in read_onnx(path).graph.node[:8]]
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what it would log is in the error
-    with _named(path):
+    with onnx_errors(path):
         session = onnxruntime.InferenceSession(
             str(path), options, providers=onnxruntime.get_available_providers()
         )
@@ -64,7 +64,7 @@ def open_recognizer(path: Path) -> Callable[[np.ndarray], np.ndarray]:
         for start in range(0, len(faces), batch):
             images = list(faces[start : start + batch])
             blob = cv2.dnn.blobFromImages(images, scale, (size, size), (mean, mean, mean))
-            with _named(path):
+            with onnx_errors(path):
                 outputs = session.run(names, {given.name: blob.astype(FLOATS[given.type])})
             parts.append(_embeddings(path, outputs, len(images)))
         return np.concatenate(parts)
@@ -134,7 +134,8 @@ def _format(given: Any) -> str:
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def onnx_errors(path: Path) -> Iterator[None]:
+    """Turn whatever goes wrong in running a file into an :class:`OnnxError` of one line."""
     try:
         yield
     except Exception as error:  # onnxruntime's own errors have no common base

@@ -1,6 +1,7 @@
 """A trained model on disk: ``model.safetensors`` (weights) and ``model.json`` (all that is needed
 to rebuild it, and where it comes from)."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from lh2face.artifacts.outputs import read_json
+from lh2face.artifacts.json_object import read_object
+from lh2face.artifacts.onnx_metadata import read_onnx, weight_files
+from lh2face.artifacts.provenance import digest, digests
 from lh2face.recognizers import FaceRecognizer
 from lh2face.registry import MODELS
 
@@ -50,7 +53,7 @@ def read_description(directory: Path) -> dict[str, Any]:
         ValueError: If the file is absent or not what :func:`save_model` writes.
     """
     path = directory / DESCRIPTION
-    description = read_json(path, "a trained model's folder")
+    description = read_object(path, "a trained model's folder")
     missing = {"recognizer", "image_size", "embedding_size"} - set(description)
     if missing:
         raise ValueError(f"{path}: missing {sorted(missing)}")
@@ -79,6 +82,27 @@ def load_model(directory: Path, device: torch.device | str = "cpu") -> FaceRecog
     except RuntimeError as error:
         raise ValueError(f"{path}: weights do not fit {DESCRIPTION}: {error}") from None
     return model.eval().to(device)
+
+
+def model_digest(path: Path) -> str:
+    """What tells a model from every other: SHA-256 of its weights.
+
+    Args:
+        path: Folder of a trained model, or an ONNX file; of one that keeps weights in files beside
+            it, those count too.
+
+    Raises:
+        ValueError: If there is no model.
+    """
+    if path.is_dir():
+        path = path / WEIGHTS
+        if not path.is_file():
+            raise ValueError(f"{path}: no such file; expected a trained model's folder")
+        return digest(path)
+    beside = digests(*weight_files(path, read_onnx(path)))
+    if not beside:
+        return digest(path)
+    return hashlib.sha256(json.dumps([digest(path), beside]).encode()).hexdigest()
 
 
 def recognizer_config(backbone: dict[str, Any], image_size: int) -> dict[str, Any]:

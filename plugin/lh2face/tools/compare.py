@@ -4,9 +4,11 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from lh2face.stages.comparison import compare, read_run
 from lh2face.stages.figures import title
+from lh2face.text import printable
 
 
 def show(first: Path, second: Path) -> None:
@@ -15,13 +17,14 @@ def show(first: Path, second: Path) -> None:
     Raises:
         ValueError: As :func:`read_run` and :func:`compare`.
     """
-    table = Table("figure", str(first), str(second), "difference", "95 % interval")
+    names = (Text(printable(run)) for run in (first, second))
+    table = Table("figure", *names, "difference", "95 % interval")
     for column in table.columns[1:]:
         column.justify = "right"
     for found in compare(read_run(first), read_run(second)):
         low, high = found.interval
         table.add_row(
-            title(found.figure),
+            Text(printable(title(found.figure))),
             f"{100 * found.first:.2f}",
             f"{100 * found.second:.2f}",
             f"{100 * (found.first - found.second):+.2f}",

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from lh2face.artifacts.outputs import atomic_file, write_rows
 from lh2face.data.align import norm_crop
@@ -23,7 +24,13 @@ from lh2face.evaluation.protocol import Protocol, run_protocol
 from lh2face.evaluation.quality import error_versus_reject, reject_area
 from lh2face.progress import progress
 from lh2face.stages.evaluate import write_results
-from lh2face.tools.embedders import Embedder, checkpoint_embedder, onnx_embedder
+from lh2face.text import printable
+from lh2face.tools.embedders import (
+    Embedder,
+    check_finite,
+    checkpoint_embedder,
+    onnx_embedder,
+)
 
 BLOCK = 512
 
@@ -157,6 +164,7 @@ def embed_faces(
             rows = slice(start, start + BLOCK)
             faces = list(pool.map(read_aligned, paths[rows], meta.landmarks[rows]))
             block = embedder(np.stack(faces))
+            check_finite(block, paths[rows])
             if embeddings is None:
                 embeddings = np.lib.format.open_memmap(
                     path, "w+", np.float32, (len(paths), *block.shape[1:])
@@ -184,7 +192,7 @@ def read_aligned(path: Path, landmarks: np.ndarray) -> np.ndarray:
 
 def show(lists: str, metrics: dict[str, Any]) -> None:
     """Print the figures as a table, in percent."""
-    table = Table("figure", "at", "%", title=lists)
+    table = Table("figure", "at", "%", title=Text(printable(lists)))
     table.columns[2].justify = "right"
     for section, name, title in (
         ("verification", "tar", "TAR at FAR"),
