@@ -48,7 +48,7 @@ def main() -> int:
 def try_mutant(mutant: dict[str, Any]) -> str:
     """``caught``, ``not caught``, or why the mutant says nothing."""
     with tempfile.TemporaryDirectory() as folder:
-        # A folder of the same depth, so that tests find shared data beside the tree, if it is there.
+        # Of the same depth, so that tests find shared data beside the tree, if it is there.
         tree = Path(folder) / "tree"
         tree.mkdir()
         for name in COPIED:

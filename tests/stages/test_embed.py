@@ -42,7 +42,7 @@ def model(params, tmp_path_factory) -> Path:
 
 
 def write_benchmark(folder: Path, faces: list[bytes]) -> Path:
-    (folder / "bins").mkdir()
+    (folder / "bins").mkdir(parents=True)
     with RecordWriter(folder / "faces.rec") as writer:
         for key, face in enumerate(faces, start=1):
             writer.write(key, face, 0)
@@ -51,7 +51,7 @@ def write_benchmark(folder: Path, faces: list[bytes]) -> Path:
 
 
 def test_rows_are_image_and_mirror_in_the_order_of_the_keys(params, model, tmp_path):
-    aligned = write_benchmark(tmp_path, [png(i) for i in range(COUNT)])
+    aligned = write_benchmark(tmp_path / "aligned", [png(i) for i in range(COUNT)])
     embed.run(params, model, aligned, tmp_path / "out")
     faces = embed.read_embeddings(tmp_path / "out", "benchmark.npy")
     pairs = embed.read_embeddings(tmp_path / "out", "bins/frontal.npy")
@@ -70,7 +70,7 @@ def test_rows_are_image_and_mirror_in_the_order_of_the_keys(params, model, tmp_p
 
 @pytest.mark.parametrize("shards", [2, 3, 5])
 def test_shards_join_to_the_bytes_of_one_job(params, model, tmp_path, shards):
-    aligned = write_benchmark(tmp_path, [png(i) for i in range(COUNT + embed.BATCH)])
+    aligned = write_benchmark(tmp_path / "aligned", [png(i) for i in range(COUNT + embed.BATCH)])
     embed.run(params, model, aligned, tmp_path / "whole")
     for shard in range(shards):
         embed.run(params, model, aligned, tmp_path / "parts", shard=shard, shards=shards)
@@ -91,16 +91,16 @@ def test_ten_shards_are_read_in_their_order(tmp_path):
 
 
 def test_larger_crops_are_brought_to_the_size_of_the_network(params, model, tmp_path):
-    embed.run(params, model, write_benchmark(tmp_path, [png(0, 112)]), tmp_path / "out")
+    embed.run(params, model, write_benchmark(tmp_path / "aligned", [png(0, 112)]), tmp_path / "out")
     assert embed.read_embeddings(tmp_path / "out", "benchmark.npy").shape == (1, 2, 12)
 
 
 @pytest.mark.parametrize("broken", [b"", b"not an image"])
 def test_an_unreadable_face_is_named_and_nothing_is_left(params, model, tmp_path, broken):
-    aligned = write_benchmark(tmp_path, [png(0), broken])
+    aligned = write_benchmark(tmp_path / "aligned", [png(0), broken])
     with pytest.raises(ValueError, match=r"faces\.rec: image 1: not an image"):
         embed.run(params, model, aligned, tmp_path / "out")
-    assert {path.name for path in tmp_path.iterdir()} == {"bins", "faces.rec", "faces.idx", "out"}
+    assert {path.name for path in aligned.iterdir()} == {"bins", "faces.rec", "faces.idx"}
     assert not list((tmp_path / "out").iterdir())
 
 

@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 
-from lh2face.artifacts.outputs import atomic_dir, atomic_file
 from lh2face.stages.params import ParamsError, load_params, overlay_params
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,20 +68,3 @@ def test_a_bad_overlay_changes_nothing(params_file, tmp_path):
 def test_missing_parameters_are_named(tmp_path):
     with pytest.raises(ParamsError, match="not found"):
         load_params(tmp_path / "params.yaml")
-
-
-def test_outputs_are_whole_or_absent(tmp_path):
-    out = tmp_path / "deep" / "out"
-    with pytest.raises(RuntimeError), atomic_dir(out) as folder:
-        (folder / "half").touch()
-        raise RuntimeError
-    assert list(out.parent.iterdir()) == []
-    with atomic_dir(out) as folder:
-        (folder / "first").touch()
-    with atomic_dir(out) as folder:
-        (folder / "second").touch()
-    assert [path.name for path in out.iterdir()] == ["second"]
-    with pytest.raises(RuntimeError), atomic_file(tmp_path / "file") as path:
-        path.touch()
-        raise RuntimeError
-    assert not (tmp_path / "file").exists()

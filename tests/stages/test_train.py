@@ -17,7 +17,7 @@ from mmengine.config import Config
 from safetensors.torch import load_file, save_file
 
 from lh2face.artifacts.model import load_model, read_description
-from lh2face.artifacts.outputs import exclusive
+from lh2face.artifacts.outputs import MANIFEST, exclusive
 from lh2face.configs import RECOGNITION
 from lh2face.data.recordio import RecordWriter
 from lh2face.distributed.hook import ShardedCheckpointHook
@@ -108,7 +108,8 @@ def whole(aligned, tmp_path_factory) -> Path:
 
 
 def test_writes_a_model_and_its_record(whole):
-    assert {p.name for p in whole.iterdir()} == {"model.safetensors", "model.json", "training.csv"}
+    written = {"model.safetensors", "model.json", "training.csv", MANIFEST}
+    assert {p.name for p in whole.iterdir()} == written
     description = read_description(whole)
     assert (description["image_size"], description["embedding_size"]) == (SIZE, 16)
     made = description["provenance"]

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from lh2face.stages.params import ParamsError, load_params, overlay_params
 from lh2face.study.page import Results, write_page
 from lh2face.study.plan import Plan, folders, load_plan
 from lh2face.study.results import collect
-from lh2face.study.run import choose, overlay, run
+from lh2face.study.run import choose, clone, git, overlay, run
 
 ROOT = Path(__file__).parents[2]
 PLAN = ROOT / "params" / "study.yaml"
@@ -194,6 +195,48 @@ def test_what_must_come_first_and_what_fails_is_named(plan, tmp_path, monkeypatc
         run(plan, Path("study"), jobs=1, only=["heads"])
     with pytest.raises(ValueError, match=r"`git clone --quiet …` failed"):
         run(plan, Path("study"), jobs=1, only=["tuning"])
+
+
+@pytest.fixture
+def repository(tmp_path) -> Path:
+    """A repository with one commit."""
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "params.yaml").write_text("a: 1\n")
+    (root / "code.py").write_text("committed\n")
+    identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    for command in (["init", "-q"], ["add", "."], [*identity, "commit", "-qm", "first"]):
+        subprocess.run(["git", *command], cwd=root, check=True)
+    return root
+
+
+def test_a_plain_folder_in_the_place_of_a_clone_leaves_the_repository_around_it_alone(repository):
+    (repository / "code.py").write_text("edited\n")
+    folder = repository / "study" / "heads"
+    folder.mkdir(parents=True)
+    with pytest.raises(ValueError, match="heads: is there already and is no clone"):
+        clone(repository, folder)
+    assert (repository / "code.py").read_text() == "edited\n"
+    assert git(repository, "symbolic-ref", "HEAD")
+
+
+def test_a_clone_is_used_again_but_not_with_edits_in_it(repository, tmp_path):
+    folder = tmp_path / "heads"
+    for _ in range(2):
+        clone(repository, folder)
+        (folder / "params.yaml").write_text("a: 2\n")
+    (folder / "code.py").write_text("edited\n")
+    with pytest.raises(ValueError, match=r"heads: code\.py was edited"):
+        clone(repository, folder)
+    assert (folder / "code.py").read_text() == "edited\n"
+
+
+def test_a_clone_of_another_repository_is_refused(repository, tmp_path):
+    other = tmp_path / "other"
+    subprocess.run(["git", "clone", "-q", repository, other], check=True)
+    clone(other, tmp_path / "heads")
+    with pytest.raises(ValueError, match="no clone"):
+        clone(repository, tmp_path / "heads")
 
 
 def test_paths_of_photos_lead_out_of_the_clone(plan, tmp_path, monkeypatch):

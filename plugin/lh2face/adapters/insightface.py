@@ -12,7 +12,7 @@ from lh2face.artifacts.calibration import calibration, read_metrics
 from lh2face.artifacts.model import load_model, read_description
 from lh2face.artifacts.model_card import model_card
 from lh2face.artifacts.onnx_metadata import write_metadata
-from lh2face.artifacts.outputs import atomic_file
+from lh2face.artifacts.outputs import atomic_files
 from lh2face.data.align import TEMPLATE_SIZE
 
 OPSET = 17
@@ -80,7 +80,10 @@ def export_onnx(checkpoint: Path, out: Path, evaluation: Path | None = None) -> 
     model = load_model(checkpoint)
     if image_size < TEMPLATE_SIZE:
         model = nn.Sequential(AreaResize(image_size), model).eval()
-    with atomic_file(out) as file, warnings.catch_warnings():
+    written = [out.name, out.with_suffix(".md").name]
+    given = [checkpoint, evaluation]
+    with atomic_files(out.parent, written, given) as folder, warnings.catch_warnings():
+        file, card = (folder / name for name in written)
         # The exporter that PyTorch recommends instead needs packages of its own.
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
@@ -95,5 +98,5 @@ def export_onnx(checkpoint: Path, out: Path, evaluation: Path | None = None) -> 
         )
         more = {} if metrics is None else {"calibration": calibration(metrics)}
         write_metadata(file, {**description, **more})
-    card = model_card(out.stem, description, metrics)
-    out.with_suffix(".md").write_text(card, encoding="utf-8", errors="backslashreplace")
+        text = model_card(out.stem, description, metrics)
+        card.write_text(text, encoding="utf-8", errors="backslashreplace")

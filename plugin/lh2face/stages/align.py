@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from lh2face.artifacts.outputs import atomic_dir
+from lh2face.artifacts.outputs import atomic_dirs
 from lh2face.data.align import estimate_norm, norm_crop
 from lh2face.data.ijb_meta import read_meta
 from lh2face.data.recordio import RecordReader, RecordWriter, identity, image_keys
@@ -45,7 +45,8 @@ def run(params: "Params", raw: Path, out: Path) -> None:
         AlignError: If a benchmark image cannot be decoded, or every training image fails.
     """
     # OpenCV releases Python's lock, so threads are enough.
-    with atomic_dir(out) as folder, ThreadPoolExecutor(params.workers) as pool:
+    parts = ["train", "benchmark"]
+    with atomic_dirs(out, parts, [raw]) as folder, ThreadPoolExecutor(params.workers) as pool:
         align_train(raw / "train", folder / "train", pool)
         align_benchmark(raw / "benchmark", folder / "benchmark", pool)
 

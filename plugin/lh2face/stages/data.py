@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lh2face.artifacts.outputs import atomic_dir
+from lh2face.artifacts.outputs import atomic_dirs
 
 if TYPE_CHECKING:
     from lh2face.stages.params import Params
@@ -16,7 +16,9 @@ def run(params: "Params", out: Path) -> None:
         ValueError: As the source: it names the parameter or the file.
     """
     source_of = {"train": params.data.source, "benchmark": params.data.source_of_benchmark}
-    with atomic_dir(out) as folder:
+    photos = params.data.image_folder
+    given = [photos.root, photos.landmarks] if "image_folder" in source_of.values() else []
+    with atomic_dirs(out, list(source_of), [Path(path) for path in given if path]) as folder:
         for source in set(source_of.values()):
             parts = [part for part in source_of if source_of[part] == source]
             SOURCES[source](params, folder, parts)

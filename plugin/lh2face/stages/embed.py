@@ -56,7 +56,7 @@ def run(
 
     recognizer = load_model(model, get_device())
     description = read_description(model)
-    with atomic_dir(out / str(shard)) as folder:
+    with atomic_dir(out / str(shard), [model, aligned_benchmark]) as folder:
         (folder / EMBEDDED_BY).write_text(json.dumps({"model": model_digest(model)}) + "\n")
         path = aligned_benchmark / "faces.rec"
         reader = RecordReader(path)

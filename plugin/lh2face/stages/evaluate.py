@@ -71,7 +71,10 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
     meta = read_meta(benchmark, "bench")
     faces, model = read_embeddings(embeddings, "benchmark.npy"), embedded_by(embeddings)
     names = sorted(path.stem for path in (benchmark / "pairs").glob("*.csv"))
-    with atomic_dir(out) as folder, closing(progress("evaluating", 1 + len(names))) as shown:
+    with (
+        atomic_dir(out, [embeddings, benchmark]) as folder,
+        closing(progress("evaluating", 1 + len(names))) as shown,
+    ):
         results = run_protocol(faces, meta, protocol)
         shown.advance(status="templates")
         kappa = concentrations(faces)

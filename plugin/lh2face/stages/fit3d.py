@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lh2face.artifacts.outputs import atomic_dir
+from lh2face.artifacts.outputs import atomic_dir, check_output
 from lh2face.artifacts.provenance import digests, provenance
 from lh2face.data.datasets import RecordFaces
 from lh2face.data.images import decode_rgb
@@ -38,6 +38,7 @@ def run(params: "Params", aligned: Path, out: Path) -> None:
         aligned: Folder with ``train`` and ``benchmark``.
         out: Folder to write.
     """
+    check_output(out, [aligned])
     fit = params.fit3d
     reuse_freed_memory()
     torch.manual_seed(fit.seed)

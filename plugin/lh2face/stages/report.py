@@ -84,7 +84,7 @@ def run(params: "Params", data: Path, runs: Path, out: Path) -> None:
         provenance=dict(_flat({key: made[key] for key in SHOWN_PROVENANCE})),
         plotly=get_plotlyjs(),
     )
-    with atomic_dir(out) as folder:
+    with atomic_dir(out, [data, runs]) as folder:
         (folder / "index.html").write_text(page, encoding="utf-8")
         rows = [
             (model, column, *(round(cell[key], 3) for key in ("mean", "spread", "low", "high")))

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lh2face.artifacts.outputs import LOCK, atomic_dir, exclusive
+from lh2face.artifacts.outputs import LOCK, atomic_dir, check_output, exclusive
 from lh2face.artifacts.provenance import digests, provenance
 from lh2face.configs import RECOGNITION
 from lh2face.stages.memory import reuse_freed_memory
@@ -62,6 +62,8 @@ def run(
     from lh2face.artifacts.model import save_model
     from lh2face.registry import HOOKS
 
+    inputs = [aligned_train, reconstructor]
+    check_output(out, inputs)
     launcher = launcher_of(os.environ)
     if launcher != "none":
         init_dist(launcher)
@@ -98,7 +100,7 @@ def run(
                 "head": {"name": head, **params.heads[head]},
             }
             made = provenance(params=read, data=fingerprint["data"], seed=seed)
-            with atomic_dir(out) as folder:
+            with atomic_dir(out, inputs) as folder:
                 save_model(folder, unwrapped_model(runner), config.model.to_dict(), made)
                 shutil.copyfile(work_dir / "training.csv", folder / "training.csv")
             keeper.remove(checkpoint)

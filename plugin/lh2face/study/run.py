@@ -18,6 +18,8 @@ from lh2face.study.plan import Heads, Plan, evaluations, folders
 OVERLAY = "overlay.yaml"
 # Of data.image_folder, relative to the folder that the study is run from.
 PATHS = ("root", "landmarks")
+# Files of a clone, tracked by git, that a run writes.
+WRITTEN = {"params.yaml", "dvc.lock"}
 log = logging.getLogger(__name__)
 
 
@@ -66,11 +68,40 @@ def overlay(plan: Plan, name: str, fold: int, chosen: Heads) -> dict[str, Any]:
 
 
 def clone(root: Path, folder: Path) -> None:
-    """A clone of the last commit, with what has been made in it before."""
-    if not folder.exists():
+    """A clone of the last commit, with what has been made in it before.
+
+    Raises:
+        ValueError: If the folder is there and is no clone of ``root``, or files in it that the
+            study does not write itself have been edited.
+    """
+    if folder.exists():
+        check_clone(root, folder)
+    else:
         execute(["git", "clone", "--quiet", root, folder], root)
     execute(["git", "fetch", "--quiet", "origin", "HEAD"], folder)
     execute(["git", "checkout", "--quiet", "--force", "--detach", "FETCH_HEAD"], folder)
+
+
+def check_clone(root: Path, folder: Path) -> None:
+    """Raise ``ValueError`` unless a folder is a clone of ``root`` with nobody's edits in it."""
+    # In a plain folder git would answer for the repository around it, and change that.
+    top, origin = (
+        git(folder, "rev-parse", "--show-toplevel"),
+        git(folder, "remote", "get-url", "origin"),
+    )
+    if not (
+        top and origin and Path(top).samefile(folder) and Path(origin).resolve() == root.resolve()
+    ):
+        raise ValueError(f"{folder}: is there already and is no clone of {root}; move it away")
+    changed = git(folder, "diff", "--name-only", "HEAD").splitlines()
+    if edited := sorted(set(changed) - WRITTEN):
+        raise ValueError(f"{folder}: {edited[0]} was edited, which a run would undo; move it away")
+
+
+def git(folder: Path, *command: str) -> str:
+    """What a git command prints; nothing if it fails."""
+    done = subprocess.run(["git", *command], cwd=folder, capture_output=True, text=True)
+    return done.stdout.strip()
 
 
 def reproduce(

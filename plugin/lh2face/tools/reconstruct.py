@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lh2face.artifacts.model import load_model, read_description
+from lh2face.artifacts.outputs import atomic_files
 from lh2face.data.images import decode_rgb
 from lh2face.progress import track
 from lh2face.reconstruction import Reconstruction
@@ -43,14 +44,15 @@ def run(images: Sequence[Path], model: Path, out: Path) -> None:
         raise ValueError(f"images: {sorted(twice)[0]} is the name of more than one")
     reconstructor = load_reconstructor(model).eval()
     size = reconstructor.image_size
-    out.mkdir(parents=True, exist_ok=True)
-    for path, name in track(list(zip(images, names, strict=True)), "drawing faces"):
-        picture = torch.from_numpy(decode_rgb(path.read_bytes(), size, str(path)))
-        inputs = normalized(picture.permute(2, 0, 1)[None])
-        with torch.no_grad():
+    written = [f"{name}.{kind}" for name in names for kind in ("png", "gif")]
+    with torch.no_grad(), atomic_files(out, written, images) as folder:
+        for path, name in track(list(zip(images, names, strict=True)), "drawing faces"):
+            picture = torch.from_numpy(decode_rgb(path.read_bytes(), size, str(path)))
+            inputs = normalized(picture.permute(2, 0, 1)[None])
             face = reconstructor(inputs)
-            cv2.imwrite(str(out / f"{name}.png"), sheet(reconstructor, inputs, face)[..., ::-1])
-            write_turn(out / f"{name}.gif", reconstructor, face)
+            picture = sheet(reconstructor, inputs, face)[..., ::-1]
+            (folder / f"{name}.png").write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+            write_turn(folder / f"{name}.gif", reconstructor, face)
 
 
 def load_reconstructor(folder: Path) -> nn.Module:

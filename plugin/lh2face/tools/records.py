@@ -28,7 +28,7 @@ def run(source: str, path: Path, out: Path) -> None:
     identities: dict[str, int] = {}
     failures: list[tuple[str, str]] = []
     shape, key = None, 0
-    with atomic_dir(out) as folder:
+    with atomic_dir(out, [path]) as folder:
         with RecordWriter(folder / "train.rec") as writer:
             for face in track(SOURCES[source](path), "images"):
                 pixels = np.frombuffer(face.encoded, np.uint8)
