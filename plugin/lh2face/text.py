@@ -5,7 +5,9 @@ import re
 # A spreadsheet takes a cell that begins with one of these for a formula.
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
 # What Markdown reads, and how else to write it: not every dialect takes a backslash before each.
-MARKDOWN = {ord(c): f"\\{c}" for c in "\\`*_[]"} | {ord(c): f"&#{ord(c)};" for c in "<>&|~$"}
+MARKDOWN = {ord(c): f"\\{c}" for c in "\\`*_[]"} | str.maketrans(
+    {"<": "&lt;", ">": "&gt;", "&": "&amp;", "|": "&#124;", "~": "&#126;", "$": "&#36;"}
+)
 
 
 def printable(text: object) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -250,7 +251,7 @@ def test_what_cannot_be_verified_is_named(monkeypatch, capsys, model, photos, tm
     unknown = "found 0.5, the model has thresholds of 0.1, 0.01"
     for arguments, message in (
         ((a, large, "--model", model), f"{large}: 400 × 300 px is no aligned face"),
-        ((a, tmp_path / "text.png", "--model", model), "text.png: not an image"),
+        ((a, tmp_path / "text.png", "--model", model), "text.png: not a picture"),
         ((a, b, "--model", tmp_path / "text.onnx"), "text.onnx: not an ONNX file"),
         ((a, b, "--model", model, "--far", "0.5"), unknown),
         ((a, b, "--model", model, "--far", "0.1", "--threshold", "1"), "leave --threshold"),
@@ -269,6 +270,7 @@ def test_what_cannot_be_verified_is_named(monkeypatch, capsys, model, photos, tm
 
 
 def test_the_score_is_the_evaluations_and_so_its_threshold_holds(model, tmp_path, request):
+    shutil.rmtree(model.parent / "evaluation")
     rng = np.random.default_rng(0)
     for person in range(8):
         (tmp_path / "photos" / str(person)).mkdir(parents=True)
