@@ -286,6 +286,8 @@ def test_the_score_is_the_evaluations_and_so_its_threshold_holds(model, tmp_path
     evaluate.run(params, out, raw / "benchmark", model.parent / "evaluation")
     known = read_calibration(model)
     assert known["bins"] == ["photos"] and known["impostor"] == 300
+    made = json.loads((model.parent / "evaluation" / "provenance.json").read_text())
+    assert made["model"] == model_digest(model)
     assert list(known["threshold"]) == ["0.1"]
 
     images, same = read_bin(aligned / "benchmark" / "bins" / "photos.bin")
