@@ -201,6 +201,20 @@ def evaluate_ijb(
     )  # fmt: skip
 
 
+@app.command(rich_help_panel=EVALUATION)
+def evaluate_bins(
+    bins: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, show_default=False)],
+    model: Annotated[
+        Path, typer.Option(exists=True, help="Recognition ONNX file, or a trained model's folder.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="JSON file for the figures.")] = None,
+) -> None:
+    """Run verification bins such as lfw.bin with a model."""
+    from lh2face.tools import evaluate_bins as tool
+
+    tool.run(bins, model, out)
+
+
 study = typer.Typer(no_args_is_help=True, help="Compare heads and variants with many seeds.")
 app.add_typer(study, name="study", rich_help_panel=EVALUATION)
 PlanFile = Annotated[Path, typer.Option("--plan", help="What the study consists of.")]
