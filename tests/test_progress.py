@@ -55,10 +55,19 @@ def test_a_terminal_gets_a_bar(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr("sys.stdout", terminal)
     monkeypatch.setenv("TERM", "xterm")
-    assert list(track("abcd", "faces")) == list("abcd")
+    assert list(track("abcd", "faces [old] x[/c]\n")) == list("abcd")
+    assert r"faces [old] x[/c]\n" in terminal.getvalue()
     shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.getvalue())
     assert "faces" in shown and "4/4" in shown and "━" in shown and "/s" in shown
     assert terminal.getvalue().rstrip().endswith("\x1b[?25h"), "the cursor is shown again"
+
+
+def test_names_in_lines_are_text(now, capsys):
+    shown = progress.progress("embedding [old]\n\x1b[31m", 2)
+    shown.advance(status="a\nb")
+    assert capsys.readouterr().out == (
+        "embedding [old]\\n\\x1b[31m: 1/2  1,000,000,000/s  0:00 left  a\\nb\n"
+    )
 
 
 def test_figures_for_people():

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from lh2face.text import printable
+
 STAGES = "The pipeline, in the order in which data flows"
 EVALUATION = "Evaluation"
 TOOLS = "Faces and models by hand"
@@ -225,6 +227,20 @@ def evaluate_ijb(
     )  # fmt: skip
 
 
+@app.command(rich_help_panel=EVALUATION)
+def evaluate_bins(
+    bins: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, show_default=False)],
+    model: Annotated[
+        Path, typer.Option(exists=True, help="Recognition ONNX file, or a trained model's folder.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="JSON file for the figures.")] = None,
+) -> None:
+    """Run verification bins such as lfw.bin with a model."""
+    from lh2face.tools import evaluate_bins as tool
+
+    tool.run(bins, model, out)
+
+
 study = typer.Typer(no_args_is_help=True, help="Compare heads and variants with many seeds.")
 app.add_typer(study, name="study", rich_help_panel=EVALUATION)
 PlanFile = Annotated[Path, typer.Option("--plan", help="What the study consists of.")]
@@ -387,11 +403,19 @@ def arcface_torch(
 
 def main() -> None:
     """Run the command line; what a user got wrong is one line, not a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        # A name that the terminal or file cannot show is shown in escapes.
+        stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except (ValueError, OSError) as error:
-        print(f"lh2face: {error}", file=sys.stderr)
-        sys.exit(1)
+        fail(str(error))
     except ModuleNotFoundError as error:
-        print(f"lh2face: {error}; `lh2face doctor` says how to install it", file=sys.stderr)
-        sys.exit(1)
+        fail(f"{error}; `lh2face doctor` says how to install it")
+
+
+def fail(message: str) -> None:
+    """Print what went wrong, its lines without control characters, and end with 1."""
+    lines = map(printable, message.splitlines())
+    print("lh2face:", "\n".join(lines), file=sys.stderr)
+    sys.exit(1)

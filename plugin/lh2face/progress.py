@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
+from lh2face.text import printable
+
 SECONDS = 5.0  # between two plain lines
 Item = TypeVar("Item")
 
@@ -26,7 +28,7 @@ class Lines:
 
     def advance(self, steps: int = 1, status: str = "") -> None:
         """Count some steps, and say how the work stands."""
-        self.done, self.status = self.done + steps, status
+        self.done, self.status = self.done + steps, printable(status)
         if time.monotonic() - self.last >= SECONDS:
             self.show()
 
@@ -54,12 +56,12 @@ class Bar:
 
         self.first, self.start = done, time.monotonic()
         self.bar = progress.Progress(
-            progress.TextColumn("{task.description}"),
+            progress.TextColumn("{task.description}", markup=False),
             progress.BarColumn(),
             progress.MofNCompleteColumn(),
             progress.TextColumn("{task.fields[rate]}"),
             progress.TimeRemainingColumn(),
-            progress.TextColumn("{task.fields[status]}"),
+            progress.TextColumn("{task.fields[status]}", markup=False),
         )
         self.task = self.bar.add_task(what, total=total, completed=done, rate="", status="")
         self.bar.start()
@@ -70,6 +72,7 @@ class Bar:
         """As that of :class:`Lines`."""
         done = self.bar.tasks[0].completed + steps - self.first
         per_second = rate(done / max(time.monotonic() - self.start, 1e-9))
+        status = printable(status)
         self.bar.update(self.task, advance=steps, rate=per_second, status=status)
 
     def close(self) -> None:
@@ -80,7 +83,7 @@ class Bar:
 
 def progress(what: str, total: int | None, done: int = 0) -> Lines | Bar:
     """A :class:`Bar` where standard output is a terminal, otherwise :class:`Lines`."""
-    return (Bar if sys.stdout.isatty() else Lines)(what, total, done)
+    return (Bar if sys.stdout.isatty() else Lines)(printable(what), total, done)
 
 
 def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:

@@ -92,3 +92,37 @@ def test_the_command_prints_it(tmp_path):
     write_provenance(tmp_path, MADE)
     done = subprocess.run(["lh2face", "info", tmp_path], capture_output=True, text=True)
     assert json.loads(done.stdout) == MADE
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "not valid JSON"),
+        (b"\xff", "not valid JSON"),
+        (b"[" * 100_000, "not valid JSON"),
+        (b"[1]", "expected a JSON object, found list"),
+        (b"{}", "says nothing of where it comes from"),
+        (b'{"provenance": "me"}', "says nothing of where it comes from"),
+    ],
+)
+@pytest.mark.parametrize("name", ["model.json", "provenance.json"])
+def test_damaged_records_are_named(tmp_path, name, content, message):
+    if name == "provenance.json" and b"me" in content:
+        content = b'"me"'
+        message = "expected a JSON object, found str"
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message) as raised:
+        read_provenance(tmp_path)
+    assert str(tmp_path) in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_entries_of_other_programs_do_not_hide_ours(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    path = tmp_path / "m.onnx"
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph([], "g", [], [])), path)
+    write_metadata(path, {"provenance": MADE})
+    model = onnx.load(path)
+    model.metadata_props.add(key="author", value="no JSON")
+    model.metadata_props.add(key="deep", value="[" * 100_000)
+    onnx.save(model, path)
+    assert read_provenance(path) == MADE

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lh2face.artifacts.model import DESCRIPTION, WEIGHTS, load_model
+from lh2face.artifacts.model import DESCRIPTION, WEIGHTS, load_model, model_digest
 from lh2face.data.recordio import RecordWriter
 from lh2face.data.verification_bin import write_bin
 from lh2face.stages import embed, init
@@ -79,6 +79,19 @@ def test_shards_join_to_the_bytes_of_one_job(params, model, tmp_path, shards):
         assert joined.tobytes() == whole.tobytes() and joined.shape == whole.shape
     with pytest.raises(ValueError, match=rf"shard: expected 0 … {shards - 1}, found {shards}"):
         embed.run(params, model, aligned, tmp_path / "parts", shard=shards, shards=shards)
+
+
+def test_embeddings_say_which_model_made_them(params, model, tmp_path):
+    aligned = write_benchmark(tmp_path / "aligned", [png(i) for i in range(3)])
+    init.run(params, tmp_path / "other", seed=4)
+    assert embed.embedded_by(tmp_path) is None
+    for shard, by in enumerate((model, model)):
+        embed.run(params, by, aligned, tmp_path / "out", shard=shard, shards=2)
+    assert embed.embedded_by(tmp_path / "out") == model_digest(model)
+    assert model_digest(model) != model_digest(tmp_path / "other")
+    embed.run(params, tmp_path / "other", aligned, tmp_path / "out", shard=1, shards=2)
+    with pytest.raises(ValueError, match="its shards were embedded by 2 models"):
+        embed.embedded_by(tmp_path / "out")
 
 
 def test_ten_shards_are_read_in_their_order(tmp_path):

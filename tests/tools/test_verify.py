@@ -1,7 +1,10 @@
 """Two photos and a verdict: aligned, by landmarks, by a detector; calibrated or not."""
 
 import json
+import os
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +15,7 @@ import torch
 
 from lh2face.adapters.insightface import export_onnx
 from lh2face.artifacts.calibration import read_calibration
-from lh2face.artifacts.model import save_model
+from lh2face.artifacts.model import model_digest, save_model
 from lh2face.cli import main
 from lh2face.data.align import TEMPLATE, estimate_norm, norm_crop
 from lh2face.data.image_folder import convert
@@ -22,6 +25,7 @@ from lh2face.registry import MODELS
 from lh2face.stages import align, embed, evaluate
 from lh2face.stages.evaluate import thresholds
 from lh2face.stages.params import load_params
+from lh2face.text import printable
 from lh2face.tools import verify
 from lh2face.tools.embedders import open_embedder
 
@@ -48,7 +52,12 @@ def model(tmp_path) -> Path:
     made = {"seed": 3, "params": {"source": "synthetic", "train": {"epochs": 6}}}
     save_model(tmp_path / "run" / "model", network, config, made)
     write_metrics(tmp_path / "run" / "evaluation", METRICS)
+    write_measured(tmp_path / "run" / "evaluation", model_digest(tmp_path / "run" / "model"))
     return tmp_path / "run" / "model"
+
+
+def write_measured(folder: Path, digest: str) -> None:
+    (folder / "provenance.json").write_text(json.dumps({"model": digest}))
 
 
 def write_metrics(folder: Path, metrics: dict) -> None:
@@ -126,11 +135,36 @@ def test_landmarks_align_a_photo(monkeypatch, capsys, model, photos, tmp_path):
     a, _, large = photos
     points = np.load(tmp_path / "landmarks.npy")
     table = tmp_path / "points.csv"
-    table.write_text(f"{large},{','.join(f'{x:.3f}' for x in points.ravel())}\n")
-    code, out, _ = run(
-        monkeypatch, capsys, "verify", a, large, "--model", model, "--landmarks", table
+    lines = [
+        f"{photo},{','.join(f'{x:.3f}' for x in found.ravel())}\n"
+        for photo, found in ((a, TEMPLATE), (large, points))
+    ]
+    table.write_text("".join(lines))
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "link.png").symlink_to(large)
+    monkeypatch.chdir(tmp_path)
+    for spelled in (large, Path(large.name), Path("sub/../large.png"), Path("link.png")):
+        code, out, _ = run(
+            monkeypatch, capsys, "verify", a, spelled, "--model", model, "--landmarks", table
+        )
+        assert code == 0 and score(out) > 0.99, spelled
+    for listed, absent in ((lines[0], large), (lines[1], a)):
+        table.write_text(listed)
+        code, out, err = run(
+            monkeypatch, capsys, "verify", a, large, "--model", model, "--landmarks", table
+        )
+        assert (code, out) == (1, "")
+        assert err == f"lh2face: {table}: there is no line for {absent}\n"
+
+
+def test_landmarks_that_make_no_face_name_the_photo(monkeypatch, capsys, model, photos, tmp_path):
+    table = tmp_path / "points.csv"
+    table.write_text("".join(f"{photo},{','.join(['nan'] * 10)}\n" for photo in photos))
+    code, out, err = run(
+        monkeypatch, capsys, "verify", *photos[:2], "--model", model, "--landmarks", table
     )
-    assert code == 0 and score(out) > 0.99
+    assert (code, out) == (1, "") and err.startswith(f"lh2face: {photos[0]}: landmarks")
+    assert err.count("\n") == 1
 
 
 def detector(path: Path, corners: np.ndarray, found: bool = True) -> Path:
@@ -176,6 +210,40 @@ def test_a_detector_aligns_a_photo(monkeypatch, capsys, model, photos, tmp_path)
     assert code == 1 and err == f"lh2face: {a}: the detector finds no face\n"
 
 
+def test_a_detector_is_a_detector(monkeypatch, capsys, model, photos, tmp_path):
+    pytest.importorskip("insightface")
+    import onnx
+
+    whole = detector(tmp_path / "detector.onnx", np.zeros((5, 2)))
+    (tmp_path / "text.onnx").write_text("no model")
+    (tmp_path / "empty.onnx").write_bytes(b"")
+    export_onnx(model, tmp_path / "recognizer.onnx")
+    shuffled = onnx.load(whole)
+    outputs = list(shuffled.graph.output)[::-1]
+    del shuffled.graph.output[:]
+    shuffled.graph.output.extend(outputs)
+    onnx.save(shuffled, tmp_path / "shuffled.onnx")
+    unknown = onnx.load(whole)
+    unknown.graph.node.append(onnx.helper.make_node("Mystery", ["image"], ["z"], domain="custom"))
+    onnx.save(unknown, tmp_path / "unknown.onnx")
+    # Of insightface's own prints, none is in the way: what went wrong is the last line.
+    for name, message in (
+        ("text", "not an ONNX file"),
+        ("empty", "not an ONNX file"),
+        ("recognizer", "expected 9 or 15 outputs, found 1"),
+        ("shuffled", "onnxruntime cannot run it: "),
+        ("unknown", "onnxruntime cannot run it: "),
+    ):
+        path = tmp_path / f"{name}.onnx"
+        code, _, err = run(
+            monkeypatch, capsys, "verify", *photos[:2], "--model", model, "--detector", path
+        )
+        assert code == 1 and err.startswith(f"lh2face: {path}: ") and message in err, err
+        assert err.count("\n") == 1
+    code, _, err = run(monkeypatch, capsys, "verify", *photos[:2], "--model", whole)
+    assert code == 1 and "not a recognition model" in err and "found 9 outputs: score8" in err
+
+
 def test_what_cannot_be_verified_is_named(monkeypatch, capsys, model, photos, tmp_path):
     a, b, large = photos
     (tmp_path / "text.png").write_text("no photo")
@@ -183,10 +251,16 @@ def test_what_cannot_be_verified_is_named(monkeypatch, capsys, model, photos, tm
     unknown = "found 0.5, the model has thresholds of 0.1, 0.01"
     for arguments, message in (
         ((a, large, "--model", model), f"{large}: 400 × 300 px is no aligned face"),
-        ((a, tmp_path / "text.png", "--model", model), "text.png: not an image"),
+        ((a, tmp_path / "text.png", "--model", model), "text.png: not a picture"),
         ((a, b, "--model", tmp_path / "text.onnx"), "text.onnx: not an ONNX file"),
         ((a, b, "--model", model, "--far", "0.5"), unknown),
         ((a, b, "--model", model, "--far", "0.1", "--threshold", "1"), "leave --threshold"),
+        ((a, b, "--model", model, "--far", "nan"), "found nan, the model has thresholds of"),
+        ((a, b, "--model", model, "--threshold", "nan"), "a cosine, −1 … 1, found nan"),
+        ((a, b, "--model", model, "--threshold", "inf"), "a cosine, −1 … 1, found inf"),
+        ((a, b, "--model", model, "--threshold=-inf"), "a cosine, −1 … 1, found -inf"),
+        ((a, b, "--model", model, "--threshold", "62"), "a cosine, −1 … 1, found 62"),
+        ((a, b, "--model", model, "--landmarks", a, "--detector", b), "found --landmarks too"),
     ):
         code, _, err = run(monkeypatch, capsys, "verify", *arguments)
         assert code == 1 and message in err and err.count("\n") == 1, err
@@ -196,6 +270,7 @@ def test_what_cannot_be_verified_is_named(monkeypatch, capsys, model, photos, tm
 
 
 def test_the_score_is_the_evaluations_and_so_its_threshold_holds(model, tmp_path, request):
+    shutil.rmtree(model.parent / "evaluation")
     rng = np.random.default_rng(0)
     for person in range(8):
         (tmp_path / "photos" / str(person)).mkdir(parents=True)
@@ -211,6 +286,8 @@ def test_the_score_is_the_evaluations_and_so_its_threshold_holds(model, tmp_path
     evaluate.run(params, out, raw / "benchmark", model.parent / "evaluation")
     known = read_calibration(model)
     assert known["bins"] == ["photos"] and known["impostor"] == 300
+    made = json.loads((model.parent / "evaluation" / "provenance.json").read_text())
+    assert made["model"] == model_digest(model)
     assert list(known["threshold"]) == ["0.1"]
 
     images, same = read_bin(aligned / "benchmark" / "bins" / "photos.bin")
@@ -223,8 +300,90 @@ def test_the_score_is_the_evaluations_and_so_its_threshold_holds(model, tmp_path
         for name, image in zip("ab", images[2 * i : 2 * i + 2], strict=True):
             (tmp_path / name).write_bytes(image)
         faces = [verify.aligned_face(tmp_path / name) for name in "ab"]
-        scores.append(verify.compare_faces(embedder, *faces)[0])
+        scores.append(verify.compare_faces(embedder, np.stack(faces), "ab")[0])
     np.testing.assert_allclose(scores, expected[:60], atol=1e-5)
+
+
+def test_the_evaluation_of_another_model_is_refused(monkeypatch, capsys, model, photos, tmp_path):
+    evaluation, onnx = model.parent / "evaluation", tmp_path / "m.onnx"
+    verify_it = ("verify", *photos[:2], "--model", model)
+    export = ("export-onnx", model, onnx, "--evaluation", evaluation)
+    for made, message in (
+        (
+            {"model": "0123456789abcdef"},
+            "is the evaluation of another model, of weights 0123456789",
+        ),
+        ({"model": None}, "does not say which model was measured"),
+        ({}, "does not say which model was measured"),
+        ([], "expected a JSON object, found list"),
+    ):
+        (evaluation / "provenance.json").write_text(json.dumps(made))
+        for command in (verify_it, export):
+            code, out, err = run(monkeypatch, capsys, *command)
+            assert (code, out) == (
+                1,
+                "",
+            ) and f"provenance.json: {'it ' * (made != [])}{message}" in err
+            assert err.count("\n") == 1
+    assert not onnx.exists()
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("single_images", {**METRICS["single_images"], "threshold": {"0.1": float("nan")}}),
+        ("single_images", {**METRICS["single_images"], "threshold": {"often": 0.5}}),
+        ("single_images", {**METRICS["single_images"], "threshold": [0.5]}),
+        ("single_images", {**METRICS["single_images"], "impostor": "many"}),
+        ("single_images", {"threshold": {"0.1": 0.5}}),
+        ("kappa", {}),
+        ("kappa", {"p5": float("inf")}),
+        ("bins", [1]),
+    ],
+)
+def test_a_damaged_calibration_gives_no_verdict(monkeypatch, capsys, model, photos, part, value):
+    write_metrics(model.parent / "evaluation", {**METRICS, part: value})
+    code, out, err = run(monkeypatch, capsys, "verify", *photos[:2], "--model", model)
+    assert (code, out) == (1, "") and "metrics.json: calibration: expected finite" in err
+
+
+@pytest.mark.parametrize(
+    ("value", "word"), [(np.nan, "not finite"), (np.inf, "not finite"), (0, "zero")]
+)
+def test_an_embedding_that_is_none_gives_no_verdict(
+    monkeypatch, capsys, model, photos, value, word
+):
+    for broken, photo in ((0, photos[0]), (1, photos[1])):
+
+        def embedder(faces, broken=broken):
+            embeddings = np.ones((len(faces), 2, 8), np.float32)
+            embeddings[broken] = value
+            return embeddings
+
+        monkeypatch.setattr(verify, "open_embedder", lambda path: embedder)
+        code, out, err = run(monkeypatch, capsys, "verify", *photos[:2], "--model", model)
+        assert (code, out) == (1, "")
+        assert err == f"lh2face: {photo}: the model's embedding of this face is {word}\n"
+
+
+@pytest.mark.parametrize(
+    "name", ["[old].png", "x[/c].png", ":smile:.png", "a\nb.png", "\x1b[31m.png", "caf\udce9.png"]
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_a_photo_may_have_any_name(model, photos, tmp_path, name, encoding):
+    """In a process of its own, whose standard output has an encoding."""
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    photo = photos[0].rename(tmp_path / name)
+    kappa = {**METRICS["kappa"], "p5": 1e6}
+    write_metrics(model.parent / "evaluation", {**METRICS, "kappa": kappa})
+    done = subprocess.run(
+        [sys.executable, "-c", "from lh2face.cli import main; main()", "verify", photo, photo,
+         "--model", model],
+        env={**os.environ, "PYTHONIOENCODING": encoding, "COLUMNS": "300"}, capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    out = done.stdout.decode(encoding)
+    assert out.count(printable(name)) == 4 and "\x1b" not in out
 
 
 def test_a_threshold_lets_no_more_impostors_through_than_its_far():

@@ -61,6 +61,8 @@ def export_onnx(checkpoint: Path, out: Path, evaluation: Path | None = None) -> 
     """
     if out.suffix != ".onnx":
         raise ValueError(f"out: expected a name that ends in .onnx, found {str(out)!r}")
+    import onnx  # noqa: F401  (torch's exporter says what it lacks only after its work)
+
     description = read_description(checkpoint)
     image_size = description["image_size"]
     if image_size > TEMPLATE_SIZE:
@@ -74,7 +76,7 @@ def export_onnx(checkpoint: Path, out: Path, evaluation: Path | None = None) -> 
             f"{checkpoint}: fusion: only 'none' can be exported, found {fusion!r}: it needs the "
             "reconstructor, which ONNX's operators do not cover"
         )
-    metrics = None if evaluation is None else read_metrics(evaluation)
+    metrics = None if evaluation is None else read_metrics(evaluation, checkpoint)
     model = load_model(checkpoint)
     if image_size < TEMPLATE_SIZE:
         model = nn.Sequential(AreaResize(image_size), model).eval()
@@ -96,4 +98,5 @@ def export_onnx(checkpoint: Path, out: Path, evaluation: Path | None = None) -> 
         )
         more = {} if metrics is None else {"calibration": calibration(metrics)}
         write_metadata(file, {**description, **more})
-        card.write_text(model_card(out.stem, description, metrics), encoding="utf-8")
+        text = model_card(out.stem, description, metrics)
+        card.write_text(text, encoding="utf-8", errors="backslashreplace")

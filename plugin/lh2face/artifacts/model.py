@@ -1,6 +1,7 @@
 """A trained model on disk: ``model.safetensors`` (weights) and ``model.json`` (all that is needed
 to rebuild it, and where it comes from)."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from lh2face.artifacts.outputs import read_json
+from lh2face.artifacts.json_object import read_object
+from lh2face.artifacts.onnx_metadata import read_onnx, weight_files
+from lh2face.artifacts.provenance import digest, digests
 from lh2face.recognizers import FaceRecognizer
 from lh2face.registry import build, check
 
@@ -54,7 +57,7 @@ def read_description(directory: Path) -> dict[str, Any]:
             that is not registered.
     """
     path = directory / DESCRIPTION
-    description = _read_mapping(path, "a trained model's folder")
+    description = read_object(path, "a trained model's folder")
     missing = {"recognizer", "image_size", "embedding_size"} - set(description)
     if missing:
         raise ValueError(f"{path}: missing {sorted(missing)}")
@@ -79,7 +82,7 @@ def read_reconstructor(directory: Path) -> dict[str, Any]:
             registered.
     """
     path = directory / DESCRIPTION
-    config = _read_mapping(path, "a folder of stage fit3d").get("reconstructor")
+    config = read_object(path, "a folder of stage fit3d").get("reconstructor")
     check("reconstructor", config, f"{path}: reconstructor")
     return config
 
@@ -149,14 +152,6 @@ def _check_weights(model: nn.Module, path: Path) -> None:
             )
 
 
-def _read_mapping(path: Path, expected: str) -> dict[str, Any]:
-    """A JSON file that holds a mapping."""
-    found = read_json(path, expected)
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: expected a mapping, found {found!r:.100}")
-    return found
-
-
 def _check_mappings(path: Path, values: dict[str, Any], *keys: tuple[str, ...]) -> None:
     """Check that values which may be absent are mappings, down each path of keys."""
     for names in keys:
@@ -168,6 +163,27 @@ def _check_mappings(path: Path, values: dict[str, Any], *keys: tuple[str, ...]) 
             if not isinstance(inner, dict):
                 where = ".".join(names[:depth])
                 raise ValueError(f"{path}: {where}: expected a mapping, found {inner!r:.100}")
+
+
+def model_digest(path: Path) -> str:
+    """What tells a model from every other: SHA-256 of its weights.
+
+    Args:
+        path: Folder of a trained model, or an ONNX file; of one that keeps weights in files beside
+            it, those count too.
+
+    Raises:
+        ValueError: If there is no model.
+    """
+    if path.is_dir():
+        path = path / WEIGHTS
+        if not path.is_file():
+            raise ValueError(f"{path}: no such file; expected a trained model's folder")
+        return digest(path)
+    beside = digests(*weight_files(path, read_onnx(path)))
+    if not beside:
+        return digest(path)
+    return hashlib.sha256(json.dumps([digest(path), beside]).encode()).hexdigest()
 
 
 def recognizer_config(backbone: dict[str, Any], image_size: int) -> dict[str, Any]:

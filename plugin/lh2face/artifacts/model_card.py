@@ -1,20 +1,22 @@
 """The model card that goes beside an exported model."""
 
 import json
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
 from lh2face.stages.figures import title
+from lh2face.text import markdown_text, printable
 
 CARD = """\
-# {name}
+# {title}
 
 A face-recognition model, exported by lh2face (LH2Face, arXiv 2506.23555) for insightface's
 `model_zoo`. It turns an aligned face of 112 × 112 px into an embedding of {embedding_size} numbers.
 Two faces are compared by the cosine of their embeddings; the norm of an embedding is its
 concentration κ: the larger, the surer the model is of that face (of heads that train κ).
 
-    lh2face verify a.jpg b.jpg --model {name}.onnx
+    lh2face verify a.jpg b.jpg --model {file}
 
 ## Training
 
@@ -58,8 +60,9 @@ def model_card(name: str, description: dict[str, Any], metrics: dict[str, Any] |
     """
     record = {key: description.get(key) for key in ("recognizer", "head", "provenance")}
     return CARD.format(
-        name=name,
-        embedding_size=description["embedding_size"],
+        title=markdown_text(name),
+        file=shlex.quote(printable(f"{name}.onnx")),
+        embedding_size=markdown_text(description["embedding_size"]),
         training="\n".join(training(description)),
         record=json.dumps(record, indent=2, ensure_ascii=False),
         figures=NOT_MEASURED if metrics is None else "\n".join(figures(metrics)),
@@ -79,19 +82,20 @@ def training(description: dict[str, Any]) -> Iterator[str]:
         "Epochs": params.get("train", {}).get("epochs"),
         "Seed": made.get("seed"),
     }
-    return (f"- {name}: {value}" for name, value in known.items() if value is not None)
+    return (f"- {key}: {markdown_text(value)}" for key, value in known.items() if value is not None)
 
 
 def figures(metrics: dict[str, Any]) -> Iterator[str]:
     """Figures in percent with their 95 % intervals, then the thresholds."""
     single = metrics["single_images"]
-    yield f"Measured on people not trained on; source of the faces: {single['source']}. Percent."
+    source = markdown_text(single["source"])
+    yield f"Measured on people not trained on; source of the faces: {source}. Percent."
     yield ""
     yield "| figure | value | 95 % interval |"
     yield "|---|---|---|"
     for path, value, ends in measured(metrics):
         shown = "–" if ends is None else f"{100 * ends[0]:.1f} … {100 * ends[1]:.1f}"
-        yield f"| {title(path)} | {100 * value:.1f} | {shown} |"
+        yield f"| {markdown_text(title(path))} | {100 * value:.1f} | {shown} |"
     yield ""
     yield f"Thresholds for two single photos, from {single['impostor']} impostor pairs of the"
     yield "verification bins:"
@@ -99,7 +103,7 @@ def figures(metrics: dict[str, Any]) -> Iterator[str]:
     yield "| FAR | the score is above |"
     yield "|---|---|"
     for far, threshold in single["threshold"].items():
-        yield f"| {far} | {threshold:.4f} |"
+        yield f"| {markdown_text(far)} | {threshold:.4f} |"
     yield ""
     kappa = metrics["kappa"]
     yield f"κ of the benchmark's faces: mean {kappa['mean']:.2f}, 5th percentile {kappa['p5']:.2f}."

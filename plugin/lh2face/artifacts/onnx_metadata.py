@@ -1,8 +1,62 @@
-"""What this project keeps in an ONNX file's metadata: values by name, each as JSON."""
+"""ONNX files, read without running them; and what this project keeps in their metadata."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+    from onnx import ModelProto
+
+# protobuf's own limit; larger models keep their weights in files beside.
+LARGEST = (1 << 31) - 1
+
+
+class OnnxError(ValueError):
+    """An ONNX file that cannot be used; the message names it."""
+
+
+def read_onnx(path: Path) -> "ModelProto":
+    """An ONNX file without the weights that are kept in files beside it.
+
+    Raises:
+        OnnxError: If it is no ONNX file, or names files for its weights that are absent or not in
+            its own folder.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    if not path.is_file():
+        raise OnnxError(f"{path}: not a file; expected an ONNX file")
+    if path.stat().st_size > LARGEST:
+        raise OnnxError(f"{path}: {path.stat().st_size} bytes; an ONNX file has at most {LARGEST}")
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(path.read_bytes())
+    except DecodeError:
+        raise OnnxError(f"{path}: not an ONNX file, nor a model's folder") from None
+    if not model.HasField("graph"):
+        raise OnnxError(f"{path}: not an ONNX file, nor a model's folder: there is no graph in it")
+    weight_files(path, model)
+    return model
+
+
+def weight_files(path: Path, model: "ModelProto") -> list[Path]:
+    """The files in which an ONNX file keeps weights, sorted.
+
+    Raises:
+        OnnxError: If one is absent or not in the folder of ``path``, links followed.
+    """
+    folder, found = path.resolve().parent, set()
+    for name in sorted({name for tensor in _tensors(model) for name in _locations(tensor)}):
+        file = (folder / name).resolve() if "\0" not in name else folder
+        if not file.is_relative_to(folder):
+            raise OnnxError(f"{path}: keeps weights in {name!r}, outside of its own folder")
+        if not file.is_file():
+            raise OnnxError(f"{path}: keeps weights in {name!r}; there is no such file beside it")
+        found.add(file)
+    return sorted(found)
 
 
 def write_metadata(path: Path, values: dict[str, Any]) -> None:
@@ -15,19 +69,31 @@ def write_metadata(path: Path, values: dict[str, Any]) -> None:
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """The values of :func:`write_metadata`; empty for a file of another program.
+    """The values of :func:`write_metadata`; entries of other programs, which are no JSON, left out.
 
     Raises:
-        ValueError: If the file is not ONNX.
+        OnnxError: As :func:`read_onnx`.
     """
-    import onnx
-    from google.protobuf.message import DecodeError
+    found = {}
+    for entry in read_onnx(path).metadata_props:
+        try:
+            found[entry.key] = json.loads(entry.value)
+        except (json.JSONDecodeError, RecursionError):
+            continue
+    return found
 
-    try:
-        entries = onnx.load(path, load_external_data=False).metadata_props
-    except DecodeError:
-        raise ValueError(f"{path}: not an ONNX file, nor a model's folder") from None
-    try:
-        return {entry.key: json.loads(entry.value) for entry in entries}
-    except json.JSONDecodeError:
-        return {}
+
+def _tensors(message: "Message") -> Iterator["Message"]:
+    """Every tensor in a message, however deep: of graphs in nodes and of functions too."""
+    if message.DESCRIPTOR.name == "TensorProto":
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for part in [value] if hasattr(value, "DESCRIPTOR") else value:
+                yield from _tensors(part)
+
+
+def _locations(tensor: Any) -> list[str]:
+    """Names of the files that hold a tensor's values."""
+    return [entry.value for entry in tensor.external_data if entry.key == "location"]

@@ -16,11 +16,10 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
-LOCK = "lock"
+LOCK = ".lh2face.lock"
 MANIFEST = ".lh2face.json"
 PARTIAL = ".partial"
 # DVC keeps the names of its outputs out of git by this file; a folder keeps it when it is replaced.
@@ -187,7 +186,7 @@ def check_output(path: Path, inputs: Iterable[Path | None] = ()) -> None:
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Keep every other process out of a folder, by the file ``lock`` in it, made if need be.
+    """Keep every other process out of a folder, by a lock file in it, made if need be.
 
     Raises:
         ValueError: If another process holds it.
@@ -195,24 +194,6 @@ def exclusive(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with _held(folder / LOCK, folder):
         yield
-
-
-def read_json(path: Path, expected: str) -> Any:
-    """What a JSON file holds.
-
-    Args:
-        path: The file.
-        expected: What the folder around it should be, for the message.
-
-    Raises:
-        ValueError: If there is no such file, or it is not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise ValueError(f"{path}: no such file; expected {expected}") from None
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not valid JSON ({error})") from None
 
 
 def write_rows(path: Path, header: tuple[str, ...], rows: Iterable[tuple]) -> None:

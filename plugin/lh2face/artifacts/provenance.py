@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from lh2face.artifacts.json_object import read_object
 from lh2face.artifacts.onnx_metadata import read_metadata
 
 PROVENANCE = "provenance.json"
@@ -58,11 +59,12 @@ def read_provenance(path: Path) -> dict[str, Any]:
     else:
         folder = path if path.is_dir() else path.parent
         files = [folder / DESCRIPTION, folder / PROVENANCE]
-        found = {file.name: json.loads(file.read_text()) for file in files if file.exists()}
+        found = {file.name: read_object(file, "a result") for file in files if file.exists()}
         found = found.get(DESCRIPTION, {"provenance": found.get(PROVENANCE)})
-    if not found.get("provenance"):
+    made = found.get("provenance")
+    if not made or not isinstance(made, dict):
         raise ValueError(f"{path}: it says nothing of where it comes from")
-    return found["provenance"]
+    return made
 
 
 def digests(*paths: Path) -> dict[str, str]:

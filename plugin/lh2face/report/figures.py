@@ -3,6 +3,7 @@
 ``Evaluations`` are the tables of stage ``evaluate``, by model, then seed, then the file's stem.
 """
 
+import html
 from collections.abc import Iterator
 from itertools import cycle, product
 from typing import Any
@@ -141,7 +142,7 @@ def curves(
                 x=points[x].to_numpy(),
                 y=points[y].to_numpy(),
                 customdata=points[list(custom)].to_numpy() if custom else None,
-                name=model,
+                name=html.escape(model, quote=False),  # plotly reads tags in names
                 legendgroup=model,
                 showlegend=i == 0,
                 mode="lines",

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lh2face.artifacts.outputs import read_json
+from lh2face.artifacts.json_object import read_object
 from lh2face.artifacts.provenance import PROVENANCE
 from lh2face.evaluation.bootstrap import interval
 
@@ -151,7 +151,7 @@ def _read_draws(path: Path) -> dict[str, np.ndarray]:
 
 def _read_figures(path: Path, names: list[str]) -> dict[str, float]:
     """The figures of these names."""
-    metrics, figures = read_json(path, "an evaluation"), {}
+    metrics, figures = read_object(path, "an evaluation"), {}
     for name in names:
         value = metrics
         for key in name.split(".", 2):
@@ -167,7 +167,7 @@ def _read_benchmark(path: Path) -> dict[str, Any]:
     """What an evaluation was made on, as far as its provenance says."""
     if not path.exists():
         return {}
-    made = read_json(path, "the provenance of an evaluation")
+    made = read_object(path, "the provenance of an evaluation")
     try:
         benchmark = {name: made["data"][name] for name in BENCHMARK if name in made["data"]}
         return {**benchmark, "seed of the bootstrap": made["params"]["seed"]}

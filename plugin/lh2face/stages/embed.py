@@ -1,5 +1,6 @@
 """Stage ``embed``: a trained model and aligned faces to embeddings."""
 
+import json
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from lh2face.artifacts.json_object import read_object
 from lh2face.artifacts.outputs import atomic_dir
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from lh2face.stages.params import Params
 
 BATCH = 64
+EMBEDDED_BY = "embedded_by.json"
 
 
 def run(
@@ -35,7 +38,7 @@ def run(
         aligned_benchmark: Folder with ``faces.rec``, ``faces.idx`` and ``bins/<name>.bin``.
         out: Folder in which the folder ``<shard>`` is written: ``benchmark.npy`` ``(N, 2, d)``
             float32, row i for key i + 1 of ``faces.idx``, and ``bins/<name>.npy`` ``(2n, 2, d)``;
-            index 1 is image and mirror.
+            index 1 is image and mirror. ``embedded_by.json`` says by which model.
         shard: Which part, from 0.
         shards: Number of parts.
 
@@ -47,13 +50,14 @@ def run(
         raise ValueError(f"shard: expected 0 … {shards - 1}, found {shard}")
     from mmengine.device import get_device
 
-    from lh2face.artifacts.model import load_model, read_description
+    from lh2face.artifacts.model import load_model, model_digest, read_description
     from lh2face.data.recordio import RecordReader
     from lh2face.data.verification_bin import read_bin
 
     recognizer = load_model(model, get_device())
     description = read_description(model)
     with atomic_dir(out / str(shard), [model, aligned_benchmark]) as folder:
+        (folder / EMBEDDED_BY).write_text(json.dumps({"model": model_digest(model)}) + "\n")
         path = aligned_benchmark / "faces.rec"
         reader = RecordReader(path)
         rows = part(len(reader), shard, shards)
@@ -115,6 +119,19 @@ def read_array(path: Path, mode: Literal["r", "r+"] = "r") -> np.ndarray:
     except Exception as error:  # numpy evaluates the header, which can fail in any way
         what = str(error).partition("\n")[0]
         raise ValueError(f"{path}: not a whole .npy file of numbers: {what}") from None
+
+
+def embedded_by(folder: Path) -> str | None:
+    """Digest of the model that made the embeddings of :func:`run`; ``None`` where no shard says.
+
+    Raises:
+        ValueError: If the shards are of more than one model.
+    """
+    records = sorted(folder.glob(f"*/{EMBEDDED_BY}"))
+    found = {read_object(path, "a folder of stage embed").get("model") for path in records}
+    if len(found) > 1:
+        raise ValueError(f"{folder}: its shards were embedded by {len(found)} models; embed again")
+    return next(iter(found), None)
 
 
 def embed(

@@ -28,7 +28,7 @@ from lh2face.evaluation.verification import (
     ten_fold_decisions,
 )
 from lh2face.progress import progress
-from lh2face.stages.embed import read_embeddings
+from lh2face.stages.embed import embedded_by, read_embeddings
 from lh2face.stages.figures import REJECT_AREA
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
     """Write ``metrics.json``, ``provenance.json``, and as CSV the curves, κ of each face, the pairs
     of the verification bins with what was decided, and the bootstrap's draws.
 
+    The provenance has the digest of the ``model`` that made the embeddings, where they say it.
+
     Args:
         params: The parameters; ``evaluate`` is read, and the source of the faces for the record.
         embeddings: Folder of stage ``embed``.
@@ -72,11 +74,12 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
         out: Folder to write.
 
     Raises:
-        EvaluationError: If embeddings and lists do not fit, or cannot be evaluated.
+        ValueError: If embeddings and lists do not fit, cannot be evaluated, or are of more than
+            one model.
     """
     protocol = Protocol(**params.evaluate.model_dump())
     meta = read_meta(benchmark, "bench")
-    faces = read_embeddings(embeddings, "benchmark.npy")
+    faces, model = read_embeddings(embeddings, "benchmark.npy"), embedded_by(embeddings)
     names = sorted(path.stem for path in (benchmark / "pairs").glob("*.csv"))
     with (
         atomic_dir(out, [embeddings, benchmark]) as folder,
@@ -116,7 +119,7 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
         write_results(replace(results, draws=draws), metrics, folder)
         read = digests(embeddings, *(benchmark / part for part in ("meta", "pairs", "images.csv")))
         made = provenance(params=params.evaluate.model_dump(), data=read)
-        write_provenance(folder, made)
+        write_provenance(folder, {**made, "model": model})
 
 
 def write_results(results: Results, metrics: dict[str, Any], folder: Path) -> None:

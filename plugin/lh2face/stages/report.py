@@ -18,12 +18,15 @@ from lh2face.report import figures
 from lh2face.report.pictures import data_uri, hardest, png, strip
 from lh2face.report.table import table
 from lh2face.stages.comparison import read_run
+from lh2face.text import from_cell
 
 if TYPE_CHECKING:
     from lh2face.stages.params import Params
 
 TEMPLATES = Path("workflow/report")
 PEOPLE, FACES_EACH, PAIRS = 6, 8, 8
+# Columns of the tables that hold names.
+NAMES = ("name", "bin", "first", "second")
 SHOWN_PROVENANCE = ("commit", "params_digest", "device", "versions")
 # How faces were photographed, where images.csv says so: figure, column, what to plot, axis' title.
 CONDITIONS: list[tuple[str, str, Callable[[pd.Series], pd.Series], str]] = [
@@ -99,7 +102,12 @@ def run(params: "Params", data: Path, runs: Path, out: Path) -> None:
 def read_tables(evaluation: Path) -> dict[str, pd.DataFrame]:
     """The tables of stage ``evaluate``, by the file's stem."""
     names = ("roc", "cmc", "reject", "calibration", "kappa", "pairs")
-    return {name: pd.read_csv(evaluation / f"{name}.csv") for name in names}
+    return {name: read_table(evaluation / f"{name}.csv") for name in names}
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A CSV of :func:`~lh2face.artifacts.outputs.write_rows`, its names as they were."""
+    return pd.read_csv(path, converters=dict.fromkeys(NAMES, from_cell))
 
 
 def all_figures(evaluations: figures.Evaluations, images: pd.DataFrame) -> dict[str, Any]:

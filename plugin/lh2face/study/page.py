@@ -13,6 +13,7 @@ import pandas as pd
 from lh2face.stages.figures import LESS_IS_BETTER, title
 from lh2face.study.plan import SUBJECT, Part, Plan
 from lh2face.study.results import DIFFERENCES, FIGURES, KAPPA, ORIGIN
+from lh2face.text import markdown_code, markdown_text
 
 TEMPLATES = Path("workflow/study")
 # What a difference may be: columns of the tables.
@@ -36,6 +37,7 @@ def write_page(plan: Plan, docs: Path) -> None:
         loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
+    environment.filters["text"] = markdown_text
     results = Results(plan, figures, differences, origin)
     page = environment.get_template("study.md.j2").render(study=results, plan=plan)
     for name in dict.fromkeys(differences["part"]):
@@ -60,16 +62,18 @@ class Results:
     @property
     def select_title(self) -> str:
         """The figure that candidates are chosen by."""
-        return title(self.plan.select)
+        return figure(self.plan.select)
 
     def sources(self) -> str:
         """Commits, devices and versions of every part, as a Markdown table."""
         rows = []
         for name, made in self.origin["parts"].items():
             # "+": more had been changed than the commit holds.
-            commits = [f"`{c[:10]}{'+' if c.endswith('+') else ''}`" for c in made["commits"]]
-            cells = [commits, made["devices"], made["versions"]]
-            rows.append([name, *map(", ".join, cells)])
+            commits = [
+                markdown_code(c[:10] + ("+" if c.endswith("+") else "")) for c in made["commits"]
+            ]
+            others = ([*map(markdown_text, made[key])] for key in ("devices", "versions"))
+            rows.append([name, *map(", ".join, [commits, *others])])
         return markdown(["part", "commits", "device", "versions"], rows)
 
     def part(self, name: str) -> Part:
@@ -94,7 +98,7 @@ class Results:
                 for path in mean.columns
             ]
             rows.append([f"`{model}`", *cells])
-        return markdown(["", *map(title, mean.columns)], rows)
+        return markdown(["", *map(figure, mean.columns)], rows)
 
     def tuning(self, name: str) -> str:
         """The candidates of a part, with what each was chosen by."""
@@ -105,7 +109,7 @@ class Results:
             best = config == self.origin["chosen"][name][head]
             value = f"{100 * found[candidate]:.1f}"
             rows.append([head, arguments(config), f"**{value}**" if best else value])
-        return markdown(["head", "arguments", title(self.plan.select)], rows)
+        return markdown(["head", "arguments", figure(self.plan.select)], rows)
 
     def baselines(self, name: str) -> pd.DataFrame:
         """Means of the heads of a part that are no LH2Face."""
@@ -137,7 +141,7 @@ class Results:
         """Of each other head, in which figures the contender is better and worse."""
         rows = []
         for reference, group in self.pairs(name).groupby("reference", sort=False):
-            won, lost = (", ".join(map(title, group.loc[group[c], "figure"])) for c in TOLD)
+            won, lost = (", ".join(map(figure, group.loc[group[c], "figure"])) for c in TOLD)
             rows.append([f"`{reference}`", won, lost])
         return markdown(["against", *TOLD], rows)
 
@@ -153,7 +157,7 @@ class Results:
             text = spelled(row)
             told = "better" if row.better else "worse" if row.worse else ""
             rows.append([
-                title(row.figure), f"`{row.model}` − `{row.reference}`",
+                figure(row.figure), f"`{row.model}` − `{row.reference}`",
                 f"**{text}**" if told else text, told,
             ])  # fmt: skip
         return markdown(["", "", "difference (95 % interval)", ""], rows)
@@ -170,12 +174,12 @@ class Results:
                 cells.append(f"**{text}**" if row.better or row.worse else text)
             change = changes(self.plan.variants.get(model, {}))
             rows.append([f"`{model}`", change, self._kappa(name, model), *cells])
-        return markdown(["", "change", "mean κ", *map(title, paths)], rows)
+        return markdown(["", "change", "mean κ", *map(figure, paths)], rows)
 
     def count(self, name: str, column: str) -> list[str]:
         """Names of the figures that are ``better`` or ``worse`` in a part."""
         found = self.against(name)
-        return [title(path) for path in found.loc[found[column], "figure"]]
+        return [figure(path) for path in found.loc[found[column], "figure"]]
 
     def beaten(self, name: str, path: str) -> str:
         """Names of the heads that the contender is better than in a figure."""
@@ -257,6 +261,11 @@ SVG = (
 )
 
 
+def figure(path: str) -> str:
+    """How people name a figure, as Markdown."""
+    return markdown_text(title(path))
+
+
 def named(models: Iterable[str]) -> str:
     """Models by name, or "none"."""
     return ", ".join(f"`{model}`" for model in models) or "none"
@@ -293,4 +302,6 @@ def arguments(config: dict[str, Any]) -> str:
 
 def changes(values: dict[str, Any]) -> str:
     """``key: value`` each, as in YAML."""
-    return ", ".join(f"`{key}: {json.dumps(value)}`" for key, value in values.items())
+    shown = (f"{key}: {json.dumps(value)}" for key, value in values.items())
+    # A bar would end the cell of a table, in code too.
+    return ", ".join(markdown_code(text).replace("|", "\\|") for text in shown)

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from lh2face.stages.comparison import compare, read_run
 from lh2face.stages.figures import title
+from lh2face.text import printable
 
 
 def show(first: Path, second: Path) -> None:
@@ -16,14 +17,15 @@ def show(first: Path, second: Path) -> None:
     Raises:
         ValueError: As :func:`read_run` and :func:`compare`.
     """
-    table = Table("figure", escape(str(first)), escape(str(second)), "difference", "95 % interval")
+    names = (Text(printable(run)) for run in (first, second))
+    table = Table("figure", *names, "difference", "95 % interval")
     for column in table.columns[1:]:
         column.justify = "right"
     runs = [read_run(folder) for folder in (first, second)]
     for found in compare(*runs):
         low, high = found.interval
         table.add_row(
-            escape(title(found.figure)),
+            Text(printable(title(found.figure))),
             f"{100 * found.first:.2f}",
             f"{100 * found.second:.2f}",
             f"{100 * (found.first - found.second):+.2f}",

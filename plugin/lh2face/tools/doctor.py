@@ -12,6 +12,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.text import Text
+
+from lh2face.text import printable
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -73,10 +76,11 @@ def run() -> bool:
         console.print(f"\n[bold]{section}[/]")
         for finding in function():
             broken = finding.required and finding.advice
-            mark = "[red]✗[/]" if broken else "[yellow]–[/]" if finding.advice else "[green]✓[/]"
-            console.print(f" {mark} {finding.what}: {finding.found}")
-            if finding.advice:
-                console.print(f"   → {finding.advice}", markup=False)
+            mark = ("✗", "red") if broken else ("–", "yellow") if finding.advice else ("✓", "green")
+            words = f" {printable(finding.what)}: {printable(finding.found)}"
+            console.print(Text.assemble(" ", mark, words))
+            for line in finding.advice.splitlines():
+                console.print(Text(f"   → {printable(line)}"))
             works &= not broken
         if not works:
             break  # what comes next may need it

@@ -1,6 +1,6 @@
 """From aligned faces to embeddings, by an ONNX file or by a trained model's folder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -20,22 +20,18 @@ def open_embedder(path: Path) -> Embedder:
 
 
 def onnx_embedder(path: Path) -> Embedder:
-    """Embeddings by insightface's own loader, which knows what its models expect.
+    """Embeddings by a recognition ONNX file.
 
     Raises:
-        ValueError: If the file is not a recognition model.
+        ValueError: As :func:`~lh2face.adapters.onnx_recognizer.open_recognizer`.
     """
-    from insightface import model_zoo
-    from onnxruntime import get_available_providers
+    from lh2face.adapters.onnx_recognizer import open_recognizer
 
-    model = model_zoo.get_model(str(path), providers=get_available_providers())
-    if getattr(model, "taskname", None) != "recognition":
-        raise ValueError(f"{path}: not a recognition model of insightface's model_zoo")
+    recognizer = open_recognizer(path)
 
     def embed(faces: np.ndarray) -> np.ndarray:
-        bgr = faces[..., ::-1]
-        both = model.get_feat([*np.ascontiguousarray(bgr), *np.ascontiguousarray(bgr[:, :, ::-1])])
-        return both.reshape(2, len(faces), -1).swapaxes(0, 1)
+        mirrored = faces[:, :, ::-1]
+        return np.stack([recognizer(faces), recognizer(mirrored)], axis=1)
 
     return embed
 
@@ -55,3 +51,37 @@ def checkpoint_embedder(path: Path) -> Embedder:
         return embed_images(recognizer, np.stack(resized))
 
     return embed
+
+
+def check_finite(embeddings: np.ndarray, names: Sequence[object]) -> None:
+    """Raise unless every embedding is finite.
+
+    Args:
+        embeddings: ``(N, V, d)``.
+        names: Of the N faces, for the message.
+
+    Raises:
+        ValueError: If one is not; it names the face.
+    """
+    bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=(1, 2)))
+    if bad.size:
+        raise ValueError(f"{names[bad[0]]}: the model's embedding of this face is not finite")
+
+
+def directions(embeddings: np.ndarray, names: Sequence[object]) -> np.ndarray:
+    """Unit vectors ``(N, d)`` float64 along the sums of the embeddings of image and mirror image.
+
+    Args:
+        embeddings: ``(N, V, d)``.
+        names: Of the N faces, for the message.
+
+    Raises:
+        ValueError: If an embedding is not finite or a sum is zero: no score means anything then.
+    """
+    check_finite(embeddings, names)
+    sums = embeddings.sum(axis=1, dtype=np.float64)
+    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+    zero = np.flatnonzero(lengths == 0)
+    if zero.size:
+        raise ValueError(f"{names[zero[0]]}: the model's embedding of this face is zero")
+    return sums / lengths

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from lh2face.artifacts.outputs import exclusive, write_rows
 from lh2face.artifacts.provenance import (
@@ -27,6 +28,7 @@ from lh2face.evaluation.protocol import Protocol, run_protocol
 from lh2face.evaluation.quality import error_versus_reject, reject_area
 from lh2face.stages.embed import read_array
 from lh2face.stages.evaluate import write_results
+from lh2face.text import printable
 from lh2face.tools.embedders import checkpoint_embedder, onnx_embedder
 from lh2face.tools.kept_embeddings import EMBEDDINGS, claim, embed_faces
 
@@ -164,7 +166,7 @@ def read_quality(path: Path, names: list[str]) -> np.ndarray:
 
 def show(lists: str, metrics: dict[str, Any]) -> None:
     """Print the figures as a table, in percent."""
-    table = Table("figure", "at", "%", title=lists)
+    table = Table("figure", "at", "%", title=Text(printable(lists)))
     if metrics["protocol"]["figures"] == "insightface":
         table.caption = "1:N as insightface's ijb_evals.py works it out"
     table.columns[2].justify = "right"

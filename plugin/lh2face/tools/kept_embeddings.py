@@ -12,14 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from lh2face.artifacts.outputs import atomic_file, read_json
+from lh2face.artifacts.json_object import read_object
+from lh2face.artifacts.outputs import atomic_file
 from lh2face.data.align import check_landmarks, norm_crop
 from lh2face.data.ijb_meta import IJBMeta, faces_path, image_paths
 from lh2face.data.images import decode_rgb, read_file
 from lh2face.evaluation.checks import EvaluationError
 from lh2face.progress import progress
 from lh2face.stages.embed import read_array
-from lh2face.tools.embedders import Embedder
+from lh2face.tools.embedders import Embedder, check_finite
 
 COMMAND = "lh2face evaluate-ijb"
 RECORD, EMBEDDINGS = "progress.json", "embeddings.npy"
@@ -57,7 +58,7 @@ def claim(out: Path, names: list[str]) -> Record:
     """
     path, record = out / RECORD, Record()
     if os.path.lexists(path):
-        found = read_json(path, f"the record of {COMMAND}")
+        found = read_object(path, f"the record of {COMMAND}")
         try:
             whole = found.keys() == asdict(record).keys()
             record = Record(**found)
@@ -135,9 +136,7 @@ def embed_faces(
             )
             digests, faces = zip(*read, strict=True)
             block = embedder(np.stack(faces))
-            bad = np.flatnonzero(~np.isfinite(block).all(axis=(1, 2)))
-            if bad.size:
-                raise EvaluationError(f"{paths[rows][bad[0]]}: its embedding is not finite")
+            check_finite(block, paths[rows])
             if embeddings is None:
                 shape = (len(paths), *block.shape[1:])
                 embeddings = np.lib.format.open_memmap(path, "w+", np.float32, shape)

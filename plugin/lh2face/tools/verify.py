@@ -1,6 +1,6 @@
 """``lh2face verify``: whether two photos show the same person."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,16 +9,23 @@ import cv2
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from lh2face.adapters.onnx_recognizer import onnx_errors
 from lh2face.artifacts.calibration import read_calibration
+from lh2face.artifacts.onnx_metadata import OnnxError, read_onnx
 from lh2face.data.align import TEMPLATE_SIZE, norm_crop
 from lh2face.data.image_folder import read_landmarks
 from lh2face.data.images import decode_rgb
 from lh2face.evaluation.ijb import concentrations
-from lh2face.tools.embedders import Embedder, open_embedder
+from lh2face.text import printable
+from lh2face.tools.embedders import Embedder, directions, open_embedder
 
 # From a photo (H, W, 3) uint8 RGB to the five landmarks (5, 2) of its main face; None without.
 Detector = Callable[[np.ndarray], np.ndarray | None]
+DETECTOR_INPUT = (640, 640)
+# Scores, boxes and landmarks, of three or five strides.
+LANDMARK_OUTPUTS = (9, 15)
 
 
 @dataclass(frozen=True)
@@ -53,10 +60,8 @@ def run(
     """
     known = read_calibration(model)
     limit = choose_threshold(known, threshold, far)
-    points = {} if landmarks is None else read_landmarks(landmarks, Path())
-    detect = None if detector is None else open_detector(detector)
-    faces = [aligned_face(photo, points.get(photo.resolve()), detect) for photo in photos]
-    score, kappa = compare_faces(open_embedder(model), *faces)
+    faces = read_faces(photos, landmarks, detector)
+    score, kappa = compare_faces(open_embedder(model), faces, photos)
     show(photos, score, kappa, limit, known)
 
 
@@ -66,12 +71,13 @@ def choose_threshold(
     """The threshold asked for, or that of the lowest FAR that was measured; None without.
 
     Raises:
-        ValueError: If both are asked for, or a FAR that the model has no threshold of.
+        ValueError: If both are asked for, a threshold that is no cosine, or a FAR that the model
+            has no threshold of.
     """
     if threshold is not None:
         if far is not None:
             raise ValueError("--far: it chooses one of the model's thresholds; leave --threshold")
-        return Threshold(threshold, "as given")
+        return given_threshold(threshold)
     measured = {float(key): value for key, value in (known or {}).get("threshold", {}).items()}
     if far is None:
         far = min(measured, default=None)
@@ -87,6 +93,44 @@ def choose_threshold(
     return Threshold(measured[far], origin)
 
 
+def given_threshold(value: float) -> Threshold:
+    """A threshold that the user gives.
+
+    Raises:
+        ValueError: If it is not in [−1, 1], as every cosine is.
+    """
+    if not -1 <= value <= 1:
+        raise ValueError(f"--threshold: expected a cosine, −1 … 1, found {value:g}")
+    return Threshold(value, "as given")
+
+
+def read_faces(
+    photos: Sequence[Path], landmarks: Path | None = None, detector: Path | None = None
+) -> np.ndarray:
+    """The faces of photos, ``(N, 112, 112, 3)`` uint8 RGB.
+
+    Args:
+        photos: The files.
+        landmarks: CSV of photo, then x and y of the five landmarks, px. A photo is looked up by
+            the file that its path leads to.
+        detector: A face detection ONNX file of insightface, in place of landmarks.
+
+    Raises:
+        ValueError: If landmarks are given and a photo is in no line of them, both are given, or as
+            :func:`open_detector` and :func:`aligned_face`.
+    """
+    if landmarks is not None and detector is not None:
+        raise ValueError("--detector: found --landmarks too; give one of them")
+    detect = None if detector is None else open_detector(detector)
+    if landmarks is None:
+        return np.stack([aligned_face(photo, detect=detect) for photo in photos])
+    points = read_landmarks(landmarks, Path())
+    absent = next((photo for photo in photos if photo.resolve() not in points), None)
+    if absent is not None:
+        raise ValueError(f"{landmarks}: there is no line for {absent}")
+    return np.stack([aligned_face(photo, points[photo.resolve()]) for photo in photos])
+
+
 def open_detector(path: Path) -> Detector:
     """A detector of insightface, from a file; nothing is downloaded.
 
@@ -95,13 +139,20 @@ def open_detector(path: Path) -> Detector:
     """
     from insightface import model_zoo
 
-    model = model_zoo.get_model(str(path))
-    if getattr(model, "taskname", None) != "detection" or not model.use_kps:
-        raise ValueError(f"{path}: not a model of insightface that detects faces and landmarks")
-    model.prepare(ctx_id=-1, input_size=(640, 640))
+    outputs = read_onnx(path).graph.output
+    if len(outputs) not in LANDMARK_OUTPUTS:
+        raise OnnxError(
+            f"{path}: not a model of insightface that detects faces and landmarks: expected 9 or "
+            f"15 outputs, found {len(outputs)}"
+        )
+    with onnx_errors(path):
+        model = model_zoo.get_model(str(path))
+        model.prepare(ctx_id=-1, input_size=DETECTOR_INPUT)
+        model.detect(np.zeros((*DETECTOR_INPUT, 3), np.uint8), max_num=1)
 
     def detect(image: np.ndarray) -> np.ndarray | None:
-        _, points = model.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), max_num=1)
+        with onnx_errors(path):
+            _, points = model.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), max_num=1)
         return points[0] if len(points) else None
 
     return detect
@@ -127,7 +178,10 @@ def aligned_face(
         if landmarks is None:
             raise ValueError(f"{photo}: the detector finds no face")
     if landmarks is not None:
-        return norm_crop(image, landmarks)
+        try:
+            return norm_crop(image, landmarks)
+        except ValueError as error:
+            raise ValueError(f"{photo}: {error}") from None
     if image.shape[:2] != (TEMPLATE_SIZE, TEMPLATE_SIZE):
         height, width = image.shape[:2]
         raise ValueError(
@@ -138,17 +192,20 @@ def aligned_face(
 
 
 def compare_faces(
-    embedder: Embedder, first: np.ndarray, second: np.ndarray
+    embedder: Embedder, faces: np.ndarray, photos: Sequence[Path]
 ) -> tuple[float, np.ndarray]:
-    """Cosine of two aligned faces, mirror images included as in the evaluation, and both κ."""
-    embeddings = embedder(np.stack([first, second]))
-    a, b = embeddings.sum(axis=1)
-    score = a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-12)
-    return float(score), concentrations(embeddings)
+    """Cosine of two aligned faces, mirror images included as in the evaluation, and both κ.
+
+    Raises:
+        ValueError: If the embedding of one is not finite or zero; it names the photo.
+    """
+    embeddings = embedder(faces)
+    first, second = directions(embeddings, photos)
+    return float(first @ second), concentrations(embeddings)
 
 
 def show(
-    photos: tuple[Path, Path], score: float, kappa: np.ndarray, limit: Threshold | None,
+    photos: Sequence[Path], score: float, kappa: np.ndarray, limit: Threshold | None,
     known: dict[str, Any] | None,
 ) -> None:  # fmt: skip
     """Print the verdict."""
@@ -159,16 +216,25 @@ def show(
         table.add_row("threshold", "none: the model has none; give --threshold, or export it with")
         table.add_row("", "lh2face export-onnx --evaluation FOLDER")
     else:
-        table.add_row("threshold", f"{limit.value:.4f}, {limit.origin}")
+        table.add_row("threshold", Text(printable(f"{limit.value:.4f}, {limit.origin}")))
     for photo, value in zip(photos, kappa, strict=True):
-        table.add_row("κ", f"{value:.2f}  {photo}")
+        table.add_row("κ", Text(printable(f"{value:.2f}  {photo}")))
     if limit is not None:
         verdict = "the same person" if score > limit.value else "not the same person"
-        table.add_row("verdict", f"[bold]{verdict}[/]")
+        table.add_row("verdict", Text(verdict, "bold"))
     console.print(table)
+    warn_of_low_kappa(console, photos, kappa, known)
+
+
+def warn_of_low_kappa(
+    console: Console, photos: Sequence[Path], kappa: np.ndarray, known: dict[str, Any] | None
+) -> None:
+    """Print a warning for each photo whose κ is below nearly all of the benchmark's."""
+    least = known["kappa"]["p5"] if known else -np.inf
     for photo, value in zip(photos, kappa, strict=True):
-        if known and value < known["kappa"]["p5"]:
-            console.print(
-                f"[yellow]warning:[/] {photo}: 95 % of the benchmark's faces have a higher κ "
-                f"(from {known['kappa']['p5']:.2f} on): a poor photo, the score may mislead"
+        if value < least:
+            words = (
+                f"{photo}: 95 % of the benchmark's faces have a higher κ (from {least:.2f} on): a "
+                "poor photo, the score may mislead"
             )
+            console.print(Text.assemble(("warning:", "yellow"), " ", printable(words)))

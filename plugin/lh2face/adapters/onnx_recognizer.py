@@ -1,0 +1,143 @@
+"""Recognition models in ONNX files, of this project or of others, by onnxruntime.
+
+Which files are recognizers, and how their input is normalised, follows insightface's ``model_zoo``,
+so that embeddings equal those of its ``get_feat``. Beyond it: files that take one face at a time,
+those of half or double precision, and those that give an embedding and its norm.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from lh2face.artifacts.onnx_metadata import OnnxError, read_onnx
+from lh2face.data.align import TEMPLATE_SIZE
+from lh2face.text import printable
+
+BATCH = 64
+FLOATS = {
+    "tensor(float16)": np.float16, "tensor(float)": np.float32, "tensor(double)": np.float64,
+}  # fmt: skip
+# insightface takes a file of this input size for a model of landmarks.
+LANDMARKS_SIZE = 192
+# An embedding of length one, to half precision.
+UNIT = 1e-3
+INPUT = (
+    "expected one input (batch, 3, S, S) of floats, batch free or 1, and S fixed, a multiple of "
+    f"16 from {TEMPLATE_SIZE} on but {LANDMARKS_SIZE}, which is that of landmark models"
+)
+OUTPUT = "expected an embedding (batch, d) of floats and at most its norm (batch, 1) beside it"
+
+
+def open_recognizer(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """A recognition model.
+
+    Args:
+        path: The file.
+
+    Returns:
+        From aligned faces ``(B, 112, 112, 3)`` uint8 RGB to embeddings ``(B, d)`` float32, not
+        normalised. Where the file gives embeddings of length one and a norm, they have that norm.
+
+    Raises:
+        OnnxError: If the file is not a recognition model, or onnxruntime cannot run it; the
+            function raises it too.
+    """
+    import onnxruntime
+
+    nodes = [node.name for node in read_onnx(path).graph.node[:8]]
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what it would log is in the error
+    with onnx_errors(path):
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=onnxruntime.get_available_providers()
+        )
+    given, size, batch = _input(path, session.get_inputs())
+    names = _outputs(path, session.get_outputs())
+    mean, scale = normalisation(nodes)
+
+    def embed(faces: np.ndarray) -> np.ndarray:
+        parts = []
+        for start in range(0, len(faces), batch):
+            images = list(faces[start : start + batch])
+            blob = cv2.dnn.blobFromImages(images, scale, (size, size), (mean, mean, mean))
+            with onnx_errors(path):
+                outputs = session.run(names, {given.name: blob.astype(FLOATS[given.type])})
+            parts.append(_embeddings(path, outputs, len(images)))
+        return np.concatenate(parts)
+
+    embed(np.zeros((1, TEMPLATE_SIZE, TEMPLATE_SIZE, 3), np.uint8))
+    return embed
+
+
+def normalisation(names: Sequence[str]) -> tuple[float, float]:
+    """Mean and factor of pixels in 0 … 255 by insightface's rule.
+
+    Args:
+        names: Of the graph's first eight nodes. Where they hold a subtraction and a product, the
+            file normalises by itself.
+    """
+    subtracts = any(name.startswith(("Sub", "_minus")) for name in names)
+    multiplies = any(name.startswith(("Mul", "_mul")) for name in names)
+    return (0.0, 1.0) if subtracts and multiplies else (127.5, 1 / 127.5)
+
+
+def _input(path: Path, inputs: Sequence[Any]) -> tuple[Any, int, int]:
+    """The one input, the side of its images in px, and how many of them it takes at once."""
+    found = " and ".join(map(_format, inputs)) or "none"
+    match [(given.type in FLOATS, given.shape) for given in inputs]:
+        case [(True, [batch, 3, int(height), int(width)])] if (
+            (batch == 1 or not isinstance(batch, int))
+            and height == width != LANDMARKS_SIZE
+            and height >= TEMPLATE_SIZE
+            and height % 16 == 0
+        ):
+            return inputs[0], height, 1 if batch == 1 else BATCH
+    raise OnnxError(f"{path}: not a recognition model: {INPUT}; found {found}")
+
+
+def _outputs(path: Path, outputs: Sequence[Any]) -> list[str]:
+    if not 1 <= len(outputs) <= 2 or any(given.type not in FLOATS for given in outputs):
+        found = ", ".join(map(_format, outputs[:3])) + ", …" * (len(outputs) > 3)
+        raise OnnxError(
+            f"{path}: not a recognition model: {OUTPUT}; found {len(outputs)} outputs: {found}"
+        )
+    return [given.name for given in outputs]
+
+
+def _embeddings(path: Path, outputs: Sequence[np.ndarray], faces: int) -> np.ndarray:
+    """The embeddings among the outputs for a number of faces."""
+    rows = [out.reshape(faces, -1) if out.shape[:1] == (faces,) else out for out in outputs]
+    match sorted(rows, key=np.size, reverse=True):
+        case [embeddings, *norms] if (
+            embeddings.ndim == 2
+            and len(embeddings) == faces
+            and embeddings.shape[1] > 1
+            and all(norm.shape == (faces, 1) for norm in norms)
+        ):
+            embeddings = embeddings.astype(np.float32)
+            lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+            for norm in norms:
+                embeddings *= np.where(abs(lengths - 1) < UNIT, norm, 1)
+            return embeddings
+    found = " and ".join(str(out.shape) for out in outputs)
+    raise OnnxError(f"{path}: not a recognition model: {OUTPUT}; found {found} for {faces} faces")
+
+
+def _format(given: Any) -> str:
+    """An input or output in words, such as ``images (batch, 3, 112, 112) float``."""
+    shape = ", ".join("?" if side is None else str(side) for side in given.shape)
+    return printable(f"{given.name} ({shape}) {given.type.removeprefix('tensor(').rstrip(')')}")
+
+
+@contextmanager
+def onnx_errors(path: Path) -> Iterator[None]:
+    """Turn whatever goes wrong in running a file into an :class:`OnnxError` of one line."""
+    try:
+        yield
+    except Exception as error:  # onnxruntime's own errors have no common base
+        reason = printable(str(error).strip().splitlines()[0])
+        raise OnnxError(f"{path}: onnxruntime cannot run it: {reason}") from None

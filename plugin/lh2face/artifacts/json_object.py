@@ -1,0 +1,26 @@
+"""JSON files that hold an object, from anywhere."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def read_object(path: Path, expected: str) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Args:
+        path: The file.
+        expected: What the folder around it should be, for the message.
+
+    Raises:
+        ValueError: If there is no such file, or it is not JSON or another kind of value.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; expected {expected}")
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not valid JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: expected a JSON object, found {type(value).__name__}")
+    return value

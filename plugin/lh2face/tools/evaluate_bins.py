@@ -1,0 +1,114 @@
+"""``lh2face evaluate-bins``: verification bins such as ``lfw.bin``, with any model."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lh2face.artifacts.model import model_digest
+from lh2face.artifacts.outputs import atomic_files
+from lh2face.data.align import TEMPLATE_SIZE
+from lh2face.data.images import decode_rgb
+from lh2face.data.verification_bin import read_bin
+from lh2face.evaluation.ijb import EvaluationError, concentrations
+from lh2face.evaluation.verification import best_threshold
+from lh2face.progress import track
+from lh2face.stages.evaluate import Pairs, bin_metrics
+from lh2face.text import printable
+from lh2face.tools.embedders import Embedder, directions, open_embedder
+
+BLOCK = 256
+
+
+def run(bins: Sequence[Path], model: Path, out: Path | None = None) -> None:
+    """Print, and write if asked to, what a model scores on verification bins.
+
+    As insightface's ``verification.test``: the embeddings of an image and of its mirror image are
+    added and normalised, and the threshold of each fold is the best of the other nine.
+
+    Args:
+        bins: Files whose images are aligned faces of 112 × 112 px.
+        model: A recognition ONNX file, or the folder of a trained model.
+        out: JSON file for the figures.
+
+    Raises:
+        ValueError: If two bins have one name, a bin or an image of it cannot be used, or an
+            embedding is not finite or zero.
+    """
+    names = [path.stem for path in bins]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"bins: found {twice} more than once; each needs a name of its own")
+    embedder = open_embedder(model)
+    found = {path.stem: evaluate_bin(path, embedder) for path in bins}
+    show(found)
+    if out is not None:
+        with atomic_files(out.parent, [out.name], [*bins, model]) as folder:
+            metrics = {"model": model_digest(model), "bins": found}
+            (folder / out.name).write_text(json.dumps(metrics, indent=2) + "\n")
+
+
+def evaluate_bin(path: Path, embedder: Embedder) -> dict[str, Any]:
+    """The figures of one bin.
+
+    Returns:
+        ``pairs``; ``accuracy`` and ``accuracy_std`` over ten folds; ``tar`` by FAR, ``None`` where
+        a FAR is finer than one impostor pair; ``threshold``, the cosine that is best for all
+        pairs; ``kappa``: mean and 5th percentile.
+
+    Raises:
+        ValueError: As :func:`run`; the message names the file.
+    """
+    images, same = read_bin(path)
+    parts = []
+    for start in track(range(0, len(images), BLOCK), f"embedding {path}"):
+        rows = range(start, min(start + BLOCK, len(images)))
+        parts.append(embedder(np.stack([_face(images[i], f"{path}: image {i}") for i in rows])))
+    embeddings = np.concatenate(parts)
+    unit = directions(embeddings, [f"{path}: image {i}" for i in range(len(images))])
+    scores, kappa = (unit[::2] * unit[1::2]).sum(axis=1), concentrations(embeddings)
+    try:
+        metrics = bin_metrics(Pairs([], scores, same, kappa.reshape(-1, 2)))
+    except EvaluationError as error:
+        raise EvaluationError(f"{path}: {error}") from None
+    return {
+        "pairs": len(same),
+        **metrics,
+        "threshold": best_threshold(scores, same),
+        "kappa": {"mean": float(kappa.mean()), "p5": float(np.percentile(kappa, 5))},
+    }
+
+
+def show(found: dict[str, dict[str, Any]]) -> None:
+    """Print the figures as a table: rates in percent."""
+    fars = [f"TAR at FAR {far}" for far in next(iter(found.values()))["tar"]]
+    table = Table("bin", "pairs", "accuracy", *fars, "threshold", "mean κ")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, metrics in found.items():
+        tar = ("–" if rate is None else f"{100 * rate:.2f}" for rate in metrics["tar"].values())
+        table.add_row(
+            Text(printable(name)),
+            f"{metrics['pairs']}",
+            f"{100 * metrics['accuracy']:.2f} ± {100 * metrics['accuracy_std']:.2f}",
+            *tar,
+            f"{metrics['threshold']:.4f}",
+            f"{metrics['kappa']['mean']:.2f}",
+        )
+    Console().print(table)
+
+
+def _face(encoded: bytes, source: str) -> np.ndarray:
+    image = decode_rgb(encoded, None, source)
+    if image.shape[:2] != (TEMPLATE_SIZE, TEMPLATE_SIZE):
+        height, width = image.shape[:2]
+        raise ValueError(
+            f"{source}: expected an aligned face of {TEMPLATE_SIZE} × {TEMPLATE_SIZE} px, found "
+            f"{width} × {height}"
+        )
+    return image
