@@ -18,7 +18,7 @@ from lh2face.artifacts.provenance import PACKAGES, digest, digests, provenance
 from lh2face.configs import RECOGNITION
 from lh2face.distributed import ShardedCheckpointHook
 from lh2face.distributed.checkpoint_files import names, remove
-from lh2face.distributed.finite import NonFiniteError
+from lh2face.distributed.finite import NonFiniteError, in_words
 from lh2face.recognizers import LastCheckpointHook
 from lh2face.stages.memory import reuse_freed_memory
 
@@ -109,6 +109,8 @@ def run(
             runner.train()
         except NonFiniteError as error:
             end_all(error)
+        except ValueError as error:  # of a head or a record, perhaps in this process alone
+            raise ValueError(in_words(runner, runner.iter + 1, str(error))) from error
         if is_main_process():
             read = {
                 "source": params.data.source,
