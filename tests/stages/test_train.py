@@ -29,7 +29,7 @@ from lh2face.distributed.hook import ShardedCheckpointHook
 from lh2face.recognizers import EvenSampler, FaceRecognizer
 from lh2face.recognizers.hooks import LastCheckpointHook, TrainingRecordHook, drop_rows
 from lh2face.registry import MODELS
-from lh2face.stages import train
+from lh2face.stages import train, work_folder
 from lh2face.stages.params import load_params
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -217,7 +217,7 @@ def test_other_parameters_or_data_begin_anew(aligned, tmp_path, monkeypatch, cap
 
 def fingerprint(aligned, seed=0, head="lh2face", reconstructor=None, **changes):
     config = train.training_config(make_params(**changes), aligned, head, seed, reconstructor)
-    return train.run_fingerprint(config, aligned, reconstructor)
+    return work_folder.run_fingerprint(config, aligned, reconstructor)
 
 
 def relabelled(aligned: Path, folder: Path) -> Path:
@@ -253,8 +253,8 @@ def test_fingerprint_follows_labels_versions_code_and_the_reconstructor(
 ):
     base = fingerprint(aligned)
     other = fingerprint(relabelled(aligned, tmp_path / "other"))
-    assert train.changes(base, other) == ["data.train.rec"]
-    assert train.changes(base, fingerprint(aligned, seed=1)) == ["parameters.randomness.seed"]
+    assert work_folder.changes(base, other) == ["data.train.rec"]
+    assert work_folder.changes(base, fingerprint(aligned, seed=1)) == ["parameters.randomness.seed"]
 
     joint = fingerprint(aligned, reconstructor=fitted)
     tuned = tmp_path / "tuned"
@@ -263,21 +263,23 @@ def test_fingerprint_follows_labels_versions_code_and_the_reconstructor(
     save_file(
         {name: value + 1 for name, value in weights.items()}, tuned / "reconstructor.safetensors"
     )
-    assert train.changes(joint, fingerprint(aligned, reconstructor=tuned)) == ["reconstructor"]
+    assert work_folder.changes(joint, fingerprint(aligned, reconstructor=tuned)) == [
+        "reconstructor"
+    ]
 
     with monkeypatch.context() as patch:
-        version = train.version
-        patch.setattr(train, "version", lambda name: version(name) + "+" * (name == "torch"))
-        assert train.changes(base, fingerprint(aligned)) == ["versions.torch"]
+        version = work_folder.version
+        patch.setattr(work_folder, "version", lambda name: version(name) + "+" * (name == "torch"))
+        assert work_folder.changes(base, fingerprint(aligned)) == ["versions.torch"]
 
     copy = tmp_path / "lh2face"
-    shutil.copytree(train.PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(work_folder.PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("heads/cosface.py", "report/table.py"):
         with (copy / name).open("a") as file:
             file.write("# changed\n")
-    monkeypatch.setattr(train, "PACKAGE", copy)
-    found = train.code_digests({})
-    assert train.changes(base["code"], found) == ["heads/cosface.py"]
+    monkeypatch.setattr(work_folder, "PACKAGE", copy)
+    found = work_folder.code_digests({})
+    assert work_folder.changes(base["code"], found) == ["heads/cosface.py"]
 
 
 def test_every_module_that_training_runs_is_in_the_digest_of_the_code():
@@ -286,7 +288,7 @@ def test_every_module_that_training_runs_is_in_the_digest_of_the_code():
     parts = [name.split(".")[1:2] for name in done.stdout.split() if name.startswith("lh2face.")]
     loaded = {part[0] for part in parts}
     assert {"heads", "distributed", "stages"} <= loaded
-    assert not loaded & {Path(name).stem for name in train.NOT_IN_TRAINING}
+    assert not loaded & {Path(name).stem for name in work_folder.NOT_IN_TRAINING}
 
 
 def test_the_code_of_a_users_own_class_counts(tmp_path, monkeypatch):
@@ -296,9 +298,9 @@ def test_the_code_of_a_users_own_class_counts(tmp_path, monkeypatch):
     my_head = importlib.import_module("my_head")
     monkeypatch.setitem(MODELS.module_dict, "MyHead", my_head.MyHead)
     config = {"type": "FaceRecognizer", "head": {"type": "ShardedHead", "head": {"type": "MyHead"}}}
-    before = train.code_digests(config)
+    before = work_folder.code_digests(config)
     path.write_text("class MyHead:\n    margin = 0.5\n")
-    assert train.changes(before, train.code_digests(config)) == ["MyHead"]
+    assert work_folder.changes(before, work_folder.code_digests(config)) == ["MyHead"]
 
 
 def test_other_labels_begin_again_and_the_line_says_so(aligned, tmp_path, monkeypatch, capsys):
@@ -324,45 +326,45 @@ PRINT = {"data": {"train.rec": "1"}, "versions": {"torch": "2"}}
 
 
 def test_a_work_directory_loses_only_what_training_wrote(tmp_path, capsys):
-    train.prepare_work_dir(tmp_path, PRINT, 1)
+    work_folder.prepare_work_dir(tmp_path, PRINT, 1)
     ours = ["training.csv", "last.pth", "before.pth", "last.pth.new", "20260101_000000/vis"]
     for name in ours:
         (tmp_path / name).mkdir(parents=True) if "/" in name else (tmp_path / name).touch()
-    train.prepare_work_dir(tmp_path, PRINT, 1)
+    work_folder.prepare_work_dir(tmp_path, PRINT, 1)
     assert (tmp_path / "last.pth").exists()
     assert capsys.readouterr().out == ""
     changed = {**PRINT, "data": {"train.rec": "2"}}
     (tmp_path / "notes.txt").touch()
     with pytest.raises(ValueError, match=r"holds what no training wrote: notes\.txt; move it"):
-        train.prepare_work_dir(tmp_path, changed, 1)
+        work_folder.prepare_work_dir(tmp_path, changed, 1)
     assert len([*tmp_path.iterdir()]) == len(ours) + 2
     (tmp_path / "notes.txt").unlink()
     capsys.readouterr()
-    train.prepare_work_dir(tmp_path, changed, 1)
+    work_folder.prepare_work_dir(tmp_path, changed, 1)
     assert "training begins again, these changed: data.train.rec\n" in capsys.readouterr().out
-    assert [path.name for path in tmp_path.iterdir()] == [train.FINGERPRINT]
+    assert [path.name for path in tmp_path.iterdir()] == [work_folder.FINGERPRINT]
 
 
 def test_a_folder_without_the_mark_is_the_users(tmp_path):
     (tmp_path / "last.pth").touch()
     with pytest.raises(ValueError, match=r"holds what no training wrote: last\.pth; move it"):
-        train.prepare_work_dir(tmp_path, PRINT, 1)
+        work_folder.prepare_work_dir(tmp_path, PRINT, 1)
     assert [path.name for path in tmp_path.iterdir()] == ["last.pth"]
 
 
 @pytest.mark.parametrize("torn", [b"", b"[]", b"{", b"\xff"])
 def test_a_damaged_mark_begins_again(tmp_path, torn):
-    train.prepare_work_dir(tmp_path, PRINT, 1)
+    work_folder.prepare_work_dir(tmp_path, PRINT, 1)
     (tmp_path / "last.pth").touch()
-    (tmp_path / train.FINGERPRINT).write_bytes(torn)
-    train.prepare_work_dir(tmp_path, PRINT, 1)
-    assert [path.name for path in tmp_path.iterdir()] == [train.FINGERPRINT]
+    (tmp_path / work_folder.FINGERPRINT).write_bytes(torn)
+    work_folder.prepare_work_dir(tmp_path, PRINT, 1)
+    assert [path.name for path in tmp_path.iterdir()] == [work_folder.FINGERPRINT]
 
 
 def test_another_number_of_processes_is_said(tmp_path, capsys):
-    train.prepare_work_dir(tmp_path, PRINT, 2)
+    work_folder.prepare_work_dir(tmp_path, PRINT, 2)
     (tmp_path / "last.dcp").mkdir()
-    train.prepare_work_dir(tmp_path, PRINT, 1)
+    work_folder.prepare_work_dir(tmp_path, PRINT, 1)
     assert (
         "training goes on; number of processes: 1, before: 2; each step" in capsys.readouterr().out
     )

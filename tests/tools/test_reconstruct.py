@@ -50,11 +50,11 @@ def test_sheet_and_turn_of_every_image(monkeypatch, tmp_path, fitted):
 
 def test_what_cannot_be_reconstructed_is_named(monkeypatch, tmp_path, fitted, capsys):
     (tmp_path / "bad.png").write_bytes(b"no image")
-    assert run(monkeypatch, tmp_path / "bad.png", "--out", tmp_path, "--model", fitted) == 1
-    assert "bad.png: not an image" in capsys.readouterr().err
+    assert run(monkeypatch, tmp_path / "bad.png", "--out", tmp_path / "out", "--model", fitted) == 1
+    assert "bad.png: not a picture" in capsys.readouterr().err
     (tmp_path / "other").mkdir()
     same = [tmp_path / "bad.png", tmp_path / "bad.png"]
-    assert run(monkeypatch, *same, "--out", tmp_path, "--model", fitted) == 1
+    assert run(monkeypatch, *same, "--out", tmp_path / "out", "--model", fitted) == 1
     assert "bad is the name of more than one" in capsys.readouterr().err
-    assert run(monkeypatch, same[0], "--out", tmp_path, "--model", tmp_path / "other") == 1
+    assert run(monkeypatch, same[0], "--out", tmp_path / "out", "--model", tmp_path / "other") == 1
     assert "model.json" in capsys.readouterr().err

@@ -1,40 +1,27 @@
 """Stage ``train``: one head, one seed, from aligned records to a trained model."""
 
-import inspect
-import json
 import os
-import re
 import shutil
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, suppress
-from importlib.metadata import version
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from lh2face.artifacts.outputs import LOCK, atomic_dir, check_output, exclusive
-from lh2face.artifacts.provenance import PACKAGES, digest, digests, provenance
+from lh2face.artifacts.outputs import atomic_dir, check_output, exclusive
+from lh2face.artifacts.provenance import provenance
 from lh2face.configs import RECOGNITION
-from lh2face.distributed import ShardedCheckpointHook
-from lh2face.distributed.checkpoint_files import names, remove
+from lh2face.distributed.checkpoint_files import remove
 from lh2face.distributed.finite import NonFiniteError, in_words
-from lh2face.recognizers import LastCheckpointHook
+from lh2face.distributed.main_process import end_all, in_main_process
 from lh2face.stages.memory import reuse_freed_memory
+from lh2face.stages.work_folder import RECORD, checkpoints, prepare_work_dir, run_fingerprint
 
 if TYPE_CHECKING:
     from mmengine.config import Config
     from mmengine.runner import Runner
 
     from lh2face.stages.params import Params
-
-FINGERPRINT = "fingerprint.json"
-RECORD = "training.csv"
-PACKAGE = Path(__file__).parents[1]
-# Parts of the package that no training runs; a change there lets a run go on.
-NOT_IN_TRAINING = {"adapters", "cli.py", "evaluation", "report", "study", "tools"}
-# mmengine's folder of a run, with its log and what TensorBoard reads.
-RUN_FOLDER = re.compile(r"\d{8}_\d{6}")
 
 
 def run(
@@ -127,41 +114,6 @@ def run(
         barrier()
 
 
-def in_main_process(call: Callable[[], Any]) -> Any:
-    """What a call in the main process alone returns, given to every process.
-
-    If it raises a ``ValueError`` or ``OSError``, every process ends: :func:`end_all`.
-    """
-    from mmengine.dist import broadcast_object_list, is_main_process
-
-    error: ValueError | OSError | None = None
-    result = [None, False]
-    if is_main_process():
-        try:
-            result = [call(), True]
-        except (ValueError, OSError) as raised:
-            error = raised
-    broadcast_object_list(result)
-    if not result[1]:
-        end_all(error)
-    return result[0]
-
-
-def end_all(error: Exception | None) -> NoReturn:
-    """Raise in the main process, which says what is wrong; end the others with exit code 1.
-
-    Every process must call it. The others wait for the end of the main process, because a
-    launcher kills it before it has spoken when one of them ends first.
-    """
-    from mmengine.dist import barrier, is_main_process
-
-    if is_main_process():
-        raise error
-    with suppress(RuntimeError):
-        barrier()
-    sys.exit(1)
-
-
 def training_config(
     params: "Params", aligned_train: Path, head: str, seed: int, reconstructor: Path | None
 ) -> "Config":
@@ -237,157 +189,6 @@ def schedule(steps: int, warmup: int) -> list[dict[str, Any]]:
         {"type": "CosineAnnealingLR", "T_max": steps - warmup, "begin": warmup, "end": steps},
     ]
     return [{**part, "by_epoch": False} for part in parts if part["end"] > part["begin"]]
-
-
-def run_fingerprint(
-    config: "Config", aligned_train: Path, reconstructor: Path | None
-) -> dict[str, Any]:
-    """What decides a run's result, JSON types only.
-
-    ``data``: digests of the records; ``parameters``: the resolved config; ``code``: digests of the
-    package's files and of those that define other classes of the model; ``versions``;
-    ``reconstructor``: digest of its weights.
-
-    Where the data lie, how many workers read them and how many processes divide the batch is left
-    out: a run may go on with others.
-    """
-    from mmengine.dist import get_world_size
-
-    from lh2face.artifacts.model import RECONSTRUCTOR_WEIGHTS
-
-    resolved = json.loads(json.dumps(config.to_dict()))
-    loader = resolved["train_dataloader"]
-    loader.pop("num_workers")
-    loader["dataset"].pop("root")
-    loader["batch_size"] *= get_world_size()
-    weights = None if reconstructor is None else digest(reconstructor / RECONSTRUCTOR_WEIGHTS)
-    return {
-        "data": digests(*(aligned_train / f for f in ("property", "train.idx", "train.rec"))),
-        "parameters": resolved,
-        "code": code_digests(resolved["model"]),
-        "versions": {name: version(name) for name in PACKAGES},
-        "reconstructor": weights,
-    }
-
-
-def code_digests(model: dict[str, Any]) -> dict[str, str]:
-    """Digests of the files whose code trains: the package's, and those of a user's own classes.
-
-    Args:
-        model: Config of the model.
-    """
-    from lh2face.registry import MODELS
-
-    files = {
-        str(name): path
-        for path in sorted(PACKAGE.rglob("*.py"))
-        if (name := path.relative_to(PACKAGE)).parts[0] not in NOT_IN_TRAINING
-    }
-    for name in types_in(model):
-        path = Path(inspect.getfile(MODELS.get(name)))
-        if not path.is_relative_to(PACKAGE):
-            files[name] = path
-    return {name: digest(path) for name, path in files.items()}
-
-
-def types_in(config: Any) -> Iterator[str]:
-    """Every ``type`` in a config and the configs inside it."""
-    if isinstance(config, dict):
-        yield from (value for key, value in config.items() if key == "type")
-        for value in config.values():
-            yield from types_in(value)
-
-
-def changes(old: Any, new: Any, name: str = "") -> list[str]:
-    """Dotted names of what differs between two fingerprints."""
-    if old == new:
-        return []
-    if not (isinstance(old, dict) and isinstance(new, dict)):
-        return [name]
-    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-    parts = [changes(old.get(key), new.get(key), f"{name}.{key}" if name else key) for key in keys]
-    return [part for found in parts for part in found]
-
-
-def checkpoints(work_dir: Path) -> list[Path]:
-    """All checkpoints in a work directory, whole or not."""
-    keepers = (LastCheckpointHook, ShardedCheckpointHook)
-    named = [path for keeper in keepers for path in names(work_dir / keeper.file_name)]
-    return [path for path in named if path.exists()]
-
-
-def prepare_work_dir(work_dir: Path, fingerprint: dict[str, Any], processes: int) -> None:
-    """Make a work directory that of this run, and print what becomes of a checkpoint in it.
-
-    What a run of the same fingerprint left is kept; what another one left is removed.
-
-    Args:
-        work_dir: An existing folder.
-        fingerprint: As from :func:`run_fingerprint`.
-        processes: Their number.
-
-    Raises:
-        ValueError: If the folder holds anything that a training does not write there.
-    """
-    path = work_dir / FINGERPRINT
-    old = read_fingerprint(path)
-    before = old.pop("processes", processes)
-    changed = changes(old, fingerprint)
-    kept = checkpoints(work_dir)
-    if changed:
-        ours = written_by_training(work_dir)
-        if kept:
-            print(f"{work_dir}: training begins again, these changed: {', '.join(changed)}")
-        # The mark stays while the rest goes, but is no longer that of any run.
-        write_whole(path, {})
-        for inside in ours:
-            remove(inside)
-    elif kept and before != processes:
-        print(
-            f"{work_dir}: training goes on; number of processes: {processes}, before: {before}; "
-            "each step has the same images, but other random draws and rounding"
-        )
-    write_whole(path, {"processes": processes, **fingerprint})
-
-
-def read_fingerprint(path: Path) -> dict[str, Any]:
-    """What :func:`prepare_work_dir` wrote; nothing if there is no such file or it is damaged."""
-    try:
-        found = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        found = {}
-    return found if isinstance(found, dict) else {}
-
-
-def write_whole(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file in one step."""
-    new = path.with_name(f"{path.name}.new")
-    new.write_text(json.dumps(content, indent=2))
-    new.replace(path)
-
-
-def written_by_training(work_dir: Path) -> list[Path]:
-    """What a training wrote into its work directory, but for the lock and the mark.
-
-    Raises:
-        ValueError: If there is anything else, or the mark is missing.
-    """
-    marked = (work_dir / FINGERPRINT).exists()
-    inside = [path for path in work_dir.iterdir() if path.name not in (LOCK, FINGERPRINT)]
-    # mmengine writes the config under its own name.
-    ours = {RECORD, f".{RECORD}.new", f"{FINGERPRINT}.new", RECOGNITION.name}
-    ours |= {path.name for path in checkpoints(work_dir)}
-    foreign = sorted(
-        path.name
-        for path in inside
-        if not (marked and (path.name in ours or RUN_FOLDER.fullmatch(path.name)))
-    )
-    if foreign:
-        raise ValueError(
-            f"{work_dir}: holds what no training wrote: {', '.join(foreign)}; move it away or "
-            "choose another output folder"
-        )
-    return inside
 
 
 def unwrapped_model(runner: "Runner") -> Any:
