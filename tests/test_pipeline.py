@@ -101,8 +101,7 @@ def test_train_and_benchmark_of_different_sources(synthetic, tmp_path):
 
 
 def test_synthetic_landmarks_lie_on_the_face(synthetic):
-    from lh2face.data.images import ImageError
-from lh2face.data.ijb_meta import read_meta
+    from lh2face.data.ijb_meta import read_meta
 
     meta = read_meta(synthetic[0] / "benchmark", "bench")
     truth = np.load(synthetic[0] / "benchmark" / "truth.npz")
@@ -145,6 +144,7 @@ def test_aligned_eyes_are_where_the_template_has_them(synthetic, tmp_path):
 def test_a_corrupt_benchmark_image_is_named_and_leaves_nothing(synthetic, tmp_path):
     import shutil
 
+    from lh2face.data.images import ImageError
     from lh2face.stages import align
 
     raw = shutil.copytree(synthetic[0], tmp_path / "raw")
