@@ -358,7 +358,9 @@ def enrol(
 @app.command(rich_help_panel=TOOLS)
 def identify(
     photos: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, show_default=False)],
-    gallery: Annotated[Path, typer.Option(exists=True, help="Folder that enrol wrote.")],
+    gallery: Annotated[
+        Path, typer.Option(exists=True, file_okay=False, help="Folder that enrol wrote.")
+    ],
     model: Model,
     fpir: Annotated[
         float | None,

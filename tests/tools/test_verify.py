@@ -154,7 +154,7 @@ def test_landmarks_align_a_photo(monkeypatch, capsys, model, photos, tmp_path):
             monkeypatch, capsys, "verify", a, large, "--model", model, "--landmarks", table
         )
         assert (code, out) == (1, "")
-        assert err == f"lh2face: {table}: there is no line for {absent}\n"
+        assert err == f"lh2face: {absent}: there is no line for it in {table}\n"
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ def face_reader(
         # Not Path.resolve: it raises where links go in a circle.
         found = points.get(Path(os.path.realpath(photo)))
         if found is None:
-            raise ImageError(landmarks, f"there is no line for {photo}")
+            raise ImageError(photo, f"there is no line for it in {landmarks}")
         return aligned_face(photo, found)
 
     return read
