@@ -44,6 +44,18 @@ app = typer.Typer(
 In = Annotated[Path, typer.Argument(exists=True, show_default=False)]
 Out = Annotated[Path, typer.Argument(show_default=False)]
 Photo = Annotated[Path, typer.Argument(exists=True, dir_okay=False, show_default=False)]
+Model = Annotated[
+    Path, typer.Option(exists=True, help="Recognition ONNX file, or a trained model's folder.")
+]
+Landmarks = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True, help="CSV of photo,x,y,… (eyes, nose, mouth corners; px) to align by."
+    ),
+]
+Detector = Annotated[
+    Path | None, typer.Option(exists=True, help="Face detection ONNX file of insightface.")
+]
 Seed = Annotated[int, typer.Option(help="Seed of the run.")]
 
 
@@ -231,9 +243,7 @@ def evaluate_ijb(
 @app.command(rich_help_panel=EVALUATION)
 def evaluate_bins(
     bins: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, show_default=False)],
-    model: Annotated[
-        Path, typer.Option(exists=True, help="Recognition ONNX file, or a trained model's folder.")
-    ],
+    model: Model,
     out: Annotated[Path | None, typer.Option(help="JSON file for the figures.")] = None,
 ) -> None:
     """Run verification bins such as lfw.bin with a model."""
@@ -302,24 +312,15 @@ def reconstruct(
 def verify(
     first: Photo,
     second: Photo,
-    model: Annotated[
-        Path, typer.Option(exists=True, help="Recognition ONNX file, or a trained model's folder.")
-    ],
+    model: Model,
     threshold: Annotated[
         float | None, typer.Option(help="Score in place of the model's own threshold.")
     ] = None,
     far: Annotated[
         float | None, typer.Option(help="FAR of the model's thresholds to use; the lowest without.")
     ] = None,
-    landmarks: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True, help="CSV of photo,x,y,… (eyes, nose, mouth corners; px) to align by."
-        ),
-    ] = None,
-    detector: Annotated[
-        Path | None, typer.Option(exists=True, help="Face detection ONNX file of insightface.")
-    ] = None,
+    landmarks: Landmarks = None,
+    detector: Detector = None,
 ) -> None:
     """Tell whether two photos show the same person.
 
@@ -330,6 +331,56 @@ def verify(
 
     tool.run(
         (first, second), model, threshold=threshold, far=far, landmarks=landmarks,
+        detector=detector,
+    )  # fmt: skip
+
+
+@app.command(rich_help_panel=TOOLS)
+def enrol(
+    folder: Annotated[
+        Path,
+        typer.Argument(exists=True, file_okay=False, help="FOLDER/NAME/PHOTO.", show_default=False),
+    ],
+    model: Model,
+    out: Annotated[Path, typer.Option(help="Folder to write: the gallery.")],
+    landmarks: Landmarks = None,
+    detector: Detector = None,
+) -> None:
+    """Make a gallery of people from a folder of their photos.
+
+    A photo is an aligned face of 112 × 112 px; others need landmarks or a detector.
+    One that cannot be used is listed in the gallery's failures.csv.
+    """
+    from lh2face.tools import enrol as tool
+
+    tool.run(folder, model, out, landmarks=landmarks, detector=detector)
+
+
+@app.command(rich_help_panel=TOOLS)
+def identify(
+    photos: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, show_default=False)],
+    gallery: Annotated[
+        Path, typer.Option(exists=True, file_okay=False, help="Folder that enrol wrote.")
+    ],
+    model: Model,
+    fpir: Annotated[
+        float | None,
+        typer.Option(help="FPIR of the threshold, measured at enrolment; 0.01 without."),
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Score in place of a measured threshold.")
+    ] = None,
+    landmarks: Landmarks = None,
+    detector: Detector = None,
+) -> None:
+    """Tell who of a gallery a photo shows, if anyone.
+
+    Prints the five best candidates, κ, and the name above the threshold.
+    """
+    from lh2face.tools import identify as tool
+
+    tool.run(
+        photos, gallery, model, fpir=fpir, threshold=threshold, landmarks=landmarks,
         detector=detector,
     )  # fmt: skip
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tarfile
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ from pyarrow import parquet as pq
 
 from lh2face.cli import main
 from lh2face.data.datasets import RecordFaces
-from lh2face.data.sources import SOURCES, LeftOut, SourceError
+from lh2face.data.sources import SOURCES, LeftOut, SourceError, repeated
 
 RNG = np.random.default_rng(0)
 PEOPLE = ["n001", "n001", "b 7", "n001", "b 7"]
@@ -406,3 +407,15 @@ def test_parquet_rows_without_a_face_are_left_out(tmp_path):
     found = list(SOURCES["parquet"](root))
     assert [type(face) is LeftOut for face in found] == [False, True, True]
     assert found[1].where.endswith("a.parquet: row 1")
+
+
+def test_equal_files_count_once_or_not_at_all():
+    files = {"a/1": 1, "a/2": 2, "a/3": 1, "b/1": 3, "b/2": 3, "c/1": 4, "d/1": 3, "c/2": 1}
+    digests = {Path(file): bytes([content]) for file, content in files.items()}
+    reasons = {where: reason.split()[-1] for where, reason in repeated(digests)}
+    assert reasons == {
+        "a/1": "c/2", "a/3": "c/2", "c/2": "a/1", "b/1": "d/1", "b/2": "d/1", "d/1": "b/1"
+    }  # fmt: skip
+    assert repeated({Path("a/1"): b"x", Path("a/2"): b"x", Path("a/3"): b"y"}) == [
+        LeftOut("a/2", "the same file as 1")
+    ]

@@ -154,17 +154,28 @@ def test_landmarks_align_a_photo(monkeypatch, capsys, model, photos, tmp_path):
             monkeypatch, capsys, "verify", a, large, "--model", model, "--landmarks", table
         )
         assert (code, out) == (1, "")
-        assert err == f"lh2face: {table}: there is no line for {absent}\n"
+        assert err == f"lh2face: {absent}: there is no line for it in {table}\n"
 
 
-def test_landmarks_that_make_no_face_name_the_photo(monkeypatch, capsys, model, photos, tmp_path):
+@pytest.mark.parametrize(
+    ("points", "reason"),
+    [
+        (np.full((5, 2), np.nan), "expected five finite (x, y)"),
+        (TEMPLATE[[1, 0, 2, 4, 3]], "the eyes are swapped"),
+        (np.full((5, 2), -1), "(-1, -1) is among them, as detectors write where they find none"),
+        (TEMPLATE + 300, "is outside the image of 112 × 112 px"),
+    ],
+)
+def test_landmarks_that_make_no_face_name_the_photo(
+    monkeypatch, capsys, model, photos, tmp_path, points, reason
+):
     table = tmp_path / "points.csv"
-    table.write_text("".join(f"{photo},{','.join(['nan'] * 10)}\n" for photo in photos))
+    table.write_text("".join(f"{photo},{','.join(map(str, points.ravel()))}\n" for photo in photos))
     code, out, err = run(
         monkeypatch, capsys, "verify", *photos[:2], "--model", model, "--landmarks", table
     )
-    assert (code, out) == (1, "") and err.startswith(f"lh2face: {photos[0]}: landmarks")
-    assert err.count("\n") == 1
+    assert (code, out) == (1, "") and err.startswith(f"lh2face: {photos[0]}: landmarks: ")
+    assert reason in err and err.count("\n") == 1
 
 
 def detector(path: Path, corners: np.ndarray, found: bool = True) -> Path:

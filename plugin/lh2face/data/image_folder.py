@@ -6,7 +6,6 @@ import hashlib
 import logging
 import os
 import tempfile
-from collections import defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import chain, groupby
@@ -21,7 +20,7 @@ from lh2face.data.csv_files import write_csv
 from lh2face.data.ijb_meta import write_meta
 from lh2face.data.images import ImageError, decode_rgb, encode_jpeg, read_file
 from lh2face.data.recordio import RecordWriter
-from lh2face.data.sources import LIST_LINE, LeftOut, people, photos
+from lh2face.data.sources import LIST_LINE, LeftOut, people, photos, repeated
 from lh2face.data.synthetic.generate import benchmark_meta
 from lh2face.progress import track
 
@@ -142,28 +141,19 @@ def _read_people(
     for folder in track(folders, "reading people"):
         paths, beside = photos(folder)
         left_out += beside
-        group: dict[bytes, Photo] = {}
+        group = []
         for path in paths:
             try:
-                photo = _read(path, points, jpegs)
+                group.append(_read(path, points, jpegs))
             except ImageError as error:
                 left_out.append(LeftOut(str(path), error.reason))
-            else:
-                first = group.setdefault(photo.digest, photo)
-                if first is not photo:
-                    left_out.append(LeftOut(str(path), f"the same file as {first.path.name}"))
-        groups.append(list(group.values()))
-    owners = defaultdict(list)
-    for photo in chain.from_iterable(groups):
-        owners[photo.digest].append(photo.path)
+        groups.append(group)
+    again = repeated({photo.path: photo.digest for photo in chain.from_iterable(groups)})
+    left_out += again
+    dropped = {where for where, _ in again}
     usable = []
     for folder, group in zip(folders, groups, strict=True):
-        own = [photo for photo in group if len(owners[photo.digest]) == 1]
-        for photo in group:
-            other = next((path for path in owners[photo.digest] if path != photo.path), None)
-            if other is not None:
-                reason = f"the same file as another person's, {other.relative_to(root)}"
-                left_out.append(LeftOut(str(photo.path), reason))
+        own = [photo for photo in group if str(photo.path) not in dropped]
         if len(own) < 2:
             reason = f"{len(own)} usable images; a person needs at least 2"
             left_out.append(LeftOut(str(folder), reason))

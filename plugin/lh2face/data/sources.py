@@ -8,7 +8,7 @@ import codecs
 import os
 import re
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -116,6 +116,32 @@ def photos(folder: Path) -> tuple[list[Path], list[LeftOut]]:
         elif path.name not in SYSTEM_FILES:
             paths.append(path)
     return paths, left_out
+
+
+def repeated(digests: Mapping[Path, bytes]) -> list[LeftOut]:
+    """The photos that do not count because of equal files.
+
+    Of equal files of one person the first counts; those of several people do not count at all, as
+    nobody can tell whose they are.
+
+    Args:
+        digests: Of each photo's content, ``root/<identity>/*``, a person's photos in order.
+    """
+    first: dict[bytes, Path] = {}
+    elsewhere: dict[bytes, Path] = {}
+    for path, digest in digests.items():
+        if path.parent != first.setdefault(digest, path).parent:
+            elsewhere.setdefault(digest, path)
+    left_out = []
+    for path, digest in digests.items():
+        known = first[digest]
+        stranger = elsewhere.get(digest) if path.parent == known.parent else known
+        if stranger is not None:
+            name = Path(stranger.parent.name, stranger.name)
+            left_out.append(LeftOut(str(path), f"the same file as another person's, {name}"))
+        elif path != known:
+            left_out.append(LeftOut(str(path), f"the same file as {known.name}"))
+    return left_out
 
 
 def magface_list(path: Path) -> Iterator[Face | LeftOut]:

@@ -81,6 +81,25 @@ def search(
     return found
 
 
+def best_others(
+    gallery: np.ndarray, gallery_subjects: np.ndarray, probes: np.ndarray,
+    probe_subjects: np.ndarray,
+) -> np.ndarray:  # fmt: skip
+    """What each probe would find if its own subject were not in the gallery: a non-mated search.
+
+    Args:
+        gallery: As in :func:`search`, like the rest; all probes may have mates, or none.
+
+    Returns:
+        ``(Q,)`` highest score of anyone else; −∞ where there is nobody.
+
+    Raises:
+        EvaluationError: If shapes do not fit, or a number is not finite.
+    """
+    blocks = _blocks(gallery, gallery_subjects, probes, probe_subjects, None)
+    return np.concatenate([others.max(axis=1) for _, others in blocks])
+
+
 def insightface_alarms(fpir: float, probes: float) -> int:
     """How many false alarms the threshold of insightface's ``ijb_evals.py`` lets through.
 

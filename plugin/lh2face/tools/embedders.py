@@ -6,6 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from lh2face.data.images import ImageError
+
 # From aligned RGB faces (B, 112, 112, 3) uint8 to embeddings (B, 2, d) of image and mirror image.
 Embedder = Callable[[np.ndarray], np.ndarray]
 
@@ -61,11 +63,11 @@ def check_finite(embeddings: np.ndarray, names: Sequence[object]) -> None:
         names: Of the N faces, for the message.
 
     Raises:
-        ValueError: If one is not; it names the face.
+        ImageError: If one is not; it names the face.
     """
     bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=(1, 2)))
     if bad.size:
-        raise ValueError(f"{names[bad[0]]}: the model's embedding of this face is not finite")
+        raise ImageError(names[bad[0]], "the model's embedding of this face is not finite")
 
 
 def directions(embeddings: np.ndarray, names: Sequence[object]) -> np.ndarray:
@@ -76,12 +78,12 @@ def directions(embeddings: np.ndarray, names: Sequence[object]) -> np.ndarray:
         names: Of the N faces, for the message.
 
     Raises:
-        ValueError: If an embedding is not finite or a sum is zero: no score means anything then.
+        ImageError: If an embedding is not finite or a sum is zero: no score means anything then.
     """
     check_finite(embeddings, names)
     sums = embeddings.sum(axis=1, dtype=np.float64)
     lengths = np.linalg.norm(sums, axis=1, keepdims=True)
     zero = np.flatnonzero(lengths == 0)
     if zero.size:
-        raise ValueError(f"{names[zero[0]]}: the model's embedding of this face is zero")
+        raise ImageError(names[zero[0]], "the model's embedding of this face is zero")
     return sums / lengths

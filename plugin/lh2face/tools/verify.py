@@ -1,7 +1,9 @@
 """``lh2face verify``: whether two photos show the same person."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,9 @@ from rich.text import Text
 from lh2face.adapters.onnx_recognizer import onnx_errors
 from lh2face.artifacts.calibration import read_calibration
 from lh2face.artifacts.onnx_metadata import OnnxError, read_onnx
-from lh2face.data.align import TEMPLATE_SIZE, norm_crop
+from lh2face.data.align import TEMPLATE_SIZE, check_landmarks, norm_crop
 from lh2face.data.image_folder import read_landmarks
-from lh2face.data.images import decode_rgb
+from lh2face.data.images import ImageError, decode_rgb, read_file
 from lh2face.evaluation.ijb import concentrations
 from lh2face.text import printable
 from lh2face.tools.embedders import Embedder, directions, open_embedder
@@ -107,28 +109,38 @@ def given_threshold(value: float) -> Threshold:
 def read_faces(
     photos: Sequence[Path], landmarks: Path | None = None, detector: Path | None = None
 ) -> np.ndarray:
-    """The faces of photos, ``(N, 112, 112, 3)`` uint8 RGB.
+    """The faces of photos, ``(N, 112, 112, 3)`` uint8 RGB; arguments and errors as those of
+    :func:`face_reader`."""
+    return np.stack(list(map(face_reader(landmarks, detector), photos)))
+
+
+def face_reader(
+    landmarks: Path | None = None, detector: Path | None = None
+) -> Callable[[Path], np.ndarray]:
+    """What reads the face of a photo, ``(112, 112, 3)`` uint8 RGB, or raises :class:`ImageError`.
 
     Args:
-        photos: The files.
         landmarks: CSV of photo, then x and y of the five landmarks, px. A photo is looked up by
-            the file that its path leads to.
+            the file that its path leads to, and must be in it.
         detector: A face detection ONNX file of insightface, in place of landmarks.
 
     Raises:
-        ValueError: If landmarks are given and a photo is in no line of them, both are given, or as
-            :func:`open_detector` and :func:`aligned_face`.
+        ValueError: If both are given, or as :func:`open_detector` and :func:`read_landmarks`.
     """
     if landmarks is not None and detector is not None:
         raise ValueError("--detector: found --landmarks too; give one of them")
-    detect = None if detector is None else open_detector(detector)
     if landmarks is None:
-        return np.stack([aligned_face(photo, detect=detect) for photo in photos])
+        return partial(aligned_face, detect=None if detector is None else open_detector(detector))
     points = read_landmarks(landmarks, Path())
-    absent = next((photo for photo in photos if photo.resolve() not in points), None)
-    if absent is not None:
-        raise ValueError(f"{landmarks}: there is no line for {absent}")
-    return np.stack([aligned_face(photo, points[photo.resolve()]) for photo in photos])
+
+    def read(photo: Path) -> np.ndarray:
+        # Not Path.resolve: it raises where links go in a circle.
+        found = points.get(Path(os.path.realpath(photo)))
+        if found is None:
+            raise ImageError(photo, f"there is no line for it in {landmarks}")
+        return aligned_face(photo, found)
+
+    return read
 
 
 def open_detector(path: Path) -> Detector:
@@ -169,24 +181,26 @@ def aligned_face(
         detect: What finds them where they are not given.
 
     Raises:
-        ValueError: If the file cannot be decoded, shows no face, or is not aligned and neither
-            landmarks nor a detector are given.
+        ImageError: If the file cannot be read, shows no face, has landmarks that can be no face's,
+            or is not aligned and neither landmarks nor a detector are given.
     """
-    image = decode_rgb(photo.read_bytes(), None, str(photo))
+    image = decode_rgb(read_file(photo), None, str(photo))
+    height, width = image.shape[:2]
     if landmarks is None and detect is not None:
         landmarks = detect(image)
         if landmarks is None:
-            raise ValueError(f"{photo}: the detector finds no face")
+            raise ImageError(photo, "the detector finds no face")
     if landmarks is not None:
         try:
-            return norm_crop(image, landmarks)
+            check_landmarks(landmarks, height, width)
         except ValueError as error:
-            raise ValueError(f"{photo}: {error}") from None
-    if image.shape[:2] != (TEMPLATE_SIZE, TEMPLATE_SIZE):
-        height, width = image.shape[:2]
-        raise ValueError(
-            f"{photo}: {width} × {height} px is no aligned face of {TEMPLATE_SIZE} × "
-            f"{TEMPLATE_SIZE}; give --landmarks or --detector"
+            raise ImageError(photo, str(error)) from None
+        return norm_crop(image, landmarks)
+    if (height, width) != (TEMPLATE_SIZE, TEMPLATE_SIZE):
+        raise ImageError(
+            photo,
+            f"{width} × {height} px is no aligned face of {TEMPLATE_SIZE} × {TEMPLATE_SIZE}; "
+            "give --landmarks or --detector",
         )
     return image
 
@@ -227,14 +241,15 @@ def show(
 
 
 def warn_of_low_kappa(
-    console: Console, photos: Sequence[Path], kappa: np.ndarray, known: dict[str, Any] | None
-) -> None:
-    """Print a warning for each photo whose κ is below nearly all of the benchmark's."""
+    console: Console, photos: Sequence[Path], kappa: np.ndarray, known: dict[str, Any] | None,
+    others: str = "the benchmark's faces",
+) -> None:  # fmt: skip
+    """Print a warning for each photo whose κ is below nearly all of the others'."""
     least = known["kappa"]["p5"] if known else -np.inf
     for photo, value in zip(photos, kappa, strict=True):
         if value < least:
             words = (
-                f"{photo}: 95 % of the benchmark's faces have a higher κ (from {least:.2f} on): a "
-                "poor photo, the score may mislead"
+                f"{photo}: 95 % of {others} have a higher κ (from {least:.2f} on): a poor photo, "
+                "the score may mislead"
             )
             console.print(Text.assemble(("warning:", "yellow"), " ", printable(words)))

@@ -1,0 +1,127 @@
+"""``lh2face enrol``: a gallery of people from a folder of their photos."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lh2face.artifacts.gallery import Gallery, write_gallery
+from lh2face.artifacts.outputs import atomic_dir
+from lh2face.data.csv_files import write_csv
+from lh2face.data.images import ImageError, read_file
+from lh2face.data.sources import LeftOut, people, photos, repeated
+from lh2face.evaluation.identification import best_others
+from lh2face.evaluation.ijb import concentrations, pool_media
+from lh2face.progress import track
+from lh2face.text import printable
+from lh2face.tools.embedders import Embedder, directions, open_embedder
+from lh2face.tools.verify import face_reader
+
+FAILURES = "failures.csv"
+
+
+def run(
+    root: Path, model: Path, out: Path, *, landmarks: Path | None = None,
+    detector: Path | None = None,
+) -> None:  # fmt: skip
+    """Write a gallery, and list in it the photos that cannot be used.
+
+    Args:
+        root: Folder with one folder a person.
+        model: A recognition ONNX file, or the folder of a trained model.
+        out: Folder to write.
+        landmarks: As in :func:`~lh2face.tools.verify.face_reader`, like the detector.
+        detector: A face detection ONNX file of insightface.
+
+    Raises:
+        ValueError: If no photo can be used, or the model, the landmarks or the detector cannot.
+    """
+    with atomic_dir(out, [root, model, landmarks, detector]) as folder:
+        read, embedder = face_reader(landmarks, detector), open_embedder(model)
+        folders, left_out = people(root)
+        paths: list[Path] = []
+        for person in folders:
+            own, beside = photos(person)
+            paths += own
+            left_out += beside
+        embeddings, unusable = embed_photos(paths, read, embedder)
+        left_out += unusable
+        if not embeddings:
+            first = "; the first: {}: {}".format(*left_out[0]) if left_out else ""
+            raise ValueError(f"{root}: expected {root}/NAME/PHOTO, no photo can be used{first}")
+        names = [path.parent.name for path in embeddings]
+        gallery = make_gallery(names, np.stack(list(embeddings.values())))
+        absent = [person for person in folders if person.name not in gallery.people]
+        left_out += [LeftOut(str(person), "no usable photo") for person in absent]
+        write_gallery(folder, gallery, model)
+        rows = [
+            {"file": str(Path(w).relative_to(root)), "reason": reason} for w, reason in left_out
+        ]
+        write_csv(folder / FAILURES, ("file", "reason"), rows)
+    searches = len(gallery.non_mated)
+    print(
+        f"enrolled {len(gallery.people)} people, {len(names)} photos; {searches} non-mated searches"
+    )
+    for person in absent:
+        print(printable(f"{person.name}: no usable photo, not enrolled"))
+    if left_out:
+        print(printable(f"{root}: left out {len(left_out)}, listed in {out / FAILURES}"))
+
+
+def embed_photos(
+    paths: Sequence[Path], read: Callable[[Path], np.ndarray], embedder: Embedder
+) -> tuple[dict[Path, np.ndarray], list[LeftOut]]:
+    """Embeddings ``(2, d)`` of the photos that can be used, and the photos that cannot.
+
+    Args:
+        paths: ``root/<identity>/*``, a person's photos in order.
+        read: Gives the face of a photo.
+        embedder: What embeds it.
+    """
+    embeddings, digests, left_out = {}, {}, []
+    for path in track(paths, "embedding photos"):
+        try:
+            found = embedder(read(path)[None])
+            directions(found, [path])
+            digests[path] = hashlib.sha256(read_file(path)).digest()
+            embeddings[path] = found[0]
+        except ImageError as error:
+            left_out.append(LeftOut(str(path), error.reason))
+    for again in repeated(digests):
+        del embeddings[Path(again.where)]
+        left_out.append(again)
+    return embeddings, left_out
+
+
+def make_gallery(names: Sequence[str], embeddings: np.ndarray) -> Gallery:
+    """The gallery of the people in some photos.
+
+    Templates are pooled as the IJB protocol does it, each photo a medium of its own: they are the
+    directions of the sums of a person's embeddings. For thresholds, each photo is searched among
+    all people but its own.
+
+    Args:
+        names: N, of the person in each photo.
+        embeddings: ``(N, V, d)``, of image and mirror image, not normalised.
+
+    Raises:
+        ValueError: If the embeddings of a person add up to zero.
+    """
+    known, labels, counts = np.unique(names, return_inverse=True, return_counts=True)
+    sums, ids = pool_media(embeddings.sum(axis=1, dtype=np.float64), labels, np.arange(len(labels)))
+    templates = directions(sums[:, None], known)
+    others = best_others(templates, ids, directions(embeddings, names), labels)
+    kappa = concentrations(embeddings)
+    return Gallery(
+        people=dict(zip(known.tolist(), counts.tolist(), strict=True)),
+        kappa={
+            "mean": float(kappa.mean()),
+            "std": float(kappa.std()),
+            # One of the photos' own: nearly all others are no lower, however few there are.
+            "p5": float(np.percentile(kappa, 5, method="lower")),
+        },
+        templates=templates,
+        # Where one person alone is enrolled, a search finds nobody.
+        non_mated=others[others > -np.inf],
+    )
