@@ -19,7 +19,7 @@ reproduce: setup
 	@echo "The report: $(CURDIR)/report/index.html"
 
 test: setup
-	python -m pytest -m "not slurm and not faults"
+	python -m pytest -m "not slurm and not faults" -n 2 --dist loadfile
 
 # Kills, full disks and the like; docs/reliability.md says what came out.
 test-faults: setup

@@ -15,7 +15,7 @@ def test_the_packages_own_parts_are_built():
     model = build("recognizer", {"type": "FaceRecognizer", "backbone": BACKBONE}, "here")
     assert model.eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 8)
     head = build("head", {"type": "MagFaceHead", "norm_range": [1, 30]}, "here", num_classes=3)
-    assert head.norm_range == [1, 30] and head.proxies.num_classes == 3
+    assert head.norm_range == (1, 30) and head.proxies.num_classes == 3
     rates = {"type": "Adam", "lr": 1, "betas": [0.5, 0.9]}
     assert build("optimizer", rates, "here", params=[torch.zeros(2)]).defaults["lr"] == 1
 

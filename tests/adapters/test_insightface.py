@@ -123,6 +123,8 @@ def test_what_cannot_be_exported_exactly_is_refused(tmp_path, part, change, mess
     folder = save_untrained(tmp_path / "model", BACKBONES[1])
     description = json.loads((folder / DESCRIPTION).read_text())
     (description[part] if part else description).update(change)
+    if part is None:  # the backbone's own size must agree
+        description["recognizer"]["backbone"].update(change)
     (folder / DESCRIPTION).write_text(json.dumps(description))
     with pytest.raises(ValueError, match=message):
         export_onnx(folder, tmp_path / "a.onnx")

@@ -27,6 +27,8 @@ FACES = list(zip(PEOPLE, IMAGES, strict=True))
 
 
 def write_image_folder(root):
+    root = root / "people"
+    root.mkdir()
     for i, (person, image) in enumerate(FACES):
         (root / person).mkdir(exist_ok=True)
         (root / person / f"{i}.png").write_bytes(image)
@@ -286,7 +288,7 @@ def test_bad_lines_of_a_list_are_listed(monkeypatch, tmp_path):
 def test_the_first_image_may_not_be_the_odd_one(monkeypatch, tmp_path, capsys):
     root = tmp_path / "in"
     root.mkdir()
-    write_image_folder(root)
+    root = write_image_folder(root)
     other = cv2.imencode(".png", np.zeros((30, 20, 3), np.uint8))[1].tobytes()
     (root / "a").mkdir()
     (root / "a" / "0.png").write_bytes(other)

@@ -412,6 +412,7 @@ def test_embeddings_of_any_length_keep_their_direction():
         (AdaFaceHead, {"concentration": 0}, "concentration: expected a finite number above 0"),
         (AdaFaceHead, {"momentum": -0.01}, "momentum: expected"),
         (MagFaceHead, {"norm_range": (110, 10)}, "norm_range: expected two rising numbers"),
+        (MagFaceHead, {"norm_range": (10, 10)}, "norm_range: expected two different numbers"),
         (MagFaceHead, {"norm_range": 10}, "norm_range: expected two numbers, found 10"),
         (MagFaceHead, {"norm_range": (0, 10)}, "norm_range: expected .* at least 0.001, found 0"),
         (MagFaceHead, {"margin_range": (0.4, 4)}, "margin_range: expected .* found 4"),

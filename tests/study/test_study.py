@@ -47,6 +47,7 @@ VALUES = {
     },
 }  # fmt: skip
 PROVENANCE = {"commit": "0123456789abcdef", "device": "cpu", "versions": {"torch": "2.13.0"}}
+PROVENANCE |= {"data": {}, "params": {"seed": 0}}
 
 
 @pytest.fixture

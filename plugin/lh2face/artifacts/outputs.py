@@ -204,19 +204,15 @@ def write_rows(path: Path, header: tuple[str, ...], rows: Iterable[tuple]) -> No
 
 @contextmanager
 def _locked(target: Path) -> Iterator[None]:
-    """Keep out every other process that writes ``target``; the lock file does not stay."""
+    """Keep out every other process that writes ``target``."""
     lock = target.with_name(f".{target.name}.lock")
     with _held(lock, target):
-        try:
-            yield
-        finally:
-            # Still held: who opened the file meanwhile sees that its name is gone, and opens anew.
-            with suppress(OSError):
-                lock.unlink()
+        yield
 
 
 @contextmanager
 def _held(path: Path, what: Path) -> Iterator[None]:
+    """Hold a lock file, which is gone afterwards; an error says that ``what`` is in use."""
     lock = FileLock(path, thread_local=False)
     try:
         lock.acquire(blocking=False)
@@ -229,6 +225,9 @@ def _held(path: Path, what: Path) -> Iterator[None]:
             path.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
         yield
     finally:
+        # Still held: who opened the file meanwhile sees that its name is gone, and opens anew.
+        with suppress(OSError):
+            path.unlink()
         lock.release()
 
 

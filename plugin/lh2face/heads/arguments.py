@@ -40,7 +40,7 @@ def at_least(name: str, value: int, low: int) -> int:
 
 
 def rising(name: str, value: Any, low: float, high: float = math.inf) -> tuple[float, float]:
-    """Two numbers, as :func:`between`, the first below the second.
+    """Two numbers, as :func:`between`, the first not above the second.
 
     Raises:
         ValueError: If they are not.
@@ -48,7 +48,7 @@ def rising(name: str, value: Any, low: float, high: float = math.inf) -> tuple[f
     if not (isinstance(value, (tuple, list)) and len(value) == 2):
         raise ValueError(f"{name}: expected two numbers, found {value!r}")
     first, second = (between(name, bound, low, high) for bound in value)
-    if not first < second:
+    if first > second:
         raise ValueError(f"{name}: expected two rising numbers, found {value!r}")
     return first, second
 

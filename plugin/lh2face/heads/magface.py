@@ -54,6 +54,8 @@ class MagFaceHead(ProxyHead):
         super().__init__(num_classes, in_channels, proxies)
         self.scale = positive("scale", scale)
         self.norm_range = rising("norm_range", norm_range, MIN_NORM)
+        if self.norm_range[0] == self.norm_range[1]:
+            raise ValueError(f"norm_range: expected two different numbers, found {norm_range!r}")
         self.margin_range = rising("margin_range", margin_range, 0, math.pi)
         self.norm_weight = between("norm_weight", norm_weight, 0)
         self.easy_margin = easy_margin

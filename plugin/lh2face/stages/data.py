@@ -16,9 +16,11 @@ def run(params: "Params", out: Path) -> None:
         ValueError: As the source: it names the parameter or the file.
     """
     source_of = {"train": params.data.source, "benchmark": params.data.source_of_benchmark}
-    photos = params.data.image_folder
-    given = [photos.root, photos.landmarks] if "image_folder" in source_of.values() else []
-    with atomic_dirs(out, list(source_of), [Path(path) for path in given if path]) as folder:
+    given: list[Path] = []
+    if "image_folder" in source_of.values():
+        photos = params.data.image_folder
+        given = [Path(path) for path in (photos.root, photos.landmarks) if path is not None]
+    with atomic_dirs(out, list(source_of), given) as folder:
         for source in set(source_of.values()):
             parts = [part for part in source_of if source_of[part] == source]
             SOURCES[source](params, folder, parts)

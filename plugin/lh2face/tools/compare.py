@@ -17,10 +17,9 @@ def show(first: Path, second: Path) -> None:
     Raises:
         ValueError: As :func:`read_run` and :func:`compare`.
     """
-    names = (Text(printable(run)) for run in (first, second))
-    table = Table("figure", *names, "difference", "95 % interval")
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = Table("figure")
+    for name in (*(Text(printable(run)) for run in (first, second)), "difference", "95 % interval"):
+        table.add_column(name, justify="right")
     runs = [read_run(folder) for folder in (first, second)]
     for found in compare(*runs):
         low, high = found.interval
