@@ -195,6 +195,10 @@ def test_weights_in_a_subgraph_are_found_too(tmp_path):
             r"found \(16,\) for 1 faces",
         ),
         (
+            {"nodes": [("Identity", ["x"], ["z"], {})], "outputs": ("z",)},
+            r"found \(1, 3, 112, 112\) for 1 faces",
+        ),
+        (
             {"nodes": [("Mystery", ["y"], ["z"], {"domain": "custom"})], "outputs": ("z",)},
             r"onnxruntime cannot run it: .*Mystery",
         ),

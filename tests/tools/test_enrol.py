@@ -10,6 +10,7 @@ import pytest
 
 from lh2face.artifacts import gallery as artifact
 from lh2face.artifacts.gallery import read_gallery
+from lh2face.artifacts.provenance import read_provenance
 from lh2face.data.align import TEMPLATE
 from lh2face.tools import enrol
 
@@ -18,7 +19,8 @@ from lh2face.tools import enrol
 def model(tmp_path, monkeypatch, embedder) -> Path:
     """A model that the random projection stands for."""
     monkeypatch.setattr(enrol, "open_embedder", lambda path: embedder)
-    monkeypatch.setattr(artifact, "model_digest", str)
+    for module in (artifact, enrol):
+        monkeypatch.setattr(module, "model_digest", str)
     return tmp_path / "model"
 
 
@@ -71,6 +73,7 @@ def test_a_folder_is_enrolled(model, embedder, face, write_people, tmp_path, cap
     np.testing.assert_allclose(found.templates, expected.templates, rtol=1e-12)
     np.testing.assert_allclose(found.non_mated, expected.non_mated, rtol=1e-12)
     assert failures(tmp_path / "gallery") == {}
+    assert read_provenance(tmp_path / "gallery")["data"] == {"model": str(model)}
     out = capsys.readouterr().out
     assert "enrolled 4 people, 12 photos; 12 non-mated searches" in out and "left out" not in out
 

@@ -64,3 +64,9 @@ def test_what_cannot_be_evaluated_is_named(bin_file, tmp_path, monkeypatch):
     for value, word in ((np.nan, "not finite"), (0, "zero")):
         with pytest.raises(ValueError, match=rf"lfw\.bin: image 0: .* is {word}"):
             evaluate_bins.evaluate_bin(bin_file, lambda f, v=value: v * embedder(f))
+
+
+def test_an_output_that_must_not_be_written_ends_it_before_the_work(bin_file, tmp_path):
+    for out in (bin_file, tmp_path):
+        with pytest.raises(ValueError, match=r"is an input|lh2face did not write it"):
+            evaluate_bins.run([bin_file], tmp_path / "no model", out)

@@ -35,7 +35,8 @@ def gallery(tmp_path, monkeypatch, embedder, write_people) -> Path:
     monkeypatch.setenv("COLUMNS", "200")
     for module in (enrol, identify):
         monkeypatch.setattr(module, "open_embedder", lambda path: embedder)
-    monkeypatch.setattr(artifact, "model_digest", str)
+    for module in (artifact, enrol):
+        monkeypatch.setattr(module, "model_digest", str)
     enrol.run(write_people(tmp_path / "people", 7), Path("m"), tmp_path / "gallery")
     return tmp_path / "gallery"
 

@@ -110,7 +110,11 @@ def _outputs(path: Path, outputs: Sequence[Any]) -> list[str]:
 
 def _embeddings(path: Path, outputs: Sequence[np.ndarray], faces: int) -> np.ndarray:
     """The embeddings among the outputs for a number of faces."""
-    rows = [out.reshape(faces, -1) if out.shape[:1] == (faces,) else out for out in outputs]
+    # Axes of one entry do no harm; with two others, such as a picture's, it is no embedding.
+    rows = [
+        out.reshape(faces, -1) if out.shape[:1] == (faces,) and _is_row(out[0]) else out
+        for out in outputs
+    ]
     match sorted(rows, key=np.size, reverse=True):
         case [embeddings, *norms] if (
             embeddings.ndim == 2
@@ -125,6 +129,10 @@ def _embeddings(path: Path, outputs: Sequence[np.ndarray], faces: int) -> np.nda
             return embeddings
     found = " and ".join(str(out.shape) for out in outputs)
     raise OnnxError(f"{path}: not a recognition model: {OUTPUT}; found {found} for {faces} faces")
+
+
+def _is_row(values: np.ndarray) -> bool:
+    return values.size == max(values.shape, default=1)
 
 
 def _format(given: Any) -> str:

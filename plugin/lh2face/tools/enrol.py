@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from lh2face.artifacts.gallery import Gallery, write_gallery
+from lh2face.artifacts.model import model_digest
 from lh2face.artifacts.outputs import atomic_dir
+from lh2face.artifacts.provenance import provenance, write_provenance
 from lh2face.data.csv_files import write_csv
 from lh2face.data.images import ImageError, read_file
 from lh2face.data.sources import LeftOut, people, photos, repeated
@@ -55,6 +57,7 @@ def run(
         absent = [person for person in folders if person.name not in gallery.people]
         left_out += [LeftOut(str(person), "no usable photo") for person in absent]
         write_gallery(folder, gallery, model)
+        write_provenance(folder, provenance(params={}, data={"model": model_digest(model)}))
         rows = [
             {"file": str(Path(w).relative_to(root)), "reason": reason} for w, reason in left_out
         ]

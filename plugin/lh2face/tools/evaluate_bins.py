@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +45,15 @@ def run(bins: Sequence[Path], model: Path, out: Path | None = None) -> None:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ValueError(f"bins: found {twice} more than once; each needs a name of its own")
-    embedder = open_embedder(model)
-    found = {path.stem: evaluate_bin(path, embedder) for path in bins}
-    show(found)
-    if out is not None:
-        with atomic_files(out.parent, [out.name], [*bins, model]) as folder:
+    # Before the work, which may take long: an output that must not be written ends it here.
+    written = nullcontext() if out is None else atomic_files(out.parent, [out.name], [*bins, model])
+    with written as folder:
+        embedder = open_embedder(model)
+        found = {path.stem: evaluate_bin(path, embedder) for path in bins}
+        if folder is not None and out is not None:
             metrics = {"model": model_digest(model), "bins": found}
             (folder / out.name).write_text(json.dumps(metrics, indent=2) + "\n")
+    show(found)
 
 
 def evaluate_bin(path: Path, embedder: Embedder) -> dict[str, Any]:
