@@ -46,7 +46,7 @@ def save_model(
         "embedding_size": config["backbone"]["embedding_size"],
         "provenance": provenance,
     }
-    (directory / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+    (directory / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
 def read_description(directory: Path) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def run(bins: Sequence[Path], model: Path, out: Path | None = None) -> None:
     if out is not None:
         with atomic_files(out.parent, [out.name], [*bins, model]) as folder:
             metrics = {"model": model_digest(model), "bins": found}
-            (folder / out.name).write_text(json.dumps(metrics, indent=2) + "\n")
+            (folder / out.name).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
 
 
 def evaluate_bin(path: Path, embedder: Embedder) -> dict[str, Any]:
