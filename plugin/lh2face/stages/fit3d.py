@@ -24,6 +24,7 @@ from lh2face.reconstruction.metrics import mean_angle_deviation, scale_invariant
 from lh2face.registry import build
 from lh2face.rendering import normals_from_depth
 from lh2face.stages.memory import peak_memory, reuse_freed_memory
+from lh2face.text import check_utf8
 
 if TYPE_CHECKING:
     from lh2face.stages.params import Params
@@ -40,6 +41,7 @@ def run(params: "Params", aligned: Path, out: Path) -> None:
         aligned: Folder with ``train`` and ``benchmark``.
         out: Folder to write.
     """
+    check_utf8(out)
     check_output(out, [aligned])
     fit = params.fit3d
     reuse_freed_memory()

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from lh2face.stages.comparison import compare, read_run
@@ -17,7 +17,7 @@ def show(first: Path, second: Path) -> None:
     Raises:
         ValueError: As :func:`read_run` and :func:`compare`.
     """
-    names = (Text(printable(run)) for run in (first, second))
+    names = (Column(Text(printable(run))) for run in (first, second))
     table = Table("figure", *names, "difference", "95 % interval")
     for column in table.columns[1:]:
         column.justify = "right"

@@ -16,7 +16,7 @@ from lh2face.data.align import TEMPLATE_SIZE
 from lh2face.data.images import decode_rgb
 from lh2face.data.verification_bin import read_bin
 from lh2face.evaluation.ijb import EvaluationError, concentrations
-from lh2face.evaluation.verification import best_threshold
+from lh2face.evaluation.verification import best_threshold, ten_fold_decisions
 from lh2face.progress import track
 from lh2face.stages.evaluate import Pairs, bin_metrics
 from lh2face.text import printable
@@ -73,7 +73,8 @@ def evaluate_bin(path: Path, embedder: Embedder) -> dict[str, Any]:
     unit = directions(embeddings, [f"{path}: image {i}" for i in range(len(images))])
     scores, kappa = (unit[::2] * unit[1::2]).sum(axis=1), concentrations(embeddings)
     try:
-        metrics = bin_metrics(Pairs([], scores, same, kappa.reshape(-1, 2)))
+        right = ten_fold_decisions(scores, same, best_threshold)
+        metrics = bin_metrics(Pairs([], scores, same, kappa.reshape(-1, 2), right))
     except EvaluationError as error:
         raise EvaluationError(f"{path}: {error}") from None
     return {
