@@ -1,7 +1,7 @@
 PYTHON ?= python3.11
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: setup reproduce study test test-mmpretrain test-slurm test-faults mutants lint docs
+.PHONY: setup reproduce study test test-mmpretrain test-slurm test-faults mutants fuzz lint docs
 
 setup: .venv/installed
 
@@ -28,6 +28,10 @@ test-faults: setup
 # Lines of the package broken on purpose (tests/mutants/*.toml): the tests must notice each.
 mutants: setup
 	python tests/mutants/run.py
+
+# Damaged files for every reader: each must end in a result or in one line.
+fuzz: setup
+	python tests/fuzz/run.py
 
 # The DAG on a Slurm of this machine: needs root, slurm-wlm and munge, and says so.
 test-slurm: setup

@@ -58,7 +58,7 @@ def private_bytes(reader: RecordReader) -> int:
 
 
 def _private() -> int:
-    rollup = Path("/proc/self/smaps_rollup").read_text()
+    rollup = Path("/proc/self/smaps_rollup").read_text(encoding="utf-8")
     return 1024 * int(rollup.partition("Private_Dirty:")[2].split()[0])
 
 

@@ -32,5 +32,5 @@ def _grown(fn: Callable[..., object], args: tuple) -> int:
 
 def _high_water() -> int:
     # Not getrusage: its maximum is inherited from the parent process.
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
     return 1024 * int(status.partition("VmHWM:")[2].split()[0])

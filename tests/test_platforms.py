@@ -44,7 +44,7 @@ def test_peak_memory_is_in_mebibytes(monkeypatch):
     found = memory.peak_memory()
     status = Path("/proc/self/status")
     if status.exists():
-        peak = int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
+        peak = int(status.read_text(encoding="utf-8").partition("VmHWM:")[2].split()[0]) / 1024
         assert found == pytest.approx(peak, rel=0.05)
     # macOS counts bytes where Linux counts KiB.
     monkeypatch.setattr(memory.sys, "platform", "darwin")

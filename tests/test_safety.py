@@ -34,7 +34,7 @@ NETWORK = {"requests", "urllib", "http", "socketserver", "ftplib", "aiohttp", "b
 
 
 def calls(source: Path) -> list[tuple[str, ast.Call]]:
-    tree = ast.parse(source.read_text())
+    tree = ast.parse(source.read_text(encoding="utf-8"))
     return [(ast.unparse(n.func), n) for n in ast.walk(tree) if isinstance(n, ast.Call)]
 
 

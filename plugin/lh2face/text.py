@@ -1,6 +1,7 @@
 """Names of people, files and models in text: what they hold is shown, and never acts as markup."""
 
 import re
+from pathlib import Path
 
 # A spreadsheet takes a cell that begins with one of these for a formula.
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
@@ -16,6 +17,20 @@ def printable(text: object) -> str:
     Characters that change the direction of writing are escaped too: they can disguise a name.
     """
     return "".join(c if c.isprintable() else _escaped(c) for c in str(text))
+
+
+def check_utf8(path: Path) -> None:
+    """Check a name that goes to safetensors or onnxruntime, which open no other than UTF-8.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"{path}: a model can only be opened where all of its path is UTF-8; rename or move it"
+        ) from None
 
 
 def markdown_text(text: object) -> str:

@@ -180,9 +180,9 @@ def test_no_pair_of_a_synthetic_bin_repeats_an_image():
         for i in range(2)
     ]
     pairs = list(generate._bin_pairs(rows, "frontal", 200, np.random.default_rng(0)))
-    assert all(pair["first"] != pair["second"] for pair in pairs)
-    same = [pair["first"][0] == pair["second"][0] for pair in pairs]
-    assert same == [bool(pair["same"]) for pair in pairs] == [True, False] * 200
+    assert all(first != second for first, second, _ in pairs)
+    same = [first[0] == second[0] for first, second, _ in pairs]
+    assert same == [bool(label) for *_, label in pairs] == [True, False] * 200
 
 
 def test_few_templates_are_compared_with_all():

@@ -92,3 +92,12 @@ def test_what_cannot_be_measured_is_left_out():
         directions[alone], kappa[alone], people[alone], conditions[alone], protocol
     )
     assert figures == {}
+
+
+def test_a_condition_of_few_pairs_has_no_draws():
+    directions, kappa, people, conditions = (values[:12] for values in faces())
+    protocol = Protocol(far=(0.001,))
+    weights = draw_weights(2, rounds=5, seed=3)
+    figures, draws = tar_by_condition(directions, kappa, people, conditions, protocol, weights)
+    assert set(figures) == {"frontal", "profile", "aged"} and not draws
+    assert all(tar == {"0.001": None} for tar in figures.values())

@@ -14,6 +14,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
 RNG = np.random.default_rng(0)
+PARAMS = None
 POINTS = "40 52 75 52 57 72 43 92 72 92"
 
 
@@ -77,7 +78,7 @@ def records(folder: Path, *, labels: list[float] | None = None, counts: bool = T
         if counts:
             writer.write(7, b"", [1.0, 4.0])
             writer.write(8, b"", [4.0, 7.0])
-    (folder / "property").write_text("2,24,24")
+    (folder / "property").write_text("2,24,24", encoding="utf-8")
 
 
 def bare_records(folder: Path) -> None:
@@ -148,7 +149,7 @@ def ijb(folder: Path) -> None:
         "ijbc_1N_probe_mixed.csv": ["TEMPLATE_ID,SUBJECT_ID", "2,0", "4,1", "6,2"],
     }
     for name, content in lines.items():
-        (folder / name).write_text("\n".join(content) + "\n")
+        (folder / name).write_text("\n".join(content) + "\n", encoding="utf-8")
 
 
 @reader(20, sets(ijbc=ijb))
@@ -167,7 +168,9 @@ def landmark_file(folder: Path) -> None:
     for name in "abc":
         (folder / f"{name}.jpg").write_bytes(b"")
     values = POINTS.replace(" ", ",")
-    (folder / "landmarks.csv").write_text("".join(f"{name}.jpg,{values}\n" for name in "abc"))
+    (folder / "landmarks.csv").write_text(
+        "".join(f"{name}.jpg,{values}\n" for name in "abc"), encoding="utf-8"
+    )
 
 
 @reader(15, sets(csv=landmark_file))
@@ -182,7 +185,7 @@ def magface_files(folder: Path) -> None:
     """A list of MagFace and its pictures."""
     for name in "abc":
         (folder / f"{name}.jpg").write_bytes(picture())
-    (folder / "list.txt").write_text("a.jpg 0 1\nb.jpg 0 1\nc.jpg 0 2\n")
+    (folder / "list.txt").write_text("a.jpg 0 1\nb.jpg 0 1\nc.jpg 0 2\n", encoding="utf-8")
 
 
 @reader(15, sets(list=magface_files))
@@ -313,7 +316,19 @@ def onnx_recognizer(folder: Path) -> None:
 
 
 def evaluation(folder: Path) -> None:
-    """Figures of an evaluation, and the draws of its bootstrap."""
+    """A model, and beside it the figures of its evaluation and the draws of its bootstrap."""
+    from lh2face.artifacts.model import model_digest
+
+    (folder / "model").mkdir()
+    (folder / "model" / "model.safetensors").write_bytes(b"weights")
+    measured = {
+        "model": model_digest(folder / "model"),
+        "data": {"meta": "0", "pairs": "1"},
+        "params": {"seed": 0},
+    }
+    folder = folder / "evaluation"
+    folder.mkdir()
+    (folder / "provenance.json").write_text(json.dumps(measured), encoding="utf-8")
     metrics = {
         "verification": {"tar": {"0.001": 0.5}},
         "reject": {"area": 0.1},
@@ -321,20 +336,26 @@ def evaluation(folder: Path) -> None:
         "bins": {"photos": {"accuracy": 0.9}},
         "kappa": {"mean": 10.0, "std": 1.0, "p5": 8.0},
     }
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2))
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2), encoding="utf-8")
     rows = ["verification.tar.0.001,reject.area", *(f"0.{i},0.0{i}" for i in range(1, 9))]
-    (folder / "draws.csv").write_text("\n".join(rows) + "\n")
+    (folder / "draws.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
 @reader(15, sets(evaluation=evaluation))
 def comparison(folder: Path) -> None:
     """Two runs compared."""
-    from lh2face.artifacts.calibration import calibration, read_metrics
     from lh2face.stages.comparison import compare, read_run
 
-    calibration(read_metrics(folder))
     run = read_run(folder)
     compare(run, run)
+
+
+@reader(5, sets(evaluation=evaluation))
+def calibration(folder: Path) -> None:
+    """Thresholds and κ of a model."""
+    from lh2face.artifacts.calibration import read_calibration
+
+    read_calibration(folder / "model")
 
 
 def features(folder: Path) -> None:
@@ -347,4 +368,314 @@ def feature_file(folder: Path) -> None:
     """Features for evaluate-ijb."""
     from lh2face.tools.evaluate_ijb import read_features
 
-    np.asarray(read_features(folder / "features.npy")).sum()
+    np.asarray(read_features(folder / "features.npy", 12)).sum()
+
+
+def quality_file(folder: Path) -> None:
+    """Qualities of three faces."""
+    (folder / "quality.csv").write_text("name,score\na,1\nb,0.5\nc,2e-1\n", encoding="utf-8")
+
+
+@reader(15, sets(csv=quality_file))
+def quality(folder: Path) -> None:
+    """Qualities for evaluate-ijb."""
+    from lh2face.tools.evaluate_ijb import read_quality
+
+    read_quality(folder / "quality.csv", ["a", "b", "c"])
+
+
+def kept_embeddings(folder: Path) -> None:
+    """What evaluate-ijb keeps in its folder."""
+    from lh2face.tools.kept_embeddings import Record
+
+    (folder / "metrics.json").write_text("{}", encoding="utf-8")
+    made = {"model": "0", "faces": 3, "block": 512}
+    Record(files=["metrics.json"], embeddings=made, blocks=[["0", "1"]]).write(folder)
+
+
+@reader(10, sets(record=kept_embeddings))
+def progress_record(folder: Path) -> None:
+    """The record of evaluate-ijb."""
+    from lh2face.tools.kept_embeddings import claim
+
+    claim(folder, ["metrics.json"])
+
+
+def shards(folder: Path) -> None:
+    """Embeddings of stage embed, in two parts."""
+    for shard in "01":
+        (folder / shard).mkdir()
+        np.save(folder / shard / "a.npy", RNG.normal(size=(4, 2, 3)).astype(np.float32))
+        (folder / shard / "embedded_by.json").write_text('{"model": "0"}', encoding="utf-8")
+
+
+@reader(10, sets(shards=shards))
+def embeddings(folder: Path) -> None:
+    """Embeddings for stage evaluate."""
+    from lh2face.stages.embed import embedded_by, read_embeddings
+
+    read_embeddings(folder, "a.npy").sum()
+    embedded_by(folder)
+
+
+def made_folder(folder: Path) -> None:
+    """Where an evaluation comes from."""
+    from lh2face.artifacts.provenance import provenance, write_provenance
+
+    write_provenance(folder, provenance(params={"far": [0.1]}, data={"meta": "0"}, seed=1))
+
+
+@reader(5, sets(provenance=made_folder))
+def origin(folder: Path) -> None:
+    """Where a result comes from."""
+    from lh2face.artifacts.provenance import read_provenance
+
+    read_provenance(folder / "provenance.json")
+
+
+def fitted(folder: Path) -> None:
+    """An untrained reconstructor, as stage fit3d writes it."""
+    from safetensors.torch import save_file
+
+    from lh2face.registry import build
+
+    config = {"type": "Unsup3DReconstructor", "image_size": 16, "width": 1}
+    save_file(
+        build("reconstructor", config, "config").state_dict(),
+        folder / "reconstructor.safetensors",
+    )
+    described = {"reconstructor": config, "image_size": 16, "provenance": {}}
+    (folder / "model.json").write_text(json.dumps(described, indent=2), encoding="utf-8")
+
+
+@reader(3, sets(fitted=fitted))
+def reconstructor(folder: Path) -> None:
+    """A fitted reconstructor."""
+    from lh2face.artifacts.model import load_reconstructor
+
+    load_reconstructor(folder)
+
+
+def never_raises(check: Callable[[Path], object], path: Path) -> None:
+    """Run a check that answers whatever is wrong."""
+    try:
+        check(path)
+    except Exception as error:
+        raise AssertionError(f"{type(error).__name__}: {error}") from error
+
+
+def last_file(folder: Path) -> None:
+    """A checkpoint of one process."""
+    import torch
+
+    state = {"weight": torch.zeros(4, 4), "steps": torch.tensor(3)}
+    torch.save({"meta": {"epoch": 1}, "state_dict": state}, folder / "last.pth")
+
+
+@reader(10, sets(file=last_file))
+def checkpoint_file(folder: Path) -> None:
+    """Whether a checkpoint of one process is whole."""
+    from lh2face.recognizers import LastCheckpointHook
+
+    never_raises(LastCheckpointHook.is_whole, folder / "last.pth")
+
+
+def last_folder(folder: Path) -> None:
+    """A checkpoint of several processes."""
+    import torch
+
+    from lh2face.distributed.checkpoint import save
+
+    model = torch.nn.Linear(3, 2)
+    save(folder / "last.dcp", model, torch.optim.SGD(model.parameters(), 0.1), {"epoch": 1})
+
+
+@reader(10, sets(folder=last_folder))
+def checkpoint_folder(folder: Path) -> None:
+    """Whether a checkpoint of several processes is whole."""
+    from lh2face.distributed.checkpoint import is_whole
+
+    never_raises(is_whole, folder / "last.dcp")
+
+
+def training_folder(folder: Path) -> None:
+    """What a training keeps."""
+    from lh2face.recognizers.hooks import append_row
+    from lh2face.stages.work_folder import FINGERPRINT, write_whole
+
+    write_whole(folder / FINGERPRINT, {"processes": 1, "data": {"train.rec": "0"}})
+    for step in (10, 20, 30):
+        append_row(folder / "training.csv", {"step": step, "loss": 1.5, "images_per_second": 99.0})
+
+
+@reader(10, sets(work=training_folder))
+def work_folder(folder: Path) -> None:
+    """The folder of a training that goes on."""
+    from lh2face.recognizers.hooks import drop_rows
+    from lh2face.stages.work_folder import prepare_work_dir
+
+    prepare_work_dir(folder, {"data": {"train.rec": "0"}}, 1)
+    if (folder / "training.csv").exists():
+        drop_rows(folder / "training.csv", 20)
+
+
+def plan(folder: Path) -> None:
+    """The plan of the small study."""
+    shutil.copy(ROOT / "params" / "study_ci.yaml", folder / "study.yaml")
+
+
+@reader(2, sets(plan=plan))
+def study_plan(folder: Path) -> None:
+    """A plan of a study."""
+    from lh2face.study.plan import load_plan
+
+    load_plan(folder / "study.yaml")
+
+
+def raw_faces(folder: Path) -> None:
+    """Faces of two people for training, as stage data writes them."""
+    from lh2face.data.image_folder import convert as convert_photos
+
+    photos(folder / "photos")
+    convert_photos(
+        folder / "photos", folder / "raw", aligned=True, landmarks=None, benchmark_fraction=0.5,
+        seed=0, parts=["train"],
+    )  # fmt: skip
+    shutil.rmtree(folder / "photos")
+
+
+@reader(5, sets(raw=raw_faces))
+def raw_train(folder: Path) -> None:
+    """Faces for stage align."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from lh2face.stages.align import align_train
+
+    out = folder.parent / "aligned"
+    shutil.rmtree(out, ignore_errors=True)
+    with ThreadPoolExecutor(1) as pool:
+        align_train(folder / "raw" / "train", out, pool)
+
+
+def benchmark(folder: Path) -> None:
+    """A benchmark of four people, and embeddings of it."""
+    from lh2face.data.image_folder import convert as convert_photos
+
+    photos(folder / "photos", people=4)
+    convert_photos(
+        folder / "photos", folder / "raw", aligned=True, landmarks=None, benchmark_fraction=0.5,
+        seed=0, parts=["benchmark"],
+    )  # fmt: skip
+    shutil.rmtree(folder / "photos")
+    raw = folder / "raw" / "benchmark"
+    (raw / "pairs" / "photos.csv").write_text(
+        "first,second,same\n" + "1.jpg,2.jpg,1\n1.jpg,3.jpg,0\n" * 5, encoding="utf-8"
+    )
+    depth = np.full((1, 16, 16), 1.0, np.float16)
+    np.savez(raw / "truth.npz", index=np.array([0]), depth=depth, view=np.zeros((1, 6)))
+    (folder / "embeddings" / "0" / "bins").mkdir(parents=True)
+    for name, count in (("benchmark", 8), ("bins/photos", 20)):
+        values = RNG.normal(size=(count, 2, 4)).astype(np.float32)
+        np.save(folder / "embeddings" / "0" / f"{name}.npy", values)
+
+
+@reader(5, sets(benchmark=benchmark))
+def raw_benchmark(folder: Path) -> None:
+    """A benchmark for stage align."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from lh2face.stages.align import align_benchmark
+
+    out = folder.parent / "aligned"
+    shutil.rmtree(out, ignore_errors=True)
+    with ThreadPoolExecutor(1) as pool:
+        align_benchmark(folder / "raw" / "benchmark", out, pool)
+
+
+@reader(1, sets(benchmark=benchmark))
+def evaluated(folder: Path) -> None:
+    """Lists and embeddings for stage evaluate."""
+    from lh2face.stages.evaluate import run
+    from lh2face.stages.params import load_params
+
+    global PARAMS
+    if PARAMS is None:
+        found = load_params(ROOT / "params.yaml")
+        changed = found.evaluate.model_copy(update={"bootstrap": 2})
+        PARAMS = found.model_copy(update={"evaluate": changed})
+    out = folder.parent / "evaluation"
+    shutil.rmtree(out, ignore_errors=True)
+    run(PARAMS, folder / "embeddings", folder / "raw" / "benchmark", out)
+
+
+def photos(folder: Path, people: int = 2) -> None:
+    """Two photos of each of a few people."""
+    for person in range(people):
+        for photo in range(2):
+            path = folder / f"person{person}" / f"{photo}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(picture())
+
+
+@reader(5, sets(photos=lambda folder: photos(folder, people=3)))
+def image_folder(folder: Path) -> None:
+    """Photos for stage data."""
+    from lh2face.data.image_folder import convert as convert_photos
+
+    out = folder.parent / "converted"
+    shutil.rmtree(out, ignore_errors=True)
+    convert_photos(
+        folder, out, aligned=True, landmarks=None, benchmark_fraction=0.5, seed=0, parts=["train"]
+    )
+
+
+def detector_file(folder: Path) -> None:
+    """A detector of insightface's nine outputs, which sees nothing."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    outputs, nodes = [], []
+    for name, width in (("score", 1), ("box", 4), ("points", 10)):
+        for stride in (8, 16, 32):
+            label, rows = f"{name}{stride}", 2 * (640 // stride) ** 2
+            shape = onnx.numpy_helper.from_array(np.array([rows, width]), f"shape_{label}")
+            nodes.append(helper.make_node("Constant", [], [f"shape_{label}"], value=shape))
+            nodes.append(helper.make_node("ConstantOfShape", [f"shape_{label}"], [label]))
+            outputs.append(helper.make_tensor_value_info(label, TensorProto.FLOAT, [rows, width]))
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 640, 640])
+    graph = helper.make_graph(nodes, "detector", [image], outputs)
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(made, folder / "detector.onnx")
+
+
+@reader(3, sets(onnx=detector_file))
+def detector(folder: Path) -> None:
+    """A detection model of another program."""
+    from lh2face.tools.verify import open_detector
+
+    open_detector(folder / "detector.onnx")(np.zeros((64, 64, 3), np.uint8))
+
+
+def tables(folder: Path) -> None:
+    """The tables of an evaluation, and the record of a training."""
+    for name, content in {
+        "roc": "far,tar\n0.1,0.5\n1,1\n",
+        "cmc": "rank,rate\n1,0.5\n2,0.75\n",
+        "reject": "rejected,fnmr\n0,0.5\n0.5,0.25\n",
+        "calibration": "predicted,observed\n0.1,0.2\n0.3,0.4\n",
+        "kappa": "name,kappa\n1.jpg,10\n2.jpg,20\n",
+        "pairs": "bin,first,second,same,score,kappa_first,kappa_second,right\n"
+        "photos,1.jpg,2.jpg,1,0.5,10,20,1\nphotos,2.jpg,1.jpg,0,0.25,20,10,0\n",
+        "model/training": "step,loss,images_per_second\n50,9.5,1200\n100,8.5,1300\n",
+    }.items():
+        (folder / f"{name}.csv").parent.mkdir(exist_ok=True)
+        (folder / f"{name}.csv").write_text(content, encoding="utf-8")
+
+
+@reader(3, sets(tables=tables))
+def report(folder: Path) -> None:
+    """Tables for the report."""
+    from lh2face.stages.report import read_tables, training_cost
+
+    read_tables(folder)
+    training_cost([folder], 64)

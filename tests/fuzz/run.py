@@ -2,10 +2,11 @@
 
     python tests/fuzz/run.py [--inputs 200000] [--jobs 2] [--only READER] [--seed 0]
 
-An input is a valid file with a few random edits. A reader passes if it returns, or raises
-``ValueError`` or ``OSError`` (what the command line prints as one line), within ``SECONDS`` and
-``GROWTH`` bytes of memory. Anything else is printed with the number that makes it again, and the
-script exits with 1. The inputs are divided over the readers by their ``share``.
+An input is a set of valid files, one of them with a few random edits. A reader passes if it
+returns, or raises ``ValueError`` or ``OSError`` (what the command line prints as one line), within
+``SECONDS`` of processor time and ``GROWTH`` bytes of memory. Anything else is printed with the
+number that makes it again, and the script exits with 1. The inputs are divided over the readers by
+their ``share``.
 """
 
 import argparse
@@ -15,13 +16,14 @@ import multiprocessing
 import os
 import random
 import resource
+import shutil
 import signal
 import sys
 import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -29,6 +31,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from readers import READERS, Reader
 
 SECONDS, GROWTH = 20, 1 << 30
+# Of a worker, with all libraries; more ends an input with a MemoryError.
+MOST_MEMORY = 8 << 30
 CHUNK = 2500
 TOKENS = (
     b"-1", b"0", b"nan", b"inf", b"-inf", b"1e309", b"1e18", b"9223372036854775808", b"4294967296",
@@ -107,35 +111,52 @@ def fuzz(
 
 def work(name: str, first: int, last: int, seed: int, folder: Path, log: Path) -> None:
     """Run the inputs ``first`` … ``last − 1`` of a reader and write what came of each."""
-    folder.mkdir(parents=True, exist_ok=True)
     # What libraries in C print of damaged files is of no interest.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     reader = READERS[name]
-    samples = [
-        {path.name: path.read_bytes() for path in sorted(sample.iterdir()) if path.is_file()}
-        for sample in reader.samples(folder)
-    ]
-    signal.signal(signal.SIGALRM, too_long)
-    with log.open("w", encoding="utf-8") as file:
+    samples = read_samples(reader, folder)
+    signal.signal(signal.SIGPROF, too_long)
+    resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, MOST_MEMORY))
+    with log.open("w", encoding="utf-8", errors="backslashreplace") as file:
         for number in range(first, last):
             file.write(f"start\t{number}\t\n")
             file.flush()
-            place = folder / "input"
-            place.mkdir(exist_ok=True)
-            for old in place.iterdir():
-                if old.is_file():
-                    old.unlink()
-            for path, content in damaged(samples, random.Random(f"{name}-{number}-{seed}")):
-                (place / path).write_bytes(content)
+            place = put(
+                folder / "input", damaged(samples, random.Random(f"{name}-{number}-{seed}"))
+            )
             kind, what = outcome(reader, place)
             file.write(f"{kind}\t{number}\t{what}\n")
             file.flush()
 
 
+def read_samples(reader: Reader, folder: Path) -> list[dict[str, bytes]]:
+    """The files of each valid sample by name; what the reader imports and starts is then there."""
+    folder.mkdir(parents=True)
+    samples = []
+    for sample in reader.samples(folder):
+        files = sorted(path for path in sample.rglob("*") if path.is_file())
+        samples.append({path.relative_to(sample).as_posix(): path.read_bytes() for path in files})
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            reader.read(put(folder / "input", samples[-1].items()))
+    return samples
+
+
+def put(place: Path, files: Iterable[tuple[str, bytes]]) -> Path:
+    """Make a folder with these files, and no others."""
+    shutil.rmtree(place, ignore_errors=True)
+    for name, content in files:
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(content)
+    return place
+
+
 def outcome(reader: Reader, place: Path) -> tuple[str, str]:
     """What a reader makes of an input."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    signal.alarm(SECONDS)
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    # Code in C does not hear the timer; the kernel then ends the process.
+    limit = int(before.ru_utime + before.ru_stime) + 2 * SECONDS
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             reader.read(place)
@@ -145,6 +166,9 @@ def outcome(reader: Reader, place: Path) -> tuple[str, str]:
         found = ("ok", "refused") if lines else ("fault", "an error without words")
         if any(len(line) > 2000 for line in lines) or len(lines) > 20:
             found = ("fault", f"a message of {len(str(error))} characters")
+        names = [str(place.parent), *(path.name for path in place.iterdir())]
+        if lines and not any(name in str(error) for name in names):
+            found = ("fault", f"a message that names no file: {lines[0][:150]}")
     except TookTooLong:
         found = ("fault", f"more than {SECONDS} s")
     except BaseException as error:
@@ -152,8 +176,8 @@ def outcome(reader: Reader, place: Path) -> tuple[str, str]:
         words = " ".join(str(error).split())[:150]
         found = ("fault", f"{type(error).__name__}: {words} ({last.filename}:{last.lineno})")
     finally:
-        signal.alarm(0)
-    grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+    grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before.ru_maxrss)
     return ("fault", f"{grown >> 20} MiB more memory") if grown > GROWTH else found
 
 

@@ -99,11 +99,13 @@ def test_a_table_that_lost_a_line_is_refused(tmp_path, raw, pool):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("landmarks.npy", b"", r"landmarks\.npy: cannot be read"),
-        ("landmarks.npy", b"no array", r"landmarks\.npy: cannot be read"),
-        ("landmarks.npy", None, r"landmarks\.npy: cannot be read"),
-        ("images.csv", b"name\na\n", r"images\.csv: expected a column of keys"),
-        ("images.csv", b"key\nx\n", r"images\.csv: expected a column of keys"),
+        ("landmarks.npy", b"", r"landmarks\.npy: not a whole \.npy file"),
+        ("landmarks.npy", b"no array", r"landmarks\.npy: not a whole \.npy file"),
+        ("landmarks.npy", None, r"landmarks\.npy: not a whole \.npy file"),
+        ("images.csv", b"name\na\n", r"images\.csv:1: expected each once in the header: key"),
+        ("images.csv", b"key\nx\n", r"images\.csv:2: .*'x'"),
+        ("images.csv", b"key\n1\n\xff\n", r"images\.csv:\d: not UTF-8"),
+        ("images.csv", b"key\n12\n" + b"2\n" * 5, r"images\.csv: names key 2 twice"),
         ("images.csv", b"key\n", r"images\.csv: names no image"),
     ],
 )
@@ -111,7 +113,7 @@ def test_damaged_files_are_named(tmp_path, raw, pool, name, content, message):
     if content is None:  # cut short
         content = (raw / name).read_bytes()[:-8]
     (raw / name).write_bytes(content)
-    with pytest.raises(AlignError, match=message):
+    with pytest.raises(ValueError, match=message):
         align_train(raw, tmp_path / "out", pool)
 
 

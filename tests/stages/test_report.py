@@ -11,13 +11,11 @@ import pytest
 
 pytest.importorskip("plotly", reason="needs the pipeline extra")
 
-from lh2face.artifacts.outputs import write_rows
 from lh2face.report import figures
 from lh2face.report.pictures import hardest
 from lh2face.stages import align, data, evaluate, report
 from lh2face.stages.comparison import read_run
 from lh2face.stages.params import load_params
-from lh2face.text import to_cell
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS, SEEDS = ["untrained", "cosface", "<img src=x onerror=alert(1)>"], [0, 1]
@@ -200,13 +198,6 @@ def test_plotly_is_given_names_as_text():
     points = pd.DataFrame({"rank": [1, 2], "rate": [0.5, 0.6]})
     (line,) = figures.cmc({"<b>a</b> & <a href='x'>b</a>": [{"cmc": points}]}).data
     assert line.name == "&lt;b&gt;a&lt;/b&gt; &amp; &lt;a href='x'&gt;b&lt;/a&gt;"
-
-
-def test_names_in_the_tables_are_read_back(tmp_path):
-    names = ["=1+1.jpg", "'@x", "-b", "007", "plain"]
-    write_rows(tmp_path / "kappa.csv", ("name", "kappa"), ((to_cell(n), 1.5) for n in names))
-    found = report.read_table(tmp_path / "kappa.csv")
-    assert found["name"].tolist() == names and found["kappa"].tolist() == [1.5] * 5
 
 
 class Browser:

@@ -91,7 +91,7 @@ def run(aligned, out, head="lh2face", seed=0, reconstructor=None, **changes):
 
 
 def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
+    with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 

@@ -92,7 +92,7 @@ def slurm(tmp_path_factory) -> Iterator[Path]:
     # Jobs look there: the executor keeps SLURM_CONF from them.
     CONFIG_PATH.parent.mkdir(exist_ok=True)
     gpus = CONFIG_PATH.with_name("gres.conf")
-    CONFIG_PATH.write_text(CONFIG.format(folder=folder, host=host, **values))
+    CONFIG_PATH.write_text(CONFIG.format(folder=folder, host=host, **values), encoding="utf-8")
     gpus.write_text("Name=gpu File=/dev/null\nName=gpu File=/dev/zero\n")
     key = folder / "munge.key"
     key.write_bytes(os.urandom(128))

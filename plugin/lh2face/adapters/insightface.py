@@ -14,6 +14,7 @@ from lh2face.artifacts.model_card import model_card
 from lh2face.artifacts.onnx_metadata import write_metadata
 from lh2face.artifacts.outputs import atomic_files
 from lh2face.data.align import TEMPLATE_SIZE
+from lh2face.text import check_utf8
 
 OPSET = 17
 
@@ -61,6 +62,7 @@ def export_onnx(checkpoint: Path, out: Path, evaluation: Path | None = None) -> 
     """
     if out.suffix != ".onnx":
         raise ValueError(f"out: expected a name that ends in .onnx, found {str(out)!r}")
+    check_utf8(out)
     import onnx  # noqa: F401  (torch's exporter says what it lacks only after its work)
 
     description = read_description(checkpoint)

@@ -16,6 +16,7 @@ from lh2face.artifacts.onnx_metadata import read_onnx, weight_files
 from lh2face.artifacts.provenance import digest, digests
 from lh2face.recognizers import FaceRecognizer
 from lh2face.registry import build, check
+from lh2face.text import check_utf8
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 RECONSTRUCTOR_WEIGHTS = "reconstructor.safetensors"
@@ -46,7 +47,7 @@ def save_model(
         "embedding_size": config["backbone"]["embedding_size"],
         "provenance": provenance,
     }
-    (directory / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+    (directory / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
 def read_description(directory: Path) -> dict[str, Any]:
@@ -136,6 +137,7 @@ def _load(role: str, config: dict[str, Any], weights: Path) -> nn.Module:
 
 def _check_weights(model: nn.Module, path: Path) -> None:
     """Check names and shapes by the head of the file, which is all that is read."""
+    check_utf8(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such file; expected a trained model's folder")
     expected = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}

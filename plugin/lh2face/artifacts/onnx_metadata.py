@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lh2face.text import check_utf8
+
 if TYPE_CHECKING:
     from google.protobuf.message import Message
     from onnx import ModelProto
@@ -27,6 +29,7 @@ def read_onnx(path: Path) -> "ModelProto":
     import onnx
     from google.protobuf.message import DecodeError
 
+    check_utf8(path)
     if not path.is_file():
         raise OnnxError(f"{path}: not a file; expected an ONNX file")
     if path.stat().st_size > LARGEST:

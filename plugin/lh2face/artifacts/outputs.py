@@ -4,7 +4,6 @@ The program replaces only what it wrote. A folder that it wrote holds a manifest
 with the name and size of each file; a folder with anything else in it is refused by name.
 """
 
-import csv
 import ctypes
 import glob
 import json
@@ -194,12 +193,6 @@ def exclusive(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with _held(folder / LOCK, folder):
         yield
-
-
-def write_rows(path: Path, header: tuple[str, ...], rows: Iterable[tuple]) -> None:
-    """A CSV that ``dvc plots`` reads."""
-    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
 
 @contextmanager

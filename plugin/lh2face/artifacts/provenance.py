@@ -40,7 +40,7 @@ def provenance(*, params: Any, data: dict[str, str], seed: int | None = None) ->
 
 def write_provenance(folder: Path, made: dict[str, Any]) -> None:
     """Put the :func:`provenance` of a result into the folder that holds it."""
-    (folder / PROVENANCE).write_text(json.dumps(made, indent=2) + "\n")
+    (folder / PROVENANCE).write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
 
 
 def read_provenance(path: Path) -> dict[str, Any]:

@@ -187,7 +187,8 @@ def _write(
         quoting_style="none",
         quoting_header="none",
     )
-    write_csv(table, path, options)
+    with path.open("wb") as file:  # pyarrow opens no name that is not UTF-8
+        write_csv(table, file, options)
 
 
 def _read(path: Path, types: list[type], separator: str = " ", header: int = 0) -> list[np.ndarray]:
@@ -200,7 +201,9 @@ def _read(path: Path, types: list[type], separator: str = " ", header: int = 0) 
         count = len(_fields(_text(file.readline()), separator)) if header else len(types)
     names = list(map(str, range(max(count, len(types)))))
     try:
-        return _parse(path, types, names, separator, header)
+        # Bytes: pyarrow opens no name that is not UTF-8.
+        with pyarrow.OSFile(os.fsencode(path)) as file:
+            return _parse(file, types, names, separator, header)
     except pyarrow.ArrowException:
         tidied = _tidied(path, separator)
     try:
@@ -211,7 +214,7 @@ def _read(path: Path, types: list[type], separator: str = " ", header: int = 0) 
 
 
 def _parse(
-    source: Path | io.BytesIO, types: list[type], names: list[str], separator: str, header: int
+    source: Any, types: list[type], names: list[str], separator: str, header: int
 ) -> list[np.ndarray]:
     import pyarrow
     from pyarrow.csv import ConvertOptions, ParseOptions, ReadOptions, read_csv

@@ -16,7 +16,7 @@ from typing import BinaryIO
 import numpy as np
 
 from lh2face.data.align import TEMPLATE, TEMPLATE_SIZE, check_landmarks
-from lh2face.data.csv_files import write_csv
+from lh2face.data.csv_files import PAIR_LIST, write_rows
 from lh2face.data.ijb_meta import write_meta
 from lh2face.data.images import ImageError, decode_rgb, encode_jpeg, read_file
 from lh2face.data.recordio import RecordWriter
@@ -100,9 +100,9 @@ def convert(
         if "benchmark" in parts:
             chosen = [groups[i] for i in members["benchmark"]]
             _write_benchmark(chosen, jpegs, out / "benchmark", rng)
-    rows = [{"file": str(Path(w).relative_to(root)), "reason": reason} for w, reason in left_out]
+    rows = [(str(Path(where).relative_to(root)), reason) for where, reason in left_out]
     for part in members:
-        write_csv(out / part / "failures.csv", ("file", "reason"), rows)
+        write_rows(out / part / "failures.csv", ("file", "reason"), rows)
 
 
 def _split(
@@ -267,8 +267,8 @@ def _write_train(people: list[list[Photo]], jpegs: BinaryIO, out: Path) -> None:
             writer.write(key, _jpeg(photo, jpegs), identity)
     np.save(out / "landmarks.npy", np.stack([photo.landmarks for _, photo in photos]))
     (out / "property").write_text(f"{len(people)},112,112\n", "utf-8")
-    rows = [{"key": key, "identity": identity} for key, (identity, _) in enumerate(photos, 1)]
-    write_csv(out / "images.csv", ("key", "identity"), rows)
+    rows = [(key, identity) for key, (identity, _) in enumerate(photos, 1)]
+    write_rows(out / "images.csv", ("key", "identity"), rows)
 
 
 def _write_benchmark(
@@ -287,7 +287,7 @@ def _write_benchmark(
                 (out / "loose_crop" / rows[-1]["name"]).write_bytes(_jpeg(photo, jpegs))
                 landmarks.append(photo.landmarks)
                 templates.append(len(subjects))
-    write_csv(out / "images.csv", ("name", "identity", "kind"), rows)
+    write_rows(out / "images.csv", ("name", "identity", "kind"), (row.values() for row in rows))
     meta = benchmark_meta(
         [row["name"] for row in rows], np.stack(landmarks), np.ones(len(rows), np.float32),
         np.array(templates), np.arange(1, len(rows) + 1), subjects=np.array(subjects),
@@ -295,16 +295,16 @@ def _write_benchmark(
     )  # fmt: skip
     write_meta(out, "bench", meta)
     (out / "pairs").mkdir()
-    write_csv(out / "pairs" / "photos.csv", ("first", "second", "same"), _pairs(rows, rng))
+    write_rows(out / "pairs" / "photos.csv", PAIR_LIST, _pairs(rows, rng))
 
 
-def _pairs(rows: list[dict], rng: np.random.Generator) -> list[dict[str, object]]:
+def _pairs(rows: list[dict], rng: np.random.Generator) -> list[tuple[str, str, int]]:
     """Genuine and impostor pairs by turns; of a person, the names of two photos."""
     names = [[row["name"] for row in group] for _, group in groupby(rows, itemgetter("identity"))]
     pairs = []
     for _ in range(PAIRS):
         person, other = rng.choice(len(names), 2, replace=False)
         first, second = rng.choice(names[person], 2, replace=False)
-        pairs.append({"first": first, "second": second, "same": 1})
-        pairs.append({"first": first, "second": rng.choice(names[other]), "same": 0})
+        pairs.append((first, second, 1))
+        pairs.append((first, rng.choice(names[other]), 0))
     return pairs

@@ -301,7 +301,7 @@ class RecordWriter:
 
     def __enter__(self) -> Self:
         self._file = self.path.open("wb")
-        self._index = self.path.with_suffix(".idx").open("w", newline="\n")
+        self._index = self.path.with_suffix(".idx").open("w", newline="\n", encoding="utf-8")
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -179,7 +179,9 @@ def parquet(path: Path) -> Iterator[Face | LeftOut]:
 
     for file in _files(path, "*.parquet"):
         try:
-            opened = reader.ParquetFile(file, buffer_size=PARQUET_BUFFER)
+            # Bytes: pyarrow opens no name that is not UTF-8.
+            source = pyarrow.OSFile(os.fsencode(file))
+            opened = reader.ParquetFile(source, buffer_size=PARQUET_BUFFER)
             names = opened.schema_arrow.names
             image, label = (_column(file, names, known) for known in (IMAGE_COLUMNS, LABEL_COLUMNS))
             kind = opened.schema_arrow.field(image).type

@@ -75,7 +75,7 @@ def save(
     if is_main_process():
         digests = {name: value for part in parts for name, value in part.items()}
         digests[METADATA] = sha256(new / METADATA)
-        (new / DIGESTS).write_text(json.dumps(digests))
+        (new / DIGESTS).write_text(json.dumps(digests), encoding="utf-8")
         change_over(path)
     barrier()
 
@@ -83,7 +83,7 @@ def save(
 def is_whole(path: Path) -> bool:
     """Whether a checkpoint's files are those that were written; ``False`` whatever is wrong."""
     try:
-        digests = json.loads((path / DIGESTS).read_text())
+        digests = json.loads((path / DIGESTS).read_text(encoding="utf-8"))
         return METADATA in digests and all(
             sha256(path / name) == value for name, value in digests.items()
         )

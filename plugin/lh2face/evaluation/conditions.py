@@ -86,8 +86,8 @@ def tar_by_condition(
         if protocol.matching == "mutual_likelihood":
             scores = mutual_likelihood(scores, kappa[first], kappa[second], protocol.vmf_dim)
         figures[condition] = tar_figures(*roc_curve(scores, genuine), protocol.far, impostors)
-        if weights is not None:
-            fars = [far for far in protocol.far if far * impostors >= 1]
+        fars = [far for far in protocol.far if far * impostors >= 1]
+        if weights is not None and fars:
             found = _draws(scores, genuine, people[first], people[second], fars, weights)
             draws |= {f"{condition}.{far:g}": tar for far, tar in zip(fars, found, strict=True)}
     return figures, draws

@@ -229,7 +229,7 @@ def forget_history(hub: MessageHub) -> None:
 def append_row(path: Path, row: dict[str, Any]) -> None:
     """Add a row to a training record, under the header that its first row makes."""
     new = not path.exists()
-    with path.open("a", newline="") as file:
+    with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         if new:
             writer.writerow(row)
@@ -237,16 +237,25 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
 
 
 def drop_rows(path: Path, last_step: int) -> None:
-    """Drop what a training record holds after a step, and half a row where writing was stopped."""
+    """Drop what a training record holds after a step, and what is no whole row of numbers.
+
+    Writing may have been stopped in the middle of a row, and a power cut may leave anything.
+    """
     if not path.exists():
         return
-    with path.open(newline="") as file:
-        header, *rows = [*csv.reader(file)] or [[]]
-    kept = [row for row in rows if len(row) == len(header) and int(row[0]) <= last_step]
+    header, *rows = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    kept = [row for row in rows if _is_row_until(row, header.count(","), last_step)]
     if not kept:
         path.unlink()
         return
     new = path.with_name(f".{path.name}.new")
-    with new.open("w", newline="") as file:
-        csv.writer(file).writerows([header, *kept])
+    new.write_text("\n".join([header, *kept, ""]), encoding="utf-8", newline="\r\n")
     new.replace(path)
+
+
+def _is_row_until(row: str, commas: int, last_step: int) -> bool:
+    try:
+        step, *_ = map(float, row.split(","))
+    except ValueError:
+        return False
+    return row.count(",") == commas and step <= last_step

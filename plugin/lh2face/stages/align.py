@@ -1,6 +1,5 @@
 """Stage ``align``: every face at 112 × 112 by its five landmarks."""
 
-import csv
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,8 @@ import numpy as np
 
 from lh2face.artifacts.outputs import atomic_dirs
 from lh2face.data.align import check_landmarks, estimate_norm, norm_crop
-from lh2face.data.csv_files import write_csv
+from lh2face.data.arrays import read_array, read_arrays
+from lh2face.data.csv_files import PAIR_LIST, read_rows, write_rows
 from lh2face.data.ijb_meta import read_meta
 from lh2face.data.images import ImageError, decode_rgb, encode_jpeg, read_file
 from lh2face.data.recordio import RecordReader, RecordWriter, identity, image_keys
@@ -70,17 +70,17 @@ def align_train(raw: Path, out: Path, pool: ThreadPoolExecutor) -> None:
         )
         for key, crop in zip(keys, crops(jobs, len(keys), pool, "training faces"), strict=True):
             if isinstance(crop, ImageError):
-                failures.append({"key": key, "reason": crop.reason})
+                failures.append((key, crop.reason))
             else:
                 writer.write(key, crop, identity(reader[key][0]))
     if len(failures) == len(keys):
         raise AlignError(
             f"{reader.path}: none of its {len(keys)} images can be used; key {keys[0]}: "
-            f"{failures[0]['reason']}"
+            f"{failures[0][1]}"
         )
-    classes = (raw / "property").read_text("utf-8").split(",")[0]
+    classes = (raw / "property").read_text("utf-8", errors="replace").split(",")[0]
     (out / "property").write_text(f"{classes},{SIZE},{SIZE}\n", "utf-8")
-    write_csv(out / "failures.csv", ("key", "reason"), failures)
+    write_rows(out / "failures.csv", ("key", "reason"), failures)
     if failures:
         print(f"{reader.path}: left out {len(failures)} of {len(keys)} images")
 
@@ -97,17 +97,11 @@ def read_landmarks(raw: Path, keys: list[int]) -> np.ndarray:
         AlignError: If a file cannot be read, or the files differ in number or keys.
     """
     path = raw / "landmarks.npy"
-    try:
-        landmarks = np.lib.format.open_memmap(path, "r")
-    except Exception as error:
-        # What numpy raises on a damaged file differs from case to case.
-        raise AlignError(f"{path}: cannot be read ({error})") from None
-    table = raw / "images.csv"
-    try:
-        with table.open(newline="", encoding="utf-8") as file:
-            rows = {int(row["key"]): i for i, row in enumerate(csv.DictReader(file))}
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise AlignError(f"{table}: expected a column of keys in whole numbers ({error})") from None
+    landmarks, table = read_array(path), raw / "images.csv"
+    rows: dict[int, int] = {}
+    for position, row in enumerate(read_rows(table, {"key": int})):
+        if rows.setdefault(row["key"], position) != position:
+            raise AlignError(f"{table}: names key {row['key']} twice")
     if not rows:
         raise AlignError(f"{table}: names no image")
     if landmarks.shape != (len(rows), 5, 2) or landmarks.dtype.kind != "f":
@@ -142,22 +136,19 @@ def align_benchmark(raw: Path, out: Path, pool: ThreadPoolExecutor) -> None:
             faces[path.name] = crop
             writer.write(key, crop, 0)
     for path in sorted((raw / "pairs").glob("*.csv")):
-        with path.open(newline="", encoding="utf-8") as file:
-            pairs = list(csv.DictReader(file))
+        pairs = read_rows(path, PAIR_LIST)
         try:
             images = [faces[pair[side]] for pair in pairs for side in ("first", "second")]
         except KeyError as error:
             raise AlignError(f"{path}: there is no image {error.args[0]}") from None
-        write_bin(
-            out / "bins" / f"{path.stem}.bin", images, [pair["same"] == "1" for pair in pairs]
-        )
+        write_bin(out / "bins" / f"{path.stem}.bin", images, [pair["same"] for pair in pairs])
     if (raw / "truth.npz").exists():
         align_truth(raw / "truth.npz", meta.landmarks, out / "truth.npz")
 
 
 def align_truth(raw: Path, landmarks: np.ndarray, out: Path) -> None:
     """True depth in the aligned crops."""
-    truth = np.load(raw, allow_pickle=False)
+    truth = read_arrays(raw, "index", "depth")
     aligned = [
         aligned_depth(depth.astype(np.float32), landmarks[row])
         for row, depth in zip(truth["index"], truth["depth"], strict=True)

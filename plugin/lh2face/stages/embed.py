@@ -4,12 +4,13 @@ import json
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lh2face.artifacts.json_object import read_object
 from lh2face.artifacts.outputs import atomic_dir
+from lh2face.data.arrays import read_array
 
 if TYPE_CHECKING:
     from lh2face.recognizers import FaceRecognizer
@@ -57,7 +58,9 @@ def run(
     recognizer = load_model(model, get_device())
     description = read_description(model)
     with atomic_dir(out / str(shard), [model, aligned_benchmark]) as folder:
-        (folder / EMBEDDED_BY).write_text(json.dumps({"model": model_digest(model)}) + "\n")
+        (folder / EMBEDDED_BY).write_text(
+            json.dumps({"model": model_digest(model)}) + "\n", "utf-8"
+        )
         path = aligned_benchmark / "faces.rec"
         reader = RecordReader(path)
         rows = part(len(reader), shard, shards)
@@ -99,26 +102,6 @@ def read_embeddings(folder: Path, name: str) -> np.ndarray:
                 f"found {shard.dtype} {shard.shape}"
             )
     return np.concatenate(shards)
-
-
-def read_array(path: Path, mode: Literal["r", "r+"] = "r") -> np.ndarray:
-    """The numbers of a ``.npy`` file, memory-mapped.
-
-    Raises:
-        ValueError: If it is no such file, or cut short.
-        OSError: If it cannot be read.
-    """
-    if path.exists() and not path.is_file():
-        raise ValueError(f"{path}: not a regular file")
-    try:
-        array = np.lib.format.open_memmap(path, "r")
-        # Opened for writing at once, a file that is cut short would be filled up with zeros.
-        return array if mode == "r" else np.lib.format.open_memmap(path, mode)
-    except OSError:
-        raise
-    except Exception as error:  # numpy evaluates the header, which can fail in any way
-        what = str(error).partition("\n")[0]
-        raise ValueError(f"{path}: not a whole .npy file of numbers: {what}") from None
 
 
 def embedded_by(folder: Path) -> str | None:

@@ -1,6 +1,5 @@
 """Stage ``evaluate``: embeddings to the figures and curves of one model."""
 
-import csv
 import json
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lh2face.artifacts.outputs import atomic_dir, write_rows
+from lh2face.artifacts.outputs import atomic_dir
 from lh2face.artifacts.provenance import digests, provenance, write_provenance
+from lh2face.data.csv_files import PAIR_LIST, read_rows, write_rows
 from lh2face.data.ijb_meta import read_meta
 from lh2face.evaluation.bootstrap import draw_weights, interval
 from lh2face.evaluation.checks import EvaluationError
@@ -124,7 +124,7 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
 
 def write_results(results: Results, metrics: dict[str, Any], folder: Path) -> None:
     """``metrics.json``, ``roc.csv``, ``cmc.csv`` and, of a bootstrap, ``draws.csv``."""
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", "utf-8")
     roc = zip(*(rates.tolist() for rates in results.roc), strict=True)
     write_rows(folder / "roc.csv", ("far", "tar"), roc)
     write_rows(folder / "cmc.csv", ("rank", "rate"), enumerate(results.cmc.tolist(), start=1))
@@ -136,9 +136,11 @@ def conditions(
     faces: np.ndarray, kappa: np.ndarray, benchmark: Path, protocol: Protocol
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """TAR at FAR by kind of photograph, as ``images.csv`` tells it, and in every round."""
-    with (benchmark / "images.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    people = np.array([int(row["identity"]) for row in rows])
+    path = benchmark / "images.csv"
+    rows = read_rows(path, {"identity": int, "kind": str})
+    if len(rows) != len(faces):
+        raise EvaluationError(f"{path}: {len(rows)} images, but {len(faces)} embeddings")
+    people = np.array([row["identity"] for row in rows])
     kinds = np.array([row["kind"] for row in rows])
     weights = draw_weights(people.max() + 1, rounds=protocol.bootstrap, seed=protocol.seed)
     return tar_by_condition(directions(faces), kappa, people, kinds, protocol, weights)
@@ -210,13 +212,13 @@ def quality(scores: np.ndarray, kappa: np.ndarray, dim: int, folder: Path) -> di
 def read_pairs(embeddings: Path, benchmark: Path, name: str, protocol: Protocol) -> Pairs:
     """A verification bin: its list, the cosines and κ of its embeddings, and the decisions."""
     both = read_embeddings(embeddings, f"bins/{name}.npy")
-    with (benchmark / "pairs" / f"{name}.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    path = benchmark / "pairs" / f"{name}.csv"
+    rows = read_rows(path, PAIR_LIST)
     if len(both) != 2 * len(rows):
-        raise EvaluationError(f"{name}: {len(both)} embeddings of {len(rows)} pairs")
+        raise EvaluationError(f"{path}: {len(both)} embeddings of {len(rows)} pairs")
     found = directions(both)
     scores = (found[::2] * found[1::2]).sum(axis=1)
-    same = np.array([row["same"] == "1" for row in rows])
+    same = np.array([row["same"] for row in rows])
     return Pairs(
         names=[(row["first"], row["second"]) for row in rows],
         scores=scores,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lh2face.artifacts.model import DESCRIPTION, RECONSTRUCTOR_WEIGHTS
 from lh2face.artifacts.outputs import atomic_dir, check_output
 from lh2face.artifacts.provenance import digests, provenance
+from lh2face.data.arrays import read_arrays
 from lh2face.data.datasets import RecordFaces
 from lh2face.data.images import decode_rgb
 from lh2face.data.recordio import RecordReader
@@ -23,6 +24,7 @@ from lh2face.reconstruction.metrics import mean_angle_deviation, scale_invariant
 from lh2face.registry import build
 from lh2face.rendering import normals_from_depth
 from lh2face.stages.memory import peak_memory, reuse_freed_memory
+from lh2face.text import check_utf8
 
 if TYPE_CHECKING:
     from lh2face.stages.params import Params
@@ -39,6 +41,7 @@ def run(params: "Params", aligned: Path, out: Path) -> None:
         aligned: Folder with ``train`` and ``benchmark``.
         out: Folder to write.
     """
+    check_utf8(out)
     check_output(out, [aligned])
     fit = params.fit3d
     reuse_freed_memory()
@@ -67,8 +70,10 @@ def run(params: "Params", aligned: Path, out: Path) -> None:
             "image_size": model.image_size,
             "provenance": provenance(params=fit.model_dump(), data=read, seed=fit.seed),
         }
-        (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
-        (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+        (folder / DESCRIPTION).write_text(
+            json.dumps(description, indent=2) + "\n", encoding="utf-8"
+        )
+        (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
 
 
 def train(
@@ -113,7 +118,7 @@ def read_faces(path: Path, rows: list[int], size: int, device: torch.device) -> 
 
 def depth_errors(model: nn.Module, benchmark: Path, device: torch.device) -> dict[str, object]:
     """SIDE (·10⁻²) and MAD (degrees) in the input view, beside constant and average depth."""
-    truth = np.load(benchmark / "truth.npz", allow_pickle=False)
+    truth = read_arrays(benchmark / "truth.npz", "index", "depth", "mask")
     size = model.image_size
     images = read_faces(benchmark / "faces.rec", truth["index"].tolist(), size, device)
     depth = resize(torch.from_numpy(truth["depth"]).to(device)[:, None].float(), size)[:, 0]

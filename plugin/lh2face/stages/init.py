@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from lh2face.artifacts.outputs import atomic_dir
 from lh2face.artifacts.provenance import provenance
+from lh2face.text import check_utf8
 
 if TYPE_CHECKING:
     from lh2face.stages.params import Params
@@ -23,6 +24,7 @@ def run(params: "Params", out: Path, *, seed: int) -> None:
     from lh2face.artifacts.model import recognizer_config, save_model
     from lh2face.registry import build
 
+    check_utf8(out)
     torch.manual_seed(seed)
     config = recognizer_config(params.train.backbone, params.train.image_size)
     with atomic_dir(out) as folder:

@@ -10,23 +10,35 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from lh2face.artifacts.outputs import atomic_dir, write_rows
+from lh2face.artifacts.json_object import read_object
+from lh2face.artifacts.outputs import atomic_dir
 from lh2face.artifacts.provenance import digest, provenance, write_provenance
+from lh2face.data.arrays import read_arrays
+from lh2face.data.csv_files import PAIR_LIST, flag, read_rows, write_rows
 from lh2face.data.ijb_meta import read_meta
 from lh2face.data.recordio import RecordReader
 from lh2face.report import figures
 from lh2face.report.pictures import data_uri, hardest, png, strip
 from lh2face.report.table import table
 from lh2face.stages.comparison import read_run
-from lh2face.text import from_cell
 
 if TYPE_CHECKING:
     from lh2face.stages.params import Params
 
 TEMPLATES = Path("workflow/report")
 PEOPLE, FACES_EACH, PAIRS = 6, 8, 8
-# Columns of the tables that hold names.
-NAMES = ("name", "bin", "first", "second")
+# The tables of stage evaluate that are shown, and what their columns hold.
+TABLES: dict[str, dict[str, Callable[[str], Any]]] = {
+    "roc": {"far": float, "tar": float},
+    "cmc": {"rank": int, "rate": float},
+    "reject": {"rejected": float, "fnmr": float},
+    "calibration": {"predicted": float, "observed": float},
+    "kappa": {"name": str, "kappa": float},
+    "pairs": {
+        "bin": str, **PAIR_LIST, "score": float, "kappa_first": float, "kappa_second": float,
+        "right": flag,
+    },
+}  # fmt: skip
 SHOWN_PROVENANCE = ("commit", "params_digest", "device", "versions")
 # How faces were photographed, where images.csv says so: figure, column, what to plot, axis' title.
 CONDITIONS: list[tuple[str, str, Callable[[pd.Series], pd.Series], str]] = [
@@ -56,7 +68,7 @@ def run(params: "Params", data: Path, runs: Path, out: Path) -> None:
         model: [read_tables(folder / "evaluation") for folder in seeds]
         for model, seeds in folders.items()
     }
-    images = pd.read_csv(data / "raw" / "benchmark" / "images.csv")
+    images = read_images(data / "raw" / "benchmark" / "images.csv")
     picture = face_pictures(data)
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
@@ -78,7 +90,7 @@ def run(params: "Params", data: Path, runs: Path, out: Path) -> None:
         },
         faces=face_rows(images, picture),
         **reconstructions(runs / "fit3d" / "samples.npz"),
-        fit3d=json.loads((runs / "fit3d" / "metrics.json").read_text()),
+        fit3d=read_object(runs / "fit3d" / "metrics.json", "a folder of stage fit3d"),
         training={
             model: training_cost(folders[model], params.train.batch_size)
             for model in (*compare.heads, *compare.joint_heads)
@@ -101,13 +113,23 @@ def run(params: "Params", data: Path, runs: Path, out: Path) -> None:
 
 def read_tables(evaluation: Path) -> dict[str, pd.DataFrame]:
     """The tables of stage ``evaluate``, by the file's stem."""
-    names = ("roc", "cmc", "reject", "calibration", "kappa", "pairs")
-    return {name: read_table(evaluation / f"{name}.csv") for name in names}
+    return {
+        name: pd.DataFrame(read_rows(evaluation / f"{name}.csv", columns), columns=[*columns])
+        for name, columns in TABLES.items()
+    }
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """A CSV of :func:`~lh2face.artifacts.outputs.write_rows`, its names as they were."""
-    return pd.read_csv(path, converters=dict.fromkeys(NAMES, from_cell))
+def read_images(path: Path) -> pd.DataFrame:
+    """The benchmark's list of images, with the conditions that it knows.
+
+    Raises:
+        ValueError: If it names no image, or is not such a list.
+    """
+    conditions = {column: float for _, column, _, _ in CONDITIONS}
+    images = read_rows(path, {"name": str, "identity": int}, conditions)
+    if not images:
+        raise ValueError(f"{path}: names no image")
+    return pd.DataFrame(images)
 
 
 def all_figures(evaluations: figures.Evaluations, images: pd.DataFrame) -> dict[str, Any]:
@@ -156,8 +178,7 @@ def hard_pairs(pairs: pd.DataFrame, picture: Callable[[str], str]) -> dict[str, 
 def reconstructions(samples: Path) -> dict[str, Any]:
     """The reconstructor's sample faces: ``turns`` in degrees, and ``reconstructions``, for each
     face its pictures by name; that of ``turned`` holds all turns side by side."""
-    with np.load(samples, allow_pickle=False) as file:
-        arrays = dict(file)
+    arrays = read_arrays(samples, "input", "turned", "turns")
     turns = arrays.pop("turns").tolist()
     draw = {name: strip if name == "turned" else png for name in arrays}
     rows = [
@@ -171,7 +192,10 @@ def training_cost(folders: list[Path], batch_size: int) -> dict[str, float]:
     """Steps, images a second and seconds of a training, the mean over the seeds."""
     costs = []
     for folder in folders:
-        record = pd.read_csv(folder / "model" / "training.csv")
+        path = folder / "model" / "training.csv"
+        record = pd.DataFrame(read_rows(path, {"step": int, "images_per_second": float}))
+        if record.empty:
+            raise ValueError(f"{path}: has no row")
         seen = record["step"].diff().fillna(record["step"]) * batch_size
         seconds = (seen / record["images_per_second"]).sum()
         costs.append((record["step"].iloc[-1], seen.sum() / seconds, seconds))

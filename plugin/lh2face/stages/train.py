@@ -16,6 +16,7 @@ from lh2face.distributed.finite import NonFiniteError, in_words
 from lh2face.distributed.main_process import end_all, in_main_process
 from lh2face.stages.memory import reuse_freed_memory
 from lh2face.stages.work_folder import RECORD, checkpoints, prepare_work_dir, run_fingerprint
+from lh2face.text import check_utf8
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -65,6 +66,7 @@ def run(
     from lh2face.artifacts.model import load_reconstructor, save_model
 
     inputs = [aligned_train, reconstructor]
+    check_utf8(out)
     check_output(out, inputs)
     launcher = launcher_of(os.environ)
     if launcher != "none":

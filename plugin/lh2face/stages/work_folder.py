@@ -146,7 +146,7 @@ def read_fingerprint(path: Path) -> dict[str, Any]:
     """What :func:`prepare_work_dir` wrote; nothing if there is no such file or it is damaged."""
     try:
         found = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         found = {}
     return found if isinstance(found, dict) else {}
 
@@ -154,7 +154,7 @@ def read_fingerprint(path: Path) -> dict[str, Any]:
 def write_whole(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file in one step."""
     new = path.with_name(f"{path.name}.new")
-    new.write_text(json.dumps(content, indent=2))
+    new.write_text(json.dumps(content, indent=2), encoding="utf-8")
     new.replace(path)
 
 

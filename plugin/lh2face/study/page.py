@@ -32,7 +32,7 @@ def write_page(plan: Plan, docs: Path) -> None:
     tables = docs / "study"
     figures = pd.read_csv(tables / FIGURES)
     differences = pd.read_csv(tables / DIFFERENCES)
-    origin = json.loads((tables / ORIGIN).read_text())
+    origin = json.loads((tables / ORIGIN).read_text(encoding="utf-8"))
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
@@ -41,8 +41,8 @@ def write_page(plan: Plan, docs: Path) -> None:
     results = Results(plan, figures, differences, origin)
     page = environment.get_template("study.md.j2").render(study=results, plan=plan)
     for name in dict.fromkeys(differences["part"]):
-        (tables / f"{name}.svg").write_text(results.plot(name))
-    (docs / "study.md").write_text(page)
+        (tables / f"{name}.svg").write_text(results.plot(name), encoding="utf-8")
+    (docs / "study.md").write_text(page, encoding="utf-8")
 
 
 class Results:

@@ -80,7 +80,7 @@ def collect(plan: Plan, out: Path, to: Path) -> None:
         to / DIFFERENCES, index=False, float_format="%.5g"
     )
     text = json.dumps({"chosen": choices, "parts": origins}, indent=2)
-    (to / ORIGIN).write_text(text + "\n")
+    (to / ORIGIN).write_text(text + "\n", encoding="utf-8")
 
 
 def read_figures(name: str, part: Part, paths: list[Path]) -> Run:
@@ -139,4 +139,4 @@ def distinct(values: Iterable[str]) -> list[str]:
 
 def read_json(path: Path) -> Any:
     """What a JSON file holds."""
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -243,7 +243,7 @@ def home_is_writable() -> bool:
 def available_memory() -> int | None:
     """Bytes of memory that can be had; None where the system does not tell."""
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return None
     values = dict(line.split(":") for line in lines)

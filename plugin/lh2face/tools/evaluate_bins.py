@@ -52,7 +52,7 @@ def run(bins: Sequence[Path], model: Path, out: Path | None = None) -> None:
         found = {path.stem: evaluate_bin(path, embedder) for path in bins}
         if folder is not None and out is not None:
             metrics = {"model": model_digest(model), "bins": found}
-            (folder / out.name).write_text(json.dumps(metrics, indent=2) + "\n")
+            (folder / out.name).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     show(found)
 
 

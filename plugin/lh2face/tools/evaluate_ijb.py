@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lh2face.artifacts.outputs import exclusive, write_rows
+from lh2face.artifacts.outputs import exclusive
 from lh2face.artifacts.provenance import (
     PROVENANCE,
     digest,
@@ -22,11 +22,12 @@ from lh2face.artifacts.provenance import (
     provenance,
     write_provenance,
 )
+from lh2face.data.arrays import read_array
+from lh2face.data.csv_files import write_rows
 from lh2face.data.ijb_meta import IJBMeta, meta_paths, read_meta
 from lh2face.evaluation.ijb import concentrations, template_rows
 from lh2face.evaluation.protocol import Protocol, run_protocol
 from lh2face.evaluation.quality import error_versus_reject, reject_area
-from lh2face.stages.embed import read_array
 from lh2face.stages.evaluate import write_results
 from lh2face.text import printable
 from lh2face.tools.embedders import checkpoint_embedder, onnx_embedder

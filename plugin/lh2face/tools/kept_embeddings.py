@@ -15,11 +15,11 @@ import numpy as np
 from lh2face.artifacts.json_object import read_object
 from lh2face.artifacts.outputs import atomic_file
 from lh2face.data.align import check_landmarks, norm_crop
+from lh2face.data.arrays import read_array
 from lh2face.data.ijb_meta import IJBMeta, faces_path, image_paths
 from lh2face.data.images import decode_rgb, read_file
 from lh2face.evaluation.checks import EvaluationError
 from lh2face.progress import progress
-from lh2face.stages.embed import read_array
 from lh2face.tools.embedders import Embedder, check_finite
 
 COMMAND = "lh2face evaluate-ijb"
@@ -47,7 +47,7 @@ class Record:
     def write(self, out: Path) -> None:
         """Put it into the folder."""
         with atomic_file(out / RECORD) as file:
-            file.write_text(json.dumps(asdict(self)))
+            file.write_text(json.dumps(asdict(self)), encoding="utf-8")
 
 
 def claim(out: Path, names: list[str]) -> Record:

@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 from lh2face.artifacts.outputs import atomic_dir
-from lh2face.data.csv_files import write_csv
+from lh2face.data.csv_files import write_rows
 from lh2face.data.images import ImageError, decode_rgb
 from lh2face.data.recordio import RecordWriter
 from lh2face.data.sources import SOURCES, Face, LeftOut, SourceError
@@ -28,7 +28,7 @@ def run(source: str, path: Path, out: Path) -> None:
             than have that of the first one.
     """
     identities: dict[str, int] = {}
-    failures: list[dict[str, str]] = []
+    failures: list[tuple[str, str]] = []
     # Images of each size (height, width); the size of the first image comes first.
     sizes: Counter[tuple[int, int]] = Counter()
     first = ""
@@ -38,18 +38,18 @@ def run(source: str, path: Path, out: Path) -> None:
                 try:
                     size = size_of(face)
                 except ImageError as error:
-                    failures.append({"file": face.where, "reason": error.reason})
+                    failures.append((face.where, error.reason))
                     continue
                 first = first or face.where
                 sizes[size] += 1
                 if size != next(iter(sizes)):
                     reason = f"{in_px(size)}, not {in_px(next(iter(sizes)))} as the first image"
-                    failures.append({"file": face.where, "reason": reason})
+                    failures.append((face.where, reason))
                     continue
                 identity = identities.setdefault(face.identity, len(identities))
                 writer.write(sizes[size] - 1, face.encoded, identity)
         if not sizes:
-            example = "; the first: {file}: {reason}".format(**failures[0]) if failures else ""
+            example = "; the first: {}: {}".format(*failures[0]) if failures else ""
             raise SourceError(
                 f"{path}: no image in it can be used ({len(failures)} tried{example})"
             )
@@ -61,9 +61,8 @@ def run(source: str, path: Path, out: Path) -> None:
                 f"{in_px(usual)}: leave it out, or bring all to one size"
             )
         (folder / "property").write_text(f"{len(identities)},{size[0]},{size[1]}\n", "utf-8")
-        classes = ({"identity": name, "class": number} for name, number in identities.items())
-        write_csv(folder / "identities.csv", ("identity", "class"), classes)
-        write_csv(folder / "failures.csv", ("file", "reason"), failures)
+        write_rows(folder / "identities.csv", ("identity", "class"), identities.items())
+        write_rows(folder / "failures.csv", ("file", "reason"), failures)
     if failures:
         print(f"{path}: left out {len(failures)} images, listed in {out / 'failures.csv'}")
 

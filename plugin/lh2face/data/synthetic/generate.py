@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lh2face.data.csv_files import write_csv
+from lh2face.data.csv_files import PAIR_LIST, write_rows
 from lh2face.data.ijb_meta import IJBMeta, Templates, write_meta
 from lh2face.data.recordio import RecordWriter
 from lh2face.data.synthetic.face_model import sample_identity
@@ -149,10 +149,9 @@ def _write_train(
                 landmarks.append(photo.landmarks)
                 writer.write(len(rows), photo.jpeg, int(row["identity"]))
     np.save(out / "landmarks.npy", np.stack(landmarks))
-    (out / "property").write_text(
-        f"{config.train_people},{config.image_size},{config.image_size}\n"
-    )
-    write_csv(out / "images.csv", ("key", *COLUMNS), rows)
+    size = config.image_size
+    (out / "property").write_text(f"{config.train_people},{size},{size}\n", "utf-8")
+    write_rows(out / "images.csv", ("key", *COLUMNS), (row.values() for row in rows))
 
 
 def _write_benchmark(
@@ -181,7 +180,7 @@ def _write_benchmark(
                 landmarks.append(photo.landmarks)
                 template_ids.append(person * len(TEMPLATES) + template_of[session] + 1)
                 media_ids.append(media)
-    write_csv(out / "images.csv", ("name", *COLUMNS), rows)
+    write_rows(out / "images.csv", ("name", *COLUMNS), (row.values() for row in rows))
     index, depth, view = zip(*truth, strict=True)
     np.savez(
         out / "truth.npz", index=np.array(index), depth=np.stack(depth).astype(np.float16),
@@ -203,7 +202,7 @@ def _write_benchmark(
     (out / "pairs").mkdir()
     for name, kind in BINS.items():
         pairs = _bin_pairs(rows, kind, config.pairs, rng)
-        write_csv(out / "pairs" / f"{name}.csv", ("first", "second", "same"), pairs)
+        write_rows(out / "pairs" / f"{name}.csv", PAIR_LIST, pairs)
 
 
 def benchmark_meta(
@@ -268,7 +267,7 @@ def template_pairs(subjects: np.ndarray, rng: np.random.Generator) -> tuple[np.n
 
 def _bin_pairs(
     rows: list[dict], kind: str, count: int, rng: np.random.Generator
-) -> Iterator[dict[str, object]]:
+) -> Iterator[tuple[str, str, int]]:
     """Genuine and impostor pairs by turns: a frontal face and one of the kind."""
     by_person: dict[int, dict[str, list[str]]] = {}
     for row in rows:
@@ -279,4 +278,4 @@ def _bin_pairs(
         first = rng.choice(by_person[person]["frontal"])
         for same, owner in ((1, person), (0, other)):
             choices = [name for name in by_person[owner][kind] if name != first]
-            yield {"first": first, "second": rng.choice(choices), "same": same}
+            yield first, rng.choice(choices), same
