@@ -262,3 +262,16 @@ def test_damaged_files_end_in_a_line(tmp_path):
             open_recognizer(path)
         except ValueError as error:
             assert str(path) in str(error) and "\n" not in str(error)
+
+
+def test_a_graph_that_asks_for_too_much_memory_is_refused(tmp_path):
+    # The product becomes 16 GB of float32 before it is summed up again.
+    shape = numpy_helper.from_array(np.array([1, 250_000_000, WIDTH], np.int64))
+    large = [
+        ("Constant", [], ["s"], {"value": shape}),
+        ("Expand", ["y", "s"], ["l"], {}),
+        ("ReduceMean", ["l"], ["z"], {"axes": [1], "keepdims": 0}),
+    ]
+    path = write(tmp_path / "a.onnx", nodes=large, outputs=("z",))
+    with pytest.raises(ValueError, match=r"a\.onnx: onnxruntime cannot run it: .*memory"):
+        open_recognizer(path)

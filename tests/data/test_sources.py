@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import textwrap
 from pathlib import Path
 
 import cv2
@@ -419,3 +420,28 @@ def test_equal_files_count_once_or_not_at_all():
     assert repeated({Path("a/1"): b"x", Path("a/2"): b"x", Path("a/3"): b"y"}) == [
         LeftOut("a/2", "the same file as 1")
     ]
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["plain", "struct"])
+def test_a_dictionary_of_large_images_takes_the_memory_of_one(tmp_path, nested):
+    large = pyarrow.array([b"\0" * (1 << 24)] * 64)
+    column = pyarrow.StructArray.from_arrays([large], ["bytes"]) if nested else large
+    pq.write_table(
+        pyarrow.table({"image": column, "label": list(range(64))}), tmp_path / "a.parquet"
+    )
+    assert (tmp_path / "a.parquet").stat().st_size < 1 << 22
+    code = """
+        import resource, sys
+        from pathlib import Path
+        from lh2face.data.sources import parquet
+        list(map(len, parquet(Path(sys.argv[1]).parent / "small")))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        assert sum(len(face.encoded) == 1 << 24 for face in parquet(Path(sys.argv[1]))) == 64
+        print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
+    """
+    (tmp_path / "small").mkdir()
+    pq.write_table(pyarrow.table({"image": [b"x"], "label": [0]}), tmp_path / "small" / "a.parquet")
+    command = [sys.executable, "-c", textwrap.dedent(code), tmp_path / "a.parquet"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # Written out, the rows of one batch alone are 512 MiB.
+    assert done.returncode == 0 and int(done.stdout) < 200, done.stdout + done.stderr

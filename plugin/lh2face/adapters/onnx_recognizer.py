@@ -5,14 +5,14 @@ so that embeddings equal those of its ``get_feat``. Beyond it: files that take o
 those of half or double precision, and those that give an embedding and its norm.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
+from lh2face.adapters.onnx_session import onnx_errors, open_session
 from lh2face.artifacts.onnx_metadata import OnnxError, read_onnx
 from lh2face.data.align import TEMPLATE_SIZE
 from lh2face.text import printable
@@ -46,15 +46,8 @@ def open_recognizer(path: Path) -> Callable[[np.ndarray], np.ndarray]:
         OnnxError: If the file is not a recognition model, or onnxruntime cannot run it; the
             function raises it too.
     """
-    import onnxruntime
-
     nodes = [node.name for node in read_onnx(path).graph.node[:8]]
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what it would log is in the error
-    with onnx_errors(path):
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=onnxruntime.get_available_providers()
-        )
+    session = open_session(path)
     given, size, batch = _input(path, session.get_inputs())
     names = _outputs(path, session.get_outputs())
     mean, scale = normalisation(nodes)
@@ -139,13 +132,3 @@ def _format(given: Any) -> str:
     """An input or output in words, such as ``images (batch, 3, 112, 112) float``."""
     shape = ", ".join("?" if side is None else str(side) for side in given.shape)
     return printable(f"{given.name} ({shape}) {given.type.removeprefix('tensor(').rstrip(')')}")
-
-
-@contextmanager
-def onnx_errors(path: Path) -> Iterator[None]:
-    """Turn whatever goes wrong in running a file into an :class:`OnnxError` of one line."""
-    try:
-        yield
-    except Exception as error:  # onnxruntime's own errors have no common base
-        reason = printable(str(error).strip().splitlines()[0])
-        raise OnnxError(f"{path}: onnxruntime cannot run it: {reason}") from None

@@ -181,13 +181,17 @@ def parquet(path: Path) -> Iterator[Face | LeftOut]:
         try:
             # Bytes: pyarrow opens no name that is not UTF-8.
             source = pyarrow.OSFile(os.fsencode(file))
-            opened = reader.ParquetFile(source, buffer_size=PARQUET_BUFFER)
-            names = opened.schema_arrow.names
-            image, label = (_column(file, names, known) for known in (IMAGE_COLUMNS, LABEL_COLUMNS))
-            kind = opened.schema_arrow.field(image).type
+            schema = reader.read_schema(source)
+            image, label = (
+                _column(file, schema.names, known) for known in (IMAGE_COLUMNS, LABEL_COLUMNS)
+            )
+            kind = schema.field(image).type
             nested = pyarrow.types.is_struct(kind)
             if nested and kind.get_field_index("bytes") < 0:
                 raise SourceError(f"{file}: column {image}: a struct without bytes")
+            # A dictionary stays one: a small file could hold one large image many times.
+            kept = [f"{image}.bytes" if nested else image]
+            opened = reader.ParquetFile(source, buffer_size=PARQUET_BUFFER, read_dictionary=kept)
             row = 0
             for batch in opened.iter_batches(PARQUET_ROWS, columns=[image, label]):
                 for picture, who in zip(batch[image], batch[label], strict=True):

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lh2face.adapters.onnx_recognizer import onnx_errors
+from lh2face.adapters.onnx_session import onnx_errors, open_session
 from lh2face.artifacts.calibration import read_calibration
 from lh2face.artifacts.onnx_metadata import OnnxError, read_onnx
 from lh2face.data.align import TEMPLATE_SIZE, check_landmarks, norm_crop
@@ -149,7 +149,7 @@ def open_detector(path: Path) -> Detector:
     Raises:
         ValueError: If the file is not a detection model that gives landmarks.
     """
-    from insightface import model_zoo
+    from insightface.model_zoo.retinaface import RetinaFace
 
     outputs = read_onnx(path).graph.output
     if len(outputs) not in LANDMARK_OUTPUTS:
@@ -158,7 +158,7 @@ def open_detector(path: Path) -> Detector:
             f"15 outputs, found {len(outputs)}"
         )
     with onnx_errors(path):
-        model = model_zoo.get_model(str(path))
+        model = RetinaFace(str(path), open_session(path))
         model.prepare(ctx_id=-1, input_size=DETECTOR_INPUT)
         model.detect(np.zeros((*DETECTOR_INPUT, 3), np.uint8), max_num=1)
 

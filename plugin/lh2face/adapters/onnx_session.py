@@ -1,0 +1,63 @@
+"""ONNX files of anybody, opened by onnxruntime within a bound of memory."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from lh2face.artifacts.onnx_metadata import OnnxError
+from lh2face.text import printable
+
+# What a graph may take on the CPU while it runs, bytes; its weights are not counted.
+MOST_MEMORY = 4 << 30
+
+
+def open_session(path: Path) -> Any:
+    """An ``onnxruntime.InferenceSession`` of a file.
+
+    A graph that asks for more than ``MOST_MEMORY`` on the CPU ends in an error when it runs.
+
+    Raises:
+        OnnxError: If onnxruntime cannot load the file.
+    """
+    import onnxruntime
+
+    _bound_memory()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what it would log is in the error
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    with onnx_errors(path):
+        return onnxruntime.InferenceSession(
+            str(path), options, providers=onnxruntime.get_available_providers()
+        )
+
+
+@contextmanager
+def onnx_errors(path: Path) -> Iterator[None]:
+    """Turn whatever goes wrong in running a file into an :class:`OnnxError` of one line."""
+    try:
+        yield
+    except Exception as error:  # onnxruntime's own errors have no common base
+        reason = printable(str(error).strip().splitlines()[0])
+        raise OnnxError(f"{path}: onnxruntime cannot run it: {reason}") from None
+
+
+@cache
+def _bound_memory() -> None:
+    """Give all sessions of the process one allocator, which takes no more than a bound."""
+    import onnxruntime
+
+    memory = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    default = -1
+    limits = onnxruntime.OrtArenaCfg(
+        {
+            "max_mem": MOST_MEMORY,
+            "arena_extend_strategy": default,
+            "initial_chunk_size_bytes": default,
+            "max_dead_bytes_per_chunk": default,
+        }
+    )
+    onnxruntime.create_and_register_allocator(memory, limits)
