@@ -83,6 +83,12 @@ def test_id2_counts_only_where_float32_is_not_exact(tmp_path):
     assert reader.identities(reader.keys).tolist() == expected
 
 
+def test_an_identity_of_numpy_is_written_as_a_whole_number(tmp_path):
+    """Keys of a reader are numpy's, and identities worked out from them too."""
+    reader = RecordReader(write(tmp_path / "a.rec", [b"x"], [np.int64(2**24 + 1)]))
+    assert identity(reader[0][0]) == 2**24 + 1
+
+
 @pytest.mark.parametrize("label", [float("nan"), -1.0, 0.5, float("inf"), [float("nan"), 1.0]])
 def test_labels_that_are_no_identity_are_named(tmp_path, label):
     with RecordWriter(tmp_path / "a.rec") as writer:

@@ -316,7 +316,7 @@ class RecordWriter:
             image: The encoded image; empty for a record 0.
             label: The identity, kept exact above 2²⁴ in ``id2``; or several float32 labels.
         """
-        if isinstance(label, int):
+        if isinstance(label, int | np.integer):
             exact = label if label >= EXACT_FLOAT32 else 0
             payload = HEADER.pack(0, label, key, exact) + image
         else:
