@@ -60,7 +60,7 @@ def test_index_in_any_order_and_sparse_keys(tmp_path):
     reader = RecordReader(path)
     assert reader.keys.tolist() == [7, 90] and reader[90][1] == b"one"
     for key in (-1, 0, 8, 91):
-        with pytest.raises(KeyError, match=f"no record with key {key}"):
+        with pytest.raises(RecordError, match=f"no record with key {key}"):
             reader[key]
 
 

@@ -153,7 +153,7 @@ class RecordReader:
         """Position of a key in ``keys``."""
         row = int(np.searchsorted(self.keys, key))
         if row == len(self.keys) or self.keys[row] != key:
-            raise KeyError(f"{self.path}: no record with key {key}")
+            raise RecordError(f"{self.path}: no record with key {key}")
         return row
 
     def _check_offsets(self, index: Path) -> None:
