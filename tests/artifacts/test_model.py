@@ -1,6 +1,7 @@
 """Folders of trained models that are damaged, or of another make than they say."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -39,6 +40,16 @@ def fitted(tmp_path):
     save_file(model.state_dict(), folder / RECONSTRUCTOR_WEIGHTS)
     (folder / DESCRIPTION).write_text(json.dumps({"reconstructor": RECONSTRUCTOR}))
     return folder
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+def test_a_full_disk_is_an_oserror(tmp_path):
+    (tmp_path / WEIGHTS).symlink_to("/dev/full")
+    config = recognizer_config(
+        {"type": "MobileFaceNet", "embedding_size": 8, "width": 0.25}, image_size=32
+    )
+    with pytest.raises(OSError, match="No space left"):
+        save_model(tmp_path, build("recognizer", config, "test"), config, {})
 
 
 def change(folder, **values) -> None:

@@ -1,5 +1,6 @@
 """Outputs are whole, and nothing of the user's is lost for them."""
 
+import errno
 import json
 import os
 import subprocess
@@ -158,6 +159,16 @@ def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path):
         raise RuntimeError
     assert below(tmp_path) == {"out/sub/a.txt", f"out/{MANIFEST}"}
     assert entries(tmp_path) == ["out"]
+
+
+def test_a_write_that_fails_without_a_name_names_the_output(tmp_path):
+    """Where the disk is full, Python's error names no file."""
+    with (
+        pytest.raises(OSError, match=r"No space left on device: '.*/out'") as raised,
+        atomic_dir(tmp_path / "out"),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert raised.value.errno == errno.ENOSPC and entries(tmp_path) == []
 
 
 def test_several_folders_come_into_one_that_holds_the_users_own(tmp_path):

@@ -60,7 +60,7 @@ def test_index_in_any_order_and_sparse_keys(tmp_path):
     reader = RecordReader(path)
     assert reader.keys.tolist() == [7, 90] and reader[90][1] == b"one"
     for key in (-1, 0, 8, 91):
-        with pytest.raises(KeyError, match=f"no record with key {key}"):
+        with pytest.raises(RecordError, match=f"no record with key {key}"):
             reader[key]
 
 
@@ -81,6 +81,12 @@ def test_id2_counts_only_where_float32_is_not_exact(tmp_path):
     expected = [3, 7, 2**24 - 1, 2**25]
     assert [identity(reader[key][0]) for key in reader.keys] == expected
     assert reader.identities(reader.keys).tolist() == expected
+
+
+def test_an_identity_of_numpy_is_written_as_a_whole_number(tmp_path):
+    """Keys of a reader are numpy's, and identities worked out from them too."""
+    reader = RecordReader(write(tmp_path / "a.rec", [b"x"], [np.int64(2**24 + 1)]))
+    assert identity(reader[0][0]) == 2**24 + 1
 
 
 @pytest.mark.parametrize("label", [float("nan"), -1.0, 0.5, float("inf"), [float("nan"), 1.0]])

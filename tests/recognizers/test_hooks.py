@@ -163,6 +163,14 @@ def test_no_damage_raises_and_what_passes_has_the_same_content(checkpoint, tmp_p
     assert passed < 1500 / 2
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_no_run_can_go_on_from_are_no_checkpoint(checkpoint, tmp_path, value):
+    content = torch.load(checkpoint)
+    content["state_dict"]["weight"][7] = value
+    torch.save(content, tmp_path / "last.pth")
+    assert not LastCheckpointHook.is_whole(tmp_path / "last.pth")
+
+
 @pytest.mark.parametrize("content", [{}, [1], {"meta": 1, "state_dict": {}}, torch.ones(1)])
 def test_other_content_is_no_checkpoint(tmp_path, content):
     torch.save(content, tmp_path / "last.pth")

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from lh2face.artifacts.json_object import read_object
@@ -39,7 +39,7 @@ def save_model(
         for name, tensor in model.state_dict().items()
         if not name.startswith(HEAD_PREFIX)
     }
-    save_file(weights, directory / WEIGHTS)
+    write_weights(directory / WEIGHTS, weights)
     description = {
         "recognizer": {key: value for key, value in config.items() if key != "head"},
         "head": config.get("head"),
@@ -48,6 +48,15 @@ def save_model(
         "provenance": provenance,
     }
     (directory / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+
+
+def write_weights(path: Path, weights: dict[str, torch.Tensor]) -> None:
+    """Write tensors as a safetensors file.
+
+    Raises:
+        OSError: If it cannot be written; safetensors' own writer raises a class of its own.
+    """
+    path.write_bytes(save(weights))
 
 
 def read_description(directory: Path) -> dict[str, Any]:

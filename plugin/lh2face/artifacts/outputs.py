@@ -239,6 +239,10 @@ def _partial(target: Path) -> Iterator[Path]:
     try:
         (folder / MANIFEST).write_text(_manifest_text({}), encoding="utf-8")
         yield folder
+    except OSError as error:
+        if error.filename is None and error.errno is not None:  # a write to a full disk names none
+            raise OSError(error.errno, error.strerror, str(target)) from error
+        raise
     finally:
         _recover(folder / f"old-{target.name}", target)
         shutil.rmtree(folder, ignore_errors=True)

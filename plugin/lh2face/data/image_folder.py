@@ -178,7 +178,7 @@ def read_landmarks(path: Path, root: Path) -> dict[Path, np.ndarray]:
             names no photo, or gives a photo other landmarks than a line above.
     """
     if not path.is_file():
-        raise ImageFolderError(f"data.image_folder.landmarks: {path} is not a file")
+        raise ImageFolderError(f"{path} is not a file; expected a CSV of landmarks")
     points: dict[Path, np.ndarray] = {}
     with path.open("rb") as file:
         for line, (name, *values) in _rows(path, file):

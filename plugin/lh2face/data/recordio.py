@@ -153,7 +153,7 @@ class RecordReader:
         """Position of a key in ``keys``."""
         row = int(np.searchsorted(self.keys, key))
         if row == len(self.keys) or self.keys[row] != key:
-            raise KeyError(f"{self.path}: no record with key {key}")
+            raise RecordError(f"{self.path}: no record with key {key}")
         return row
 
     def _check_offsets(self, index: Path) -> None:
@@ -316,7 +316,7 @@ class RecordWriter:
             image: The encoded image; empty for a record 0.
             label: The identity, kept exact above 2²⁴ in ``id2``; or several float32 labels.
         """
-        if isinstance(label, int):
+        if isinstance(label, int | np.integer):
             exact = label if label >= EXACT_FLOAT32 else 0
             payload = HEADER.pack(0, label, key, exact) + image
         else:

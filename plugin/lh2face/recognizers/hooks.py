@@ -72,7 +72,8 @@ class LastCheckpointHook(Hook):
         """Whether nothing in the checkpoint has changed since it was written, and it can be read.
 
         PyTorch does not look at the checksums in its files, and the checksums do not cover the
-        names of the parts; so both are tried. Whatever is wrong, the answer is no.
+        names of the parts; so both are tried. Weights that are not finite count as damaged: no
+        run could go on from them. Whatever is wrong, the answer is no.
         """
         try:
             with zipfile.ZipFile(path) as file:
@@ -80,7 +81,8 @@ class LastCheckpointHook(Hook):
                     return False
             state = torch.load(path, map_location="cpu", weights_only=True)
             # mmengine would run a "config" as Python code; it writes none.
-            return state.keys() >= {"meta", "state_dict"} and "config" not in state["meta"]
+            weights = filter(torch.is_tensor, state["state_dict"].values())
+            return "config" not in state["meta"] and all(w.isfinite().all() for w in weights)
         except Exception:
             return False
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lh2face.artifacts.model import DESCRIPTION, RECONSTRUCTOR_WEIGHTS
+from lh2face.artifacts.model import DESCRIPTION, RECONSTRUCTOR_WEIGHTS, write_weights
 from lh2face.artifacts.outputs import atomic_dir, check_output
 from lh2face.artifacts.provenance import digests, provenance
 from lh2face.data.arrays import read_arrays
@@ -63,8 +62,8 @@ def run(params: "Params", aligned: Path, out: Path) -> None:
         if (aligned / "benchmark" / "truth.npz").exists():
             metrics |= depth_errors(model, aligned / "benchmark", device)
         np.savez_compressed(folder / "samples.npz", **samples(model, aligned / "benchmark", device))
-        save_file(model.state_dict(), folder / RECONSTRUCTOR_WEIGHTS)
-        read = digests(aligned / "train" / "property", aligned / "train" / "train.idx")
+        write_weights(folder / RECONSTRUCTOR_WEIGHTS, model.state_dict())
+        read = digests(*(aligned / "train" / f for f in ("property", "train.idx", "train.rec")))
         description = {
             "reconstructor": fit.reconstructor,
             "image_size": model.image_size,
@@ -87,18 +86,27 @@ def train(
         steps: Optimiser steps.
         batch_size: Images a step.
         lr: Learning rate; it falls to 0 along a cosine.
+
+    Raises:
+        ValueError: If the loss becomes NaN or infinite.
     """
     optimizer = torch.optim.Adam(model.parameters(), lr=lr, betas=(0.9, 0.999), weight_decay=5e-4)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     terms: dict[str, Tensor] = {}
-    for _ in track(range(steps), "fitting the reconstructor"):
+    for step in track(range(1, steps + 1), "fitting the reconstructor"):
         batch = images[torch.randint(len(images), (batch_size,), device=images.device)]
         mirrored = torch.rand(batch_size, 1, 1, 1, device=images.device) < 0.5
         batch = normalized(torch.where(mirrored, batch.flip(3), batch))
         terms = model.loss(batch)
         optimizer.zero_grad(set_to_none=True)
-        sum(terms.values()).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        loss = sum(terms.values(), images.new_zeros((), dtype=torch.float))
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        if not (loss + norm).isfinite():
+            raise ValueError(
+                f"fitting the reconstructor stopped at step {step}: loss {loss.item():.4g}, norm "
+                f"of the gradient {norm.item():.4g}; fit3d.lr: found {lr}, try a smaller one"
+            )
         optimizer.step()
         schedule.step()
     return {name: term.item() for name, term in terms.items()}
