@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from lh2face.artifacts.json_object import read_object
 from lh2face.artifacts.model import model_digest
@@ -36,7 +36,8 @@ class Gallery:
 def write_gallery(folder: Path, gallery: Gallery, model: Path) -> None:
     """Put a gallery into a folder, with the digest of the model that embedded its photos."""
     arrays = {"templates": gallery.templates, "non_mated": gallery.non_mated}
-    save_file(arrays, folder / TEMPLATES)
+    # Not save_file: on a full disk it raises a class of its own.
+    (folder / TEMPLATES).write_bytes(save(arrays))
     record = {
         "model": model_digest(model),
         "templates": digest(folder / TEMPLATES),
