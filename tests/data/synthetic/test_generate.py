@@ -1,8 +1,11 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +27,38 @@ def test_a_killed_worker_ends_the_stage(tmp_path):
     with pytest.raises(OSError, match="worker that makes faces was killed"):
         generate(config, tmp_path, seed=0, workers=2)
     killer.join()
+
+
+CODE = """
+import multiprocessing, sys, threading, time
+from pathlib import Path
+from lh2face.data.synthetic import SyntheticConfig
+from lh2face.data.synthetic.generate import generate
+
+def show():
+    while len(multiprocessing.active_children()) < 2:
+        time.sleep(0.01)
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+
+if __name__ == "__main__":
+    threading.Thread(target=show, daemon=True).start()
+    config = SyntheticConfig(train_people=4000, benchmark_people=4, image_size=32)
+    generate(config, Path(sys.argv[1]), seed=0, workers=2)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="needs Linux's /proc")
+def test_workers_end_with_the_process_that_started_them(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(CODE)
+    command = [sys.executable, script, tmp_path / "out"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as started:
+        workers = started.stdout.readline().split()
+        started.kill()
+    end = time.monotonic() + 60
+    while any(Path("/proc", worker).exists() for worker in workers):
+        assert time.monotonic() < end, workers
+        time.sleep(0.1)
 
 
 def test_a_failure_to_write_waits_for_nobody(tmp_path):

@@ -1,6 +1,8 @@
 """The synthetic data set: training records and an IJB-layout benchmark of disjoint people."""
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Collection, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -74,9 +76,8 @@ def generate(
     """
     people_of = {"train": config.train_people, "benchmark": config.benchmark_people}
     jobs = [(part, i) for part in PARTS if part in parts for i in range(people_of[part])]
-    pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)
-    )
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
     try:
         people = pool.map(partial(_person, config, seed), jobs, chunksize=2)
         if "train" in parts:
@@ -84,12 +85,28 @@ def generate(
         if "benchmark" in parts:
             _write_benchmark(config, people, out / "benchmark", np.random.default_rng([seed, 2]))
     except BrokenProcessPool:
+        # The pool forgets a worker that it starts while another is killed, and waits for it.
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.kill()
         raise ChildProcessError(
             "a worker that makes faces was killed, perhaps for want of memory: try fewer workers"
         ) from None
     finally:
         # Where writing fails, nobody waits for the rest of the people.
         pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Without it, the workers of a process that was killed would wait for ever for more work."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _person(
