@@ -247,3 +247,24 @@ def test_a_file_without_permission_is_named(tmp_path):
     (tmp_path / "a").touch(mode=0)
     with pytest.raises(ImageError, match="Permission denied"):
         read_file(tmp_path / "a")
+
+
+@pytest.mark.parametrize("size", [24, 400])
+def test_a_png_whose_chunks_do_not_fit_never_reaches_opencv(size, monkeypatch):
+    """OpenCV would allocate up to 4 GiB for one chunk."""
+    pixels = np.random.default_rng(0).integers(0, 255, (size, size, 3), np.uint8)
+    good = cv2.imencode(".png", pixels)[1].tobytes()
+    assert decode_rgb(good + b"anything", None, "a").shape == (size, size, 3)
+    start = good.index(b"IDAT") - 4
+    header = good[8:33]
+    damaged = [
+        good[:start] + b"\xff\xff\xff\xff" + good[start + 4 :],
+        good[:33] + header + good[33:],
+        good[: start + 20],
+        good[:-12],
+        good[:20],
+    ]
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("OpenCV was called"))
+    for content in damaged:
+        with pytest.raises(ImageError, match="a: damaged or cut short, the PNG's chunks"):
+            decode_rgb(content, None, "a")

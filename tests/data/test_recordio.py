@@ -317,3 +317,13 @@ def test_labels_of_a_list(tmp_path):
     header, _ = RecordReader(write(tmp_path / "a.rec", [b"x"], [[1.0, 2.5]]))[0]
     assert header.flag == 2
     np.testing.assert_array_equal(header.label, [1.0, 2.5])
+
+
+def test_a_label_that_no_int64_holds_is_named(tmp_path):
+    with RecordWriter(tmp_path / "a.rec") as writer:
+        writer.write(0, b"x", (1 << 63) - 1)
+        writer.write(1, b"x", 1 << 63)
+    reader = RecordReader(tmp_path / "a.rec")
+    assert reader.identities(reader.keys[:1]).tolist() == [(1 << 63) - 1]
+    with pytest.raises(RecordError, match=r"key 1: label 9223372036854775808: expected"):
+        reader.identities(reader.keys)

@@ -184,16 +184,16 @@ def read_landmarks(path: Path, root: Path) -> dict[Path, np.ndarray]:
         for line, (name, *values) in _rows(path, file):
             photo = root / name
             if not os.path.lexists(photo):
-                raise ImageFolderError(f"{path}:{line}: there is no image {photo}")
+                raise ImageFolderError(f"{path}:{line}: there is no image {photo!s:.300}")
             try:
                 found = np.array(values, np.float32).reshape(5, 2)
             except ValueError:
                 raise ImageFolderError(
-                    f"{path}:{line}: expected 10 numbers after the path, found {values}"
+                    f"{path}:{line}: expected 10 numbers after the path, found {values!r:.200}"
                 ) from None
             known = points.setdefault(_resolved(photo), found)
             if not np.array_equal(known, found, equal_nan=True):
-                raise ImageFolderError(f"{path}:{line}: {name} has other landmarks above")
+                raise ImageFolderError(f"{path}:{line}: {name:.300} has other landmarks above")
     return points
 
 

@@ -24,6 +24,7 @@ MAX_BYTES = 1 << 29
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 JPEG_QUALITY = 95
 
+PNG_START, PNG_CHUNK = b"\x89PNG\r\n\x1a\n", struct.Struct(">I4s")
 JPEG_SEGMENT, JPEG_FRAME = struct.Struct(">HH"), struct.Struct(">xHH")
 JPEG_START, JPEG_SCAN = b"\xff\xd8", b"\xff\xda"
 # The least length of a scan and its header, bytes.
@@ -108,6 +109,8 @@ def _check_header(encoded: bytes, source: str) -> None:
     if not encoded:
         raise ImageError(source, "the file is empty")
     jpeg = encoded.startswith(JPEG_START)
+    if encoded.startswith(PNG_START):
+        _check_png(encoded, source)
     width, height = (_jpeg_size(encoded, source) if jpeg else None) or _size(encoded, source)
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
         raise ImageError(source, f"{ALLOWED}, found {width} × {height}")
@@ -134,6 +137,23 @@ def _jpeg_size(encoded: bytes, source: str) -> tuple[int, int] | None:
             at += 2 + length
     except struct.error:
         raise ImageError(source, "damaged or cut short, the JPEG's header is not whole") from None
+
+
+def _check_png(encoded: bytes, source: str) -> None:
+    """Refuse a PNG whose chunks do not fit into it, or that names its size twice.
+
+    OpenCV allocates as much for a chunk as its length says, up to 4 GiB, before it reads it.
+    """
+    at, sizes, kind = len(PNG_START), 0, b""
+    while kind != b"IEND":
+        if at + PNG_CHUNK.size <= len(encoded):
+            length, kind = PNG_CHUNK.unpack_from(encoded, at)
+            sizes += kind == b"IHDR"
+            at += PNG_CHUNK.size + length + 4  # and a checksum
+        else:
+            at = len(encoded) + 1
+        if at > len(encoded) or sizes > 1:
+            raise ImageError(source, "damaged or cut short, the PNG's chunks are not whole")
 
 
 def _size(encoded: bytes, source: str) -> tuple[int, int]:

@@ -33,6 +33,8 @@ MOST = 1 << 40
 SHOWN = 60
 # float32 holds every integer up to here; greater identities go into ``id2``.
 EXACT_FLOAT32 = 1 << 24
+# Identities are int64.
+GREATEST_LABEL = (1 << 63) - 1
 
 
 class RecordError(ValueError):
@@ -359,7 +361,10 @@ def identity(header: RecordHeader, source: str = "record") -> int:
     label = float(header.label if header.flag == 0 else header.label[0])
     if not (label >= 0 and label.is_integer()):
         raise RecordError(f"{source}: label {label:g}: expected a whole number from 0 on")
-    return header.id2 if label >= EXACT_FLOAT32 and header.id2 else int(label)
+    found = header.id2 if label >= EXACT_FLOAT32 and header.id2 else int(label)
+    if found > GREATEST_LABEL:
+        raise RecordError(f"{source}: label {found}: expected at most 2^63 - 1")
+    return found
 
 
 class RecordLayout(NamedTuple):

@@ -163,7 +163,7 @@ def magface_list(path: Path) -> Iterator[Face | LeftOut]:
                     (pair for pair in found if (path.parent / pair[0]).is_file()), found[0]
                 )
                 image = path.parent / name
-                yield _from_file(f"{path}:{line}: {image}", identity, image)
+                yield _from_file(f"{path}:{line}: {image!s:.300}", identity, image)
             elif columns:
                 reason = f"expected path, x and identity, found {columns[:80]!r}"
                 yield LeftOut(f"{path}:{line}", reason)

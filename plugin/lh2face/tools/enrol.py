@@ -10,7 +10,7 @@ from lh2face.artifacts.gallery import Gallery, write_gallery
 from lh2face.artifacts.model import model_digest
 from lh2face.artifacts.outputs import atomic_dir
 from lh2face.artifacts.provenance import provenance, write_provenance
-from lh2face.data.csv_files import write_csv
+from lh2face.data.csv_files import write_rows
 from lh2face.data.images import ImageError, read_file
 from lh2face.data.sources import LeftOut, people, photos, repeated
 from lh2face.evaluation.identification import best_others
@@ -58,10 +58,8 @@ def run(
         left_out += [LeftOut(str(person), "no usable photo") for person in absent]
         write_gallery(folder, gallery, model)
         write_provenance(folder, provenance(params={}, data={"model": model_digest(model)}))
-        rows = [
-            {"file": str(Path(w).relative_to(root)), "reason": reason} for w, reason in left_out
-        ]
-        write_csv(folder / FAILURES, ("file", "reason"), rows)
+        rows = [(str(Path(where).relative_to(root)), reason) for where, reason in left_out]
+        write_rows(folder / FAILURES, ("file", "reason"), rows)
     searches = len(gallery.non_mated)
     print(
         f"enrolled {len(gallery.people)} people, {len(names)} photos; {searches} non-mated searches"
