@@ -1,9 +1,10 @@
 """Epochs of the training loader: with workers beside without, and the cache of decoded images.
 
-    python benchmarks/loader.py [--images 8000] [--size 112] [--workers 2] [--epochs 4]
+    python benchmarks/loader.py [--images 8000] [--size 112] [--workers 2] [--epochs 4] [--step 10]
 
-The loader and the data set are those of the project's config; nothing is trained. In the first
-epoch every image is decoded; in later ones all come from the cache that the processes share.
+The loader and the data set are those of stage ``train``; in the place of a step of training the
+process waits for ``--step`` milliseconds. In the first epoch every image is decoded; in later ones
+all come from the cache that the processes share.
 Epochs of the two take turns, so that a busy machine slows both.
 """
 
@@ -27,15 +28,15 @@ def loader(root: Path, size: int, workers: int) -> DataLoader:
     """The loader of the project's config."""
     config = Config.fromfile(RECOGNITION).train_dataloader
     config.dataset.update(root=str(root), image_size=size)
-    config.num_workers = workers
+    config.update(num_workers=workers, persistent_workers=workers > 0)
     return Runner.build_dataloader(config, seed=0)
 
 
-def epoch(made: DataLoader) -> float:
-    """Seconds of one epoch."""
+def epoch(made: DataLoader, step: float) -> float:
+    """Seconds of one epoch, a step of which takes so many seconds."""
     start = time.perf_counter()
     for _ in made:
-        pass
+        time.sleep(step)
     return time.perf_counter() - start
 
 
@@ -46,6 +47,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=112)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--step", type=float, default=10, help="ms of a step of training")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -55,7 +57,10 @@ def main() -> None:
                 writer.write(key, image, key % 100)
         (root / "property").write_text("100,112,112\n")
         loaders = [loader(root, arguments.size, n) for n in (0, arguments.workers)]
-        times = [[epoch(made) for made in loaders] for _ in range(arguments.epochs)]
+        times = [
+            [epoch(made, arguments.step / 1000) for made in loaders]
+            for _ in range(arguments.epochs)
+        ]
     (alone_first, first), *later = times
     alone, several = (statistics.median(column) for column in zip(*later, strict=True))
     print(

@@ -164,6 +164,8 @@ def training_config(
     loader.update(
         batch_size=train.batch_size // get_world_size(),
         num_workers=train.workers,
+        # Starting them anew costs more than an epoch out of the cache; they draw no random numbers.
+        persistent_workers=train.workers > 0,
     )
     # The parts that are not to decay need something to be exempt from.
     config.optim_wrapper.optimizer = {"weight_decay": 0.0, **train.optimizer}

@@ -49,7 +49,8 @@ def run_fingerprint(
 
     resolved = json.loads(json.dumps(config.to_dict()))
     loader = resolved["train_dataloader"]
-    loader.pop("num_workers")
+    for name in ("num_workers", "persistent_workers"):
+        loader.pop(name)
     loader["dataset"].pop("root")
     loader["batch_size"] *= get_world_size()
     weights = None if reconstructor is None else digest(reconstructor / RECONSTRUCTOR_WEIGHTS)
