@@ -26,7 +26,7 @@ from lh2face.evaluation.ijb import (
 )
 from lh2face.evaluation.matching import expected_cosine, mutual_likelihood
 from lh2face.evaluation.quality import calibration, error_versus_reject, reject_area
-from lh2face.evaluation.roc import roc_curve, tar_at_far
+from lh2face.evaluation.roc import roc_curve, share_of, tar_at_far
 from lh2face.evaluation.verification import best_threshold, grid_threshold, ten_fold_accuracy
 from lh2face.functional import vmf
 
@@ -242,8 +242,14 @@ def test_the_toolboxs_figures_are_those_of_its_formula():
         rates_over_galleries([], fpirs, once)
 
 
+def test_a_share_is_not_one_less_by_rounding():
+    # 0.29 · 100 is 28.999… in floating point.
+    assert share_of(0.29, 100) == 29
+    assert all(share_of(k / n, n) == k for n in range(1, 300) for k in range(n + 1))
+    assert share_of(0.0199, 100) == 1 and share_of(0.999999, 10) == 9
+
+
 def test_as_many_alarms_as_the_fpir_allows():
-    # 0.01 · 2900 is 28.999… in floating point; 29 alarms are one in a hundred.
     probes = np.r_[np.linspace(0, 1, 2900), 2][:, None]
     subjects = np.r_[np.full(2900, 9), 0]
     mate = np.sort(probes[:-1, 0])[-30] + 1e-6

@@ -135,7 +135,7 @@ def threshold_at_far(impostor_scores: np.ndarray, far: float) -> float:
 def share_of(rate: float, count: float) -> int:
     """The largest whole number that is no more than the rate of a count.
 
-    A product such as 0.01 · 2900 falls short of a whole number by its rounding alone.
+    A product such as 0.29 · 100 falls short of a whole number by its rounding alone.
     """
     return int(rate * count * (1 + 1e-12))
 
