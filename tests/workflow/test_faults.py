@@ -133,7 +133,7 @@ def test_a_full_disk(params_folder, small_disk):
 def test_a_read_only_folder(params_folder, small_disk):
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     said = call(params_folder, "lh2face", "align", "raw", str(small_disk / "aligned"), ends=1)
-    assert re.search(r"lh2face: .*Read-only file system: '.*\.aligned\.partial'", said)
+    assert re.search(r"lh2face: .*Read-only file system: '.*/aligned'", said)
     assert "Traceback" not in said
     row("Read-only output folder", "`Read-only file system`, with the path", "nothing")
 
@@ -249,8 +249,13 @@ def test_kills_in_training_stand_in_the_table():
         "at most one checkpoint's interval",
     )
     row(
-        "Checkpoint cut short",
-        "`damaged or cut short; training begins again`",
+        "Last checkpoint damaged or cut short",
+        "`last.pth: damaged or cut short; training goes on from before.pth`",
+        "one checkpoint's interval",
+    )
+    row(
+        "Both checkpoints damaged",
+        "`before.pth: damaged or cut short; training begins again`",
         "that training",
     )
     row(
