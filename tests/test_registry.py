@@ -114,3 +114,9 @@ def test_a_class_of_the_users_own_is_known_once_it_is_registered():
         assert "OwnHead" not in ROLES["backbone"].classes()
     finally:
         del MODELS.module_dict["OwnHead"]
+
+
+def test_an_unknown_argument_is_named_in_one_line_of_a_length_to_read():
+    with pytest.raises(ValueError, match=r"^here\.a\\nb\[+: unknown; CosFaceHead allows") as found:
+        check("head", {"type": "CosFaceHead", "a\nb" + 5000 * "[": 1}, "here")
+    assert len(str(found.value)) < 400 and "\n" not in str(found.value)

@@ -124,7 +124,9 @@ def _check_config(
         if key == "type":
             continue
         if key not in parameters and (key in given or not takes_any):
-            raise ValueError(f"{where}.{key}: unknown; {name} allows {sorted(parameters)}")
+            # As Python writes it, so that the message stays one line, of a length to read.
+            shown = repr(str(key))[1:-1]
+            raise ValueError(f"{where}.{shown:.100}: unknown; {name} allows {sorted(parameters)}")
         hint = hints.get(key, Any)
         if not _matches(value, hint):
             shown = getattr(hint, "__name__", hint) if isinstance(hint, type) else hint
