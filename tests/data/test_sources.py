@@ -449,3 +449,13 @@ def test_a_dictionary_of_large_images_takes_the_memory_of_one(tmp_path, nested):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     # Written out, the rows of one batch alone are 512 MiB.
     assert done.returncode == 0 and int(done.stdout) < 200, done.stdout + done.stderr
+
+
+def test_a_name_too_long_for_a_file_ends_no_conversion(tmp_path):
+    root = write_image_folder(tmp_path)
+    photo = next(root.rglob("*.png")).relative_to(tmp_path)
+    lines = [f"{photo} 0 1".replace("my ", "my\\ "), f"{5000 * 'x'}.png 0 1"]
+    (tmp_path / "list.txt").write_text("\n".join(lines))
+    found = list(SOURCES["magface_list"](tmp_path / "list.txt"))
+    assert len(found) == 2 and isinstance(found[1], LeftOut)
+    assert found[1].reason == "File name too long" and len(found[1].where) < 1000

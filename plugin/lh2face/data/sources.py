@@ -159,9 +159,9 @@ def magface_list(path: Path) -> Iterator[Face | LeftOut]:
             columns = os.fsdecode(raw.removeprefix(codecs.BOM_UTF8)).strip(" \t\r\n")
             found = [match.groups() for form in LIST_COLUMNS if (match := form.fullmatch(columns))]
             if found:
-                name, identity = next(
-                    (pair for pair in found if (path.parent / pair[0]).is_file()), found[0]
-                )
+                # Path.is_file raises where a name is too long.
+                there = (pair for pair in found if os.path.isfile(path.parent / pair[0]))  # noqa: PTH113
+                name, identity = next(there, found[0])
                 image = path.parent / name
                 yield _from_file(f"{path}:{line}: {image!s:.300}", identity, image)
             elif columns:
