@@ -26,21 +26,25 @@ class Reader:
         share: How many of the inputs it gets, relative to the others.
         samples: Writes valid files below a folder; yields one folder for each set of them.
         read: Reads the files of a folder.
+        memory: What one input may take, bytes.
     """
 
     share: int
     samples: Callable[[Path], Iterator[Path]]
     read: Callable[[Path], object]
+    memory: int
 
 
 READERS: dict[str, Reader] = {}
 
 
-def reader(share: int, samples: Callable[[Path], Iterator[Path]]) -> Callable:
+def reader(
+    share: int, samples: Callable[[Path], Iterator[Path]], memory: int = 1 << 30
+) -> Callable:
     """Register a function that reads the files of a folder."""
 
     def register(read: Callable[[Path], object]) -> Callable[[Path], object]:
-        READERS[read.__name__] = Reader(share, samples, read)
+        READERS[read.__name__] = Reader(share, samples, read, memory)
         return read
 
     return register
@@ -305,7 +309,7 @@ def onnx_file(folder: Path) -> None:
     onnx.save(made, folder / "a.onnx")
 
 
-@reader(5, sets(onnx=onnx_file))
+@reader(5, sets(onnx=onnx_file), memory=5 << 30)
 def onnx_recognizer(folder: Path) -> None:
     """A recognition model of another program."""
     from lh2face.artifacts.calibration import read_calibration
@@ -648,7 +652,7 @@ def detector_file(folder: Path) -> None:
     onnx.save(made, folder / "detector.onnx")
 
 
-@reader(3, sets(onnx=detector_file))
+@reader(3, sets(onnx=detector_file), memory=5 << 30)  # 4 GiB is what a graph may take
 def detector(folder: Path) -> None:
     """A detection model of another program."""
     from lh2face.tools.verify import open_detector
