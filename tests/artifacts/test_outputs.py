@@ -235,6 +235,17 @@ def test_a_kill_during_the_change_over_leaves_one_whole(tmp_path, at, exchange):
     assert below(tmp_path) == {f"out/{expected}", f"out/{MANIFEST}"}
 
 
+def test_a_kill_between_two_renames_loses_none_of_several_folders(tmp_path):
+    left = tmp_path / ".train.0123456789abcdef.partial"
+    for name in ("old-train", "old-benchmark"):
+        (left / name).mkdir(parents=True)
+        (left / name / "a").write_text("made")
+    (left / MANIFEST).write_text('{"files": {}}')
+    with pytest.raises(RuntimeError), atomic_dirs(tmp_path, ["train"]):
+        raise RuntimeError
+    assert below(tmp_path) == {"train/a", "benchmark/a"}
+
+
 def test_only_its_own_leftovers_are_removed(tmp_path):
     (tmp_path / ".out.mine.partial").mkdir()
     (tmp_path / ".out.mine.partial" / "precious").write_text("mine")

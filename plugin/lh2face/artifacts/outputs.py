@@ -232,7 +232,7 @@ def _partial(target: Path) -> Iterator[Path]:
     """
     for old in target.parent.glob(f".{glob.escape(target.name)}.*{PARTIAL}"):
         if _is_own_partial(old):
-            _recover(old / f"old-{target.name}", target)
+            _recover(old)
             shutil.rmtree(old, ignore_errors=True)
     folder = target.with_name(f".{target.name}.{secrets.token_hex(8)}{PARTIAL}")
     folder.mkdir()
@@ -244,7 +244,7 @@ def _partial(target: Path) -> Iterator[Path]:
             raise OSError(error.errno, error.strerror, str(target)) from error
         raise
     finally:
-        _recover(folder / f"old-{target.name}", target)
+        _recover(folder)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -272,9 +272,12 @@ def _put_in_place(new: Path, target: Path) -> None:
         new.replace(target)
 
 
-def _recover(old: Path, target: Path) -> None:
-    if old.exists() and not target.exists():
-        old.replace(target)
+def _recover(partial: Path) -> None:
+    """Put back each old folder whose place is still empty."""
+    for old in partial.glob("old-*"):
+        target = partial.with_name(old.name.removeprefix("old-"))
+        if not target.exists():
+            old.replace(target)
 
 
 def _exchange(first: Path, second: Path) -> bool:
