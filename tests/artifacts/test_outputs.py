@@ -161,6 +161,18 @@ def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path):
     assert entries(tmp_path) == ["out"]
 
 
+@pytest.mark.parametrize("write_into", [atomic_dir, atomic_file])
+def test_a_failure_leaves_none_of_the_folders_made_for_it(tmp_path, write_into):
+    (tmp_path / "made").mkdir()
+    with pytest.raises(RuntimeError), write_into(tmp_path / "made" / "a" / "b" / "out"):
+        raise RuntimeError
+    assert entries(tmp_path) == ["made"] and entries(tmp_path / "made") == []
+    with pytest.raises(RuntimeError), write_into(tmp_path / "made" / "a" / "b" / "out"):
+        (tmp_path / "made" / "a" / "of another process").touch()
+        raise RuntimeError
+    assert entries(tmp_path / "made" / "a") == ["of another process"]
+
+
 def test_a_write_that_fails_without_a_name_names_the_output(tmp_path):
     """Where the disk is full, Python's error names no file."""
     with (

@@ -74,7 +74,7 @@ def atomic_dirs(
         check_output(target, inputs)
     with ExitStack() as stack:
         for target in targets:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(_made(target.parent))
             stack.enter_context(_locked(target))
         partials: dict[Path, Path] = {}
         for target in targets:
@@ -119,8 +119,7 @@ def atomic_files(
             raise OutputError(f"{path}: is an input; choose another folder for the output")
         if os.path.lexists(path) and not _is_listed(path, listed.get(name)):
             raise OutputError(f"{path}: exists, and lh2face did not write it")
-    folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder / MANIFEST), _partial(folder / MANIFEST) as partial:
+    with _made(folder), _locked(folder / MANIFEST), _partial(folder / MANIFEST) as partial:
         yield partial
         listed |= _files(partial)
         for name in names:
@@ -141,8 +140,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         The file to write. If the block raises, it is removed and ``path`` stays as it was.
     """
     target = _behind_links(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(target), _partial(target) as folder:
+    with _made(target.parent), _locked(target), _partial(target) as folder:
         yield folder / target.name
         if target.exists():
             shutil.copymode(target, folder / target.name)
@@ -193,6 +191,20 @@ def exclusive(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with _held(folder / LOCK, folder):
         yield
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make a folder and those above it; if the block raises, those made here and empty are gone."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # not empty: another process works there
+            for path in missing:
+                path.rmdir()
+        raise
 
 
 @contextmanager
