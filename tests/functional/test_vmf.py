@@ -1,3 +1,4 @@
+import math
 from functools import cache
 
 import mpmath
@@ -125,26 +126,49 @@ def test_bfloat16_is_computed_in_float32():
     assert vmf.log_normalizer(kappa, 64).dtype == torch.float32
 
 
-def test_mutual_likelihood_prefers_agreement_and_ignores_the_uncertain():
-    x = torch.eye(4, dtype=torch.float64)
-    one, none = torch.tensor(20.0, dtype=torch.float64), torch.tensor(0.0, dtype=torch.float64)
-    same = vmf.mutual_likelihood(x[0], one, x[0], one, 4)
-    assert same > 0 > vmf.mutual_likelihood(x[0], one, x[1], one, 4)
-    assert vmf.mutual_likelihood(x[0], one, x[1], none, 4).item() == pytest.approx(0, abs=1e-12)
-
-
-@pytest.mark.parametrize("kappa", [0.0, 1e-45, 1e-20, 1e19, 1e38])
-def test_mutual_likelihood_over_the_range_of_float32(kappa):
-    x = torch.eye(4)
-    k = torch.tensor(kappa, requires_grad=True)
-    for other in (x[0], x[1], -x[0]):
-        value = vmf.mutual_likelihood(x[0], k, other, k, 4)
+@pytest.mark.parametrize("dim", [2, 3, 64, 512])
+def test_log_peak_ratio_is_exact_and_has_the_shortfall_as_its_slope(dim):
+    for kappa in (0.0, 1e-6, 0.3, 20.0, 700.0, 1e5):
+        k = torch.tensor(kappa, dtype=torch.float64, requires_grad=True)
+        _, ratio, mean = exact(dim, kappa)
+        value = vmf.log_peak_ratio(k, dim)
+        assert value.item() == pytest.approx(float(ratio + mpmath.mpf(kappa)), rel=1e-12, abs=1e-15)
         (slope,) = torch.autograd.grad(value, k)
-        assert value.isfinite() and slope.isfinite()
-    if kappa > 1:  # log c(κ) − log c(0) is −κ to the last digit
-        expected = kappa * (2**0.5 - 2)
-        found = vmf.mutual_likelihood(x[0], k, x[1], k, 4)
-        assert found.item() == pytest.approx(expected, rel=1e-6)
+        assert slope.item() == pytest.approx(float(1 - mean), rel=1e-10)
+    huge = torch.tensor(1e38)
+    gradient = vmf.log_peak_ratio(2 * huge, dim) - vmf.log_peak_ratio(huge, dim)
+    assert gradient.item() == pytest.approx((dim - 1) / 2 * math.log(2), rel=1e-3)
+
+
+def test_mutual_likelihood_prefers_agreement_and_ignores_the_uncertain():
+    one, none = torch.tensor(20.0), torch.tensor(0.0)
+    same, other = torch.tensor(1.0), torch.tensor(0.0)
+    assert vmf.mutual_likelihood(same, one, one, 4) > 0 > vmf.mutual_likelihood(other, one, one, 4)
+    assert vmf.mutual_likelihood(other, one, none, 4).item() == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("dim", [4, 512])
+@pytest.mark.parametrize("kappa", [0.0, 1e-45, 1e-20, 1.0, 300.0, 2e19, 3e38])
+@pytest.mark.parametrize("cos", [1.0, 0.6, 0.0, -0.5, -1.0])
+def test_mutual_likelihood_over_the_range_of_float32(kappa, cos, dim):
+    k, other = torch.tensor(kappa, requires_grad=True), torch.tensor(kappa / 2)
+    cosine = torch.tensor(cos)
+    value = vmf.mutual_likelihood(cosine, k, other, dim)
+    (slope,) = torch.autograd.grad(value, k)
+    assert slope.isfinite()
+    first, second, c = (mpmath.mpf(x.item()) for x in (k, other, cosine))
+    joint = mpmath.sqrt(first**2 + second**2 + 2 * first * second * c)
+    peak = [vmf.log_peak_ratio(torch.tensor(float(x), dtype=torch.float64), dim).item() for x in
+            (first, second, joint)]  # fmt: skip
+    expected = peak[0] + peak[1] - peak[2] - float(first + second - joint)
+    assert value.item() == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+def test_mutual_likelihood_of_opposite_and_equal_concentrations_has_a_slope():
+    k = torch.tensor(5.0, dtype=torch.float64, requires_grad=True)
+    value = vmf.mutual_likelihood(torch.tensor(-1.0), k, k, 8)
+    (slope,) = torch.autograd.grad(value, k)
+    assert value.item() == pytest.approx(2 * exact(8, 5.0)[1], rel=1e-12) and slope.isfinite()
 
 
 def test_dimension_below_two_is_refused():

@@ -303,9 +303,10 @@ def test_numbers_out_of_range_are_one_line(monkeypatch, root, tmp_path, capsys, 
         (np.ones((len(META.names), 8), "c8"), "found complex64"),
         (np.ones((len(META.names), 8), "i8"), "found int64"),
         (np.float32(1), r"found float32 \(\)"),
-        (np.full((len(META.names), 8), np.nan, "f4"), "row 0 is not finite"),
-        (np.full((len(META.names), 8), np.inf, "f4"), "row 0 is not finite"),
-        (np.full((len(META.names), 8), 3e38, "f4"), "overflows|not finite"),
+        (np.full((len(META.names), 8), np.nan, "f4"), r"f\.npy: .*row 0: .*found nan"),
+        (np.full((len(META.names), 8), np.inf, "f4"), r"f\.npy: .*row 0: .*found (inf|nan)"),
+        (np.full((len(META.names), 8), 3e38, "f4"), r"f\.npy: .*row 0: .*found inf"),
+        (np.eye(len(META.names), 8, -1, "f4"), r"f\.npy: .*row 0: .*found 0\.0"),
     ],
 )
 def test_features_that_do_not_fit(root, tmp_path, values, message):

@@ -57,16 +57,20 @@ def concentrations(embeddings: np.ndarray) -> np.ndarray:
         ``(N,)`` float32, or float64 where the embeddings are of a wider type.
 
     Raises:
-        EvaluationError: If the shape is another, or the norm of an embedding is not finite.
+        EvaluationError: If the shape is another, or an embedding's norm is 0 or not finite.
     """
     blocks = (_widened(embeddings[at : at + FACES]) for at in range(0, len(embeddings), FACES))
-    norms = [np.linalg.norm(block, axis=2).mean(axis=1) for block in blocks]
+    norms = [np.linalg.norm(block, axis=2) for block in blocks]
     if not norms:
         raise EvaluationError(f"embeddings: expected at least one face, found {embeddings.shape}")
-    kappa = np.concatenate(norms)
-    bad = np.flatnonzero(~np.isfinite(kappa))
+    found = np.concatenate(norms)
+    bad = np.argwhere(~(np.isfinite(found) & (found > 0)))
     if bad.size:
-        raise EvaluationError(f"embeddings: the norm of row {bad[0]} is not finite")
+        row, view = bad[0]
+        raise EvaluationError(
+            f"embeddings: row {row}: expected a finite length above 0, found {found[row, view]}"
+        )
+    kappa: np.ndarray = found.mean(axis=1)
     return kappa
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lh2face.evaluation.checks import EvaluationError, check_finite, check_least
-from lh2face.functional.vmf import log_normalizer_ratio, mean_resultant_length
+from lh2face.functional.vmf import joint_concentration, log_peak_ratio, mean_resultant_length
 
 BLOCK = 1 << 20
 # How far the cosine of two float32 directions may lie outside of [−1, 1].
@@ -17,9 +17,9 @@ ROUNDING = 1e-4
 def mutual_likelihood(
     cos: np.ndarray, kappa1: np.ndarray, kappa2: np.ndarray, dim: int
 ) -> np.ndarray:
-    """:func:`lh2face.functional.vmf.mutual_likelihood` from the cosines of the directions.
+    """:func:`lh2face.functional.vmf.mutual_likelihood` of arrays, in blocks.
 
-    ``|κ1 x1 + κ2 x2|² = κ1² + κ2² + 2 κ1 κ2 cosθ``; equal pairs tie, whichever way round.
+    Equal pairs tie, whichever way round.
 
     Args:
         cos: In [−1, 1], any shape.
@@ -37,11 +37,11 @@ def mutual_likelihood(
     check_finite(cos=cos)
     if max(cos.max(initial=0), -cos.min(initial=0)) > 1 + ROUNDING:
         raise EvaluationError(f"cos: expected -1 to 1, found {cos.min()} to {cos.max()}")
-    joint = np.sqrt((kappa1**2 + kappa2**2 + 2 * kappa1 * kappa2 * cos).clip(0))
+    joint, lost = joint_concentration(cos.clip(-1, 1).astype(np.float64), kappa1, kappa2)
     first, second, together = (
-        _in_blocks(log_normalizer_ratio, kappa, dim) for kappa in (kappa1, kappa2, joint)
+        _in_blocks(log_peak_ratio, kappa, dim) for kappa in (kappa1, kappa2, joint)
     )
-    score: np.ndarray = first + second - together
+    score: np.ndarray = first + second - together - lost
     return score
 
 

@@ -13,11 +13,13 @@ import math
 from collections.abc import Callable
 from fractions import Fraction
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
+Array = TypeVar("Array", Tensor, np.ndarray)
 # With this order and number of terms the expansion is exact to rounding in float64.
 EXPANSION_ORDER = 48.0
 EXPANSION_TERMS = 8
@@ -25,6 +27,8 @@ EXPANSION_TERMS = 8
 NEWTON_STEPS = 6
 # What the authors' code of SCF adds to numbers before it takes their logarithm.
 SCF_EPSILON = 1e-6
+# What the square of a share counts as at least, in float64.
+SMALLEST = 1e-300
 
 
 def log_density_ratio(cos: Tensor, kappa: Tensor, dim: int) -> Tensor:
@@ -97,6 +101,21 @@ def log_normalizer_ratio(kappa: Tensor, dim: int) -> Tensor:
     return function(_widened(kappa), _checked(dim))
 
 
+def log_peak_ratio(kappa: Tensor, dim: int) -> Tensor:
+    """``log c_n(κ) + κ − log c_n(0)``: the density at its mode over the uniform distribution's.
+
+    Args:
+        kappa: Concentration, ≥ 0, any shape.
+        dim: Dimension n, ≥ 2.
+
+    Returns:
+        The shape of ``kappa``, ≥ 0; about ``((n − 1) / 2) log κ`` for large κ. Its derivative is
+        ``1 − A_n(κ)``.
+    """
+    function: Callable[[Tensor, int], Tensor] = _LogPeakRatio.apply
+    return function(_widened(kappa), _checked(dim))
+
+
 def mean_resultant_length(kappa: Tensor, dim: int) -> Tensor:
     """``A_n(κ) = I_{n/2}(κ) / I_{n/2−1}(κ)``, the mean cosine to the mode.
 
@@ -140,41 +159,51 @@ def concentration(mean_length: Tensor, dim: int) -> Tensor:
     return torch.where(inside, kappa.to(length.dtype), outside)
 
 
-def mutual_likelihood(x1: Tensor, kappa1: Tensor, x2: Tensor, kappa2: Tensor, dim: int) -> Tensor:
+def mutual_likelihood(cos: Tensor, kappa1: Tensor, kappa2: Tensor, dim: int) -> Tensor:
     """Log-likelihood that two vMF observations share their mean direction, over chance.
 
-    ``log c(κ1) + log c(κ2) − log c(|κ1 x1 + κ2 x2|) − log c(0)``
+    ``log c(κ1) + log c(κ2) − log c(|κ1 x1 + κ2 x2|) − log c(0)``, computed in float64.
 
     Args:
-        x1: ``(…, d)`` unit directions.
-        kappa1: ``(…)`` concentrations, ≥ 0.
-        x2: ``(…, d)`` unit directions.
-        kappa2: ``(…)`` concentrations, ≥ 0.
+        cos: Cosine of the directions x1 and x2, in [−1, 1].
+        kappa1: Concentrations ≥ 0 that broadcast with ``cos``.
+        kappa2: Likewise.
         dim: Dimension n, ≥ 2.
 
     Returns:
-        ``(…)``; 0 where either κ is 0; finite as long as κ1 + κ2 is.
+        The broadcast shape; 0 where either κ is 0; finite where κ1 + κ2 is.
     """
-    # Scaled, so that no square overflows.
-    largest = torch.maximum(kappa1, kappa2).detach()
-    largest = torch.where(largest > 0, largest, 1)
-    first, second = ((kappa / largest).unsqueeze(-1) for kappa in (kappa1, kappa2))
-    joint = largest * (first * x1 + second * x2).norm(dim=-1)
-    parts = (log_normalizer_ratio(kappa, dim) for kappa in (kappa1, kappa2))
-    return sum(parts) - log_normalizer_ratio(joint, dim)
+    first, second = kappa1.double(), kappa2.double()
+    joint, lost = joint_concentration(cos.double(), first, second)
+    peaks = log_peak_ratio(first, dim) + log_peak_ratio(second, dim) - log_peak_ratio(joint, dim)
+    return (peaks - lost).to(_widened(kappa1).dtype)
+
+
+def joint_concentration(cos: Array, kappa1: Array, kappa2: Array) -> tuple[Array, Array]:
+    """κ of the product of two vMF densities, and what it lacks to the sum of theirs.
+
+    Args:
+        cos: Cosine of their mean directions x1 and x2, in [−1, 1].
+        kappa1: Concentrations ≥ 0 that broadcast with ``cos``.
+        kappa2: Likewise.
+
+    Returns:
+        ``|κ1 x1 + κ2 x2|`` and ``κ1 + κ2 − |κ1 x1 + κ2 x2|``, without the difference of near
+        numbers; the same whichever of the two comes first.
+    """
+    total = kappa1 + kappa2
+    divisor = total + (total == 0)
+    apart = 2 * (kappa1 / divisor) * (kappa2 / divisor) * (1 - cos)
+    # The root has no slope at 0.
+    share = (1 - apart).clip(SMALLEST) ** 0.5
+    return total * share, total * (apart / (1 + share))
 
 
 class _LogNormalizerRatio(torch.autograd.Function):
     @staticmethod
     def forward(kappa: Tensor, dim: int) -> Tensor:
-        _, log_G, N = _ratio(kappa, dim)
-        r = _hypotenuse(kappa, N)
-        excess = kappa * (kappa / (r + N))  # r − N without cancellation
-        # Both by the same arithmetic: then their difference is exactly 0 at κ = 0.
-        at_zero = _series(torch.ones((), dtype=r.dtype, device=r.device), N, 0)
-        series = torch.log(_series(N / r, N, 0)) - torch.log(at_zero)
-        top = N * torch.log1p(excess / (2 * N)) - excess + 0.5 * torch.log1p(excess / N)
-        return top - series + log_G
+        rest, excess, _ = _log_parts(kappa, dim)
+        return rest - excess
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
@@ -185,6 +214,37 @@ class _LogNormalizerRatio(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (kappa,) = ctx.saved_tensors
         return -grad * mean_resultant_length(kappa, ctx.dim), None
+
+
+class _LogPeakRatio(torch.autograd.Function):
+    @staticmethod
+    def forward(kappa: Tensor, dim: int) -> Tensor:
+        rest, _, lacking = _log_parts(kappa, dim)
+        return rest + lacking
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
+        kappa, ctx.dim = inputs
+        ctx.save_for_backward(kappa)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (kappa,) = ctx.saved_tensors
+        return grad * _shortfall(kappa, ctx.dim), None
+
+
+def _log_parts(kappa: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
+    """``log c_n(κ) − log c_n(0) + (r − N)``, ``r − N``, and ``κ − (r − N)``."""
+    _, log_G, N = _ratio(kappa, dim)
+    r = _hypotenuse(kappa, N)
+    excess = kappa * (kappa / (r + N))  # without the difference of near numbers, as below
+    # By halves, whose sum does not overflow.
+    lacking = N * ((excess / 2 + kappa / 2) / (r / 2 + kappa / 2))
+    # Both by the same arithmetic: then their difference is exactly 0 at κ = 0.
+    at_zero = _series(torch.ones((), dtype=r.dtype, device=r.device), N, 0)
+    series = torch.log(_series(N / r, N, 0)) - torch.log(at_zero)
+    rest = N * torch.log1p(excess / (2 * N)) + 0.5 * torch.log1p(excess / N) - series + log_G
+    return rest, excess, lacking
 
 
 def _ratio(kappa: Tensor, dim: int) -> tuple[Tensor, Tensor, float]:

@@ -25,6 +25,7 @@ from lh2face.artifacts.provenance import (
 from lh2face.data.arrays import read_array
 from lh2face.data.csv_files import write_rows
 from lh2face.data.ijb_meta import IJBMeta, meta_paths, read_meta
+from lh2face.evaluation.checks import EvaluationError
 from lh2face.evaluation.ijb import concentrations, template_rows
 from lh2face.evaluation.protocol import Protocol, run_protocol
 from lh2face.evaluation.quality import error_versus_reject, reject_area
@@ -137,6 +138,10 @@ def read_features(path: Path, faces: int) -> np.ndarray:
             f"{path}: expected floats ({faces}, d) or ({faces}, 2, d), a row for each face of the "
             f"lists, found {features.dtype} {features.shape}"
         )
+    try:
+        concentrations(views)
+    except EvaluationError as error:
+        raise ValueError(f"{path}: {error}") from None
     return views
 
 
