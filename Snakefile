@@ -18,7 +18,8 @@ rule all:
 
 
 for stage in STAGES:
-    needs = RESOURCES[stage.name.partition("@")[0]]
+    kind = stage.name.partition("@")[0]
+    needs = RESOURCES[kind] | config.get("resources", {}).get(kind, {})
 
     rule:
         name:

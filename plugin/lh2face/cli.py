@@ -56,6 +56,8 @@ Landmarks = Annotated[
 Detector = Annotated[
     Path | None, typer.Option(exists=True, help="Face detection ONNX file of insightface.")
 ]
+Source = Annotated[str, typer.Argument(show_default=False, help="Name in sources, params.yaml.")]
+Bench = Annotated[str, typer.Argument(show_default=False, help="Name in benchmarks, params.yaml.")]
 Seed = Annotated[int, typer.Option(help="Seed of the run.")]
 
 
@@ -95,27 +97,43 @@ def params(overlay: In) -> None:
 
 
 @app.command(rich_help_panel=STAGES)
-def data(out: Out) -> None:
-    """Make or convert faces: training records and a benchmark."""
+def data(name: Source, out: Out) -> None:
+    """Make or convert the faces of a training source."""
     from lh2face.stages import data as stage
 
-    stage.run(load(), out)
+    stage.run(load(), name, out)
 
 
 @app.command(rich_help_panel=STAGES)
 def align(raw: In, out: Out) -> None:
-    """Align every face to 112 × 112 by its five landmarks."""
+    """Align a source's faces to 112 × 112 by their five landmarks."""
     from lh2face.stages import align as stage
 
     stage.run(load(), raw, out)
 
 
 @app.command(rich_help_panel=STAGES)
-def fit3d(aligned: In, out: Out) -> None:
+def benchmark(name: Bench, out: Out) -> None:
+    """Make the photographs of a benchmark, where they are not there yet."""
+    from lh2face.stages import benchmark as stage
+
+    stage.run(load(), name, out)
+
+
+@app.command(rich_help_panel=STAGES)
+def align_benchmark(name: Bench, raw: In, out: Out) -> None:
+    """Align a benchmark's faces to 112 × 112, and check what is asked about them."""
+    from lh2face.stages import align_benchmark as stage
+
+    stage.run(load(), name, raw, out)
+
+
+@app.command(rich_help_panel=STAGES)
+def fit3d(aligned: In, benchmarks: In, out: Out) -> None:
     """Train the reconstructor on the aligned faces."""
     from lh2face.stages import fit3d as stage
 
-    stage.run(load(), aligned, out)
+    stage.run(load(), aligned, benchmarks, out)
 
 
 @app.command(rich_help_panel=STAGES)
@@ -150,7 +168,7 @@ def embed(
     shard: Annotated[int, typer.Option(help="Which part of the benchmark, from 0.")] = 0,
     shards: Annotated[int, typer.Option(min=1, help="Number of parts.")] = 1,
 ) -> None:
-    """Embed the benchmark's faces with a trained model."""
+    """Embed a benchmark's faces with a model."""
     from lh2face.stages import embed as stage
 
     stage.run(load(), model, aligned, out, shard=shard, shards=shards)
@@ -158,18 +176,18 @@ def embed(
 
 @app.command(rich_help_panel=STAGES)
 def evaluate(embeddings: In, benchmark: In, out: Out) -> None:
-    """Run IJB 1:1 and 1:N, verification bins, reject curves."""
+    """Run IJB 1:1 and 1:N, pairs, reject curves."""
     from lh2face.stages import evaluate as stage
 
     stage.run(load(), embeddings, benchmark, out)
 
 
 @app.command(rich_help_panel=STAGES)
-def report(data: In, runs: In, out: Out) -> None:
+def report(benchmarks: In, runs: In, out: Out) -> None:
     """Write the offline page that compares the heads."""
     from lh2face.stages import report as stage
 
-    stage.run(load(), data, runs, out)
+    stage.run(load(), benchmarks, runs, out)
 
 
 @app.command(rich_help_panel=EVALUATION)

@@ -313,7 +313,7 @@ def onnx_file(folder: Path) -> None:
 def onnx_recognizer(folder: Path) -> None:
     """A recognition model of another program."""
     from lh2face.artifacts.calibration import read_calibration
-    from lh2face.tools.embedders import open_embedder
+    from lh2face.embedding.embedders import open_embedder
 
     read_calibration(folder / "a.onnx")
     open_embedder(folder / "a.onnx")(np.zeros((2, 112, 112, 3), np.uint8))
@@ -390,7 +390,7 @@ def quality(folder: Path) -> None:
 
 def kept_embeddings(folder: Path) -> None:
     """What evaluate-ijb keeps in its folder."""
-    from lh2face.tools.kept_embeddings import Record
+    from lh2face.embedding.kept import Record
 
     (folder / "metrics.json").write_text("{}", encoding="utf-8")
     made = {"model": "0", "faces": 3, "block": 512}
@@ -400,7 +400,7 @@ def kept_embeddings(folder: Path) -> None:
 @reader(10, sets(record=kept_embeddings))
 def progress_record(folder: Path) -> None:
     """The record of evaluate-ijb."""
-    from lh2face.tools.kept_embeddings import claim
+    from lh2face.embedding.kept import claim
 
     claim(folder, ["metrics.json"])
 

@@ -27,7 +27,7 @@ from lh2face.stages.evaluate import thresholds
 from lh2face.stages.params import load_params
 from lh2face.text import printable
 from lh2face.tools import verify
-from lh2face.tools.embedders import open_embedder
+from lh2face.embedding.embedders import open_embedder
 
 BACKBONE = {"type": "MobileFaceNet", "embedding_size": 32, "width": 0.25, "image_size": 48}
 HEAD = {"type": "LH2FaceHead", "num_classes": 7, "in_channels": 32, "vmf_dim": 16}

@@ -3,6 +3,8 @@
 import cv2
 import numpy as np
 
+from lh2face.data.images import ImageError, decode_rgb
+
 # Five landmarks in a 112 × 112 crop (x, y): eyes, nose, mouth corners; the template of insightface.
 TEMPLATE = np.array(
     [
@@ -116,3 +118,48 @@ def norm_crop(image: np.ndarray, landmarks: np.ndarray, size: int = 112) -> np.n
         ValueError: As :func:`estimate_norm`.
     """
     return cv2.warpAffine(image, estimate_norm(landmarks, size), (size, size), borderValue=0.0)
+
+
+def aligned_face(
+    encoded: bytes, landmarks: np.ndarray, source: str, *, check: bool = True
+) -> np.ndarray:
+    """The aligned face of an encoded photo.
+
+    Args:
+        encoded: The file's content.
+        landmarks: ``(5, 2)`` px.
+        source: What the photo is, for the message.
+        check: Refuse landmarks that cannot be those of a face.
+
+    Returns:
+        ``(112, 112, 3)`` uint8 RGB.
+
+    Raises:
+        ImageError: If the photo cannot be decoded, or the landmarks are no face's.
+    """
+    image = decode_rgb(encoded, None, source)
+    try:
+        if check:
+            check_landmarks(landmarks, *image.shape[:2])
+        return norm_crop(image, landmarks)
+    except ValueError as error:
+        raise ImageError(source, str(error)) from None
+
+
+def check_aligned(encoded: bytes, source: str) -> np.ndarray:
+    """Decode a face that is aligned already.
+
+    Returns:
+        ``(112, 112, 3)`` uint8 RGB.
+
+    Raises:
+        ImageError: If it cannot be decoded or has another size.
+    """
+    image = decode_rgb(encoded, None, source)
+    height, width = image.shape[:2]
+    if (height, width) != (TEMPLATE_SIZE, TEMPLATE_SIZE):
+        raise ImageError(
+            source, f"expected an aligned face of {TEMPLATE_SIZE} × {TEMPLATE_SIZE} px, found "
+            f"{width} × {height}"
+        )  # fmt: skip
+    return image

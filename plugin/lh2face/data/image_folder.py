@@ -39,6 +39,21 @@ class ImageFolderError(ValueError):
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """People kept for a benchmark.
+
+    Attributes:
+        fraction: Share of the people.
+        fold: Which share of them; the folds have no person in common.
+        seed: Seed of the split.
+    """
+
+    fraction: float = 0.25
+    fold: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class Photo:
     """One usable photo.
 

@@ -104,6 +104,11 @@ def encode_jpeg(image: np.ndarray, quality: int = JPEG_QUALITY) -> bytes:
     return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
 
 
+def encode_png(image: np.ndarray) -> bytes:
+    """RGB pixels ``(H, W, 3)`` uint8 as PNG, which loses nothing."""
+    return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+
 def _check_header(encoded: bytes, source: str) -> None:
     """Refuse what must not reach OpenCV."""
     if not encoded:

@@ -1,4 +1,4 @@
-"""Verification bins by the LFW protocol: ten-fold accuracy."""
+"""Pairs of faces by the LFW protocol: the accuracy over folds."""
 
 from collections.abc import Callable
 
@@ -58,55 +58,61 @@ def grid_threshold(scores: np.ndarray, same: np.ndarray) -> float:
     return float(np.nextafter(1 - GRID[right.argmax()] / 2, np.inf))
 
 
-def ten_fold_decisions(
-    scores: np.ndarray, same: np.ndarray, rule: Rule = best_threshold
-) -> np.ndarray:
-    """Which pairs are decided rightly at the threshold that is best on the other nine folds.
+def fold_decisions(
+    scores: np.ndarray, same: np.ndarray, rule: Rule = best_threshold,
+    fold: np.ndarray | None = None,
+) -> np.ndarray:  # fmt: skip
+    """Which pairs are decided rightly at the threshold that is best on the other folds.
 
     Args:
-        scores: ``(n,)`` cosines of the pairs, in the order of the bin; folds are consecutive.
+        scores: ``(n,)`` cosines of the pairs, in the order of the list.
         same: ``(n,)`` bool.
         rule: How the threshold is chosen: :func:`best_threshold` by the definition,
             :func:`grid_threshold` for the figures that insightface prints.
+        fold: ``(n,)`` whole numbers; ``None`` for ten consecutive parts.
 
     Returns:
         ``(n,)`` bool.
 
     Raises:
-        EvaluationError: If there are fewer than ten pairs, shapes or types do not fit, or a score
-            is not finite.
+        EvaluationError: If there is one fold, or none are given and there are fewer than ten
+            pairs; shapes or types do not fit, or a score is not finite.
     """
     check_pairs(scores, same=same)
     scores = scores.astype(np.float64)
-    if len(scores) < FOLDS:
-        raise EvaluationError(f"pairs: ten folds need at least {FOLDS}, found {len(scores)}")
     right = np.empty(len(scores), bool)
-    for test in np.array_split(np.arange(len(scores)), FOLDS):
+    for test in _folds(len(scores), fold):
         train = np.setdiff1d(np.arange(len(scores)), test, assume_unique=True)
         threshold = rule(scores[train], same[train])
         right[test] = (scores[test] >= threshold) == same[test]
     return right
 
 
-def ten_fold_accuracy(
-    scores: np.ndarray, same: np.ndarray, rule: Rule = best_threshold
-) -> tuple[float, float]:
-    """:func:`fold_accuracy` of :func:`ten_fold_decisions`, which says what the arguments are."""
-    return fold_accuracy(ten_fold_decisions(scores, same, rule))
-
-
-def fold_accuracy(right: np.ndarray) -> tuple[float, float]:
-    """Mean and standard deviation of the ten folds' accuracies.
+def fold_accuracy(right: np.ndarray, fold: np.ndarray | None = None) -> tuple[float, float]:
+    """Mean and standard deviation of the folds' accuracies.
 
     Args:
-        right: ``(n,)`` bool, as :func:`ten_fold_decisions` returns it.
+        right: ``(n,)`` bool, as :func:`fold_decisions` returns it.
+        fold: What it was given.
 
     Raises:
-        EvaluationError: If there are fewer than ten pairs.
+        EvaluationError: As :func:`fold_decisions`.
     """
     check_columns(right=right)
     check_flags(right=right)
-    if len(right) < FOLDS:
-        raise EvaluationError(f"pairs: ten folds need at least {FOLDS}, found {len(right)}")
-    accuracies = [fold.mean() for fold in np.array_split(right, FOLDS)]
+    accuracies = [right[rows].mean() for rows in _folds(len(right), fold)]
     return float(np.mean(accuracies)), float(np.std(accuracies))
+
+
+def _folds(pairs: int, fold: np.ndarray | None) -> list[np.ndarray]:
+    """The rows of each fold."""
+    if fold is None:
+        if pairs < FOLDS:
+            raise EvaluationError(f"pairs: ten folds need at least {FOLDS}, found {pairs}")
+        return np.array_split(np.arange(pairs), FOLDS)
+    if fold.shape != (pairs,):
+        raise EvaluationError(f"fold: expected ({pairs},), found {fold.shape}")
+    numbers = np.unique(fold)
+    if len(numbers) < 2:
+        raise EvaluationError(f"fold: expected at least two folds, found {numbers.tolist()}")
+    return [np.flatnonzero(fold == number) for number in numbers]

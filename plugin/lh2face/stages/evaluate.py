@@ -1,7 +1,7 @@
 """Stage ``evaluate``: embeddings to the figures and curves of one model."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +11,8 @@ import numpy as np
 
 from lh2face.artifacts.outputs import atomic_dir
 from lh2face.artifacts.provenance import digests, provenance, write_provenance
-from lh2face.data.csv_files import PAIR_LIST, read_rows, write_rows
-from lh2face.data.ijb_meta import read_meta
+from lh2face.data.benchmark import Benchmark, PairList, read_benchmark
+from lh2face.data.csv_files import write_rows
 from lh2face.evaluation.bootstrap import draw_weights, interval
 from lh2face.evaluation.checks import EvaluationError
 from lh2face.evaluation.conditions import tar_by_condition
@@ -24,8 +24,8 @@ from lh2face.evaluation.roc import roc_curve, tar_figures, threshold_at_far
 from lh2face.evaluation.verification import (
     best_threshold,
     fold_accuracy,
+    fold_decisions,
     grid_threshold,
-    ten_fold_decisions,
 )
 from lh2face.progress import progress
 from lh2face.stages.embed import embedded_by, read_embeddings
@@ -35,42 +35,44 @@ if TYPE_CHECKING:
     from lh2face.stages.params import Params
 
 BIN_FARS = [1e-1, 1e-2, 1e-3, 1e-4]
-# How the threshold of the ten-fold accuracy is chosen, by the protocol's ``figures``.
+# How the threshold of a fold is chosen, by the protocol's ``figures``.
 RULES = {"definition": best_threshold, "insightface": grid_threshold}
 # A threshold that fewer false accepts than this decide is left out: it would be luck.
 LEAST_ACCEPTS = 10
+NO_TEMPLATES = Results({}, {}, (), (), np.empty(0))
 PAIR_COLUMNS = ("bin", "first", "second", "same", "score", "kappa_first", "kappa_second", "right")
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """The pairs of a verification bin, as a model sees them.
+    """Pairs of faces, as a model sees them.
 
     Attributes:
-        names: Of the two images, n pairs.
         scores: Cosines ``(n,)``.
         same: Whether a pair shows one person ``(n,)``.
         kappa: κ of the two images ``(n, 2)``.
-        right: Whether the ten-fold threshold decides a pair rightly ``(n,)``.
+        right: Whether the threshold of the other folds decides a pair rightly ``(n,)``.
+        fold: ``(n,)``; ``None`` where ten consecutive parts are the folds.
     """
 
-    names: list[tuple[str, str]]
     scores: np.ndarray
     same: np.ndarray
     kappa: np.ndarray
     right: np.ndarray
+    fold: np.ndarray | None = None
 
 
 def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
     """Write ``metrics.json``, ``provenance.json``, and as CSV the curves, κ of each face, the pairs
-    of the verification bins with what was decided, and the bootstrap's draws.
+    with what was decided, and the bootstrap's draws.
 
-    The provenance has the digest of the ``model`` that made the embeddings, where they say it.
+    What a benchmark does not have is not in ``metrics.json``, and its CSV has a header alone. The
+    provenance has the digest of the ``model`` that made the embeddings, where they say it.
 
     Args:
-        params: The parameters; ``evaluate`` is read, and the source of the faces for the record.
+        params: The parameters; ``evaluate`` is read.
         embeddings: Folder of stage ``embed``.
-        benchmark: Folder with ``meta``, ``pairs`` and ``images.csv``.
+        benchmark: Folder of stage ``align_benchmark``.
         out: Folder to write.
 
     Raises:
@@ -78,72 +80,92 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
             one model.
     """
     protocol = Protocol(**params.evaluate.model_dump())
-    meta = read_meta(benchmark, "bench")
-    faces, model = read_embeddings(embeddings, "benchmark.npy"), embedded_by(embeddings)
-    names = sorted(path.stem for path in (benchmark / "pairs").glob("*.csv"))
+    asked, faces = read_benchmark(benchmark), read_embeddings(embeddings)
+    if len(faces) != len(asked.names):
+        raise EvaluationError(f"{embeddings}: {len(faces)} faces, {benchmark}: {len(asked.names)}")
+    kappa, found = concentrations(faces), directions(faces)
     with (
         atomic_dir(out, [embeddings, benchmark]) as folder,
-        closing(progress("evaluating", 1 + len(names))) as shown,
+        closing(progress("evaluating", 1 + len(asked.pairs))) as shown,
     ):
-        results = run_protocol(faces, meta, protocol)
+        results = NO_TEMPLATES
+        if asked.templates is not None:
+            results = run_protocol(faces, asked.templates, protocol)
         shown.advance(status="templates")
-        kappa = concentrations(faces)
-        pairs = {name: read_pairs(embeddings, benchmark, name, protocol) for name in names}
-        bins = {name: bin_metrics(pairs[name]) for name in names}
-        draws = dict(results.draws)
-        for name in names:
+        draws, metrics = dict(results.draws), dict(results.figures)
+        pairs: dict[str, Pairs] = {}
+        for name, listed in asked.pairs.items():
+            try:
+                pairs[name] = decided(found, kappa, listed, protocol)
+            except EvaluationError as error:
+                raise EvaluationError(f"{benchmark}: pairs {name}: {error}") from None
             draws[f"bins.{name}.accuracy"] = accuracy_draws(pairs[name], protocol)
-            bins[name]["accuracy_interval"] = interval(draws[f"bins.{name}.accuracy"]).tolist()
+            ends = interval(draws[f"bins.{name}.accuracy"]).tolist()
+            metrics.setdefault("bins", {})[name] = {
+                **bin_metrics(pairs[name]), "accuracy_interval": ends,
+            }  # fmt: skip
             shown.advance(status=name)
-        by_condition, condition_draws = conditions(faces, kappa, benchmark, protocol)
-        draws |= {f"conditions.{name}": values for name, values in condition_draws.items()}
-        rows = ((name, f"{length:.6g}") for name, length in zip(meta.names, kappa, strict=True))
+        if asked.knows("identity", "kind"):
+            by_condition, condition_draws = conditions(found, kappa, asked, protocol)
+            metrics["conditions"] = by_condition
+            draws |= {f"conditions.{name}": values for name, values in condition_draws.items()}
+        rows = ((name, f"{length:.6g}") for name, length in zip(asked.names, kappa, strict=True))
         write_rows(folder / "kappa.csv", ("name", "kappa"), rows)
-        rows = (row for name in names for row in pair_rows(name, pairs[name]))
+        rows = (row for name, part in pairs.items() for row in pair_rows(name, part, asked))
         write_rows(folder / "pairs.csv", PAIR_COLUMNS, rows)
-        scores, pair_kappa = genuine(list(pairs.values()))
-        draws[REJECT_AREA] = reject_draws(scores, pair_kappa, protocol)
-        impostors = np.concatenate([part.scores[~part.same] for part in pairs.values()])
-        metrics = {
-            **results.figures,
-            "bins": bins,
-            "conditions": by_condition,
-            **quality(scores, pair_kappa, protocol.vmf_dim, folder),
-            "kappa": {
-                "mean": float(kappa.mean()),
-                "std": float(kappa.std()),
-                "p5": float(np.percentile(kappa, 5)),
-            },
-            "single_images": {"source": params.data.source_of_benchmark, **thresholds(impostors)},
+        metrics["kappa"] = {
+            "mean": float(kappa.mean()),
+            "std": float(kappa.std()),
+            "p5": float(np.percentile(kappa, 5)),
         }
+        rejected, calibrated = (), ()
+        if pairs:
+            scores, pair_kappa = genuine(list(pairs.values()))
+            draws[REJECT_AREA] = reject_draws(scores, pair_kappa, protocol)
+            impostors = np.concatenate([part.scores[~part.same] for part in pairs.values()])
+            metrics["single_images"] = {"source": asked.origin, **thresholds(impostors)}
+            rejected = error_versus_reject(scores, pair_kappa.min(axis=1))
+            metrics["reject"] = {"area": reject_area(*rejected)}
+            *calibrated, error = calibration(
+                expected_cosine(*pair_kappa.T, protocol.vmf_dim), scores
+            )
+            # A key "error" would tell dvc that reading failed.
+            metrics["calibration"] = {"ece": error}
+        write_curve(folder / "reject.csv", ("rejected", "fnmr"), rejected)
+        write_curve(folder / "calibration.csv", ("predicted", "observed"), calibrated)
         write_results(replace(results, draws=draws), metrics, folder)
-        read = digests(embeddings, *(benchmark / part for part in ("meta", "pairs", "images.csv")))
+        read = digests(embeddings, *benchmark_files(asked))
         made = provenance(params=params.evaluate.model_dump(), data=read)
-        write_provenance(folder, {**made, "model": model})
+        write_provenance(folder, {**made, "model": embedded_by(embeddings)})
+
+
+def write_curve(path: Path, header: tuple[str, str], points: Sequence[np.ndarray]) -> None:
+    """A curve's points, its header alone where there are none."""
+    write_rows(path, header, zip(*(values.tolist() for values in points), strict=True))
+
+
+def benchmark_files(benchmark: Benchmark) -> list[Path]:
+    """What tells a benchmark's questions from those of others."""
+    files = [benchmark.folder / "pairs", benchmark.folder / "images.csv"]
+    return files if benchmark.lists is None else [benchmark.lists[0] / "meta", *files]
 
 
 def write_results(results: Results, metrics: dict[str, Any], folder: Path) -> None:
     """``metrics.json``, ``roc.csv``, ``cmc.csv`` and, of a bootstrap, ``draws.csv``."""
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", "utf-8")
-    roc = zip(*(rates.tolist() for rates in results.roc), strict=True)
-    write_rows(folder / "roc.csv", ("far", "tar"), roc)
-    write_rows(folder / "cmc.csv", ("rank", "rate"), enumerate(results.cmc.tolist(), start=1))
+    write_curve(folder / "roc.csv", ("far", "tar"), results.roc)
+    write_rows(folder / "cmc.csv", ("rank", "rate"), enumerate(list(results.cmc), start=1))
     columns = (draws.tolist() for draws in results.draws.values())
     write_rows(folder / "draws.csv", tuple(results.draws), zip(*columns, strict=True))
 
 
 def conditions(
-    faces: np.ndarray, kappa: np.ndarray, benchmark: Path, protocol: Protocol
+    found: np.ndarray, kappa: np.ndarray, benchmark: Benchmark, protocol: Protocol
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """TAR at FAR by kind of photograph, as ``images.csv`` tells it, and in every round."""
-    path = benchmark / "images.csv"
-    rows = read_rows(path, {"identity": int, "kind": str})
-    if len(rows) != len(faces):
-        raise EvaluationError(f"{path}: {len(rows)} images, but {len(faces)} embeddings")
-    people = np.array([row["identity"] for row in rows])
-    kinds = np.array([row["kind"] for row in rows])
+    """TAR at FAR by kind of photograph, as the list of faces tells it, and in every round."""
+    _, people = np.unique(benchmark.images["identity"], return_inverse=True)
     weights = draw_weights(people.max() + 1, rounds=protocol.bootstrap, seed=protocol.seed)
-    return tar_by_condition(directions(faces), kappa, people, kinds, protocol, weights)
+    return tar_by_condition(found, kappa, people, benchmark.images["kind"], protocol, weights)
 
 
 def directions(faces: np.ndarray) -> np.ndarray:
@@ -155,7 +177,7 @@ def directions(faces: np.ndarray) -> np.ndarray:
 
 def bin_metrics(pairs: Pairs) -> dict[str, Any]:
     """Ten-fold accuracy and TAR of a verification bin."""
-    accuracy, spread = fold_accuracy(pairs.right)
+    accuracy, spread = fold_accuracy(pairs.right, pairs.fold)
     tar = tar_figures(*roc_curve(pairs.scores, pairs.same), BIN_FARS, int((~pairs.same).sum()))
     return {"accuracy": accuracy, "accuracy_std": spread, "tar": tar}
 
@@ -166,11 +188,12 @@ def accuracy_draws(pairs: Pairs, protocol: Protocol) -> np.ndarray:
     return pairs.right @ weights / len(pairs.right)
 
 
-def pair_rows(name: str, pairs: Pairs) -> Iterator[tuple]:
-    """A bin's rows of ``pairs.csv``; ``right`` is 1 where the accuracy counts the decision."""
+def pair_rows(name: str, pairs: Pairs, benchmark: Benchmark) -> Iterator[tuple]:
+    """A list's rows of ``pairs.csv``; ``right`` is 1 where the accuracy counts the decision."""
+    listed, names = benchmark.pairs[name], benchmark.names
     columns = (pairs.same.astype(int), pairs.scores, *pairs.kappa.T, pairs.right.astype(int))
-    for images, *values in zip(pairs.names, *columns, strict=True):
-        yield (name, *images, *(f"{value:.6g}" for value in values))
+    for first, second, *values in zip(listed.first, listed.second, *columns, strict=True):
+        yield (name, names[first], names[second], *(f"{value:.6g}" for value in values))
 
 
 def thresholds(impostors: np.ndarray) -> dict[str, Any]:
@@ -195,34 +218,13 @@ def reject_draws(scores: np.ndarray, kappa: np.ndarray, protocol: Protocol) -> n
     return np.array([reject_area(*error_versus_reject(scores[r], kappa[r].min(1))) for r in rows])
 
 
-def quality(scores: np.ndarray, kappa: np.ndarray, dim: int, folder: Path) -> dict[str, Any]:
-    """What κ tells of genuine pairs: the errors left by rejecting, and its calibration."""
-    rejected, fnmr = error_versus_reject(scores, kappa.min(axis=1))
-    rows = zip(rejected.tolist(), fnmr.tolist(), strict=True)
-    write_rows(folder / "reject.csv", ("rejected", "fnmr"), rows)
-    predicted, observed, error = calibration(expected_cosine(*kappa.T, dim), scores)
-    rows = zip(predicted.tolist(), observed.tolist(), strict=True)
-    write_rows(folder / "calibration.csv", ("predicted", "observed"), rows)
-    return {
-        "reject": {"area": reject_area(rejected, fnmr)},
-        "calibration": {"ece": error},  # a key "error" would tell dvc that reading failed
-    }
-
-
-def read_pairs(embeddings: Path, benchmark: Path, name: str, protocol: Protocol) -> Pairs:
-    """A verification bin: its list, the cosines and κ of its embeddings, and the decisions."""
-    both = read_embeddings(embeddings, f"bins/{name}.npy")
-    path = benchmark / "pairs" / f"{name}.csv"
-    rows = read_rows(path, PAIR_LIST)
-    if len(both) != 2 * len(rows):
-        raise EvaluationError(f"{path}: {len(both)} embeddings of {len(rows)} pairs")
-    found = directions(both)
-    scores = (found[::2] * found[1::2]).sum(axis=1)
-    same = np.array([row["same"] for row in rows])
+def decided(found: np.ndarray, kappa: np.ndarray, listed: PairList, protocol: Protocol) -> Pairs:
+    """The cosines and κ of a list of pairs, and the decisions."""
+    scores = (found[listed.first] * found[listed.second]).sum(axis=1)
     return Pairs(
-        names=[(row["first"], row["second"]) for row in rows],
         scores=scores,
-        same=same,
-        kappa=concentrations(both).reshape(-1, 2),
-        right=ten_fold_decisions(scores, same, RULES[protocol.figures]),
+        same=listed.same,
+        kappa=np.stack([kappa[listed.first], kappa[listed.second]], axis=1),
+        right=fold_decisions(scores, listed.same, RULES[protocol.figures], listed.fold),
+        fold=listed.fold,
     )

@@ -2,8 +2,9 @@
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,11 +12,11 @@ from torch import Tensor, nn
 
 from lh2face.artifacts.model import DESCRIPTION, RECONSTRUCTOR_WEIGHTS, write_weights
 from lh2face.artifacts.outputs import atomic_dir, check_output
-from lh2face.artifacts.provenance import digests, provenance
+from lh2face.artifacts.provenance import provenance
 from lh2face.data.arrays import read_arrays
+from lh2face.data.benchmark import Benchmark, read_benchmarks
 from lh2face.data.datasets import RecordFaces
 from lh2face.data.images import decode_rgb
-from lh2face.data.recordio import RecordReader
 from lh2face.progress import track
 from lh2face.recognizers.face_recognizer import resize
 from lh2face.reconstruction import Reconstruction
@@ -32,25 +33,30 @@ SAMPLES = 6
 TURNS = range(-60, 61, 5)  # degrees
 
 
-def run(params: "Params", aligned: Path, out: Path) -> None:
+def run(params: "Params", aligned: Path, benchmarks: Path, out: Path) -> None:
     """Write ``reconstructor.safetensors``, ``model.json``, ``metrics.json``, ``samples.npz``.
 
     Args:
         params: The parameters; ``fit3d`` is read.
-        aligned: Folder with ``train`` and ``benchmark``.
+        aligned: Folder of training faces, or with several such folders.
+        benchmarks: Folder with the folders of stage ``align_benchmark``. The first with true depth
+            says what the reconstructor is worth; sample faces are of the first.
         out: Folder to write.
+
+    Raises:
+        ValueError: If there is no benchmark, or as for the training faces.
     """
     check_utf8(out)
-    check_output(out, [aligned])
+    check_output(out, [aligned, benchmarks])
     fit = params.fit3d
     reuse_freed_memory()
     torch.manual_seed(fit.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build("reconstructor", fit.reconstructor, "fit3d.reconstructor").to(device)
-    faces = RecordFaces(str(aligned / "train"), image_size=model.image_size, mirror=0.0)
-    images = torch.stack([faces[i]["inputs"] for i in range(len(faces))]).to(device)
+    tests = read_benchmarks(benchmarks)
+    faces = RecordFaces(str(aligned), image_size=model.image_size, mirror=0.0)
     start = time.perf_counter()
-    final = train(model, images, steps=fit.steps, batch_size=fit.batch_size, lr=fit.lr)
+    final = train(model, faces, steps=fit.steps, batch_size=fit.batch_size, lr=fit.lr)
     metrics = {
         "steps": fit.steps,
         "seconds": round(time.perf_counter() - start, 3),
@@ -59,15 +65,19 @@ def run(params: "Params", aligned: Path, out: Path) -> None:
     }
     model.eval()
     with torch.no_grad(), atomic_dir(out) as folder:
-        if (aligned / "benchmark" / "truth.npz").exists():
-            metrics |= depth_errors(model, aligned / "benchmark", device)
-        np.savez_compressed(folder / "samples.npz", **samples(model, aligned / "benchmark", device))
+        with_truth = [test for test in tests.values() if test.truth is not None]
+        if with_truth:
+            metrics |= depth_errors(model, with_truth[0], device)
+        np.savez_compressed(
+            folder / "samples.npz", **samples(model, next(iter(tests.values())), device)
+        )
         write_weights(folder / RECONSTRUCTOR_WEIGHTS, model.state_dict())
-        read = digests(*(aligned / "train" / f for f in ("property", "train.idx", "train.rec")))
         description = {
             "reconstructor": fit.reconstructor,
             "image_size": model.image_size,
-            "provenance": provenance(params=fit.model_dump(), data=read, seed=fit.seed),
+            "provenance": provenance(
+                params=fit.model_dump(), data=faces_digests(aligned), seed=fit.seed
+            ),
         }
         (folder / DESCRIPTION).write_text(
             json.dumps(description, indent=2) + "\n", encoding="utf-8"
@@ -76,13 +86,13 @@ def run(params: "Params", aligned: Path, out: Path) -> None:
 
 
 def train(
-    model: nn.Module, images: Tensor, *, steps: int, batch_size: int, lr: float
+    model: nn.Module, faces: Sequence[dict[str, Any]], *, steps: int, batch_size: int, lr: float
 ) -> dict[str, float]:
     """Adam over random batches, mirrored at random; the loss terms of the last step.
 
     Args:
         model: The reconstructor.
-        images: ``(N, 3, S, S)`` uint8.
+        faces: Of each face ``inputs`` ``(3, S, S)`` uint8.
         steps: Optimiser steps.
         batch_size: Images a step.
         lr: Learning rate; it falls to 0 along a cosine.
@@ -92,14 +102,16 @@ def train(
     """
     optimizer = torch.optim.Adam(model.parameters(), lr=lr, betas=(0.9, 0.999), weight_decay=5e-4)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    device = next(model.parameters()).device
     terms: dict[str, Tensor] = {}
     for step in track(range(1, steps + 1), "fitting the reconstructor"):
-        batch = images[torch.randint(len(images), (batch_size,), device=images.device)]
-        mirrored = torch.rand(batch_size, 1, 1, 1, device=images.device) < 0.5
+        rows = torch.randint(len(faces), (batch_size,), device=device)
+        batch = torch.stack([faces[row]["inputs"] for row in rows.tolist()]).to(device)
+        mirrored = torch.rand(batch_size, 1, 1, 1, device=device) < 0.5
         batch = normalized(torch.where(mirrored, batch.flip(3), batch))
         terms = model.loss(batch)
         optimizer.zero_grad(set_to_none=True)
-        loss = sum(terms.values(), images.new_zeros((), dtype=torch.float))
+        loss = sum(terms.values(), torch.zeros((), device=device))
         loss.backward()
         norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         if not (loss + norm).isfinite():
@@ -117,18 +129,18 @@ def normalized(images: Tensor) -> Tensor:
     return images.float() / 127.5 - 1
 
 
-def read_faces(path: Path, rows: list[int], size: int, device: torch.device) -> Tensor:
-    """Faces of ``faces.rec`` by row, ``(N, 3, size, size)`` in [−1, 1]."""
-    reader = RecordReader(path)
-    images = [decode_rgb(reader[row + 1][1], size, f"{path}: key {row + 1}") for row in rows]
+def read_faces(benchmark: Benchmark, rows: list[int], size: int, device: torch.device) -> Tensor:
+    """Faces of a benchmark by row, ``(N, 3, size, size)`` in [−1, 1]."""
+    faces = benchmark.faces
+    images = [decode_rgb(faces[row + 1][1], size, f"{faces.path}: key {row + 1}") for row in rows]
     return normalized(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(device))
 
 
-def depth_errors(model: nn.Module, benchmark: Path, device: torch.device) -> dict[str, object]:
+def depth_errors(model: nn.Module, benchmark: Benchmark, device: torch.device) -> dict[str, object]:
     """SIDE (·10⁻²) and MAD (degrees) in the input view, beside constant and average depth."""
-    truth = read_arrays(benchmark / "truth.npz", "index", "depth", "mask")
+    truth = read_arrays(benchmark.truth, "index", "depth", "mask")
     size = model.image_size
-    images = read_faces(benchmark / "faces.rec", truth["index"].tolist(), size, device)
+    images = read_faces(benchmark, truth["index"].tolist(), size, device)
     depth = resize(torch.from_numpy(truth["depth"]).to(device)[:, None].float(), size)[:, 0]
     mask = resize(torch.from_numpy(truth["mask"]).to(device)[:, None].float(), size)[:, 0] > 0.99
     face = model(images)
@@ -151,12 +163,11 @@ def depth_errors(model: nn.Module, benchmark: Path, device: torch.device) -> dic
     }
 
 
-def samples(model: nn.Module, benchmark: Path, device: torch.device) -> dict[str, np.ndarray]:
+def samples(model: nn.Module, benchmark: Benchmark, device: torch.device) -> dict[str, np.ndarray]:
     """Pictures of a few faces, uint8: ``(N, S, S[, 3])``, turned views ``(N, V, S, S, 3)``, and
     ``turns``, the V angles in degrees."""
-    path = benchmark / "faces.rec"
-    rows = np.linspace(0, len(RecordReader(path)) - 1, SAMPLES).astype(int).tolist()
-    images = read_faces(path, rows, model.image_size, device)
+    rows = np.linspace(0, len(benchmark.faces) - 1, SAMPLES).astype(int).tolist()
+    images = read_faces(benchmark, rows, model.image_size, device)
     face = model(images)
     views = torch.zeros(len(TURNS), 6, device=device)
     views[:, 1] = torch.tensor(TURNS, device=device).deg2rad()

@@ -1,5 +1,11 @@
 """The typed form of ``params.yaml``: every knob of the pipeline, checked before anything runs."""
 
+import dataclasses
+import functools
+import operator
+import types
+import typing
+from collections.abc import Mapping
 from io import StringIO
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +16,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    TypeAdapter,
     ValidationError,
     create_model,
     model_validator,
@@ -22,6 +29,8 @@ from ruamel.yaml.nodes import Node
 # Bounds of a YAML file; its nodes are counted with every alias written out.
 LARGEST_FILE, MOST_NODES = 1 << 16, 20_000
 MOST_ERRORS = 10
+# Sections that an overlay does not add to.
+REPLACED = {"sources", "benchmarks"}
 # Arguments of a head that the training faces and the backbone decide.
 OF_TRAINING = frozenset({"num_classes", "in_channels"})
 # What has a folder of its own beside those of the heads.
@@ -54,14 +63,15 @@ def ascending(values: tuple[float, ...]) -> tuple[float, ...]:
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(gt=0)]
 # What every generator of random numbers here takes.
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
+SEED = Field(ge=0, lt=2**32)
+Seed = Annotated[int, SEED]
 Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(unique)]
 ImageSize = Annotated[int, Field(ge=32, le=1024)]
+SYNTHETIC_SIZE = Field(ge=32, le=1024)
 # Names become parts of paths and of command lines.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$", max_length=100)]
 HeadName = Annotated[Name, AfterValidator(not_reserved)]
 Weight = Annotated[float, Field(ge=0)]
-Source = Literal["synthetic", "image_folder"]
 Checked = TypeVar("Checked", bound=BaseModel)
 
 
@@ -75,69 +85,60 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-def _from_dataclass(name: str, cls: type, **bounds: Any) -> type[Section]:
-    """A section with the fields, types and defaults of a dataclass, so each knob is named once."""
-    import dataclasses
-    import typing
+def _from_dataclass(name: str, cls: type, **more: Any) -> type[Section]:
+    """A section with the fields, types and defaults of a dataclass, so each knob is named once.
 
+    Args:
+        name: Of the section.
+        cls: The dataclass; a field may hold another one.
+        more: Bounds of fields by name, or further fields as (type, default).
+    """
     hints = typing.get_type_hints(cls)
-    fields = {
-        field.name: (Annotated[hints[field.name], bounds.get(field.name)], field.default)
-        for field in dataclasses.fields(cls)
-    }
-    return create_model(name, __base__=Section, __doc__=cls.__doc__, **fields)
+    fields = {}
+    for field in dataclasses.fields(cls):
+        given = [field.default, field.default_factory]
+        default = ... if given == [dataclasses.MISSING] * 2 else field.default
+        kind = _with_sections(hints[field.name])
+        fields[field.name] = (Annotated[kind, more.pop(field.name, None)], default)
+    return create_model(name, __base__=Section, __doc__=cls.__doc__, **fields, **more)
 
 
-def _synthetic() -> type[Section]:
-    from lh2face.data.synthetic import SyntheticConfig
+def _with_sections(hint: Any) -> Any:
+    """A type, dataclasses in it as sections."""
+    if dataclasses.is_dataclass(hint):
+        return _from_dataclass(hint.__name__, hint)
+    if isinstance(hint, types.UnionType):
+        return functools.reduce(operator.or_, map(_with_sections, get_args(hint)))
+    return hint
+
+
+def _any_of(registry: Mapping[str, type], bounds: Mapping[str, dict[str, Any]]) -> Any:
+    """A section for every type of a registry, told apart by ``type``."""
+    sections = [
+        _from_dataclass(cls.__name__, cls, type=(Literal[name], ...), **bounds.get(name, {}))
+        for name, cls in registry.items()
+    ]
+    return Annotated[functools.reduce(operator.or_, sections), Field(discriminator="type")]
+
+
+def _sources() -> Any:
+    from lh2face.data.training_sources import TRAINING_SOURCES
 
     several = Field(ge=2)
-    return _from_dataclass(
-        "Synthetic", SyntheticConfig, train_people=several, images_per_person=several,
-        benchmark_people=Field(ge=4), image_size=Field(ge=32, le=1024), pairs=Field(gt=0),
-        truth_images=Field(ge=0),
-    )  # fmt: skip
+    synthetic = {
+        "people": several, "images_per_person": several, "image_size": SYNTHETIC_SIZE, "seed": SEED
+    }  # fmt: skip
+    return _any_of(TRAINING_SOURCES, {"synthetic": synthetic})
 
 
-class ImageFolder(Section):
-    """One's own photos: ``root/<identity>/*``.
+def _benchmarks() -> Any:
+    from lh2face.data.benchmarks import BENCHMARKS
 
-    Attributes:
-        root: Folder with one folder a person.
-        aligned: The faces are upright, centred and fill the image; else ``landmarks`` is needed.
-        landmarks: CSV without header: path below ``root``, then x, y of left eye, right eye, nose,
-            left and right mouth corner, px.
-        benchmark_fraction: Share of the people who are kept for the benchmark.
-        fold: Which share of them; the folds have no person in common.
-    """
-
-    root: str
-    aligned: bool = False
-    landmarks: str | None = None
-    benchmark_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.25
-    fold: Annotated[int, Field(ge=0)] = 0
-
-
-class Data(Section):
-    """Where the faces come from.
-
-    Attributes:
-        source: Rendered people, or a folder of photos.
-        benchmark_source: Likewise, where the benchmark's is another than ``source``; each then has
-            everybody of its own.
-        seed: Seed of the people, their photographs, the split and the pairs.
-    """
-
-    source: Source
-    benchmark_source: Source | None = None
-    seed: Seed = 0
-    synthetic: _synthetic()  # type: ignore[valid-type]
-    image_folder: ImageFolder
-
-    @property
-    def source_of_benchmark(self) -> str:
-        """Where the benchmark's faces come from."""
-        return self.benchmark_source or self.source
+    synthetic = {
+        "people": Field(ge=4), "image_size": SYNTHETIC_SIZE, "pairs": Field(gt=0),
+        "truth_images": Field(ge=0), "seed": SEED,
+    }  # fmt: skip
+    return _any_of(BENCHMARKS, {"synthetic": synthetic, "image_folder": {"seed": SEED}})
 
 
 class Fit3D(Section):
@@ -259,12 +260,14 @@ class Compare(Section):
         joint_heads: Heads trained together with the reconstructor, other names out of ``heads``.
         models: The rows of the table: ``untrained`` and all of the above.
         seeds: A run of every head each.
+        benchmarks: What every model is tested on: all names of ``benchmarks``.
     """
 
     heads: Annotated[list[HeadName], AfterValidator(unique)]
     joint_heads: Annotated[list[HeadName], AfterValidator(unique)]
     models: Annotated[list[Name], AfterValidator(unique)]
     seeds: Seeds
+    benchmarks: Annotated[list[Name], Field(min_length=1), AfterValidator(unique)]
 
     @model_validator(mode="after")
     def _models_are_all(self) -> "Compare":
@@ -282,12 +285,17 @@ class Params(Section):
     """All of ``params.yaml``.
 
     Attributes:
-        workers: Processes of stages data and align; results do not depend on it.
+        workers: Processes that make and align faces; results do not depend on it.
+        sources: Who is trained on, by a name of your choice; people of one are none of another.
+        benchmarks: What is tested on, likewise.
         heads: Registered heads and their arguments, by a name of your choice.
     """
 
     workers: Annotated[int, Field(gt=0, le=1024)]
-    data: Data
+    sources: Annotated[dict[Name, _sources()], Field(min_length=1)]  # type: ignore[valid-type]
+    benchmarks: Annotated[
+        dict[Name, _benchmarks()], Field(min_length=1)  # type: ignore[valid-type]
+    ]
     fit3d: Fit3D
     compare: Compare
     train: Train
@@ -319,7 +327,35 @@ class Params(Section):
                 raise ValueError(
                     f"compare: found the head {name!r}, allowed are {sorted(self.heads)} (heads)"
                 )
+        if set(self.compare.benchmarks) != set(self.benchmarks):
+            raise ValueError(
+                f"compare.benchmarks: found {self.compare.benchmarks}, expected the names of "
+                f"benchmarks: {sorted(self.benchmarks)}"
+            )
         return self
+
+    def source(self, name: str) -> Any:
+        """A training source.
+
+        Raises:
+            ParamsError: If there is none of that name.
+        """
+        from lh2face.data.training_sources import TRAINING_SOURCES
+
+        return _made(TRAINING_SOURCES, self.sources, "sources", name)
+
+    def benchmark(self, name: str) -> Any:
+        """A benchmark's source; raises as :meth:`source`."""
+        from lh2face.data.benchmarks import BENCHMARKS
+
+        return _made(BENCHMARKS, self.benchmarks, "benchmarks", name)
+
+
+def _made(registry: Mapping[str, type], sections: Mapping[str, Any], key: str, name: str) -> Any:
+    if name not in sections:
+        raise ParamsError(f"{key}: found {name!r:.100}, allowed are {sorted(sections)}")
+    values = sections[name].model_dump()
+    return TypeAdapter(registry[values.pop("type")]).validate_python(values)
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:
@@ -453,10 +489,19 @@ def overlay_params(overlay: Path, path: Path = Path("params.yaml")) -> None:
 
 
 def merge(base: dict[str, Any], update: dict[str, Any]) -> None:
-    """Put the values of ``update`` into ``base``, section by section."""
+    """Put the values of ``update`` into ``base``, section by section.
+
+    ``sources`` and ``benchmarks`` are replaced whole where the update gives a type: other data take
+    the place of those that are there.
+    """
     for key, value in update.items():
+        whole = not isinstance(value, dict) or not isinstance(base.get(key), dict)
         # A config with a type is one value: its arguments belong to that type alone.
-        if isinstance(value, dict) and isinstance(base.get(key), dict) and "type" not in value:
-            merge(base[key], value)
-        else:
+        if whole or "type" in value or (key in REPLACED and _has_types(value)):
             base[key] = value
+        else:
+            merge(base[key], value)
+
+
+def _has_types(section: dict[str, Any]) -> bool:
+    return any(isinstance(value, dict) and "type" in value for value in section.values())

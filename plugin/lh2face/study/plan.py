@@ -39,7 +39,7 @@ class Part(Section):
         figures: What is shown of it, by path in ``metrics.json``.
         reference: Of the subject alone, the part whose subject it is compared with, seed by seed;
             None: with none.
-        folds: Number of folds over the people of ``data.image_folder``, each a run of the pipeline.
+        folds: Number of folds over the people of image folders, each a run of the pipeline.
         params: What else is put over ``params.yaml``.
     """
 
@@ -178,8 +178,9 @@ class Plan(Section):
             },
         )
         if part.folds > 1:
-            split = {"fold": fold, "benchmark_fraction": 1 / part.folds}
-            merge(values, {"data": {"image_folder": split}})
+            for section in ("sources", "benchmarks"):
+                for config in values[section].values():
+                    config["held_out"] |= {"fold": fold, "fraction": 1 / part.folds}
         return values
 
 

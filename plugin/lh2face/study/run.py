@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import subprocess
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,6 @@ from lh2face.stages.params import merge, read_yaml
 from lh2face.study.plan import Heads, Plan, evaluations, folders
 
 OVERLAY = "overlay.yaml"
-# Of data.image_folder, relative to the folder that the study is run from.
-PATHS = ("root", "landmarks")
 # Files of a clone, tracked by git, that a run writes.
 WRITTEN = {"params.yaml", "dvc.lock"}
 log = logging.getLogger(__name__)
@@ -48,9 +47,10 @@ def run(plan: Plan, out: Path, *, jobs: int, only: list[str]) -> None:
             clone(root, folder)
             values = overlay(plan, name, fold, chosen)
             targets = [
-                re.sub(r"\W", "_", f"evaluate@{model}-{seed}")
+                re.sub(r"\W", "_", f"evaluate@{model}-{seed}-{benchmark}")
                 for model in plan.heads(part, chosen)
                 for seed in part.seeds
+                for benchmark in put_over_params(values)["compare"]["benchmarks"]
             ]
             reproduce(root, folder, values, targets, jobs)
 
@@ -58,13 +58,20 @@ def run(plan: Plan, out: Path, *, jobs: int, only: list[str]) -> None:
 def overlay(plan: Plan, name: str, fold: int, chosen: Heads) -> dict[str, Any]:
     """What a part, or a fold of it, puts over ``params.yaml``; paths of photos are absolute."""
     values = plan.overlay(name, fold, chosen)
-    data = read_yaml(Path("params.yaml"))["data"]
-    merge(data, values.get("data", {}))
-    if "image_folder" in (data["source"], data["benchmark_source"]):
-        found = {key: data["image_folder"][key] for key in PATHS}
-        absolute = {key: path and str(Path(path).resolve()) for key, path in found.items()}
-        merge(values, {"data": {"image_folder": absolute}})
+    merged, root = put_over_params(values), Path.cwd()
+    for section in ("sources", "benchmarks"):
+        for key, config in merged[section].items():
+            path = Path(config["path"]).resolve()
+            if not path.is_relative_to(root):
+                merge(values, {section: {key: {"path": str(path)}}})
     return values
+
+
+def put_over_params(values: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of the working directory with some values put over them."""
+    params = read_yaml(Path("params.yaml"))
+    merge(params, deepcopy(values))
+    return params
 
 
 def clone(root: Path, folder: Path) -> None:

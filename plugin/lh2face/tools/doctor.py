@@ -197,15 +197,13 @@ def folder() -> Iterator[Finding]:
     except ParamsError as error:
         yield Finding("params.yaml", "cannot be used", str(error), required=True)
         return
-    sources = list(dict.fromkeys([params.data.source, params.data.source_of_benchmark]))
-    yield Finding("params.yaml", f"source of the faces: {', '.join(sources)}")
-    if "image_folder" in sources:
-        source = params.data.image_folder
-        for key, path in (("root", source.root), ("landmarks", source.landmarks)):
-            if path is not None:
-                advice = "" if Path(path).exists() else f"set data.image_folder.{key}"
-                found = path if Path(path).exists() else f"{path} does not exist"
-                yield Finding(f"data.image_folder.{key}", found, advice, required=True)
+    yield Finding("params.yaml", "can be used")
+    for section in ("sources", "benchmarks"):
+        for name, config in getattr(params, section).items():
+            there = Path(config.path).exists()
+            found = f"{config.type}: {config.path}" + " does not exist" * (not there)
+            advice = "" if there else f"set {section}.{name}.path"
+            yield Finding(f"{section}.{name}", found, advice, required=True)
     for made in ("data/raw", "data/aligned", "runs/fit3d", "report"):
         there = Path(made).is_dir()
         yield Finding(made, "there" if there else "not made yet", "" if there else "dvc repro")

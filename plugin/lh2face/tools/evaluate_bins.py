@@ -13,15 +13,14 @@ from rich.text import Text
 
 from lh2face.artifacts.model import model_digest
 from lh2face.artifacts.outputs import atomic_files
-from lh2face.data.align import TEMPLATE_SIZE
-from lh2face.data.images import decode_rgb
+from lh2face.data.align import check_aligned
 from lh2face.data.verification_bin import read_bin
+from lh2face.embedding.embedders import Embedder, directions, open_embedder
 from lh2face.evaluation.ijb import EvaluationError, concentrations
-from lh2face.evaluation.verification import best_threshold, ten_fold_decisions
+from lh2face.evaluation.verification import best_threshold, fold_decisions
 from lh2face.progress import track
 from lh2face.stages.evaluate import Pairs, bin_metrics
 from lh2face.text import printable
-from lh2face.tools.embedders import Embedder, directions, open_embedder
 
 BLOCK = 256
 
@@ -71,13 +70,14 @@ def evaluate_bin(path: Path, embedder: Embedder) -> dict[str, Any]:
     parts = []
     for start in track(range(0, len(images), BLOCK), f"embedding {path}"):
         rows = range(start, min(start + BLOCK, len(images)))
-        parts.append(embedder(np.stack([_face(images[i], f"{path}: image {i}") for i in rows])))
+        faces = [check_aligned(images[i], f"{path}: image {i}") for i in rows]
+        parts.append(embedder(np.stack(faces)))
     embeddings = np.concatenate(parts)
     unit = directions(embeddings, [f"{path}: image {i}" for i in range(len(images))])
     scores, kappa = (unit[::2] * unit[1::2]).sum(axis=1), concentrations(embeddings)
     try:
-        right = ten_fold_decisions(scores, same)
-        metrics = bin_metrics(Pairs([], scores, same, kappa.reshape(-1, 2), right))
+        right = fold_decisions(scores, same)
+        metrics = bin_metrics(Pairs(scores, same, kappa.reshape(-1, 2), right))
     except EvaluationError as error:
         raise EvaluationError(f"{path}: {error}") from None
     return {
@@ -105,14 +105,3 @@ def show(found: dict[str, dict[str, Any]]) -> None:
             f"{metrics['kappa']['mean']:.2f}",
         )
     Console().print(table)
-
-
-def _face(encoded: bytes, source: str) -> np.ndarray:
-    image = decode_rgb(encoded, None, source)
-    if image.shape[:2] != (TEMPLATE_SIZE, TEMPLATE_SIZE):
-        height, width = image.shape[:2]
-        raise ValueError(
-            f"{source}: expected an aligned face of {TEMPLATE_SIZE} × {TEMPLATE_SIZE} px, found "
-            f"{width} × {height}"
-        )
-    return image

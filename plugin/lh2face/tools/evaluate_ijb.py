@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import reprlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,17 +24,20 @@ from lh2face.artifacts.provenance import (
     write_provenance,
 )
 from lh2face.data.arrays import read_array
+from lh2face.data.benchmarks.ijb import photos
 from lh2face.data.csv_files import write_rows
-from lh2face.data.ijb_meta import IJBMeta, meta_paths, read_meta
+from lh2face.data.ijb_meta import IJBMeta, faces_path, meta_paths, read_meta
+from lh2face.embedding.embedders import checkpoint_embedder, onnx_embedder
+from lh2face.embedding.faces import Photos
+from lh2face.embedding.kept import EMBEDDINGS, KeptError, claim, embed_faces
 from lh2face.evaluation.checks import EvaluationError
 from lh2face.evaluation.ijb import concentrations, template_rows
 from lh2face.evaluation.protocol import Protocol, run_protocol
 from lh2face.evaluation.quality import error_versus_reject, reject_area
 from lh2face.stages.evaluate import write_results
 from lh2face.text import printable
-from lh2face.tools.embedders import checkpoint_embedder, onnx_embedder
-from lh2face.tools.kept_embeddings import EMBEDDINGS, claim, embed_faces
 
+COMMAND = "lh2face evaluate-ijb"
 RESULTS = [PROVENANCE, "metrics.json", "roc.csv", "cmc.csv", "reject.csv", "draws.csv"]
 MOST_WORKERS = 256
 
@@ -79,7 +83,7 @@ def run(
     meta = read_meta(root, lists)
     scores = None if quality is None else read_quality(quality, meta.names)
     with exclusive(out):
-        record = claim(out, RESULTS if features else [*RESULTS, EMBEDDINGS])
+        record = claim(out, RESULTS if features else [*RESULTS, EMBEDDINGS], COMMAND)
         kind, source = chosen[0].removeprefix("--"), features or model or checkpoint
         # Stage evaluate gives the digest of the lists the same name.
         data = {"meta": _joined(digests(*meta_paths(root, lists))), kind: digest(source)}
@@ -87,9 +91,14 @@ def run(
             embeddings = read_features(features, len(meta.names))
         else:
             embedder = onnx_embedder(model) if model else checkpoint_embedder(checkpoint)
-            embeddings = embed_faces(
-                root, lists, meta, embedder, data[kind], out, record, workers, check_landmarks
-            )
+            with ThreadPoolExecutor(workers) as pool:
+                listed = str(faces_path(root, lists))
+                faces = Photos(photos(root, lists, meta), listed, pool, check_landmarks)
+                rows = range(len(meta.names))
+                try:
+                    embeddings = embed_faces(faces, rows, embedder, data[kind], out, record)
+                except KeptError as error:
+                    raise ValueError(f"{error}; use another --out") from None
             data["images"] = _joined([images for images, _ in record.blocks])
         if quality:
             data["quality"] = digest(quality)

@@ -19,9 +19,9 @@ from lh2face.artifacts.onnx_metadata import OnnxError, read_onnx
 from lh2face.data.align import TEMPLATE_SIZE, check_landmarks, norm_crop
 from lh2face.data.image_folder import read_landmarks
 from lh2face.data.images import ImageError, decode_rgb, read_file
+from lh2face.embedding.embedders import Embedder, directions, open_embedder
 from lh2face.evaluation.ijb import concentrations
 from lh2face.text import printable
-from lh2face.tools.embedders import Embedder, directions, open_embedder
 
 # From a photo (H, W, 3) uint8 RGB to the five landmarks (5, 2) of its main face; None without.
 Detector = Callable[[np.ndarray], np.ndarray | None]

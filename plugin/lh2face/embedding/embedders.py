@@ -2,12 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from lh2face.data.images import ImageError
 
+if TYPE_CHECKING:
+    from lh2face.recognizers import FaceRecognizer
+
+# Faces that a network sees together; the same whoever asks, so that bits agree.
+BATCH = 64
 # From aligned RGB faces (B, 112, 112, 3) uint8 to embeddings (B, 2, d) of image and mirror image.
 Embedder = Callable[[np.ndarray], np.ndarray]
 
@@ -43,7 +49,6 @@ def checkpoint_embedder(path: Path) -> Embedder:
     from mmengine.device import get_device
 
     from lh2face.artifacts.model import load_model, read_description
-    from lh2face.stages.embed import embed_images
 
     recognizer, size = load_model(path, get_device()), read_description(path)["image_size"]
 
@@ -87,3 +92,27 @@ def directions(embeddings: np.ndarray, names: Sequence[object]) -> np.ndarray:
     if zero.size:
         raise ImageError(names[zero[0]], "the model's embedding of this face is zero")
     return sums / lengths
+
+
+def embed_images(recognizer: "FaceRecognizer", images: np.ndarray) -> np.ndarray:
+    """Embed images and their mirror images.
+
+    Args:
+        recognizer: In evaluation mode.
+        images: ``(N, S, S, 3)`` uint8 RGB, S the side of the network's input.
+
+    Returns:
+        ``(N, 2, d)`` float32: of the image and of its mirror image.
+    """
+    import torch
+
+    from lh2face.recognizers.preprocessor import normalize_images
+
+    device = next(recognizer.parameters()).device
+    batches = []
+    with torch.inference_mode():
+        for pixels in torch.from_numpy(images).permute(0, 3, 1, 2).split(BATCH):
+            inputs = normalize_images(pixels.to(device))
+            both = recognizer(torch.cat([inputs, inputs.flip(3)]))
+            batches.append(both.view(2, len(pixels), -1).transpose(0, 1).cpu().numpy())
+    return np.concatenate(batches)

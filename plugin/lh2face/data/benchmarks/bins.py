@@ -1,0 +1,39 @@
+"""Verification bins such as ``lfw.bin``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lh2face.data.benchmarks.raw import RawBenchmark
+from lh2face.data.verification_bin import read_bin
+
+
+@dataclass(frozen=True)
+class Bin:
+    """A verification bin, whose faces are aligned: ``lfw.bin``, ``cfp_fp.bin``, ``agedb_30.bin`` …
+
+    Attributes:
+        path: The file.
+    """
+
+    path: str
+
+    def write(self, raw: Path, workers: int) -> None:
+        """Nothing has to be made."""
+
+    def open(self, raw: Path) -> RawBenchmark:
+        """Its images, and their pairs as a list of the file's name.
+
+        Raises:
+            BinError: If the file is no verification bin.
+        """
+        images, same = read_bin(self.path)
+        names = [f"{row}" for row in range(len(images))]
+        pairs = list(zip(names[::2], names[1::2], same.astype(int).tolist(), strict=True))
+        return RawBenchmark(
+            origin="photos",
+            images={"name": names},
+            sources=[f"{self.path}: image {name}" for name in names],
+            read=images.__getitem__,
+            landmarks=None,
+            pairs={Path(self.path).stem: pairs},
+        )

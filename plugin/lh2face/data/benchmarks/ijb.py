@@ -1,0 +1,55 @@
+"""IJB-B and IJB-C on disk, as insightface lays them out."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lh2face.data.benchmarks.raw import RawBenchmark
+from lh2face.data.ijb_meta import IJBMeta, faces_path, image_paths, read_meta
+from lh2face.data.images import read_file
+
+
+@dataclass(frozen=True)
+class IJB:
+    """IJB-B or IJB-C: ``path/meta/<lists>_*`` and ``path/loose_crop``.
+
+    Attributes:
+        path: The folder.
+        lists: Prefix of the files in ``meta``, such as ``ijbb`` or ``ijbc``.
+    """
+
+    path: str
+    lists: str
+
+    def write(self, raw: Path, workers: int) -> None:
+        """Nothing has to be made."""
+
+    def open(self, raw: Path) -> RawBenchmark:
+        """Its images, where they lie.
+
+        Raises:
+            MetaError: If a list cannot be used, or names an image that is not there.
+        """
+        root = Path(self.path).absolute()
+        return photos(root, self.lists, read_meta(root, self.lists))
+
+
+def photos(root: Path, lists: str, meta: IJBMeta) -> RawBenchmark:
+    """The images of a protocol's lists.
+
+    Args:
+        root: Folder with ``loose_crop``.
+        lists: Prefix of the lists in ``meta``.
+        meta: The lists.
+
+    Raises:
+        MetaError: If an image is not there.
+    """
+    paths, listed = image_paths(root, lists, meta.names), faces_path(root, lists)
+    return RawBenchmark(
+        origin="photos",
+        images={"name": meta.names},
+        sources=[f"{listed}:{line}: {name}" for line, name in enumerate(meta.names, start=1)],
+        read=lambda row: read_file(paths[row]),
+        landmarks=meta.landmarks,
+        lists=(root, lists),
+    )

@@ -1,0 +1,90 @@
+"""Faces to embed: photos that are aligned on the way, or a benchmark's aligned faces."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from lh2face.data.align import aligned_face
+from lh2face.data.benchmark import Benchmark
+from lh2face.data.benchmarks import RawBenchmark
+from lh2face.data.images import decode_rgb
+from lh2face.embedding.kept import sha256
+
+
+class Photos:
+    """The photos of a benchmark before alignment.
+
+    Args:
+        benchmark: Has landmarks.
+        name: What they are, for messages.
+        pool: Threads that read and align.
+        check: Refuse landmarks that cannot be those of a face.
+    """
+
+    def __init__(
+        self, benchmark: RawBenchmark, name: str, pool: ThreadPoolExecutor, check: bool = True
+    ) -> None:
+        self.benchmark, self.name, self.pool, self.check = benchmark, name, pool, check
+
+    def digest(self, rows: range) -> str:
+        """Of names, landmarks and files."""
+        return self._digest(rows, self.pool.map(self._file_digest, rows))
+
+    def read(self, rows: range) -> tuple[str, np.ndarray]:
+        """The same, and the aligned faces.
+
+        Raises:
+            ImageError: If a photo cannot be decoded, or its landmarks are no face's.
+        """
+        digests, faces = zip(*self.pool.map(self._face, rows), strict=True)
+        return self._digest(rows, digests), np.stack(faces)
+
+    def where(self, row: int) -> str:
+        """Where a photo is."""
+        return self.benchmark.sources[row]
+
+    def _digest(self, rows: range, files: Iterable[bytes]) -> str:
+        part = slice(rows.start, rows.stop)
+        names = list(self.benchmark.images["name"][part])
+        listed = [names, self.benchmark.landmarks[part].tolist()]
+        return sha256(json.dumps(listed).encode(), *files)
+
+    def _file_digest(self, row: int) -> bytes:
+        return hashlib.sha256(self.benchmark.read(row)).digest()
+
+    def _face(self, row: int) -> tuple[bytes, np.ndarray]:
+        encoded = self.benchmark.read(row)
+        points, source = self.benchmark.landmarks[row], self.where(row)
+        face = aligned_face(encoded, points, source, check=self.check)
+        return hashlib.sha256(encoded).digest(), face
+
+
+class AlignedFaces:
+    """The faces of a benchmark of stage ``align_benchmark``."""
+
+    def __init__(self, benchmark: Benchmark) -> None:
+        self.faces = benchmark.faces
+        self.name = str(self.faces.path)
+
+    def digest(self, rows: range) -> str:
+        """Of the encoded faces."""
+        return sha256(*(self.faces[row + 1][1] for row in rows))
+
+    def read(self, rows: range) -> tuple[str, np.ndarray]:
+        """The same, and the faces.
+
+        Raises:
+            ImageError: If one cannot be decoded.
+        """
+        encoded = [self.faces[row + 1][1] for row in rows]
+        pixels = [
+            decode_rgb(face, None, self.where(row)) for face, row in zip(encoded, rows, strict=True)
+        ]
+        return sha256(*encoded), np.stack(pixels)
+
+    def where(self, row: int) -> str:
+        """Where a face is."""
+        return f"{self.name}: image {row}"

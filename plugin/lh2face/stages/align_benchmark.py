@@ -1,0 +1,98 @@
+"""Stage ``align_benchmark``: a benchmark's faces at 112 × 112, each once, losing nothing."""
+
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lh2face.artifacts.outputs import atomic_dir
+from lh2face.data.align import TEMPLATE_SIZE, check_aligned, estimate_norm, norm_crop
+from lh2face.data.arrays import read_arrays
+from lh2face.data.benchmark import FACES, TRUTH, read_benchmark, write_benchmark
+from lh2face.data.benchmarks import RawBenchmark
+from lh2face.data.images import ImageError, encode_png
+from lh2face.data.recordio import RecordWriter
+from lh2face.progress import track
+from lh2face.stages.crops import crops
+
+if TYPE_CHECKING:
+    from lh2face.stages.params import Params
+
+
+def run(params: "Params", name: str, raw: Path, out: Path) -> None:
+    """Write a benchmark's aligned faces and its lists (:mod:`lh2face.data.benchmark`).
+
+    Args:
+        params: The parameters; ``benchmarks`` and ``workers`` are read.
+        name: A key of ``benchmarks``.
+        raw: Folder written by stage ``benchmark``.
+        out: Folder to write.
+
+    Raises:
+        ImageError: If an image cannot be decoded, or its landmarks are no face's: a benchmark must
+            be whole.
+        ValueError: If there is no such benchmark, or as its source.
+    """
+    source = params.benchmark(name)
+    benchmark = source.open(raw)
+    with atomic_dir(out, [raw, Path(source.path)]) as folder:
+        with RecordWriter(folder / FACES) as writer, ThreadPoolExecutor(params.workers) as pool:
+            for key, face in enumerate(aligned_faces(benchmark, pool, name), start=1):
+                writer.write(key, face, 0)
+        lists = benchmark.lists
+        if lists and benchmark.copied:
+            shutil.copytree(lists[0] / "meta", folder / "meta")
+            lists = Path(), lists[1]
+        write_benchmark(
+            folder, benchmark.origin, benchmark.images, benchmark.pairs,
+            lists and (str(lists[0]), lists[1]),
+        )  # fmt: skip
+        if benchmark.truth is not None:
+            align_truth(benchmark.truth, benchmark.landmarks, folder / TRUTH)
+        # What is asked about the faces is checked now, not after they were embedded.
+        written = read_benchmark(folder)
+        written.pairs, written.templates  # noqa: B018
+
+
+def aligned_faces(benchmark: RawBenchmark, pool: ThreadPoolExecutor, name: str) -> Iterator[bytes]:
+    """The encoded faces, row by row; those that are aligned already as they are."""
+    rows = range(len(benchmark.sources))
+    if benchmark.landmarks is None:
+        for row in track(rows, f"faces of {name}"):
+            encoded = benchmark.read(row)
+            check_aligned(encoded, benchmark.sources[row])
+            yield encoded
+        return
+    jobs = ((benchmark.read(i), benchmark.landmarks[i], benchmark.sources[i]) for i in rows)
+    for face in crops(jobs, len(rows), pool, encode_png, f"faces of {name}"):
+        if isinstance(face, ImageError):
+            raise face
+        yield face
+
+
+def align_truth(raw: Path, landmarks: np.ndarray, out: Path) -> None:
+    """True depth in the aligned crops."""
+    truth = read_arrays(raw, "index", "depth")
+    aligned = [
+        aligned_depth(depth.astype(np.float32), landmarks[row])
+        for row, depth in zip(truth["index"], truth["depth"], strict=True)
+    ]
+    depths, masks = map(np.stack, zip(*aligned, strict=True))
+    np.savez(out, index=truth["index"], depth=depths, mask=masks)
+
+
+def aligned_depth(depth: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """True depth ``(S, S)``, NaN where there is none, as seen in the aligned crop; and where.
+
+    The crop is a view of a camera with the same field of view, so lengths grow with the zoom of
+    the crop, and relief with them: ``z = 1 + (z_raw − 1) · zoom``.
+    """
+    scale = (len(depth) - 1) / (TEMPLATE_SIZE - 1)
+    zoom = np.hypot(*estimate_norm(landmarks)[:, 0]) * scale
+    known = np.isfinite(depth)
+    relief = norm_crop(np.where(known, depth - 1, 0), landmarks)
+    cover = norm_crop(known.astype(np.float32), landmarks)
+    return 1 + zoom * relief / cover.clip(0.5), cover > 0.99
