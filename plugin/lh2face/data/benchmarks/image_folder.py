@@ -37,4 +37,4 @@ class ImageFolderBenchmark:
 
     def open(self, raw: Path) -> RawBenchmark:
         """The photos."""
-        return open_folder(raw, "photos")
+        return open_folder(raw / "benchmark", "photos")

@@ -37,4 +37,4 @@ class SyntheticBenchmark:
 
     def open(self, raw: Path) -> RawBenchmark:
         """The photographs."""
-        return open_folder(raw, "synthetic")
+        return open_folder(raw / "benchmark", "synthetic")
