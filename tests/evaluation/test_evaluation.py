@@ -27,7 +27,12 @@ from lh2face.evaluation.ijb import (
 from lh2face.evaluation.matching import expected_cosine, mutual_likelihood
 from lh2face.evaluation.quality import calibration, error_versus_reject, reject_area
 from lh2face.evaluation.roc import roc_curve, share_of, tar_at_far
-from lh2face.evaluation.verification import best_threshold, grid_threshold, ten_fold_accuracy
+from lh2face.evaluation.verification import (
+    best_threshold,
+    fold_accuracy,
+    fold_decisions,
+    grid_threshold,
+)
 from lh2face.functional import vmf
 
 RNG = np.random.default_rng(0)
@@ -325,11 +330,11 @@ def test_identification_needs_both_kinds(subjects, kind):
 
 def test_accuracy():
     scores = RNG.normal(size=200)
-    assert ten_fold_accuracy(scores + 10 * (scores > 0), scores > 0) == (1.0, 0.0)
+    assert fold_accuracy(fold_decisions(scores + 10 * (scores > 0), scores > 0)) == (1.0, 0.0)
     threshold = best_threshold(scores, scores > 0.3)
     assert scores[scores <= 0.3].max() < threshold < scores[scores > 0.3].min()
     with pytest.raises(EvaluationError, match="at least 10"):
-        ten_fold_accuracy(scores[:5], scores[:5] > 0)
+        fold_decisions(scores[:5], scores[:5] > 0)
 
 
 def toolbox_accuracy(scores, same):
@@ -351,7 +356,9 @@ def test_the_toolboxs_accuracy_is_that_of_its_grid(pairs):
     same = RNG.random(pairs) < 0.5
     scores = (0.3 * same + 0.25 * RNG.normal(size=pairs)).clip(-1, 1).astype(np.float32)
     expected = toolbox_accuracy(scores, same)
-    assert ten_fold_accuracy(scores, same, grid_threshold) == pytest.approx(expected, abs=1e-12)
+    assert fold_accuracy(fold_decisions(scores, same, grid_threshold)) == pytest.approx(
+        expected, abs=1e-12
+    )
 
 
 def test_the_grid_passes_what_is_nearer_not_what_is_as_near():

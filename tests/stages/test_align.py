@@ -1,4 +1,4 @@
-"""Stage align: landmarks belong to keys; bad training photos are listed, bad benchmarks named."""
+"""Stage align: landmarks belong to keys; bad photos are listed."""
 
 import csv
 from concurrent.futures import ThreadPoolExecutor
@@ -8,11 +8,9 @@ import numpy as np
 import pytest
 
 from lh2face.data.align import TEMPLATE, norm_crop
-from lh2face.data.ijb_meta import write_meta
-from lh2face.data.images import ImageError, decode_rgb, encode_jpeg
+from lh2face.data.images import decode_rgb, encode_jpeg
 from lh2face.data.recordio import RecordReader, RecordWriter
-from lh2face.data.synthetic.generate import benchmark_meta
-from lh2face.stages.align import AlignError, align_benchmark, align_train
+from lh2face.stages.align import AlignError, align_train
 
 COUNT = 6
 RNG = np.random.default_rng(0)
@@ -144,26 +142,3 @@ def test_no_usable_training_photo_is_named(tmp_path, pool):
     raw = write_training(tmp_path / "raw", [b"no picture"] * COUNT)
     with pytest.raises(AlignError, match=r"none of its 6 images can be used; key 3: not a picture"):
         align_train(raw, tmp_path / "out", pool)
-
-
-@pytest.mark.parametrize("fault", ["landmarks", "picture", "missing"])
-def test_a_bad_benchmark_photo_is_named(tmp_path, pool, fault):
-    raw, points = tmp_path / "raw", POINTS.copy()
-    (raw / "loose_crop").mkdir(parents=True)
-    (raw / "pairs").mkdir()
-    names = [f"{i}.jpg" for i in range(COUNT)]
-    for name, photo in zip(names, PHOTOS, strict=True):
-        (raw / "loose_crop" / name).write_bytes(encode_jpeg(photo))
-    if fault == "landmarks":
-        points[4] = -1
-    elif fault == "picture":
-        (raw / "loose_crop" / "4.jpg").write_bytes(b"no picture")
-    else:
-        (raw / "loose_crop" / "4.jpg").unlink()
-    ids = np.arange(1, COUNT + 1)
-    meta = benchmark_meta(
-        names, points, np.ones(COUNT, np.float32), ids, ids, subjects=ids // 3, rng=RNG
-    )
-    write_meta(raw, "bench", meta)
-    with pytest.raises(ImageError, match=r"4\.jpg: "):
-        align_benchmark(raw, tmp_path / "out", pool)

@@ -10,8 +10,11 @@ import pytest
 import torch
 
 from lh2face.artifacts.model import DESCRIPTION, WEIGHTS, load_model, model_digest
+from lh2face.data import benchmark
+from lh2face.data.benchmark import FACES
 from lh2face.data.recordio import RecordWriter
-from lh2face.data.verification_bin import write_bin
+from lh2face.embedding import kept
+from lh2face.embedding.embedders import open_embedder
 from lh2face.stages import embed, init
 from lh2face.stages.params import load_params
 
@@ -42,21 +45,20 @@ def model(params, tmp_path_factory) -> Path:
 
 
 def write_benchmark(folder: Path, faces: list[bytes]) -> Path:
-    (folder / "bins").mkdir(parents=True)
-    with RecordWriter(folder / "faces.rec") as writer:
+    folder.mkdir()
+    with RecordWriter(folder / FACES) as writer:
         for key, face in enumerate(faces, start=1):
             writer.write(key, face, 0)
-    write_bin(folder / "bins" / "frontal.bin", [png(i) for i in (7, 1, 7, 2)], [False, True])
+    benchmark.write_benchmark(folder, "photos", {"name": range(len(faces))}, {}, None)
     return folder
 
 
 def test_rows_are_image_and_mirror_in_the_order_of_the_keys(params, model, tmp_path):
     aligned = write_benchmark(tmp_path / "aligned", [png(i) for i in range(COUNT)])
     embed.run(params, model, aligned, tmp_path / "out")
-    faces = embed.read_embeddings(tmp_path / "out", "benchmark.npy")
-    pairs = embed.read_embeddings(tmp_path / "out", "bins/frontal.npy")
+    faces = embed.read_embeddings(tmp_path / "out")
     assert (faces.shape, faces.dtype) == ((COUNT, 2, 12), np.float32)
-    assert (pairs.shape, pairs.dtype) == ((4, 2, 12), np.float32)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["0"]
 
     recognizer = load_model(model)
     for row in (0, 7, COUNT - 1):
@@ -65,7 +67,6 @@ def test_rows_are_image_and_mirror_in_the_order_of_the_keys(params, model, tmp_p
             inputs = torch.from_numpy((seen.astype(np.float32) - 127.5) / 127.5)
             expected = recognizer(inputs.permute(2, 0, 1)[None])[0].detach().numpy()
             np.testing.assert_allclose(faces[row, index], expected, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(pairs, faces[[7, 1, 7, 2]], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("shards", [2, 3, 5])
@@ -74,11 +75,61 @@ def test_shards_join_to_the_bytes_of_one_job(params, model, tmp_path, shards):
     embed.run(params, model, aligned, tmp_path / "whole")
     for shard in range(shards):
         embed.run(params, model, aligned, tmp_path / "parts", shard=shard, shards=shards)
-    for name in ("benchmark.npy", "bins/frontal.npy"):
-        whole, joined = (embed.read_embeddings(tmp_path / k, name) for k in ("whole", "parts"))
-        assert joined.tobytes() == whole.tobytes() and joined.shape == whole.shape
+    whole, joined = (embed.read_embeddings(tmp_path / kind) for kind in ("whole", "parts"))
+    assert joined.tobytes() == whole.tobytes() and joined.shape == whole.shape
     with pytest.raises(ValueError, match=rf"shard: expected 0 … {shards - 1}, found {shards}"):
         embed.run(params, model, aligned, tmp_path / "parts", shard=shards, shards=shards)
+
+
+def test_an_interrupted_job_goes_on_and_ends_with_the_same_bytes(
+    params, model, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(kept, "BLOCK", embed.BATCH)
+    aligned = write_benchmark(tmp_path / "aligned", [png(i) for i in range(3 * embed.BATCH)])
+    embed.run(params, model, aligned, tmp_path / "whole")
+    seen = []
+
+    def interrupted(path):
+        embedder = open_embedder(path)
+
+        def embed_block(faces):
+            if len(seen) == 2:
+                raise KeyboardInterrupt
+            seen.append(len(faces))
+            return embedder(faces)
+
+        return embed_block
+
+    monkeypatch.setattr(embed, "open_embedder", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        embed.run(params, model, aligned, tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out" / "0.work").iterdir()} == {
+        "embeddings.npy", "progress.json",
+    }  # fmt: skip
+    seen.pop()
+    embed.run(params, model, aligned, tmp_path / "out")
+    assert seen == [embed.BATCH] * 2
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["0"]
+    whole, again = (tmp_path / name / "0" / "embeddings.npy" for name in ("whole", "out"))
+    assert again.read_bytes() == whole.read_bytes()
+    # Of other faces or of another model nothing is taken over.
+    seen.clear()
+    with pytest.raises(KeyboardInterrupt):
+        embed.run(params, model, aligned, tmp_path / "out")
+    monkeypatch.undo()
+    init.run(params, tmp_path / "other", seed=4)
+    embed.run(params, tmp_path / "other", aligned, tmp_path / "out")
+    assert "holds embeddings of another model or list; begins again" in capsys.readouterr().out
+    embed.run(params, tmp_path / "other", aligned, tmp_path / "fresh")
+    fresh = tmp_path / "fresh" / "0" / "embeddings.npy"
+    assert again.read_bytes() == fresh.read_bytes() != whole.read_bytes()
+
+
+def test_a_part_without_faces_is_empty(params, model, tmp_path):
+    aligned = write_benchmark(tmp_path / "aligned", [png(i) for i in range(3)])
+    for shard in range(3):
+        embed.run(params, model, aligned, tmp_path / "out", shard=shard, shards=3)
+    assert embed.read_embeddings(tmp_path / "out").shape == (3, 2, 12)
 
 
 def test_embeddings_say_which_model_made_them(params, model, tmp_path):
@@ -97,20 +148,20 @@ def test_embeddings_say_which_model_made_them(params, model, tmp_path):
 def test_ten_shards_are_read_in_their_order(tmp_path):
     for shard in range(12):
         (tmp_path / str(shard)).mkdir()
-        np.save(tmp_path / str(shard) / "benchmark.npy", np.full((1, 2, 3), shard, np.float32))
-    assert embed.read_embeddings(tmp_path, "benchmark.npy")[:, 0, 0].tolist() == list(range(12))
-    (tmp_path / "3" / "benchmark.npy").unlink()
+        np.save(tmp_path / str(shard) / "embeddings.npy", np.full((1, 2, 3), shard, np.float32))
+    assert embed.read_embeddings(tmp_path)[:, 0, 0].tolist() == list(range(12))
+    (tmp_path / "3" / "embeddings.npy").unlink()
     with pytest.raises(
-        ValueError, match=r"3/benchmark\.npy: no such file, but there are 11 shards"
+        ValueError, match=r"3/embeddings\.npy: no such file, but there are 11 shards"
     ):
-        embed.read_embeddings(tmp_path, "benchmark.npy")
+        embed.read_embeddings(tmp_path)
     with pytest.raises(ValueError, match=r"expected a folder of stage embed"):
-        embed.read_embeddings(tmp_path / "0", "benchmark.npy")
+        embed.read_embeddings(tmp_path / "0")
 
 
 def test_larger_crops_are_brought_to_the_size_of_the_network(params, model, tmp_path):
     embed.run(params, model, write_benchmark(tmp_path / "aligned", [png(0, 112)]), tmp_path / "out")
-    assert embed.read_embeddings(tmp_path / "out", "benchmark.npy").shape == (1, 2, 12)
+    assert embed.read_embeddings(tmp_path / "out").shape == (1, 2, 12)
 
 
 @pytest.mark.parametrize(
@@ -121,13 +172,13 @@ def test_larger_crops_are_brought_to_the_size_of_the_network(params, model, tmp_
 def test_a_shard_that_is_not_like_the_first_is_named(tmp_path, content):
     for shard, array in enumerate((np.zeros((1, 2, 3), np.float32), content)):
         (tmp_path / str(shard)).mkdir()
-        np.save(tmp_path / str(shard) / "benchmark.npy", array)
-    with pytest.raises(ValueError, match=r"1/benchmark\.npy: expected floats \(N, 2, d\)"):
-        embed.read_embeddings(tmp_path, "benchmark.npy")
-    path = tmp_path / "0" / "benchmark.npy"
+        np.save(tmp_path / str(shard) / "embeddings.npy", array)
+    with pytest.raises(ValueError, match=r"1/embeddings\.npy: expected floats \(N, 2, d\)"):
+        embed.read_embeddings(tmp_path)
+    path = tmp_path / "0" / "embeddings.npy"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(ValueError, match=r"0/benchmark\.npy: not a whole \.npy file"):
-        embed.read_embeddings(tmp_path, "benchmark.npy")
+    with pytest.raises(ValueError, match=r"0/embeddings\.npy: not a whole \.npy file"):
+        embed.read_embeddings(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -137,8 +188,7 @@ def test_an_unreadable_face_is_named_and_nothing_is_left(params, model, tmp_path
     aligned = write_benchmark(tmp_path / "aligned", [png(0), broken])
     with pytest.raises(ValueError, match=rf"faces\.rec: image 1: {message}"):
         embed.run(params, model, aligned, tmp_path / "out")
-    assert {path.name for path in aligned.iterdir()} == {"bins", "faces.rec", "faces.idx"}
-    assert not list((tmp_path / "out").iterdir())
+    assert not (tmp_path / "out" / "0").exists()
 
 
 def test_untrained_network_follows_from_the_seed(params, model, tmp_path):

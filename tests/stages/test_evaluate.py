@@ -1,50 +1,168 @@
-"""Stage evaluate: what it makes of a verification bin, and what it leaves as it was."""
+"""Stage evaluate: what it makes of pairs, and of benchmarks that have some parts only."""
 
 import csv
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lh2face.data.benchmark import read_benchmark, write_benchmark
+from lh2face.data.ijb_meta import write_meta
+from lh2face.data.synthetic.generate import benchmark_meta
 from lh2face.evaluation.protocol import Protocol
-from lh2face.evaluation.verification import grid_threshold, ten_fold_accuracy
+from lh2face.evaluation.verification import fold_accuracy, fold_decisions, grid_threshold
 from lh2face.stages import evaluate
+from lh2face.stages.params import load_params
+
+ROOT = Path(__file__).resolve().parents[2]
+RNG = np.random.default_rng(1)
+PEOPLE, EACH = 40, 5
+IDENTITY = np.repeat(np.arange(PEOPLE), EACH)
+NAMES = [f"{i}.png" for i in range(PEOPLE * EACH)]
+CENTRES = RNG.normal(size=(PEOPLE, 1, 8))[IDENTITY]
+FACES = (CENTRES + 0.9 * RNG.normal(size=(len(NAMES), 2, 8))).astype(np.float32)
+# Of each person the first face with the second, and with the first of the next.
+FIRST = np.repeat(np.arange(PEOPLE) * EACH, 2)
+SECOND = (FIRST + np.tile([1, EACH], PEOPLE)) % len(NAMES)
+SAME = np.tile([True, False], PEOPLE)
+FOLD = RNG.permutation(np.arange(2 * PEOPLE) % 4)
+CURVES = ("roc", "cmc", "reject", "calibration", "pairs", "draws", "kappa")
 
 
 @pytest.fixture(scope="module")
-def bin_of(tmp_path_factory):
-    """Embeddings and list of a bin of 200 pairs, and the cosines of its pairs."""
-    folder, rng = tmp_path_factory.mktemp("bin"), np.random.default_rng(1)
-    same = np.arange(200) % 2 == 0
-    people = rng.normal(size=(200, 1, 8))
-    both = np.stack(
-        [people, np.where(same[:, None, None], people, rng.normal(size=(200, 1, 8)))], 1
+def params():
+    given = load_params(ROOT / "params.yaml")
+    return given.model_copy(
+        update={"evaluate": given.evaluate.model_copy(update={"bootstrap": 20})}
     )
-    both = (both + 0.9 * rng.normal(size=(200, 2, 2, 8))).reshape(400, 2, 8).astype(np.float32)
-    (folder / "embeddings" / "0" / "bins").mkdir(parents=True)
-    np.save(folder / "embeddings" / "0" / "bins" / "frontal.npy", both)
-    (folder / "pairs").mkdir()
-    with (folder / "pairs" / "frontal.csv").open("w", newline="") as file:
-        rows = [(f"{i}.jpg", f"{i}b.jpg", int(match)) for i, match in enumerate(same)]
-        csv.writer(file).writerows([("first", "second", "same"), *rows])
-    unit = both.sum(1) / np.linalg.norm(both.sum(1), axis=1, keepdims=True)
-    return folder, (unit[::2] * unit[1::2]).sum(1), same
 
 
-def test_the_accuracy_is_by_the_rule_that_the_protocol_names(bin_of):
-    folder, scores, same = bin_of
-    found = {}
-    for figures in ("definition", "insightface"):
-        protocol = Protocol(figures=figures, bootstrap=50)
-        pairs = evaluate.read_pairs(folder / "embeddings", folder, "frontal", protocol)
-        np.testing.assert_allclose(pairs.scores, scores, atol=1e-6)
-        metrics = evaluate.bin_metrics(pairs)
-        assert metrics["accuracy"] == pytest.approx(pairs.right.mean())
-        # Of the same decisions are the rows of pairs.csv and the rounds of the bootstrap.
-        rows = list(evaluate.pair_rows("frontal", pairs))
-        assert [row[-1] for row in rows] == [str(int(right)) for right in pairs.right]
-        draws = evaluate.accuracy_draws(pairs, protocol)
-        assert draws.mean() == pytest.approx(metrics["accuracy"], abs=0.03)
-        found[figures] = (metrics["accuracy"], metrics["accuracy_std"])
-    assert found["definition"] == pytest.approx(ten_fold_accuracy(scores, same))
-    assert found["insightface"] == pytest.approx(ten_fold_accuracy(scores, same, grid_threshold))
-    assert found["definition"] != found["insightface"]
+def write(folder: Path, *, templates=False, pairs=False, kinds=False, folds=False) -> Path:
+    """A benchmark with some parts, and embeddings of its faces beside it."""
+    folder.mkdir()
+    lists = None
+    if templates:
+        ids = np.arange(1, len(NAMES) + 1)
+        points = np.zeros((len(NAMES), 5, 2), np.float32)
+        meta = benchmark_meta(
+            NAMES, points, np.ones(len(NAMES), np.float32), ids, ids, subjects=IDENTITY,
+            rng=np.random.default_rng(0),
+        )  # fmt: skip
+        write_meta(folder, "bench", meta)
+        lists = (".", "bench")
+    rows = zip(
+        [NAMES[i] for i in FIRST], [NAMES[i] for i in SECOND], SAME.astype(int).tolist(),
+        *([FOLD.tolist()] if folds else []), strict=True,
+    )  # fmt: skip
+    images = {"name": NAMES}
+    if kinds:
+        kind = ["frontal" if i % EACH < 2 else "profile" for i in range(len(NAMES))]
+        images |= {"identity": (7 + IDENTITY).tolist(), "kind": kind}
+    write_benchmark(folder, "photos", images, {"frontal": rows} if pairs else {}, lists)
+    shard = folder.with_name(f"{folder.name}.embeddings") / "0"
+    shard.mkdir(parents=True)
+    np.save(shard / "embeddings.npy", FACES)
+    (shard / "embedded_by.json").write_text('{"model": "of weights"}')
+    return folder
+
+
+def run(params, folder: Path) -> tuple[dict, dict[str, list[list[str]]]]:
+    """The figures, and the rows of each table."""
+    out = folder.with_name(f"{folder.name}.out")
+    evaluate.run(params, folder.with_name(f"{folder.name}.embeddings"), folder, out)
+    tables = {}
+    for name in CURVES:
+        with (out / f"{name}.csv").open(newline="") as file:
+            tables[name] = list(csv.reader(file))
+    return json.loads((out / "metrics.json").read_text()), tables
+
+
+def test_pairs_alone(params, tmp_path):
+    metrics, tables = run(params, write(tmp_path / "bench", pairs=True))
+    assert set(metrics) == {"bins", "kappa", "single_images", "reject", "calibration"}
+    assert metrics["single_images"]["source"] == "photos"
+    assert len(tables["roc"]) == len(tables["cmc"]) == 1 and len(tables["pairs"]) == 1 + len(SAME)
+    assert tables["draws"][0] == ["bins.frontal.accuracy", "reject.area"]
+    made = json.loads((tmp_path / "bench.out" / "provenance.json").read_text())
+    assert made["model"] == "of weights" and set(made["data"]) == {
+        "bench.embeddings", "pairs", "images.csv",
+    }  # fmt: skip
+
+
+def test_templates_alone(params, tmp_path):
+    metrics, tables = run(params, write(tmp_path / "bench", templates=True))
+    assert set(metrics) == {"verification", "identification", "kappa"}
+    for name in ("reject", "calibration", "pairs"):
+        assert len(tables[name]) == 1
+    assert len(tables["kappa"]) == 1 + len(NAMES) and len(tables["cmc"]) == 21
+    read = json.loads((tmp_path / "bench.out" / "provenance.json").read_text())["data"]
+    assert set(read) == {"bench.embeddings", "meta", "pairs", "images.csv"}
+
+
+def test_each_part_is_the_same_beside_the_others(params, tmp_path):
+    """And identities need not begin at 0."""
+    parts = {"templates": True, "pairs": True, "kinds": True}
+    metrics, _ = run(params, write(tmp_path / "all", **parts))
+    assert set(metrics["conditions"]) == {"frontal", "profile"}
+    for name in parts:
+        alone, _ = run(params, write(tmp_path / name, **{name: True}))
+        assert alone == {key: metrics[key] for key in alone}
+
+
+def test_nothing_is_asked(params, tmp_path):
+    """Such as photos of which κ alone is wanted."""
+    metrics, tables = run(params, write(tmp_path / "bench"))
+    assert set(metrics) == {"kappa"} and len(tables["kappa"]) == 1 + len(NAMES)
+
+
+@pytest.mark.parametrize("figures", ["definition", "insightface"])
+@pytest.mark.parametrize("folds", [False, True])
+def test_the_accuracy_is_by_rule_and_folds(params, tmp_path, figures, folds):
+    folder = write(tmp_path / "bench", pairs=True, folds=folds)
+    params = params.model_copy(
+        update={"evaluate": params.evaluate.model_copy(update={"figures": figures})}
+    )
+    metrics, tables = run(params, folder)
+    unit = FACES.sum(1) / np.linalg.norm(FACES.sum(1), axis=1, keepdims=True)
+    scores = (unit[FIRST] * unit[SECOND]).sum(1)
+    fold = FOLD if folds else np.repeat(np.arange(10), len(SAME) // 10)
+    right = np.empty(len(SAME), bool)
+    for one in np.unique(fold):
+        rule = evaluate.RULES[figures]
+        threshold = rule(scores[fold != one], SAME[fold != one])
+        right[fold == one] = (scores[fold == one] >= threshold) == SAME[fold == one]
+    found = metrics["bins"]["frontal"]
+    each = [right[fold == one].mean() for one in np.unique(fold)]
+    assert found["accuracy"] == pytest.approx(np.mean(each))
+    assert found["accuracy_std"] == pytest.approx(np.std(each))
+    rows = tables["pairs"][1:]
+    assert [row[-1] for row in rows] == [str(int(r)) for r in right]
+    np.testing.assert_allclose([float(row[4]) for row in rows], scores, atol=1e-5)
+    assert [row[1] for row in rows] == [NAMES[i] for i in FIRST]
+    # Of the same decisions are the rounds of the bootstrap.
+    pairs = evaluate.decided(
+        unit, np.ones(len(NAMES)), read_benchmark(folder).pairs["frontal"],
+        Protocol(figures=figures, bootstrap=50),
+    )  # fmt: skip
+    draws = evaluate.accuracy_draws(pairs, Protocol(figures=figures, bootstrap=50))
+    assert draws.mean() == pytest.approx(right.mean(), abs=0.03)
+
+
+def test_folds_that_are_none(tmp_path):
+    scores = np.linspace(-1, 1, 20)
+    with pytest.raises(ValueError, match="fold: expected at least two folds, found "):
+        fold_decisions(scores, scores > 0, fold=np.zeros(20, int))
+    with pytest.raises(ValueError, match=r"fold: expected \(20,\), found \(3,\)"):
+        fold_decisions(scores, scores > 0, fold=np.arange(3))
+    with pytest.raises(ValueError, match="ten folds need at least 10, found 5"):
+        fold_accuracy(scores[:5] > 0)
+    assert fold_decisions(scores, scores > 0, grid_threshold).shape == (20,)
+
+
+def test_embeddings_of_other_faces_are_refused(params, tmp_path):
+    folder = write(tmp_path / "bench", pairs=True)
+    np.save(tmp_path / "bench.embeddings" / "0" / "embeddings.npy", FACES[:-1])
+    with pytest.raises(ValueError, match=r"bench\.embeddings: 199 faces, .*bench: 200"):
+        run(params, folder)
+    assert not (tmp_path / "bench.out").exists()

@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -21,9 +22,13 @@ from lh2face.cli import main
 from lh2face.data.ijb_meta import write_meta
 from lh2face.data.images import ImageError
 from lh2face.data.synthetic_protocol import PROTOCOLS, synthetic_meta
+from lh2face.embedding import faces, kept
 from lh2face.registry import MODELS
-from lh2face.tools import evaluate_ijb, kept_embeddings
+from lh2face.stages import align_benchmark, benchmark, embed, evaluate
+from lh2face.stages.params import load_params
+from lh2face.tools import evaluate_ijb
 
+ROOT = Path(__file__).resolve().parents[2]
 META = synthetic_meta(replace(PROTOCOLS["ijbb"].scaled(0.003), images=130, impostor=100))
 BACKBONE = {"type": "MobileFaceNet", "embedding_size": 32, "width": 0.25, "image_size": 112}
 
@@ -80,6 +85,35 @@ def test_checkpoint_onnx_and_features_agree(monkeypatch, root, checkpoint, tmp_p
     assert by_features == by_checkpoint
 
 
+def test_the_pipeline_gives_the_same_bytes_and_figures(root, checkpoint, tmp_path):
+    """The same faces and the same model, by the command and by the stages; shards too."""
+    given = load_params(ROOT / "params.yaml")
+    section = given.model_dump()
+    section["benchmarks"] = {"it": {"type": "ijb", "path": str(root), "lists": "ijbb"}}
+    section["compare"]["benchmarks"] = ["it"]
+    section["evaluate"]["bootstrap"] = 20
+    given = type(given).model_validate(section)
+    benchmark.run(given, "it", tmp_path / "raw")
+    align_benchmark.run(given, "it", tmp_path / "raw", tmp_path / "aligned")
+    export_onnx(checkpoint, tmp_path / "model.onnx")
+    protocol = evaluate_ijb.Protocol(**given.evaluate.model_dump())
+    for kind, model in (("checkpoint", checkpoint), ("model", tmp_path / "model.onnx")):
+        stages, command = tmp_path / f"{kind}.stages", tmp_path / f"{kind}.command"
+        for shard in range(2):
+            embed.run(given, model, tmp_path / "aligned", stages, shard=shard, shards=2)
+        evaluate_ijb.run(root, "ijbb", command, protocol, **{kind: model})
+        by_stages = embed.read_embeddings(stages)
+        by_command = np.load(command / "embeddings.npy")
+        assert by_stages.tobytes() == by_command.tobytes() and by_stages.shape == by_command.shape
+        evaluate.run(given, stages, tmp_path / "aligned", tmp_path / f"{kind}.evaluation")
+        found, expected = (
+            json.loads((folder / "metrics.json").read_text())
+            for folder in (tmp_path / f"{kind}.evaluation", command)
+        )
+        for part in ("verification", "identification"):
+            assert found[part] == expected[part]
+
+
 def test_switches_reach_the_protocol(monkeypatch, root, tmp_path):
     features = tmp_path / "features.npy"
     np.save(features, np.random.default_rng(0).normal(size=(len(META.names), 8)).astype("f4"))
@@ -97,7 +131,7 @@ def test_switches_reach_the_protocol(monkeypatch, root, tmp_path):
 
 
 def test_an_interrupted_embedding_goes_on(monkeypatch, root, checkpoint, tmp_path):
-    monkeypatch.setattr(kept_embeddings, "BLOCK", 50)
+    monkeypatch.setattr(kept, "BLOCK", 50)
     embed, blocks = evaluate_ijb.checkpoint_embedder(checkpoint), []
 
     def interrupted(path):
@@ -123,7 +157,7 @@ def test_an_interrupted_embedding_goes_on(monkeypatch, root, checkpoint, tmp_pat
     parts = np.load(tmp_path / "out" / "embeddings.npy")
     np.testing.assert_allclose(parts, np.load(whole / "embeddings.npy"), atol=1e-5)
     # Nothing is embedded again.
-    monkeypatch.setattr(kept_embeddings, "read_aligned", None)
+    monkeypatch.setattr(faces, "aligned_face", None)
     evaluate_ijb.run(root, "ijbb", whole, evaluate_ijb.Protocol(), checkpoint=checkpoint)
     # With more changed than that, the embeddings that are there are not taken for those asked for.
     again = shutil.copytree(root, tmp_path / "again")
@@ -133,10 +167,12 @@ def test_an_interrupted_embedding_goes_on(monkeypatch, root, checkpoint, tmp_pat
     )
     bytes_before, text = photo.read_bytes(), listed.read_text()
     changes = {
-        "other images or landmarks, somewhere in lines 1 to ": lambda: photo.write_bytes(
+        "other faces, somewhere in 1 to ": lambda: photo.write_bytes(
             (again / "loose_crop" / META.names[5]).read_bytes()
         ),
-        "other images or landmarks": lambda: listed.write_text(text.replace("2.jpg 4", "2.jpg 5")),
+        "ijbb_name_5pts_score.txt; use another --out": lambda: listed.write_text(
+            text.replace("2.jpg 4", "2.jpg 5")
+        ),
         "embeddings.npy: changed since": lambda: np.save(whole / "embeddings.npy", parts + 1),
         "embeddings.npy: not a whole .npy file": lambda: os.truncate(whole / "embeddings.npy", 999),
     }
@@ -271,7 +307,7 @@ def test_a_photo_that_is_cut_short_is_named(root, checkpoint, tmp_path):
     bad = shutil.copytree(root, tmp_path / "bad")
     photo = bad / "loose_crop" / META.names[6]
     photo.write_bytes(photo.read_bytes()[: photo.stat().st_size // 3])
-    with pytest.raises(ImageError, match=rf"loose_crop/{META.names[6]}: "):
+    with pytest.raises(ImageError, match=rf"5pts_score\.txt:7: {META.names[6]}: "):
         evaluate_ijb.run(
             bad, "ijbb", tmp_path / "out", evaluate_ijb.Protocol(), checkpoint=checkpoint
         )

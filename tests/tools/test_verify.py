@@ -20,6 +20,7 @@ from lh2face.cli import main
 from lh2face.data.align import TEMPLATE, estimate_norm, norm_crop
 from lh2face.data.image_folder import convert
 from lh2face.data.verification_bin import read_bin
+from lh2face.embedding.embedders import open_embedder
 from lh2face.evaluation.roc import threshold_at_far
 from lh2face.registry import MODELS
 from lh2face.stages import align, embed, evaluate
@@ -27,7 +28,6 @@ from lh2face.stages.evaluate import thresholds
 from lh2face.stages.params import load_params
 from lh2face.text import printable
 from lh2face.tools import verify
-from lh2face.embedding.embedders import open_embedder
 
 BACKBONE = {"type": "MobileFaceNet", "embedding_size": 32, "width": 0.25, "image_size": 48}
 HEAD = {"type": "LH2FaceHead", "num_classes": 7, "in_channels": 32, "vmf_dim": 16}

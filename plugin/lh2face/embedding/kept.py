@@ -20,6 +20,7 @@ from lh2face.progress import progress
 
 RECORD, EMBEDDINGS = "progress.json", "embeddings.npy"
 BLOCK = 512
+ADVICE = "move it away or choose another output"
 
 
 class KeptError(ValueError):
@@ -95,14 +96,10 @@ def claim(out: Path, names: list[str], command: str) -> Record:
         except (AttributeError, TypeError):
             whole = False
         if not whole:
-            raise ValueError(
-                f"{path}: not written by {command}; move it away or choose another output"
-            )
+            raise ValueError(f"{path}: not written by {command}; {ADVICE}")
     for name in names:
         if os.path.lexists(out / name) and name not in record.files:
-            raise ValueError(
-                f"{out / name}: not written by {command}; move it away or choose another output"
-            )
+            raise ValueError(f"{out / name}: not written by {command}; {ADVICE}")
     record.files = sorted({*record.files, *names})
     record.write(out)
     return record

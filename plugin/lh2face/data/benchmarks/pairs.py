@@ -50,10 +50,9 @@ class Pairs:
             file = below(root, self.landmarks)
             points = read_landmarks(file, root)
             found = [points.get(path.resolve()) for path in paths]
-            if absent := next(
-                (p for p, point in zip(paths, found, strict=True) if point is None), None
-            ):
-                raise BenchmarkError(f"{file}: there are no landmarks of {absent}")
+            for path, point in zip(paths, found, strict=True):
+                if point is None:
+                    raise BenchmarkError(f"{file}: there are no landmarks of {path}")
             landmarks = np.stack(found)
         return RawBenchmark(
             origin="photos",
