@@ -9,7 +9,8 @@ from torch.utils.data import DataLoader
 from lh2face.data import datasets
 from lh2face.data.datasets import RecordFaces
 from lh2face.data.images import ImageError
-from lh2face.data.recordio import RecordError, RecordWriter
+from lh2face.data.manifest import Manifest, ManifestError, write_manifest
+from lh2face.data.recordio import RecordError, RecordReader, RecordWriter
 
 RNG = np.random.default_rng(0)
 
@@ -77,9 +78,9 @@ def test_a_property_that_contradicts_the_identity_records_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("label", "message"),
     [
-        (2, r"label 2: property has 2 classes, 0 … 1"),
-        ([9.0, 0.0], r"label 9: property has 2 classes"),
-        (2**24 + 1, r"label 16777217: property has"),
+        (2, r"label 2 is none of the 2 classes, 0 … 1"),
+        ([9.0, 0.0], r"label 9 is none of the 2 classes"),
+        (2**24 + 1, r"label 16777217 is none of"),
         ([float("nan")], r"label nan: expected a whole number from 0 on"),
         ([-1.0], r"label -1: expected"),
         ([0.5], r"label 0\.5: expected"),
@@ -167,3 +168,104 @@ def test_a_process_that_is_sent_the_set_has_a_cache_of_its_own(tmp_path, decoded
     sent = pickle.loads(pickle.dumps(faces))
     assert torch.equal(sent[1]["inputs"], expected) and len(decoded) == 2
     assert torch.equal(sent[1]["inputs"], expected) and len(decoded) == 2
+
+
+def source(root, labels, *, records=None, classes=None, start=0):
+    """A folder with a manifest, its records in it or somewhere else; the images are ``NOISE``."""
+    root.mkdir(parents=True)
+    classes = classes or max(labels) + 1
+    images = [NOISE[(start + i) % len(NOISE)] for i in range(len(labels))]
+    training_set(records or root, images, labels, classes=f"{classes},20,20".encode())
+    written = Manifest(
+        "photos", str(records or "."), True, len(labels), classes, 0, "", "0" * 64
+    )  # fmt: skip
+    write_manifest(root, written)
+    return root
+
+
+def naive(*parts):
+    """Images and labels of sources one after the other, read by the reader alone."""
+    found, before = [], 0
+    for records, classes in parts:
+        reader = RecordReader(records / "train.rec")
+        for key in range(1, len(reader)):
+            header, content = reader[key]
+            pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+            label = before + int(header.label)
+            found.append((pixels.transpose(2, 0, 1).tolist(), label))
+        before += classes
+    return found
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_sources_are_joined_in_the_order_of_their_names(tmp_path, monkeypatch, cached):
+    if not cached:
+        monkeypatch.setattr(datasets, "CACHE_BYTES", 0)
+    root = tmp_path / "train"
+    source(root / "b", [1, 0, 1], start=2)
+    source(root / "a", [0, 0, 4], classes=6)
+    source(root / "c", [0], records=tmp_path / "elsewhere", start=5)
+    faces = RecordFaces(str(root), image_size=20, mirror=0.0)
+    expected = naive((root / "a", 6), (root / "b", 2), (tmp_path / "elsewhere", 1))
+    assert len(faces) == len(expected) == 7 and faces.num_classes == 9
+    for _ in range(2):
+        items = [faces[i] for i in range(7)]
+        assert [(item["inputs"].tolist(), item["label"]) for item in items] == expected
+    assert faces[-1]["label"] == faces[6]["label"] == 8
+    assert epoch(faces, 0)[-1][1].tolist() == [8]
+    assert equal(epoch(faces, 2), epoch(faces, 0))
+    with pytest.raises(IndexError):
+        faces[7]
+
+
+def test_joined_sources_share_one_bound_of_memory(tmp_path, monkeypatch):
+    for name in "ab":
+        source(tmp_path / name, [0, 1])
+    monkeypatch.setattr(datasets, "CACHE_BYTES", 3 * 3 * 20 * 20)
+    assert RecordFaces(str(tmp_path / "a"), image_size=20)._cache
+    assert not RecordFaces(str(tmp_path), image_size=20)._cache
+
+
+def test_one_folder_with_a_manifest_is_its_records(tmp_path):
+    bare = tmp_path / "bare"
+    root = source(tmp_path / "x", [0, 1, 2], records=bare)
+    with_manifest, without = RecordFaces(str(root), 20, 0.0), RecordFaces(str(bare), 20, 0.0)
+    assert equal(epoch(with_manifest, 0), epoch(without, 0))
+
+
+@pytest.mark.parametrize("scanned", [True, False])
+def test_records_that_changed_since_the_manifest_are_named(tmp_path, monkeypatch, scanned):
+    if not scanned:
+        monkeypatch.setattr(datasets, "SCANNED_BYTES", 0)
+    root = source(tmp_path / "a", [0, 1, 1])
+    training_set(root, NOISE[:2], [0, 1])
+    message = r"a/manifest\.json: 3 images of 2 identities, but .*train\.rec has 2 of 2 now"
+    with pytest.raises(ManifestError, match=message):
+        RecordFaces(str(root))
+    training_set(root, NOISE[:3], [0, 1, 2], classes=b"3,20,20")
+    with pytest.raises(ManifestError, match=r"has 3 of 3 now"):
+        RecordFaces(str(root))
+
+
+def test_a_large_file_without_property_has_the_classes_of_its_manifest(tmp_path, monkeypatch):
+    root = source(tmp_path / "a", [0, 1, 1])
+    (root / "property").unlink()
+    monkeypatch.setattr(datasets, "SCANNED_BYTES", 0)
+    monkeypatch.setattr(RecordReader, "identities", None)
+    assert RecordFaces(str(root)).num_classes == 2
+
+
+def test_a_label_beyond_its_source_is_nobody_of_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "SCANNED_BYTES", 0)
+    source(tmp_path / "a", [0, 5], classes=2)
+    source(tmp_path / "b", [0, 1, 2, 3, 4, 5])
+    faces = RecordFaces(str(tmp_path), image_size=20)
+    with pytest.raises(RecordError, match=r"a/train\.rec: key 2: label 5 is none of the 2"):
+        faces[1]
+
+
+def test_an_empty_source_is_named(tmp_path):
+    source(tmp_path / "a", [0, 1])
+    training_set(source(tmp_path / "b", [0]), [], [])
+    with pytest.raises(RecordError, match=r"b/train\.rec: no images in it"):
+        RecordFaces(str(tmp_path))

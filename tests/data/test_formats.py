@@ -78,14 +78,14 @@ def test_folds_share_no_person_and_miss_none(tmp_path):
         reader = RecordReader(tmp_path / str(fold) / "train" / "train.rec")
         assert not found[-1] & {reader[key][1] for key in reader.keys}
     assert len(found[0]) == len(found[1]) == 15 and not found[0] & found[1]
-    with pytest.raises(ImageFolderError, match=r"image_folder\.fold: expected 0 … 1.*found 2"):
+    with pytest.raises(ImageFolderError, match=r"held_out\.fold: expected 0 … 1.*found 2"):
         run_convert(root, tmp_path / "out", benchmark_fraction=0.5, fold=2)
 
 
 def test_a_folder_of_too_few_people_is_named(tmp_path):
     (tmp_path / "empty").mkdir()
     for root in (tmp_path / "empty", folder(tmp_path / "photos")):
-        with pytest.raises(ImageFolderError, match=r"root: .* has (0|10) people with 2 images"):
+        with pytest.raises(ImageFolderError, match=r": (0|10) people with 2 usable images"):
             run_convert(root, tmp_path / "out", benchmark_fraction=0.1)
 
 
@@ -147,7 +147,7 @@ def test_bad_landmark_files_are_named(tmp_path, line, message):
 @pytest.mark.parametrize("people", [0, 3])
 def test_missing_or_small_folders_are_named(tmp_path, people):
     root = folder(tmp_path / "photos", people) if people else tmp_path / "absent"
-    with pytest.raises(ImageFolderError, match=r"data\.image_folder\.root"):
+    with pytest.raises(ImageFolderError, match=str(root)):
         run_convert(root, tmp_path / "out")
 
 

@@ -3,7 +3,8 @@
 import math
 import mmap
 import multiprocessing
-import re
+from bisect import bisect_right
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,20 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lh2face.data.images import decode_rgb
-from lh2face.data.recordio import RecordError, RecordReader, identity, record_layout
+from lh2face.data.manifest import (
+    MANIFEST,
+    ManifestError,
+    face_folders,
+    read_manifest,
+    records_of,
+)
+from lh2face.data.recordio import identity
+from lh2face.data.records import (
+    check_labels,
+    count_classes,
+    open_records,
+    read_property,
+)
 from lh2face.registry import DATASETS
 
 # Decoded images are kept while they fit in this much memory, shared by all epochs.
@@ -25,75 +39,52 @@ SCANNED_BYTES = 4 << 30
 
 @DATASETS.register_module()
 class RecordFaces(Dataset):
-    """Aligned faces of a record file: ``dict(inputs (3, S, S) uint8 RGB, label int)``.
+    """Aligned faces of record files: ``dict(inputs (3, S, S) uint8 RGB, label int)``.
+
+    The faces of several sources are joined: people of one are none of another, so the labels of a
+    source begin where those of the sources before it end.
 
     Args:
-        root: Folder with ``train.rec``; with ``train.idx``, or keys count from 0 in the file's
-            order; with ``property``, or the greatest label says how many identities there are.
+        root: Folder with ``train.rec``, or with a ``manifest.json`` that says where the records
+            lie; or with several folders of the latter kind, joined in the order of their names.
+            Without ``train.idx`` keys count from 0 in the file's order; without ``property`` and
+            manifest the greatest label says how many identities there are.
         image_size: Side S of the images given, px.
         mirror: Probability of a left-right mirror, by torch's generator of the process.
 
     Attributes:
-        layout: What the file was found to hold.
-        num_classes: Number of identities.
+        sources: The sources in their order.
+        num_classes: Number of identities, of all sources together.
 
     Raises:
+        ManifestError: If there is no such folder, a manifest is wrong, or it contradicts the
+            records.
         RecordError: If a record cannot be read, or its label is no identity.
         ImageError: If its image cannot be decoded.
     """
 
     def __init__(self, root: str, image_size: int = 112, mirror: float = 0.5) -> None:
-        self.reader = RecordReader(Path(root) / "train.rec")
-        self.layout = record_layout(self.reader)
-        self.keys = self.layout.images
-        if not len(self.keys):
-            raise RecordError(f"{self.reader.path}: no images in it")
+        self.sources = [FaceSource(folder) for folder in face_folders(Path(root))]
+        # Where the images and the labels of each source begin; at the end, how many there are.
+        self._starts = list(accumulate((len(s.keys) for s in self.sources), initial=0))
+        self._offsets = list(accumulate((s.num_classes for s in self.sources), initial=0))
+        self.num_classes = self._offsets[-1]
         self.image_size = image_size
         self.mirror = mirror
-        self.num_classes = self._count_classes(Path(root) / "property")
-        shape = (len(self.keys), 3, image_size, image_size)
+        shape = (len(self), 3, image_size, image_size)
         self._cache = ImageCache(shape) if math.prod(shape) <= CACHE_BYTES else None
 
-    def _count_classes(self, path: Path) -> int:
-        if not path.exists():
-            return int(self.reader.identities(self.keys).max()) + 1
-        text = path.read_text("utf-8-sig", errors="replace").strip()
-        classes = text.split(",")[0].strip()
-        if not (re.fullmatch(r"[0-9]{1,9}", classes) and int(classes)):
-            raise RecordError(
-                f"{path}: expected classes,height,width in whole numbers, found {text[:60]!r}"
-            )
-        if len(self.layout.identities) not in (0, int(classes)):
-            raise RecordError(
-                f"{path}: {classes} classes, but {self.reader.path} has {self.layout}"
-            )
-        if self.reader.path.stat().st_size <= SCANNED_BYTES:
-            labels = self.reader.identities(self.keys)
-            if labels.max() >= int(classes):
-                row = int(np.flatnonzero(labels >= int(classes))[0])
-                self._check_label(int(labels[row]), self.keys[row], int(classes))
-        return int(classes)
-
-    def _check_label(self, label: int, key: int, classes: int) -> None:
-        if label >= classes:
-            raise RecordError(
-                f"{self.reader.path}: key {key}: label {label}: property has {classes} classes, "
-                f"0 … {classes - 1}"
-            )
-
     def _decode(self, index: int) -> tuple[Tensor, int]:
-        key = self.keys[index]
-        source = f"{self.reader.path}: key {key}"
-        header, encoded = self.reader[key]
-        label = identity(header, source)
-        self._check_label(label, key, self.num_classes)
-        pixels = decode_rgb(encoded, self.image_size, source)
-        return torch.from_numpy(pixels).permute(2, 0, 1).contiguous(), label
+        number = bisect_right(self._starts, index) - 1
+        pixels, label = self.sources[number].decode(index - self._starts[number], self.image_size)
+        image = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+        return image, self._offsets[number] + label
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return self._starts[-1]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        index = range(len(self))[index]
         found = self._cache.get(index) if self._cache else None
         image, label = found or self._decode(index)
         if self._cache and not found:
@@ -101,6 +92,55 @@ class RecordFaces(Dataset):
         if self.mirror and torch.rand(()) < self.mirror:
             image = image.flip(2)
         return {"inputs": image, "label": label}
+
+
+class FaceSource:
+    """The records of one source of faces.
+
+    Args:
+        folder: Folder with ``train.rec``, or with a ``manifest.json``.
+
+    Attributes:
+        reader: Of the record file.
+        keys: ``(n,)`` int64 of its images.
+        num_classes: Number of identities; labels are below it.
+
+    Raises:
+        ManifestError: If the manifest is wrong, or contradicts the records.
+        RecordError: If the records cannot be read, or a label is no identity.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        manifest = read_manifest(folder) if (folder / MANIFEST).exists() else None
+        records = folder if manifest is None else records_of(folder, manifest)
+        self.reader, layout = open_records(records)
+        self.keys = layout.images
+        known = read_property(records, layout)
+        if self.reader.path.stat().st_size > SCANNED_BYTES and (known or manifest):
+            self.num_classes = known.classes if known else manifest.identities
+        else:
+            self.num_classes = count_classes(self.reader, self.keys, known)
+        found = (len(self.keys), self.num_classes)
+        if manifest is not None and found != (manifest.images, manifest.identities):
+            raise ManifestError(
+                f"{folder / MANIFEST}: {manifest.images} images of {manifest.identities} "
+                f"identities, but {self.reader.path} has {found[0]} of {found[1]} now: read the "
+                "source again"
+            )
+
+    def decode(self, index: int, size: int) -> tuple[np.ndarray, int]:
+        """An image as ``(size, size, 3)`` uint8 RGB, and its label.
+
+        Raises:
+            RecordError: If the record cannot be read, or its label is no identity.
+            ImageError: If the image cannot be decoded.
+        """
+        key = self.keys[index]
+        where = f"{self.reader.path}: key {key}"
+        header, encoded = self.reader[key]
+        label = identity(header, where)
+        check_labels(self.reader, np.array([key]), np.array([label]), self.num_classes)
+        return decode_rgb(encoded, size, where), label
 
 
 class ImageCache:

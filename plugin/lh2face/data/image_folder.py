@@ -6,12 +6,14 @@ import hashlib
 import logging
 import os
 import tempfile
-from collections.abc import Collection, Iterator
+from array import array
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -19,6 +21,7 @@ from lh2face.data.align import TEMPLATE, TEMPLATE_SIZE, check_landmarks
 from lh2face.data.csv_files import PAIR_LIST, write_rows
 from lh2face.data.ijb_meta import write_meta
 from lh2face.data.images import ImageError, decode_rgb, encode_jpeg, read_file
+from lh2face.data.parallel import in_order
 from lh2face.data.recordio import RecordWriter
 from lh2face.data.sources import LIST_LINE, LeftOut, people, photos, repeated
 from lh2face.data.synthetic.generate import benchmark_meta
@@ -30,6 +33,10 @@ PAIRS = 300
 PROBES = 5
 # How the photos were taken: nothing is known of it.
 KIND = "photo"
+# Five points of two float32.
+LANDMARK_BYTES = 40
+# Enough that no two of a million photos share one by chance.
+DIGEST_BYTES = 16
 # The least number of people of each part.
 LEAST = {"train": 2, "benchmark": 4}
 
@@ -53,23 +60,59 @@ class HeldOut:
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class Photo:
-    """One usable photo.
+class Photo(NamedTuple):
+    """One usable photo; small, because there may be a million.
 
     Attributes:
-        path: Where it is.
+        name: In its person's folder.
         digest: Of the file: equal for equal files.
-        start: Where its JPEG begins in the file of all.
-        size: Bytes of its JPEG.
-        landmarks: ``(5, 2)`` px.
+        start: Where its landmarks, and then its bytes, begin in the file of all.
+        size: Number of its bytes.
+        is_crop: It has the size of an aligned crop.
     """
 
-    path: Path
+    name: str
     digest: bytes
     start: int
     size: int
-    landmarks: np.ndarray
+    is_crop: bool
+
+
+@dataclass(frozen=True)
+class Photos:
+    """The usable photos of a folder of people.
+
+    Attributes:
+        root: The folder.
+        people: Photos of each person who has two or more, the people sorted by name.
+        left_out: What is not used, and why.
+        store: Landmarks and bytes of the photos.
+    """
+
+    root: Path
+    people: list[list[Photo]]
+    left_out: list[LeftOut]
+    store: BinaryIO
+
+    def content(self, photo: Photo) -> tuple[np.ndarray, bytes]:
+        """Landmarks ``(5, 2)`` float32, px, and the file's bytes."""
+        self.store.seek(photo.start)
+        points = np.frombuffer(self.store.read(LANDMARK_BYTES), np.float32).reshape(5, 2)
+        return points, self.store.read(photo.size)
+
+    def check_enough(self, people: int, least: int, what: str) -> None:
+        """Raise if there are fewer people than a part needs."""
+        if people < least:
+            example = "".join("; left out is {}: {}".format(*one) for one in self.left_out[:1])
+            raise ImageFolderError(
+                f"{self.root}: {len(self.people)} people with 2 usable images or more, {people} of "
+                f"them for {what}, which needs {least}{example}"
+            )
+
+    def write_failures(self, out: Path) -> None:
+        """Write ``failures.csv``: what is left out, with the reason."""
+        rows = [(str(Path(p).relative_to(self.root)), reason) for p, reason in self.left_out]
+        write_rows(out / "failures.csv", ("file", "reason"), rows)
 
 
 def convert(
@@ -97,78 +140,105 @@ def convert(
         ImageFolderError: If the folder or the file is missing, the file names absent images,
             there are too few people, or there is no such fold.
     """
-    if not root.is_dir():
-        raise ImageFolderError(f"data.image_folder.root: {root} is not a folder")
-    if not aligned and landmarks is None:
-        raise ImageFolderError("data.image_folder: give landmarks, or set aligned: true")
-    points = read_landmarks(landmarks, root) if landmarks is not None else None
     out.mkdir(parents=True, exist_ok=True)
-    # The photos' JPEGs, which may not fit into memory.
-    with tempfile.TemporaryFile(dir=out) as jpegs:
-        groups, left_out = _read_people(root, points, jpegs)
-        if left_out:
-            log.warning("%s: left out %d, listed in failures.csv", root, len(left_out))
+    with read_photos(root, out, aligned=aligned, landmarks=landmarks, workers=1) as found:
         rng = np.random.default_rng(seed)
-        members = _split(root, len(groups), parts, benchmark_fraction, fold, rng)
+        everybody = np.arange(len(found.people))
+        members = dict.fromkeys(parts, everybody)
+        if len(members) > 1:
+            held = held_out(found, benchmark_fraction, fold, rng)
+            members = {"train": np.setdiff1d(everybody, held), "benchmark": held}
+        else:
+            rng.permutation(len(everybody))
         if "train" in parts:
-            _write_train([groups[i] for i in members["train"]], jpegs, out / "train")
+            write_train(found, members["train"], out / "train", crops=False)
         if "benchmark" in parts:
-            chosen = [groups[i] for i in members["benchmark"]]
-            _write_benchmark(chosen, jpegs, out / "benchmark", rng)
-    rows = [(str(Path(where).relative_to(root)), reason) for where, reason in left_out]
-    for part in members:
-        write_rows(out / part / "failures.csv", ("file", "reason"), rows)
+            write_benchmark(found, members["benchmark"], out / "benchmark", rng)
+    if found.left_out:
+        log.warning("%s: left out %d, listed in failures.csv", root, len(found.left_out))
 
 
-def _split(
-    root: Path, people: int, parts: Collection[str], benchmark_fraction: float, fold: int,
-    rng: np.random.Generator,
-) -> dict[str, np.ndarray]:  # fmt: skip
-    """Which people are in which part, ascending."""
-    groups = dict.fromkeys(parts, np.arange(people))
-    count = round(benchmark_fraction * people)
-    shared = len(groups) > 1
-    sizes = {"train": people - count, "benchmark": count}
-    if any((sizes[part] if shared else people) < LEAST[part] for part in groups):
-        raise ImageFolderError(
-            f"data.image_folder.root: {root} has {people} people with 2 images or more; the "
-            f"benchmark needs 4 and training 2 (benchmark_fraction {benchmark_fraction})"
-        )
+def held_out(found: Photos, fraction: float, fold: int, rng: np.random.Generator) -> np.ndarray:
+    """The people who are kept for a benchmark, ascending; the others are trained on.
+
+    Args:
+        found: The photos.
+        fraction: Share of the people.
+        fold: Which share of them, from 0: the folds of a seed have no person in common.
+        rng: Of the seed; it orders the people.
+
+    Raises:
+        ImageFolderError: If there is no such fold.
+    """
+    people = len(found.people)
     order = rng.permutation(people)
-    if shared:
-        folds = people // count
-        if fold >= folds:
-            raise ImageFolderError(
-                f"data.image_folder.fold: expected 0 … {folds - 1} (benchmark_fraction "
-                f"{benchmark_fraction} of {people} people), found {fold}"
-            )
-        groups["benchmark"] = np.sort(order[fold * count : (fold + 1) * count])
-        groups["train"] = np.setdiff1d(groups["train"], groups["benchmark"])
-    return groups
+    count = round(fraction * people)
+    folds = people // count if count else 1
+    if fold >= folds:
+        raise ImageFolderError(
+            f"{found.root}: held_out.fold: expected 0 … {folds - 1} (fraction {fraction} of "
+            f"{people} people), found {fold}"
+        )
+    return np.sort(order[fold * count : (fold + 1) * count])
+
+
+@contextmanager
+def read_photos(
+    root: Path, scratch: Path, *, aligned: bool, landmarks: Path | None, workers: int
+) -> Iterator[Photos]:
+    """Read the photos ``root/<identity>/*`` once; see that each can be used.
+
+    Args:
+        root: Folder with one folder a person.
+        scratch: Folder in which a nameless file keeps the photos' bytes, because they may not fit
+            into memory.
+        aligned: The photos are upright, centred faces that fill the image.
+        landmarks: As :func:`read_landmarks` reads it. Needed unless ``aligned``.
+        workers: Threads that decode.
+
+    Raises:
+        ImageFolderError: If the folder or the file is missing, or as :func:`read_landmarks`.
+    """
+    if not root.is_dir():
+        raise ImageFolderError(f"{root}: is not a folder; expected one with a folder a person")
+    if not aligned and landmarks is None:
+        raise ImageFolderError(f"{root}: give landmarks, or set aligned: true")
+    points = read_landmarks(landmarks, root) if landmarks is not None else None
+    with tempfile.TemporaryFile(dir=scratch) as store:
+        yield Photos(root, *_read_people(root, points, store, workers), store)
 
 
 def _read_people(
-    root: Path, points: dict[Path, np.ndarray] | None, jpegs: BinaryIO
+    root: Path, points: Mapping[Path, np.ndarray] | None, store: BinaryIO, workers: int
 ) -> tuple[list[list[Photo]], list[LeftOut]]:
-    """The usable photos of each person, and what is left out; their JPEGs go into a file."""
+    """The usable photos of each person, and what is left out; their bytes go into a file."""
     folders, left_out = people(root)
-    groups = []
-    for folder in track(folders, "reading people"):
-        paths, beside = photos(folder)
-        left_out += beside
-        group = []
-        for path in paths:
-            try:
-                group.append(_read(path, points, jpegs))
-            except ImageError as error:
-                left_out.append(LeftOut(str(path), error.reason))
-        groups.append(group)
-    again = repeated({photo.path: photo.digest for photo in chain.from_iterable(groups)})
+    groups: list[list[Photo]] = [[] for _ in folders]
+
+    def jobs() -> Iterator[tuple[int, Path]]:
+        for number, folder in enumerate(track(folders, "reading people")):
+            paths, beside = photos(folder)
+            left_out.extend(beside)
+            yield from ((number, path) for path in paths)
+
+    for number, path, found in in_order(
+        lambda job: (*job, _examine(job[1], points)), jobs(), workers
+    ):
+        if isinstance(found, ImageError):
+            left_out.append(LeftOut(str(path), found.reason))
+        else:
+            landmarks, content, is_crop = found
+            start = store.tell()
+            store.write(landmarks.tobytes())
+            size = store.write(content)
+            digest = hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()
+            groups[number].append(Photo(path.name, digest, start, size, is_crop))
+    again = _repeated(folders, groups)
     left_out += again
     dropped = {where for where, _ in again}
     usable = []
     for folder, group in zip(folders, groups, strict=True):
-        own = [photo for photo in group if str(photo.path) not in dropped]
+        own = [photo for photo in group if not dropped or str(folder / photo.name) not in dropped]
         if len(own) < 2:
             reason = f"{len(own)} usable images; a person needs at least 2"
             left_out.append(LeftOut(str(folder), reason))
@@ -177,7 +247,19 @@ def _read_people(
     return usable, left_out
 
 
-def read_landmarks(path: Path, root: Path) -> dict[Path, np.ndarray]:
+def _repeated(folders: list[Path], groups: list[list[Photo]]) -> list[LeftOut]:
+    """As :func:`~lh2face.data.sources.repeated`, of those photos alone that have an equal."""
+    known: set[bytes] = set()
+    again = set()
+    for photo in chain.from_iterable(groups):
+        (again if photo.digest in known else known).add(photo.digest)
+    found = zip(folders, groups, strict=True)
+    return repeated(
+        {folder / p.name: p.digest for folder, group in found for p in group if p.digest in again}
+    )
+
+
+def read_landmarks(path: Path, root: Path) -> "Landmarks":
     """Landmarks by photo.
 
     Args:
@@ -194,7 +276,7 @@ def read_landmarks(path: Path, root: Path) -> dict[Path, np.ndarray]:
     """
     if not path.is_file():
         raise ImageFolderError(f"{path} is not a file; expected a CSV of landmarks")
-    points: dict[Path, np.ndarray] = {}
+    points = Landmarks()
     with path.open("rb") as file:
         for line, (name, *values) in _rows(path, file):
             photo = root / name
@@ -206,10 +288,35 @@ def read_landmarks(path: Path, root: Path) -> dict[Path, np.ndarray]:
                 raise ImageFolderError(
                     f"{path}:{line}: expected 10 numbers after the path, found {values!r:.200}"
                 ) from None
-            known = points.setdefault(_resolved(photo), found)
-            if not np.array_equal(known, found, equal_nan=True):
+            if not np.array_equal(
+                points.setdefault(_resolved(photo), found), found, equal_nan=True
+            ):
                 raise ImageFolderError(f"{path}:{line}: {name:.300} has other landmarks above")
     return points
+
+
+class Landmarks(Mapping[Path, np.ndarray]):
+    """Landmarks ``(5, 2)`` float32, px, by path; a million take less than half a GB."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, int] = {}
+        self._numbers = array("f")
+
+    def setdefault(self, path: Path, landmarks: np.ndarray) -> np.ndarray:
+        """The landmarks of a path; these if it has none yet."""
+        if self._rows.setdefault(str(path), len(self._rows)) == len(self._numbers) // 10:
+            self._numbers.extend(landmarks.ravel().tolist())
+        return self[path]
+
+    def __getitem__(self, path: Path) -> np.ndarray:
+        row = self._rows[str(path)]
+        return np.array(self._numbers[10 * row : 10 * row + 10], np.float32).reshape(5, 2)
+
+    def __iter__(self) -> Iterator[Path]:
+        return map(Path, self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
 
 
 def _rows(path: Path, file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
@@ -238,32 +345,32 @@ def _resolved(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _read(path: Path, points: dict[Path, np.ndarray] | None, jpegs: BinaryIO) -> Photo:
-    """A photo, its JPEG appended to a file.
+def _examine(
+    path: Path, points: Mapping[Path, np.ndarray] | None
+) -> tuple[np.ndarray, bytes, bool] | ImageError:
+    """Landmarks and bytes of a photo, and whether it has a crop's size; or why it is no use."""
+    try:
+        content = read_file(path)
+        height, width = decode_rgb(content, None, str(path)).shape[:2]
+        landmarks = _landmarks_of(path, points, height, width)
+    except ImageError as error:
+        return error
+    return landmarks, content, height == width == TEMPLATE_SIZE
 
-    Raises:
-        ImageError: If it cannot be used.
-    """
-    content = read_file(path)
-    image = decode_rgb(content, None, str(path))
+
+def _landmarks_of(
+    path: Path, points: Mapping[Path, np.ndarray] | None, height: int, width: int
+) -> np.ndarray:
     if points is None:
-        landmarks = centred_landmarks(*image.shape[:2])
-    else:
-        landmarks = points.get(_resolved(path))
-        if landmarks is None:
-            raise ImageError(path, "it is not in the landmark file")
-        try:
-            check_landmarks(landmarks, *image.shape[:2])
-        except ValueError as error:
-            raise ImageError(path, str(error)) from None
-    start = jpegs.tell()
-    size = jpegs.write(encode_jpeg(image))
-    return Photo(path, hashlib.sha256(content).digest(), start, size, landmarks)
-
-
-def _jpeg(photo: Photo, jpegs: BinaryIO) -> bytes:
-    jpegs.seek(photo.start)
-    return jpegs.read(photo.size)
+        return centred_landmarks(height, width)
+    landmarks = points.get(_resolved(path))
+    if landmarks is None:
+        raise ImageError(path, "it is not in the landmark file")
+    try:
+        check_landmarks(landmarks, height, width)
+    except ValueError as error:
+        raise ImageError(path, str(error)) from None
+    return landmarks
 
 
 def centred_landmarks(height: int, width: int) -> np.ndarray:
@@ -273,34 +380,74 @@ def centred_landmarks(height: int, width: int) -> np.ndarray:
     return (TEMPLATE * (side / TEMPLATE_SIZE) + corner).astype(np.float32)
 
 
-def _write_train(people: list[list[Photo]], jpegs: BinaryIO, out: Path) -> None:
-    out.mkdir(parents=True)
-    photos = [(identity, photo) for identity, group in enumerate(people) for photo in group]
+def write_train(found: Photos, members: np.ndarray, out: Path, *, crops: bool) -> bool:
+    """Write the records of training people, each photo's bytes as they came.
+
+    Beside them go ``property``, ``failures.csv`` and, unless every photo is an aligned crop,
+    ``landmarks.npy`` in the order of ``images.csv``.
+
+    Args:
+        found: The photos.
+        members: Which people, ascending; they become the identities 0, 1, …
+        out: Folder to write, made if need be.
+        crops: Photos of the size of a crop are aligned ones.
+
+    Returns:
+        Whether all of them are aligned crops.
+
+    Raises:
+        ImageFolderError: If there are fewer than two people.
+    """
+    found.check_enough(len(members), LEAST["train"], "training")
+    out.mkdir(parents=True, exist_ok=True)
+    chosen = [(i, photo) for i, person in enumerate(members) for photo in found.people[person]]
+    aligned = crops and all(photo.is_crop for _, photo in chosen)
+    landmarks = np.empty((len(chosen), 5, 2), np.float32)
     with RecordWriter(out / "train.rec") as writer:
-        writer.write(0, b"", [float(len(photos) + 1)] * 2)
-        for key, (identity, photo) in enumerate(photos, start=1):
-            writer.write(key, _jpeg(photo, jpegs), identity)
-    np.save(out / "landmarks.npy", np.stack([photo.landmarks for _, photo in photos]))
-    (out / "property").write_text(f"{len(people)},112,112\n", "utf-8")
-    rows = [(key, identity) for key, (identity, _) in enumerate(photos, 1)]
-    write_rows(out / "images.csv", ("key", "identity"), rows)
+        writer.write(0, b"", [float(len(chosen) + 1)] * 2)
+        for key, (identity, photo) in enumerate(chosen, start=1):
+            landmarks[key - 1], content = found.content(photo)
+            writer.write(key, content, identity)
+    size = f"{TEMPLATE_SIZE},{TEMPLATE_SIZE}"
+    (out / "property").write_text(f"{len(members)},{size}\n", "utf-8")
+    if not aligned:
+        np.save(out / "landmarks.npy", landmarks)
+        rows = ((key, identity) for key, (identity, _) in enumerate(chosen, start=1))
+        write_rows(out / "images.csv", ("key", "identity"), rows)
+    found.write_failures(out)
+    return aligned
 
 
-def _write_benchmark(
-    people: list[list[Photo]], jpegs: BinaryIO, out: Path, rng: np.random.Generator
+def write_benchmark(
+    found: Photos, members: np.ndarray, out: Path, rng: np.random.Generator
 ) -> None:
-    """The first half of a person's photos is the gallery template, the others are probes."""
+    """Write an IJB-layout benchmark of some people, its photos as JPEG.
+
+    The first half of a person's photos is the gallery template, the others are probes.
+
+    Args:
+        found: The photos.
+        members: Which people, ascending.
+        out: Folder to write.
+        rng: Draws the pairs.
+
+    Raises:
+        ImageFolderError: If there are fewer than four people.
+    """
+    found.check_enough(len(members), LEAST["benchmark"], "the benchmark")
     (out / "loose_crop").mkdir(parents=True)
     rows, landmarks, templates, subjects = [], [], [], []
-    for identity, group in enumerate(people):
+    for identity, group in enumerate(found.people[person] for person in members):
         probes = len(group) // 2
         parts = np.array_split(np.arange(len(group) - probes, len(group)), min(PROBES, probes))
         for part in (np.arange(len(group) - probes), *parts):
             subjects.append(identity)
             for photo in (group[i] for i in part):
+                points, content = found.content(photo)
                 rows.append({"name": f"{len(rows) + 1}.jpg", "identity": identity, "kind": KIND})
-                (out / "loose_crop" / rows[-1]["name"]).write_bytes(_jpeg(photo, jpegs))
-                landmarks.append(photo.landmarks)
+                jpeg = encode_jpeg(decode_rgb(content, None, photo.name))
+                (out / "loose_crop" / rows[-1]["name"]).write_bytes(jpeg)
+                landmarks.append(points)
                 templates.append(len(subjects))
     write_rows(out / "images.csv", ("name", "identity", "kind"), (row.values() for row in rows))
     meta = benchmark_meta(
@@ -311,6 +458,7 @@ def _write_benchmark(
     write_meta(out, "bench", meta)
     (out / "pairs").mkdir()
     write_rows(out / "pairs" / "photos.csv", PAIR_LIST, _pairs(rows, rng))
+    found.write_failures(out)
 
 
 def _pairs(rows: list[dict], rng: np.random.Generator) -> list[tuple[str, str, int]]:

@@ -26,6 +26,8 @@ PART = struct.Struct("<II")
 FIRST_LABEL = (PART.size + HEADER.size) // 4
 # Bytes of an index, and records, that are worked on together.
 BLOCK, RECORDS_AT_ONCE = 1 << 20, 1 << 20
+# Bytes of a record file that are in memory at once where all of it is read; whole pages.
+READ_BYTES = 1 << 24
 # This many decimal digits fit into 64 bits.
 DIGITS = 18
 # More records than any file has.
@@ -140,6 +142,29 @@ class RecordReader:
                 found[start + row] = identity(self[key][0], f"{self.path}: key {key}")
         return found
 
+    def blocks(self, keys: np.ndarray) -> Iterator[tuple[memoryview, np.ndarray]]:
+        """All bytes of the file in their order, a block at a time.
+
+        Args:
+            keys: ``(n,)`` keys of images, ascending.
+
+        Yields:
+            A block, and the positions in ``keys`` of the records that begin in it. Their headers
+            are in memory while the block is.
+        """
+        offsets = self._offsets[np.searchsorted(self.keys, keys)]
+        order = np.argsort(offsets, kind="stable")
+        offsets = offsets[order]
+        for start in range(0, len(self._data), READ_BYTES):
+            ends = np.searchsorted(offsets, [start, start + READ_BYTES])
+            yield memoryview(self._data)[start : start + READ_BYTES], order[slice(*ends)]
+            self._forget(start)
+
+    def _forget(self, start: int) -> None:
+        """Give a block's memory back: all of a mapped file would count as the process's own."""
+        if isinstance(self._data, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            self._data.madvise(mmap.MADV_DONTNEED, start, READ_BYTES)
+
     def _plain_labels(self, rows: np.ndarray) -> np.ndarray:
         """First label of each record, float32; NaN where the record is in parts, or damaged."""
         words = np.frombuffer(self._data, "<u4", len(self._data) // 4)
@@ -170,10 +195,13 @@ class RecordReader:
             )
 
     def _scan(self) -> Iterator[int]:
-        offset = 0
+        offset = done = 0
         while offset < len(self._data):
             yield offset
             offset = self._end(offset)
+            for start in range(done, offset - READ_BYTES, READ_BYTES):
+                self._forget(start)
+                done = start + READ_BYTES
 
     def _end(self, offset: int) -> int:
         """Where the record at ``offset`` ends, with the zeros that follow it."""
