@@ -447,23 +447,60 @@ def in_words(schema: type[BaseModel], error: ErrorDetails) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if not error["loc"]:
         return message
+    keys, section = located(schema, error["loc"])
     # As Python writes text, so that a line break in a key does not break the line.
-    key = ".".join(repr(str(part))[1:-1] for part in error["loc"])
+    key = ".".join(repr(str(part))[1:-1] for part in keys)
     if error["type"] == "missing":
         return f"{key}: missing"
     if error["type"] == "extra_forbidden":
-        return f"{key}: unknown key, allowed are {', '.join(fields(schema, error['loc'][:-1]))}"
+        return f"{key}: unknown key, allowed are {', '.join(section.model_fields)}"
+    if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        found = f"found {error['ctx']['tag']!r:.100}" if "tag" in error["ctx"] else "missing"
+        return f"{key}.type: {found}, allowed are {', '.join(types_of(section))}"
     # What a check of this module found is in its message.
     found = "" if error["type"] == "value_error" else f", found {error['input']!r:.100}"
     return f"{key}: {message}{found}"
 
 
-def fields(schema: Any, location: tuple[int | str, ...]) -> list[str]:
-    """Keys of the section at a location."""
-    for name in location:
+def located(schema: Any, location: tuple[int | str, ...]) -> tuple[list[int | str], Any]:
+    """The keys of a place in the parameters, and the section that holds the last of them.
+
+    Pydantic's place has, beside the keys, the ``type`` of a section that can be of several; there,
+    what it holds are the sections of all types.
+    """
+    keys: list[int | str] = []
+    held: Any = schema
+    for part in location:
+        if typing.get_origin(schema) is Annotated and (of_type := types_of(schema)):
+            schema = of_type[str(part)]
+            continue
+        keys.append(part)
+        held = schema
         inside = getattr(schema, "model_fields", None)
-        schema = inside[name].annotation if inside else get_args(schema)[-1]
-    return list(schema.model_fields)
+        if inside is None:
+            schema = next(iter(get_args(schema)[::-1]), None)
+        elif part in inside:
+            schema = without_none(inside[str(part)].annotation)
+    return keys, schema if types_of(schema) else held
+
+
+def types_of(schema: Any) -> dict[str, type[Section]]:
+    """The sections of a place that can be of several types, by type."""
+    if typing.get_origin(schema) is not Annotated:
+        return {}
+    kinds = typing.get_args(get_args(schema)[0]) or (get_args(schema)[0],)
+    return {
+        typing.get_args(kind.model_fields["type"].annotation)[0]: kind
+        for kind in kinds
+        if "type" in getattr(kind, "model_fields", ())
+    }
+
+
+def without_none(hint: Any) -> Any:
+    """Of "something or None" the something."""
+    kinds = [kind for kind in get_args(hint) if kind is not type(None)]
+    is_optional = type(None) in get_args(hint) and len(kinds) == 1
+    return kinds[0] if is_optional else hint
 
 
 def overlay_params(overlay: Path, path: Path = Path("params.yaml")) -> None:

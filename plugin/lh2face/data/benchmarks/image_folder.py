@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from lh2face.data.benchmarks.raw import RawBenchmark, open_folder
-from lh2face.data.image_folder import HeldOut, convert
+from lh2face.data.image_folder import HeldOut, held_out, read_photos, write_benchmark
 from lh2face.data.paths import below
 
 
@@ -29,12 +31,25 @@ class ImageFolderBenchmark:
     seed: int = 0
 
     def write(self, raw: Path, workers: int) -> None:
-        """Copy the photos, in the layout of IJB."""
+        """Copy the photos, in the layout of IJB.
+
+        Raises:
+            ImageFolderError: If the folder or the landmarks cannot be used, there are fewer than
+                four people, or there is no such fold.
+        """
         root = Path(self.path)
         landmarks = None if self.landmarks is None else below(root, self.landmarks)
-        convert(root, raw, aligned=self.aligned, landmarks=landmarks, held_out=self.held_out,
-                seed=self.seed, part="benchmark")  # fmt: skip
+        with read_photos(
+            root, raw, aligned=self.aligned, landmarks=landmarks, workers=workers
+        ) as found:
+            members = np.arange(len(found.people))
+            if (kept := self.held_out) is not None:
+                rng = np.random.default_rng(kept.seed)
+                members = held_out(found, kept.fraction, kept.fold, rng)
+            write_benchmark(found, members, raw, np.random.default_rng(self.seed))
+        if found.left_out:
+            print(f"{root}: left out {len(found.left_out)}, listed in failures.csv")
 
     def open(self, raw: Path) -> RawBenchmark:
         """The photos."""
-        return open_folder(raw / "benchmark", "photos")
+        return open_folder(raw, "photos")
