@@ -1,35 +1,249 @@
-"""Stub until the sources' branch is merged."""
+"""Where the faces to train on come from: each type of source, by its name in ``params.yaml``.
 
+A source fills an empty folder with a manifest and, where it converts, with records.
+"""
+
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, ClassVar, Protocol
 
-TRAINING_SOURCES: dict[str, type] = {}
+import numpy as np
+from pydantic import Field
+
+from lh2face.data.conversion import write_records
+from lh2face.data.image_folder import held_out, read_photos, write_train
+from lh2face.data.manifest import Manifest, Origin, write_manifest
+from lh2face.data.recordio import RecordReader, record_layout
+from lh2face.data.records import inspect_records, records_digest
+from lh2face.data.sources import Face, LeftOut, SourceError, magface_list, parquet, webdataset
+from lh2face.text import printable
+
+People = Annotated[int, Field(ge=2)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
-def register(cls):
-    TRAINING_SOURCES[cls.kind] = cls
-    return cls
+class TrainingSource(Protocol):
+    """A type of source; its fields are its parameters.
 
+    Attributes:
+        path: The file or folder that is watched for changes.
+    """
 
-@dataclass(frozen=True)
-class SyntheticSource:
     path: str
-    people: int = 160
-    images_per_person: int = 12
-    image_size: int = 128
-    seed: int = 0
 
     def write(self, out: Path, workers: int) -> None:
-        raise NotImplementedError
+        """Fill an empty folder, and say in one line what was found.
+
+        Args:
+            out: The folder.
+            workers: Processes or threads; they do not change the result.
+
+        Raises:
+            ValueError: Naming the file, and the record, row or line, that cannot be used.
+        """
 
 
 @dataclass(frozen=True)
-class ImageFolderSource:
+class HeldOut:
+    """The people of an image folder who are left for a benchmark of the same ``path``.
+
+    Attributes:
+        fraction: Share of the people.
+        fold: Which share of them; the folds of a seed have no person in common.
+        seed: Seed of the people's order.
+    """
+
+    fraction: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    fold: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """Rendered people; no person is behind any of them.
+
+    Attributes:
+        path: The code that makes them.
+        people: Their number.
+        images_per_person: Photographs of each of them.
+        image_size: Side of the photographs, px.
+        seed: Seed of everything.
+    """
+
+    path: str
+    people: People = 160
+    images_per_person: People = 12
+    image_size: Annotated[int, Field(ge=32, le=1024)] = 128
+    seed: Seed = 0
+
+    def write(self, out: Path, workers: int) -> None:
+        """See :class:`TrainingSource`; ``workers`` are processes."""
+        from lh2face.data.synthetic.generate import SyntheticConfig, write_train
+
+        config = SyntheticConfig(
+            train_people=self.people,
+            images_per_person=self.images_per_person,
+            image_size=self.image_size,
+        )
+        write_train(config, out, seed=self.seed, workers=workers)
+        images = self.people * self.images_per_person
+        _describe(out, "synthetic", self.path, images, self.people, aligned=False)
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """One's own photos, ``path/<identity>/*``.
+
+    Attributes:
+        path: Folder with one folder a person.
+        aligned: The faces are upright, centred and fill the image; else ``landmarks`` is needed.
+        landmarks: CSV without header, in ``path`` and named relative to it: path of a photo below
+            ``path``, then x, y of left eye, right eye, nose, left and right mouth corner, px.
+        held_out: The people who are left for a benchmark.
+    """
+
     path: str
     aligned: bool = False
+    landmarks: str | None = None
+    held_out: HeldOut | None = None
 
     def write(self, out: Path, workers: int) -> None:
-        raise NotImplementedError
+        """See :class:`TrainingSource`; photos stay as they are, in records."""
+        root = Path(self.path)
+        landmarks = None if self.landmarks is None else inside(root, self.landmarks, "landmarks")
+        with read_photos(
+            root, out, aligned=self.aligned, landmarks=landmarks, workers=workers
+        ) as found:
+            members = np.arange(len(found.people))
+            if left := self.held_out:
+                rng = np.random.default_rng(left.seed)
+                members = np.setdiff1d(members, held_out(found, left.fraction, left.fold, rng))
+            aligned = write_train(found, members, out, crops=self.aligned)
+            images = sum(len(found.people[person]) for person in members)
+            left_out = len(found.left_out)
+        _describe(out, "photos", self.path, images, len(members), left_out, aligned=aligned)
 
 
-TRAINING_SOURCES = {"synthetic": SyntheticSource, "image_folder": ImageFolderSource}
+@dataclass(frozen=True)
+class Records:
+    """A folder with ``train.rec`` of aligned faces, as insightface's; it is read where it lies.
+
+    Labels are used as they are: they may have gaps and begin anywhere, and the number of identities
+    is that of ``property``, or the greatest label + 1.
+
+    Attributes:
+        path: The folder, with or without ``train.idx`` and ``property``.
+        origin: How the faces were made.
+    """
+
+    path: str
+    origin: Origin = "photos"
+
+    def write(self, out: Path, workers: int) -> None:
+        """See :class:`TrainingSource`; writes the manifest alone, in the caller's thread."""
+        found = inspect_records(Path(self.path))
+        layout, classes = found.layout, found.classes
+        manifest = Manifest(
+            self.origin, self.path, True, len(layout.images), classes, 0, str(layout), found.digest
+        )
+        write_manifest(out, manifest)
+        print(f"{printable(self.path)}: {found}")
+
+
+@dataclass(frozen=True)
+class _Converted:
+    """Aligned faces in another form, written as records.
+
+    Attributes:
+        path: The file or folder.
+        origin: How the faces were made.
+    """
+
+    path: str
+    origin: Origin = "photos"
+    reader: ClassVar[Callable[[Path], Iterable[Face | LeftOut]]]
+
+    def file(self) -> Path:
+        """What is read."""
+        return Path(self.path)
+
+    def write(self, out: Path, workers: int) -> None:
+        """See :class:`TrainingSource`; ``workers`` are threads."""
+        path = self.file()
+        if not path.exists():
+            raise SourceError(f"{path}: no such file or folder")
+        found = write_records(self.reader(path), path, out, workers)
+        _describe(out, self.origin, self.path, *found, aligned=True)
+
+
+@dataclass(frozen=True)
+class MagfaceList(_Converted):
+    """MagFace's training list: path of an image, a column it does not use, identity.
+
+    Attributes:
+        path: The list; or the folder with it and its images, all of which is watched for changes.
+        list: The list in that folder, named relative to it.
+    """
+
+    list: str | None = None
+    reader = staticmethod(magface_list)
+
+    def file(self) -> Path:
+        """The list."""
+        return Path(self.path) if self.list is None else inside(Path(self.path), self.list, "list")
+
+
+@dataclass(frozen=True)
+class Parquet(_Converted):
+    """A Parquet file, or a folder of them, with a column of images and one of identities."""
+
+    reader = staticmethod(parquet)
+
+
+@dataclass(frozen=True)
+class WebDataset(_Converted):
+    """A tar, or a folder of them, whose samples have an image and its identity in ``.cls``."""
+
+    reader = staticmethod(webdataset)
+
+
+TRAINING_SOURCES: dict[str, type[TrainingSource]] = {
+    "synthetic": Synthetic,
+    "image_folder": ImageFolder,
+    "records": Records,
+    "magface_list": MagfaceList,
+    "parquet": Parquet,
+    "webdataset": WebDataset,
+}
+
+
+def inside(root: Path, name: str, key: str) -> Path:
+    """A file of a source, which must lie in the folder that is watched for changes.
+
+    Args:
+        root: The folder.
+        name: Of the file, relative to it.
+        key: The parameter, for the message.
+
+    Raises:
+        SourceError: If it leads out of the folder, by a link too.
+    """
+    path = root / name
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise SourceError(f"{key}: {name} is not in {root}; expected a file in it, relative to it")
+    return path
+
+
+def _describe(
+    out: Path, origin: Origin, path: str, images: int, identities: int, left_out: int = 0, *,
+    aligned: bool,
+) -> None:  # fmt: skip
+    """Write the manifest of records that were written, and say what they hold."""
+    layout = str(record_layout(RecordReader(out / "train.rec")))
+    digest = records_digest(out)
+    write_manifest(
+        out, Manifest(origin, ".", aligned, images, identities, left_out, layout, digest)
+    )
+    listed = f"; left out {left_out}, listed in failures.csv" if left_out else ""
+    print(f"{printable(path)}: {images} images of {identities} identities{listed}")

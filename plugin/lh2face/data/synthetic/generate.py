@@ -6,6 +6,7 @@ import threading
 from collections.abc import Collection, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -74,16 +75,38 @@ def generate(
     Raises:
         ChildProcessError: If one of the processes is killed.
     """
-    people_of = {"train": config.train_people, "benchmark": config.benchmark_people}
-    jobs = [(part, i) for part in PARTS if part in parts for i in range(people_of[part])]
+    if "train" in parts:
+        write_train(config, out / "train", seed=seed, workers=workers)
+    if "benchmark" in parts:
+        write_benchmark(config, out / "benchmark", seed=seed, workers=workers)
+
+
+def write_train(config: SyntheticConfig, out: Path, *, seed: int, workers: int) -> None:
+    """Write the people to train on into a folder, made if need be; see :func:`generate`."""
+    with _people("train", config.train_people, config, seed, workers) as people:
+        _write_train(config, people, out)
+
+
+def write_benchmark(config: SyntheticConfig, out: Path, *, seed: int, workers: int) -> None:
+    """Write the benchmark into a new folder; see :func:`generate`."""
+    with _people("benchmark", config.benchmark_people, config, seed, workers) as people:
+        _write_benchmark(config, people, out, np.random.default_rng([seed, 2]))
+
+
+@contextmanager
+def _people(
+    part: str, count: int, config: SyntheticConfig, seed: int, workers: int
+) -> Iterator[Iterator[list[tuple[dict[str, object], Photograph]]]]:
+    """The photographs of the people of a part, in order, made by other processes.
+
+    Raises:
+        ChildProcessError: If one of the processes is killed.
+    """
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
     try:
-        people = pool.map(partial(_person, config, seed), jobs, chunksize=2)
-        if "train" in parts:
-            _write_train(config, people, out / "train")
-        if "benchmark" in parts:
-            _write_benchmark(config, people, out / "benchmark", np.random.default_rng([seed, 2]))
+        jobs = [(part, i) for i in range(count)]
+        yield pool.map(partial(_person, config, seed), jobs, chunksize=2)
     except BrokenProcessPool:
         # The pool forgets a worker that it starts while another is killed, and waits for it.
         for worker in set(multiprocessing.active_children()) - others:
@@ -155,7 +178,7 @@ def _next_frame(first: Scene, frame: Scene) -> Scene:
 def _write_train(
     config: SyntheticConfig, people: Iterator[list[tuple[dict, Photograph]]], out: Path
 ) -> None:
-    out.mkdir(parents=True)
+    out.mkdir(parents=True, exist_ok=True)
     count = config.train_people * config.images_per_person
     landmarks, rows = [], []
     with RecordWriter(out / "train.rec") as writer:

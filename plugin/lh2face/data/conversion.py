@@ -1,0 +1,91 @@
+"""Aligned faces of any source as the RecordIO files training reads."""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from lh2face.data.csv_files import write_rows
+from lh2face.data.images import ImageError, decode_rgb
+from lh2face.data.parallel import in_order
+from lh2face.data.recordio import RecordWriter
+from lh2face.data.sources import Face, LeftOut, SourceError
+from lh2face.progress import track
+
+
+class Converted(NamedTuple):
+    """How many images and identities were written, and how many images could not be used."""
+
+    images: int
+    identities: int
+    left_out: int
+
+
+def write_records(
+    faces: Iterable[Face | LeftOut], path: Path, out: Path, workers: int = 1
+) -> Converted:
+    """Write ``train.rec``, ``train.idx``, ``property``, ``identities.csv`` and ``failures.csv``.
+
+    Records are numbered from 0 without a record of counts, so that any number of images is exact;
+    arcface_torch reads that too. What cannot be used is left out and listed, as is an image of
+    another size than the first one. The images' bytes stay as they are.
+
+    Args:
+        faces: From one of ``lh2face.data.sources``.
+        path: The file or folder that they come from, for messages.
+        out: Folder to write into.
+        workers: Threads that decode the images to see that they can be used.
+
+    Raises:
+        SourceError: As the source; or if no image can be used, more images have another size
+            than have that of the first one, or that is not square.
+    """
+    identities: dict[str, int] = {}
+    failures: list[tuple[str, str]] = []
+    # Images of each size (height, width); the size of the first image comes first.
+    sizes: Counter[tuple[int, int]] = Counter()
+    first = ""
+    with RecordWriter(out / "train.rec") as writer:
+        for face, size in in_order(_with_size, track(faces, "images"), workers):
+            if isinstance(size, ImageError):
+                failures.append((face.where, size.reason))
+                continue
+            first = first or face.where
+            sizes[size] += 1
+            if size != next(iter(sizes)):
+                reason = f"{in_px(size)}, not {in_px(next(iter(sizes)))} as the first image"
+                failures.append((face.where, reason))
+                continue
+            identity = identities.setdefault(face.identity, len(identities))
+            writer.write(sizes[size] - 1, face.encoded, identity)
+    if not sizes:
+        example = "; the first: {}: {}".format(*failures[0]) if failures else ""
+        raise SourceError(f"{path}: no image in it can be used ({len(failures)} tried{example})")
+    (size, count), *_ = sizes.items()
+    (usual, most), *_ = sizes.most_common()
+    if usual != size:
+        raise SourceError(
+            f"{first}: the first image has {in_px(size)}, as have {count} images; {most} have "
+            f"{in_px(usual)}: leave it out, or bring all to one size"
+        )
+    if size[0] != size[1]:
+        raise SourceError(f"{first}: the first image has {in_px(size)}; aligned faces are square")
+    (out / "property").write_text(f"{len(identities)},{size[0]},{size[1]}\n", "utf-8")
+    write_rows(out / "identities.csv", ("identity", "class"), identities.items())
+    write_rows(out / "failures.csv", ("file", "reason"), failures)
+    return Converted(count, len(identities), len(failures))
+
+
+def _with_size(face: Face | LeftOut) -> tuple[Face | LeftOut, tuple[int, int] | ImageError]:
+    """A face with its height and width, px, or with why it cannot be used."""
+    if isinstance(face, LeftOut):
+        return face, ImageError(face.where, face.reason)
+    try:
+        return face, decode_rgb(face.encoded, None, face.where).shape[:2]
+    except ImageError as error:
+        return face, error
+
+
+def in_px(size: tuple[int, int]) -> str:
+    """Height and width as people write sizes."""
+    return f"{size[1]} × {size[0]} px"
