@@ -45,21 +45,6 @@ class ImageFolderError(ValueError):
     """A folder or landmark file that cannot be used; the message names it."""
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """People kept for a benchmark.
-
-    Attributes:
-        fraction: Share of the people.
-        fold: Which share of them; the folds have no person in common.
-        seed: Seed of the split.
-    """
-
-    fraction: float = 0.25
-    fold: int = 0
-    seed: int = 0
-
-
 class Photo(NamedTuple):
     """One usable photo; small, because there may be a million.
 

@@ -14,12 +14,14 @@ from pydantic import Field
 from lh2face.data.conversion import write_records
 from lh2face.data.image_folder import held_out, read_photos, write_train
 from lh2face.data.manifest import Manifest, Origin, write_manifest
+from lh2face.data.paths import inside
 from lh2face.data.recordio import RecordReader, record_layout
 from lh2face.data.records import inspect_records, records_digest
 from lh2face.data.sources import Face, LeftOut, SourceError, magface_list, parquet, webdataset
 from lh2face.text import printable
 
 People = Annotated[int, Field(ge=2)]
+# What every generator of random numbers here takes.
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
@@ -216,23 +218,6 @@ TRAINING_SOURCES: dict[str, type[TrainingSource]] = {
     "parquet": Parquet,
     "webdataset": WebDataset,
 }
-
-
-def inside(root: Path, name: str, key: str) -> Path:
-    """A file of a source, which must lie in the folder that is watched for changes.
-
-    Args:
-        root: The folder.
-        name: Of the file, relative to it.
-        key: The parameter, for the message.
-
-    Raises:
-        SourceError: If it leads out of the folder, by a link too.
-    """
-    path = root / name
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise SourceError(f"{key}: {name} is not in {root}; expected a file in it, relative to it")
-    return path
 
 
 def _describe(

@@ -13,8 +13,15 @@ from lh2face.data.align import TEMPLATE_SIZE
 from lh2face.data.arrays import read_array
 from lh2face.data.csv_files import read_rows, write_rows
 from lh2face.data.images import ImageError, encode_jpeg
-from lh2face.data.manifest import read_manifest, write_manifest
-from lh2face.data.recordio import RecordReader, RecordWriter, identity, image_keys
+from lh2face.data.manifest import read_manifest, records_of, write_manifest
+from lh2face.data.recordio import (
+    RecordReader,
+    RecordWriter,
+    identity,
+    image_keys,
+    record_layout,
+)
+from lh2face.data.records import records_digest
 from lh2face.stages.crops import crops
 
 if TYPE_CHECKING:
@@ -44,14 +51,27 @@ def run(params: "Params", raw: Path, out: Path) -> None:
     manifest = read_manifest(raw)
     with atomic_dir(out, [raw]) as folder:
         if manifest.aligned:
-            write_manifest(folder, replace(manifest, records=str(raw / manifest.records)))
+            write_manifest(folder, replace(manifest, records=str(records_of(raw, manifest))))
             return
         with ThreadPoolExecutor(params.workers) as pool:
-            failures = align_train(raw, folder, pool)
+            failed = align_train(raw, folder, pool)
+        write_manifest(
+            folder,
+            replace(
+                manifest, aligned=True, images=manifest.images - failed,
+                left_out=manifest.left_out + failed,
+                layout=str(record_layout(RecordReader(folder / "train.rec"))),
+                digest=records_digest(folder),
+            ),
+        )  # fmt: skip
 
 
-def align_train(raw: Path, out: Path, pool: ThreadPoolExecutor) -> None:
-    """Aligned training records, with the keys and identities of the raw ones."""
+def align_train(raw: Path, out: Path, pool: ThreadPoolExecutor) -> int:
+    """Aligned training records, with the keys and identities of the raw ones.
+
+    Returns:
+        How many images were left out.
+    """
     reader = RecordReader(raw / "train.rec")
     keys = list(map(int, image_keys(reader)))
     landmarks = read_landmarks(raw, keys)
@@ -78,7 +98,8 @@ def align_train(raw: Path, out: Path, pool: ThreadPoolExecutor) -> None:
     (out / "property").write_text(f"{classes},{TEMPLATE_SIZE},{TEMPLATE_SIZE}\n", "utf-8")
     write_rows(out / "failures.csv", ("key", "reason"), failures)
     if failures:
-        print(f"{reader.path}: left out {len(failures)} of {len(keys)} images")
+        print(f"{reader.path}: left out {len(failures)} of {len(keys)}, listed in failures.csv")
+    return len(failures)
 
 
 def read_landmarks(raw: Path, keys: list[int]) -> np.ndarray:

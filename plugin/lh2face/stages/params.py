@@ -26,6 +26,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import Node
 
+from lh2face.data.benchmarks import BENCHMARKS
+from lh2face.data.training_sources import TRAINING_SOURCES, Seed
+
 # Bounds of a YAML file; its nodes are counted with every alias written out.
 LARGEST_FILE, MOST_NODES = 1 << 16, 20_000
 MOST_ERRORS = 10
@@ -62,12 +65,8 @@ def ascending(values: tuple[float, ...]) -> tuple[float, ...]:
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(gt=0)]
-# What every generator of random numbers here takes.
-SEED = Field(ge=0, lt=2**32)
-Seed = Annotated[int, SEED]
 Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(unique)]
 ImageSize = Annotated[int, Field(ge=32, le=1024)]
-SYNTHETIC_SIZE = Field(ge=32, le=1024)
 # Names become parts of paths and of command lines.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$", max_length=100)]
 HeadName = Annotated[Name, AfterValidator(not_reserved)]
@@ -93,7 +92,7 @@ def _from_dataclass(name: str, cls: type, **more: Any) -> type[Section]:
         cls: The dataclass; a field may hold another one.
         more: Bounds of fields by name, or further fields as (type, default).
     """
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     fields = {}
     for field in dataclasses.fields(cls):
         given = [field.default, field.default_factory]
@@ -112,33 +111,13 @@ def _with_sections(hint: Any) -> Any:
     return hint
 
 
-def _any_of(registry: Mapping[str, type], bounds: Mapping[str, dict[str, Any]]) -> Any:
+def _any_of(registry: Mapping[str, type]) -> Any:
     """A section for every type of a registry, told apart by ``type``."""
     sections = [
-        _from_dataclass(cls.__name__, cls, type=(Literal[name], ...), **bounds.get(name, {}))
+        _from_dataclass(cls.__name__, cls, type=(Literal[name], ...))
         for name, cls in registry.items()
     ]
     return Annotated[functools.reduce(operator.or_, sections), Field(discriminator="type")]
-
-
-def _sources() -> Any:
-    from lh2face.data.training_sources import TRAINING_SOURCES
-
-    several = Field(ge=2)
-    synthetic = {
-        "people": several, "images_per_person": several, "image_size": SYNTHETIC_SIZE, "seed": SEED
-    }  # fmt: skip
-    return _any_of(TRAINING_SOURCES, {"synthetic": synthetic})
-
-
-def _benchmarks() -> Any:
-    from lh2face.data.benchmarks import BENCHMARKS
-
-    synthetic = {
-        "people": Field(ge=4), "image_size": SYNTHETIC_SIZE, "pairs": Field(gt=0),
-        "truth_images": Field(ge=0), "seed": SEED,
-    }  # fmt: skip
-    return _any_of(BENCHMARKS, {"synthetic": synthetic, "image_folder": {"seed": SEED}})
 
 
 class Fit3D(Section):
@@ -292,9 +271,9 @@ class Params(Section):
     """
 
     workers: Annotated[int, Field(gt=0, le=1024)]
-    sources: Annotated[dict[Name, _sources()], Field(min_length=1)]  # type: ignore[valid-type]
+    sources: Annotated[dict[Name, _any_of(TRAINING_SOURCES)], Field(min_length=1)]  # type: ignore[valid-type]
     benchmarks: Annotated[
-        dict[Name, _benchmarks()], Field(min_length=1)  # type: ignore[valid-type]
+        dict[Name, _any_of(BENCHMARKS)], Field(min_length=1)  # type: ignore[valid-type]
     ]
     fit3d: Fit3D
     compare: Compare
@@ -340,14 +319,10 @@ class Params(Section):
         Raises:
             ParamsError: If there is none of that name.
         """
-        from lh2face.data.training_sources import TRAINING_SOURCES
-
         return _made(TRAINING_SOURCES, self.sources, "sources", name)
 
     def benchmark(self, name: str) -> Any:
         """A benchmark's source; raises as :meth:`source`."""
-        from lh2face.data.benchmarks import BENCHMARKS
-
         return _made(BENCHMARKS, self.benchmarks, "benchmarks", name)
 
 

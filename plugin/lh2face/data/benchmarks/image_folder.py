@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from lh2face.data.benchmarks.raw import RawBenchmark, open_folder
-from lh2face.data.image_folder import HeldOut, held_out, read_photos, write_benchmark
-from lh2face.data.paths import below
+from lh2face.data.image_folder import held_out, read_photos, write_benchmark
+from lh2face.data.paths import inside
+from lh2face.data.training_sources import HeldOut, Seed
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class ImageFolderBenchmark:
     aligned: bool = False
     landmarks: str | None = None
     held_out: HeldOut | None = None
-    seed: int = 0
+    seed: Seed = 0
 
     def write(self, raw: Path, workers: int) -> None:
         """Copy the photos, in the layout of IJB.
@@ -38,7 +39,7 @@ class ImageFolderBenchmark:
                 four people, or there is no such fold.
         """
         root = Path(self.path)
-        landmarks = None if self.landmarks is None else below(root, self.landmarks)
+        landmarks = None if self.landmarks is None else inside(root, self.landmarks, "landmarks")
         with read_photos(
             root, raw, aligned=self.aligned, landmarks=landmarks, workers=workers
         ) as found:

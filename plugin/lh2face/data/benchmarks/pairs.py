@@ -9,7 +9,7 @@ from lh2face.data.benchmark import BenchmarkError
 from lh2face.data.benchmarks.raw import RawBenchmark, read_pair_rows
 from lh2face.data.image_folder import read_landmarks
 from lh2face.data.images import read_file
-from lh2face.data.paths import below
+from lh2face.data.paths import below, inside
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Pairs:
             TableError: If the list is none, or has no pair.
         """
         root = Path(self.path)
-        listed = below(root, self.list)
+        listed = inside(root, self.list, "list")
         rows = read_pair_rows(listed)
         names = [*dict.fromkeys(name for row in rows for name in row[:2])]
         paths = [below(root, name) for name in names]
@@ -47,7 +47,7 @@ class Pairs:
             raise BenchmarkError(f"{listed}: there is no image {absent}")
         landmarks = None
         if self.landmarks is not None:
-            file = below(root, self.landmarks)
+            file = inside(root, self.landmarks, "landmarks")
             points = read_landmarks(file, root)
             found = [points.get(path.resolve()) for path in paths]
             for path, point in zip(paths, found, strict=True):

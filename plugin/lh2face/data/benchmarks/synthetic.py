@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from lh2face.data.benchmarks.raw import RawBenchmark, open_folder
-from lh2face.data.synthetic.generate import SyntheticConfig, generate
+from lh2face.data.synthetic.generate import SyntheticConfig, write_benchmark
+from lh2face.data.training_sources import Seed
 
 
 @dataclass(frozen=True)
@@ -21,11 +25,11 @@ class SyntheticBenchmark:
     """
 
     path: str
-    people: int = 60
-    image_size: int = 128
-    pairs: int = 300
-    truth_images: int = 120
-    seed: int = 0
+    people: Annotated[int, Field(ge=4)] = 60
+    image_size: Annotated[int, Field(ge=32, le=1024)] = 128
+    pairs: Annotated[int, Field(gt=0)] = 300
+    truth_images: Annotated[int, Field(ge=0)] = 120
+    seed: Seed = 0
 
     def write(self, raw: Path, workers: int) -> None:
         """Render the photographs, in the layout of IJB."""
@@ -33,8 +37,8 @@ class SyntheticBenchmark:
             benchmark_people=self.people, image_size=self.image_size, pairs=self.pairs,
             truth_images=self.truth_images,
         )  # fmt: skip
-        generate(config, raw, seed=self.seed, workers=workers, parts=["benchmark"])
+        write_benchmark(config, raw, seed=self.seed, workers=workers)
 
     def open(self, raw: Path) -> RawBenchmark:
         """The photographs."""
-        return open_folder(raw / "benchmark", "synthetic")
+        return open_folder(raw, "synthetic")
