@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from lh2face.artifacts.model import DESCRIPTION, RECONSTRUCTOR_WEIGHTS, write_weights
 from lh2face.artifacts.outputs import atomic_dir, check_output
-from lh2face.artifacts.provenance import digests, provenance
+from lh2face.artifacts.provenance import provenance
 from lh2face.data.arrays import read_arrays
 from lh2face.data.datasets import RecordFaces
 from lh2face.data.images import decode_rgb
 from lh2face.data.recordio import RecordReader
+from lh2face.data.records import face_digests
 from lh2face.progress import track
 from lh2face.recognizers.face_recognizer import resize
 from lh2face.reconstruction import Reconstruction
@@ -63,7 +64,7 @@ def run(params: "Params", aligned: Path, out: Path) -> None:
             metrics |= depth_errors(model, aligned / "benchmark", device)
         np.savez_compressed(folder / "samples.npz", **samples(model, aligned / "benchmark", device))
         write_weights(folder / RECONSTRUCTOR_WEIGHTS, model.state_dict())
-        read = digests(*(aligned / "train" / f for f in ("property", "train.idx", "train.rec")))
+        read = face_digests(aligned / "train")
         description = {
             "reconstructor": fit.reconstructor,
             "image_size": model.image_size,
