@@ -1,6 +1,7 @@
 """Training: what it writes, and that an interruption changes nothing."""
 
 import csv
+import dataclasses
 import importlib
 import json
 import os
@@ -23,7 +24,9 @@ from lh2face.artifacts.model import load_model, read_description
 from lh2face.artifacts.outputs import MANIFEST, exclusive
 from lh2face.configs import RECOGNITION
 from lh2face.data.datasets import RecordFaces
+from lh2face.data.manifest import Manifest, read_manifest, write_manifest
 from lh2face.data.recordio import RecordReader, RecordWriter, identity, image_keys
+from lh2face.data.records import records_digest
 from lh2face.distributed.finite import NonFiniteError
 from lh2face.distributed.hook import ShardedCheckpointHook
 from lh2face.recognizers import EvenSampler, FaceRecognizer
@@ -289,6 +292,64 @@ def test_every_module_that_training_runs_is_in_the_digest_of_the_code():
     loaded = {part[0] for part in parts}
     assert {"heads", "distributed", "stages"} <= loaded
     assert not loaded & {Path(name).stem for name in work_folder.NOT_IN_TRAINING}
+
+
+def as_sources(aligned: Path, folder: Path, origins: dict[str, str]) -> Path:
+    """The images of each person in the order of the people, half of the people to a source."""
+    reader = RecordReader(aligned / "train.rec")
+    people = [[k for k in reader.keys if identity(reader[k][0]) == p] for p in range(PEOPLE)]
+    parts = dict(zip(origins, (people[:2], people[2:]), strict=True))
+    for name, part in parts.items():
+        (folder / name).mkdir(parents=True)
+        with RecordWriter(folder / name / "train.rec") as writer:
+            rows = [(label, key) for label, keys in enumerate(part) for key in keys]
+            for number, (label, key) in enumerate(rows):
+                writer.write(number, reader[key][1], label)
+        records_at = Manifest(
+            origins[name], ".", True, len(rows), len(part), 0, "",
+            records_digest(folder / name),
+        )  # fmt: skip
+        write_manifest(folder / name, records_at)
+    return folder
+
+
+def test_sources_are_trained_on_as_one_file_of_the_same_faces(aligned, tmp_path):
+    """Bit for bit; and the model says where its faces come from."""
+    joined = as_sources(aligned, tmp_path / "joined", {"a": "synthetic", "b": "photos"})
+    (tmp_path / "one").mkdir()
+    before = 0
+    with RecordWriter(tmp_path / "one" / "train.rec") as writer:
+        for name, people in (("a", 2), ("b", 3)):
+            reader = RecordReader(joined / name / "train.rec")
+            for key in reader.keys:
+                label = before + identity(reader[key][0])
+                writer.write(label * 100 + int(key), reader[key][1], label)
+            before += people
+    assert_equal(
+        run(joined, tmp_path / "model", epochs=1), run(tmp_path / "one", tmp_path / "m", epochs=1)
+    )
+    made = {
+        name: read_description(tmp_path / name)["provenance"] for name in ("model", "m")
+    }  # fmt: skip
+    assert made["model"]["params"]["source"] == "mixed: photos and synthetic"
+    assert made["m"]["params"]["source"] == "of unknown origin"
+    assert made["model"]["data"] == {n: records_digest(joined / n) for n in ("a", "b")}
+    run(joined / "b", tmp_path / "b", epochs=1)
+    made = read_description(tmp_path / "b")["provenance"]
+    assert made["params"]["source"] == "photos"
+    assert made["data"] == {"records": records_digest(joined / "b")}
+
+
+def test_the_fingerprint_follows_every_source(aligned, tmp_path):
+    joined = as_sources(aligned, tmp_path / "joined", {"a": "photos", "b": "photos"})
+    base = fingerprint(joined)
+    manifest = read_manifest(joined / "b")
+    write_manifest(joined / "b", dataclasses.replace(manifest, digest="0" * 64))
+    assert work_folder.changes(base, fingerprint(joined)) == ["data.b"]
+    write_manifest(joined / "b", manifest)
+    assert fingerprint(joined) == base
+    (joined / "b").rename(joined / "c")
+    assert work_folder.changes(base, fingerprint(joined)) == ["data.b", "data.c"]
 
 
 def test_the_code_of_a_users_own_class_counts(tmp_path, monkeypatch):
@@ -633,7 +694,7 @@ def test_records_of_one_person_are_refused(aligned, tmp_path):
         for number, key in enumerate(image_keys(reader)):
             writer.write(number, reader[key][1], 0)
     (records / "property").write_text(f"1,{SIZE},{SIZE}")
-    with pytest.raises(ValueError, match=r"property: training needs .* at least 2 people, found 1"):
+    with pytest.raises(ValueError, match=r"records: training needs .* at least 2 people, found 1"):
         run(records, tmp_path / "model")
     assert not (tmp_path / "model.work").exists()
 

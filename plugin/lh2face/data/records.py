@@ -10,6 +10,7 @@ import numpy as np
 
 from lh2face.artifacts.provenance import digests
 from lh2face.data.images import decode_rgb
+from lh2face.data.manifest import MANIFEST, face_folders, read_manifest
 from lh2face.data.recordio import RecordError, RecordLayout, RecordReader, record_layout
 
 # What decides the content; all but the last may be missing.
@@ -148,14 +149,32 @@ def inspect_records(folder: Path) -> Content:
             seen = np.r_[seen, np.zeros(greatest + 1 - len(seen), bool)]
         seen[labels] = True
     rest = (folder / name for name in FILES[:-1])
-    known_digests = digests(*(path for path in rest if path.exists()))
-    known_digests["train.rec"] = content.hexdigest()
-    return Content(layout, len(seen), int((~seen).sum()), _joined(known_digests))
+    found = digests(*(path for path in rest if path.exists()))
+    found["train.rec"] = content.hexdigest()
+    return Content(layout, len(seen), int((~seen).sum()), _joined(found))
 
 
 def records_digest(folder: Path) -> str:
     """SHA-256 of the names and digests of those of ``FILES`` that a record folder has."""
     return _joined(digests(*(path for name in FILES if (path := folder / name).exists())))
+
+
+def face_digests(root: Path) -> dict[str, str]:
+    """Digests that decide which faces a folder of training faces stands for.
+
+    Returns:
+        Of a record folder, those of ``FILES`` by name. Of a folder with a manifest, that of its
+        ``records``. Of several such folders in it, those by their names.
+
+    Raises:
+        ManifestError: As :func:`~lh2face.data.manifest.face_folders` and ``read_manifest``.
+    """
+    folders = face_folders(root)
+    if folders != [root]:
+        return {folder.name: read_manifest(folder).digest for folder in folders}
+    if (root / MANIFEST).exists():
+        return {"records": read_manifest(root).digest}
+    return digests(*(root / name for name in FILES))
 
 
 def _joined(found: dict[str, str]) -> str:

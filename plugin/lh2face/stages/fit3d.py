@@ -76,7 +76,7 @@ def run(params: "Params", aligned: Path, benchmarks: Path, out: Path) -> None:
             "reconstructor": fit.reconstructor,
             "image_size": model.image_size,
             "provenance": provenance(
-                params=fit.model_dump(), data=faces_digests(aligned), seed=fit.seed
+                params=fit.model_dump(), data=face_digests(aligned), seed=fit.seed
             ),
         }
         (folder / DESCRIPTION).write_text(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lh2face.artifacts.outputs import atomic_dir, check_output, exclusive
 from lh2face.artifacts.provenance import provenance
 from lh2face.configs import RECOGNITION
+from lh2face.data.manifest import origin_of
 from lh2face.distributed.checkpoint_files import remove
 from lh2face.distributed.finite import NonFiniteError, in_words
 from lh2face.distributed.main_process import end_all, in_main_process
@@ -46,7 +47,8 @@ def run(
 
     Args:
         params: The parameters; ``train``, ``heads`` and, with a reconstructor, ``joint`` are read.
-        aligned_train: Folder with ``train.rec``, ``train.idx``, ``property``.
+        aligned_train: Folder with ``train.rec``, or with a manifest of faces, or with several
+            folders of the latter kind, whose faces are joined.
         out: Folder to write.
         head: Name in ``params.heads``.
         seed: Seed of initial weights, order of the images and augmentation.
@@ -75,16 +77,16 @@ def run(
     work_dir = out.with_name(f"{out.name}.work")
     with ExitStack() as held:
 
-        def prepare() -> tuple["Config", dict[str, Any]]:
+        def prepare() -> tuple["Config", dict[str, Any], str]:
             config = training_config(params, aligned_train, head, seed, reconstructor)
             if reconstructor is not None:
                 load_reconstructor(reconstructor)
             fingerprint = run_fingerprint(config, aligned_train, reconstructor)
             held.enter_context(exclusive(work_dir))
             prepare_work_dir(work_dir, fingerprint, get_world_size())
-            return config, fingerprint["data"]
+            return config, fingerprint["data"], origin_of(aligned_train)
 
-        config, data = in_main_process(prepare)
+        config, data, origin = in_main_process(prepare)
         config.launcher = launcher
         config.resume = True
         # mmengine shares logger, message hub and visualizer between runs of one name and second.
@@ -102,7 +104,7 @@ def run(
             raise ValueError(in_words(runner, runner.iter + 1, str(error))) from error
         if is_main_process():
             read = {
-                "source": params.data.source,
+                "source": origin,
                 "train": params.train.model_dump(exclude={"workers"}),
                 "joint": params.joint.model_dump() if reconstructor else None,
                 "head": {"name": head, **params.heads[head]},
@@ -141,7 +143,7 @@ def training_config(
         )
     if dataset.num_classes < 2:
         raise ValueError(
-            f"{aligned_train / 'property'}: training needs the faces of at least 2 people, found "
+            f"{aligned_train}: training needs the faces of at least 2 people, found "
             f"{dataset.num_classes}"
         )
     if train.batch_size % get_world_size():

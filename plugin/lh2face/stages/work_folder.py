@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lh2face.artifacts.outputs import LOCK
-from lh2face.artifacts.provenance import PACKAGES, digest, digests
+from lh2face.artifacts.provenance import PACKAGES, digest
 from lh2face.configs import RECOGNITION
+from lh2face.data.records import face_digests
 from lh2face.distributed import ShardedCheckpointHook
 from lh2face.distributed.checkpoint_files import names, remove
 from lh2face.recognizers import LastCheckpointHook
@@ -36,9 +37,9 @@ def run_fingerprint(
 ) -> dict[str, Any]:
     """What decides a run's result, JSON types only.
 
-    ``data``: digests of the records; ``parameters``: the resolved config; ``code``: digests of the
-    package's files and of those that define other classes of the model; ``versions``;
-    ``reconstructor``: digest of its weights.
+    ``data``: digests of the faces of each source; ``parameters``: the resolved config; ``code``:
+    digests of the package's files and of those that define other classes of the model;
+    ``versions``; ``reconstructor``: digest of its weights.
 
     Where the data lie, how many workers read them and how many processes divide the batch is left
     out: a run may go on with others.
@@ -55,7 +56,7 @@ def run_fingerprint(
     loader["batch_size"] *= get_world_size()
     weights = None if reconstructor is None else digest(reconstructor / RECONSTRUCTOR_WEIGHTS)
     return {
-        "data": digests(*(aligned_train / f for f in ("property", "train.idx", "train.rec"))),
+        "data": face_digests(aligned_train),
         "parameters": resolved,
         "code": code_digests(resolved["model"]),
         "versions": {name: version(name) for name in PACKAGES},
