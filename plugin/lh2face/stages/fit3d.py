@@ -17,6 +17,7 @@ from lh2face.data.arrays import read_arrays
 from lh2face.data.benchmark import Benchmark, read_benchmarks
 from lh2face.data.datasets import RecordFaces
 from lh2face.data.images import decode_rgb
+from lh2face.data.records import face_digests
 from lh2face.progress import track
 from lh2face.recognizers.face_recognizer import resize
 from lh2face.reconstruction import Reconstruction
