@@ -101,8 +101,7 @@ def fitted(config: dict, data: Path, steps: int, batch: int, lr: float) -> nn.Mo
     """A reconstructor trained as stage ``fit3d`` trains it."""
     model = MODELS.build(config)
     faces = RecordFaces(str(data / "aligned" / "train"), image_size=model.image_size, mirror=0.0)
-    images = torch.stack([faces[i]["inputs"] for i in range(len(faces))])
-    train(model, images, steps=steps, batch_size=batch, lr=lr)
+    train(model, faces, steps=steps, batch_size=batch, lr=lr)
     return model
 
 
