@@ -3,8 +3,8 @@
     python benchmarks/reconstruction.py [--steps 3000] [--size 64] [--data data] [--runs runs]
 
 Each is trained on the pipeline's aligned faces (``dvc repro align align_benchmark``) and measured
-on its benchmark ``people``, as stage ``fit3d`` does it, beside the rows of Unsup3D's table: constant
-depth, average depth, and a network of the same kind that is shown the true depth of other
+on its benchmark ``people``, as stage ``fit3d`` does it, beside the rows of Unsup3D's table:
+constant depth, average depth, and a network of the same kind that is shown the true depth of other
 photographs. Where ``--runs`` has a jointly trained recognizer, also how alike it finds a frontal
 photo and the canonical face of a profile photo of the same person, by the reconstructor before and
 after joint training.

@@ -98,6 +98,11 @@ def test_the_overlays_are_valid(text, tmp_path):
     assert load_params(params) != before
 
 
+def test_four_paths_of_the_field_are_the_users():
+    text = (ROOT / "params" / "field.yaml").read_text()
+    assert len(re.findall(r"path: (?!\*)", text)) == 4
+
+
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory) -> Path:
     """A folder with what the snippets read: a model, the same as ONNX, photos, records."""
