@@ -99,9 +99,7 @@ def test_a_section_makes_what_it_describes(params_file):
     assert params.source("photos") == ImageFolder("photos", held_out=held_out)
     assert params.source("rec") == Records("/data/ms1mv3")
     assert params.benchmark("people") == ImageFolderBenchmark("photos", held_out=held_out)
-    with pytest.raises(
-        ParamsError, match=r"sources: found 'people', .*\['photos', 'rec'"
-    ):
+    with pytest.raises(ParamsError, match=r"sources: found 'people', .*\['photos', 'rec'"):
         params.source("people")
 
 
