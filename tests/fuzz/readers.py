@@ -101,6 +101,26 @@ def train_rec(folder: Path) -> None:
         faces[index]
 
 
+def faces_with_manifest(folder: Path) -> None:
+    """A source of training faces."""
+    from lh2face.data.manifest import Manifest, write_manifest
+    from lh2face.data.records import inspect_records
+
+    records(folder)
+    digest = inspect_records(folder).digest
+    write_manifest(folder, Manifest("photos", ".", True, 6, 2, 0, "6 images", digest))
+
+
+@reader(5, sets(faces=faces_with_manifest))
+def training_source(folder: Path) -> None:
+    """A manifest and the records that it names."""
+    from lh2face.data.datasets import RecordFaces
+    from lh2face.data.records import inspect_records
+
+    inspect_records(folder)
+    RecordFaces(str(folder), image_size=24, mirror=0.0)
+
+
 def new_bin(folder: Path) -> None:
     """As this project writes it."""
     from lh2face.data.verification_bin import write_bin
