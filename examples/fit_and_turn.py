@@ -35,7 +35,8 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     images = pictures(people=12, photos=6)
     model = MODELS.build({"type": "Linear3DMMReconstructor", "image_size": SIZE, "faces": 60})
-    losses = train(model, images, steps=steps, batch_size=8, lr=1e-3)
+    faces_read = [{"inputs": image} for image in images]
+    losses = train(model, faces_read, steps=steps, batch_size=8, lr=1e-3)
     print({name: round(value, 3) for name, value in losses.items()})
 
     out.mkdir(parents=True, exist_ok=True)

@@ -36,8 +36,10 @@ json.dump(found, open("found.json", "w", encoding="utf-8"))
 """
 OVERLAY = """
 workers: 1
-data: {source: image_folder, image_folder: {root: photos, aligned: true, benchmark_fraction: 0.5}}
-compare: {heads: [cosface], joint_heads: [], models: [untrained, cosface], seeds: [0]}
+sources: {p: {type: image_folder, path: photos, aligned: true, held_out: &half {fraction: 0.5}}}
+benchmarks: {p: {type: image_folder, path: photos, aligned: true, held_out: *half}}
+compare:
+  {heads: [cosface], joint_heads: [], models: [untrained, cosface], seeds: [0], benchmarks: [p]}
 train:
   batch_size: 4
   epochs: 1
@@ -87,13 +89,15 @@ def test_commands_end_in_a_result_or_in_one_line(tmp_path, request, locale):
         ("params", "over.yaml"),
         ("records", "image_folder", "ph\xfftos", f"{out}/folder"),
         ("records", "magface_list", "list\xff.txt", f"{out}/list"),
-        ("data", f"{out}/raw"),
+        ("data", "p", f"{out}/raw"),
         ("align", f"{out}/raw", f"{out}/aligned"),
+        ("benchmark", "p", f"{out}/bench"),
+        ("align-benchmark", "p", f"{out}/bench", f"{out}/tested"),
         ("init", model, "--seed", "0"),
     ]
     wrong = {
         ("init", f"{out}/model", "--seed", "0"): "UTF-8",
-        ("train", f"{out}/aligned/train", f"{out}/m", "--head=cosface", "--seed=0"): "UTF-8",
+        ("train", f"{out}/aligned", f"{out}/m", "--head=cosface", "--seed=0"): "UTF-8",
         ("export-onnx", model, "m\xff.onnx"): "UTF-8",
     }
     (tmp_path / "commands.json").write_text(json.dumps([*commands, *wrong]), encoding="utf-8")

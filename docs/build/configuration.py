@@ -3,16 +3,22 @@
 import html
 import inspect
 import json
+import typing
 from pathlib import Path
 from typing import Any
 
 import griffe
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML
 
-from lh2face.stages.params import Params
+from lh2face.data.benchmarks import BENCHMARKS
+from lh2face.data.training_sources import TRAINING_SOURCES
+from lh2face.stages.params import Params, types_of, without_none
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
+# Sections of names of the user's choice, each with a type.
+REGISTRIES: dict[str, dict[str, type]] = {"sources": TRAINING_SOURCES, "benchmarks": BENCHMARKS}
 BOUNDS = {
     "minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}",
     "multipleOf": "a multiple of {}",
@@ -27,27 +33,62 @@ def tables(_: str) -> str:
 
 
 def _section(key: str, section: type[BaseModel], values: dict[str, Any]) -> list[str]:
-    rows, below = [], []
-    schema = section.model_json_schema()
-    means = meanings(section)
+    below: list[str] = []
     for name, field in section.model_fields.items():
         path = f"{key}.{name}".lstrip(".")
-        if inspect.isclass(field.annotation) and issubclass(field.annotation, BaseModel):
+        if _is_section(field.annotation):
             below += _section(path, field.annotation, values.get(name, {}))
-        else:
-            kind = describe(schema["properties"][name], schema.get("$defs", {}))
-            value = _code(values[name]) if name in values else f"{_code(field.default)} (default)"
-            rows.append(f"| `{path}` | {means[name]} | {kind} | {value} |")
+        elif path in REGISTRIES:
+            below += _types(path, types_of(typing.get_args(field.annotation)[1]))
     head = [
         f"\n## {key or 'Top level'}\n",
         "| key | meaning | allowed | value |",
         "|---|---|---|---|",
     ]
-    return [*head, *rows, *below]
+    return [*head, *_rows(key, section, meanings(section), values), *below]
 
 
-def meanings(section: type[BaseModel]) -> dict[str, str]:
-    """What the docstrings of a section and its bases say of each key."""
+def _types(key: str, sections: dict[str, type[BaseModel]]) -> list[str]:
+    """A heading and a table for every type that a source or a benchmark can have."""
+    lines = []
+    for name, section in sections.items():
+        cls = REGISTRIES[key][name]
+        lines += [
+            f"\n### {key}, type {name}\n",
+            inspect.cleandoc(cls.__doc__ or "").partition("Attributes:")[0].strip(),
+            "\n| key | meaning | allowed | value |",
+            "|---|---|---|---|",
+            *_rows(f"{key}.NAME", section, meanings(cls), {}),
+        ]
+    return lines
+
+
+def _rows(
+    key: str, section: type[BaseModel], means: dict[str, str], values: dict[str, Any]
+) -> list[str]:
+    rows, schema = [], section.model_json_schema()
+    for name, field in section.model_fields.items():
+        if _is_section(field.annotation) or name == "type":
+            continue  # a section has a table of its own, a type stands above its table
+        path = f"{key}.{name}".lstrip(".")
+        kind = describe(schema["properties"][name], schema.get("$defs", {}))
+        value = _code(values[name]) if name in values else _default(field)
+        rows.append(f"| `{path}` | {means[name]} | {kind} | {value} |")
+        if _is_section(inner := without_none(field.annotation)):
+            rows += _rows(path, inner, meanings(inner), {})
+    return rows
+
+
+def _default(field: FieldInfo) -> str:
+    return "needed" if field.is_required() else f"{_code(field.default)} (default)"
+
+
+def _is_section(hint: Any) -> bool:
+    return inspect.isclass(hint) and issubclass(hint, BaseModel)
+
+
+def meanings(section: type) -> dict[str, str]:
+    """What the docstrings of a class and its bases say of each key."""
     return {
         attribute.name: " ".join(attribute.description.split())
         for cls in reversed(section.__mro__)
@@ -61,6 +102,10 @@ def describe(schema: dict[str, Any], defs: dict[str, Any]) -> str:
     """A JSON schema in words."""
     if "anyOf" in schema:
         return " or ".join(describe(option, defs) for option in schema["anyOf"])
+    if "$ref" in schema:
+        return describe(defs[schema["$ref"].rpartition("/")[2]], defs)
+    if "const" in schema:
+        return f"`{schema['const']}`"
     if "enum" in schema:
         return " or ".join(f"`{value}`" for value in schema["enum"])
     kind = NAMES.get(schema["type"], schema["type"])

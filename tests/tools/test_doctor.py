@@ -2,10 +2,12 @@
 
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
 from lh2face.cli import main
+from lh2face.stages.params import overlay_params
 from lh2face.tools import doctor
 
 
@@ -16,6 +18,15 @@ def run(monkeypatch, capsys, folder) -> tuple[int, str]:
     with pytest.raises(SystemExit) as ended:
         main()
     return ended.value.code or 0, capsys.readouterr().out
+
+
+@pytest.fixture
+def checkout(tmp_path, request) -> Path:
+    """A folder with ``params.yaml``, and the code that it says faces are made from."""
+    root = request.config.rootpath
+    (tmp_path / "params.yaml").write_text((root / "params.yaml").read_text())
+    (tmp_path / "plugin").symlink_to(root / "plugin")
+    return tmp_path
 
 
 def test_all_that_is_required_is_there(monkeypatch, capsys, tmp_path):
@@ -48,21 +59,27 @@ def test_an_old_required_package_is_one(monkeypatch, capsys, tmp_path):
     ("found", "message"),
     [
         ("nonsense: 1\n", "nonsense: unknown key"),
-        (None, "data.image_folder.root: nowhere does not exist"),
+        ("", "✗ sources.mine: records: nowhere does not exist\n   → set sources.mine.path"),
+        ("", "✗ benchmarks.lfw: bin: nowhere does not exist\n   → set benchmarks.lfw.path"),
     ],
 )
-def test_parameters_and_their_folders(monkeypatch, capsys, tmp_path, request, found, message):
-    text = (request.config.rootpath / "params.yaml").read_text()
-    text = text.replace("source: synthetic", "source: image_folder")
-    text = text.replace("root: ../shared/data/att_faces", "root: nowhere")
-    (tmp_path / "params.yaml").write_text(found or text)
-    code, out = run(monkeypatch, capsys, tmp_path)
+def test_parameters_and_their_folders(monkeypatch, capsys, checkout, found, message):
+    overlay = checkout / "mine.yaml"
+    overlay.write_text(
+        "sources: {mine: {type: records, path: nowhere}}\n"
+        "benchmarks: {lfw: {type: bin, path: nowhere, file: lfw.bin}}\n"
+        "compare: {benchmarks: [lfw]}\n"
+    )
+    overlay_params(overlay, checkout / "params.yaml")
+    text = (checkout / "params.yaml").read_text()
+    (checkout / "params.yaml").write_text(text + found)
+    code, out = run(monkeypatch, capsys, checkout)
     assert code == 1 and message in out
-    (tmp_path / "nowhere").mkdir()
-    (tmp_path / "data" / "raw").mkdir(parents=True)
-    (tmp_path / "params.yaml").write_text(text)
-    code, out = run(monkeypatch, capsys, tmp_path)
-    assert code == 0 and "✓ data.image_folder.root: nowhere" in out
+    (checkout / "nowhere").mkdir()
+    (checkout / "data" / "raw").mkdir(parents=True)
+    (checkout / "params.yaml").write_text(text)
+    code, out = run(monkeypatch, capsys, checkout)
+    assert code == 0 and "✓ sources.mine: records: nowhere\n" in out
     assert "✓ data/raw: there" in out and "– data/aligned: not made yet" in out
 
 
@@ -77,14 +94,13 @@ def test_a_home_that_cannot_be_written(monkeypatch, capsys, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_checkout_without_git(monkeypatch, capsys, tmp_path, request):
-    (tmp_path / ".dvc").mkdir()
-    (tmp_path / "params.yaml").write_text((request.config.rootpath / "params.yaml").read_text())
-    code, out = run(monkeypatch, capsys, tmp_path)
+def test_a_checkout_without_git(monkeypatch, capsys, checkout):
+    (checkout / ".dvc").mkdir()
+    code, out = run(monkeypatch, capsys, checkout)
     assert code == 0 and "– git: none in this folder" in out
     assert "dvc config --local core.no_scm true" in out
-    (tmp_path / ".git").mkdir()
-    assert "none in this folder" not in run(monkeypatch, capsys, tmp_path)[1]
+    (checkout / ".git").mkdir()
+    assert "none in this folder" not in run(monkeypatch, capsys, checkout)[1]
 
 
 def test_a_package_that_does_not_import_is_told_from_a_missing_one(monkeypatch, capsys, tmp_path):

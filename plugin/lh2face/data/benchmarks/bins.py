@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lh2face.data.benchmarks.raw import RawBenchmark
+from lh2face.data.paths import inside
 from lh2face.data.verification_bin import read_bin
 
 
@@ -12,10 +13,12 @@ class Bin:
     """A verification bin, whose faces are aligned: ``lfw.bin``, ``cfp_fp.bin``, ``agedb_30.bin`` …
 
     Attributes:
-        path: The file.
+        path: The file; or the folder with it, all of which is watched for changes.
+        file: The file in that folder, named relative to it.
     """
 
     path: str
+    file: str | None = None
 
     def write(self, raw: Path, workers: int) -> None:
         """Nothing has to be made."""
@@ -25,15 +28,17 @@ class Bin:
 
         Raises:
             BinError: If the file is no verification bin.
+            ValueError: If it does not lie in the folder.
         """
-        images, same = read_bin(self.path)
+        path = Path(self.path) if self.file is None else inside(Path(self.path), self.file, "file")
+        images, same = read_bin(path)
         names = [f"{row}" for row in range(len(images))]
         pairs = list(zip(names[::2], names[1::2], same.astype(int).tolist(), strict=True))
         return RawBenchmark(
             origin="photos",
             images={"name": names},
-            sources=[f"{self.path}: image {name}" for name in names],
+            sources=[f"{path}: image {name}" for name in names],
             read=images.__getitem__,
             landmarks=None,
-            pairs={Path(self.path).stem: pairs},
+            pairs={path.stem: pairs},
         )
