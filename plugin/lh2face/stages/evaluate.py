@@ -92,7 +92,7 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
         if asked.templates is not None:
             results = run_protocol(faces, asked.templates, protocol)
         shown.advance(status="templates")
-        draws, metrics = dict(results.draws), dict(results.figures)
+        draws, metrics = dict(results.draws), {"origin": asked.origin, **results.figures}
         pairs: dict[str, Pairs] = {}
         for name, listed in asked.pairs.items():
             try:

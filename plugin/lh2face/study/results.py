@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from lh2face.artifacts.calibration import METRICS
 from lh2face.artifacts.model import DESCRIPTION
 from lh2face.artifacts.provenance import PROVENANCE
 from lh2face.stages.comparison import Run, compare, read_run
+from lh2face.stages.figures import METRICS
 from lh2face.stages.params import read_yaml
 from lh2face.study.plan import SUBJECT, Heads, Part, Plan, evaluations, folders
 from lh2face.study.run import OVERLAY, choose, overlay
