@@ -10,10 +10,10 @@ from lh2face.evaluation.bootstrap import interval
 from lh2face.stages.comparison import Run, compare
 from lh2face.stages.figures import title
 
-# What the columns of a table are figures of, by the section of metrics.json, in their order.
+# What columns side by side are figures of, by the section of metrics.json, in their order.
 GROUPS = {
-    "verification": "templates, 1:1",
-    "identification": "templates, 1:N",
+    "verification": "templates",
+    "identification": "templates",
     "bins": "pairs, accuracy",
     "conditions": "single faces, TAR at FAR 1e-2",
 }
@@ -29,9 +29,9 @@ def table(runs: dict[str, Run]) -> dict[str, Any]:
     """Figures of each model in percent: mean and spread over seeds, and the bootstrap's interval.
 
     Returns:
-        ``paths`` of the columns in metrics.json; ``columns``, their names, and ``heads``, the same
-        below ``groups`` (name, number of columns); ``rows`` of (model, a cell a column); ``leads``,
-        for each column the best model, the second, and their difference with its interval.
+        ``paths`` of the columns in metrics.json, and their names, ``columns``; ``rows`` of (model,
+        a cell a column); ``leads``, for each column the best model, the second, and their
+        difference with its interval; and ``blocks``, the same cut where ``GROUPS`` change.
     """
     paths = list(columns(runs))
     leads = [lead(runs, path) for path in paths]
@@ -45,11 +45,22 @@ def table(runs: dict[str, Run]) -> dict[str, Any]:
         )
         for model, run in runs.items()
     ]
-    groups = [(GROUPS[name], len(list(found))) for name, found in groupby(paths, section)]
-    return {
-        "paths": paths, "columns": list(map(title, paths)), "heads": list(map(head, paths)),
-        "groups": groups, "rows": rows, "leads": leads,
-    }  # fmt: skip
+    made = {"paths": paths, "columns": list(map(title, paths)), "rows": rows, "leads": leads}
+    return {**made, "blocks": list(blocks(made))}
+
+
+def blocks(made: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The blocks of a table: ``groups`` (name, number of columns), below them ``heads`` of the
+    columns, ``rows`` and ``leads``."""
+    heads, start = list(map(head, made["paths"])), 0
+    for name, found in groupby(GROUPS[section(path)] for path in made["paths"]):
+        cut = slice(start, start + len(list(found)))
+        rows = [(model, cells[cut]) for model, cells in made["rows"]]
+        yield {
+            "groups": [(name, cut.stop - start)], "heads": heads[cut], "rows": rows,
+            "leads": made["leads"][cut],
+        }  # fmt: skip
+        start = cut.stop
 
 
 def columns(runs: dict[str, Run]) -> Iterator[str]:
@@ -64,7 +75,7 @@ def columns(runs: dict[str, Run]) -> Iterator[str]:
 
 
 def overview(tables: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """One column a benchmark, in the form of :func:`table`."""
+    """One column a benchmark, in the form of a block of :func:`table`."""
     at = {
         name: made["paths"].index(HEADLINE) if HEADLINE in made["paths"] else 0
         for name, made in tables.items()

@@ -210,13 +210,17 @@ def _read_figures(path: Path, names: list[str]) -> dict[str, float]:
 
 
 def _looked_up(metrics: dict[str, Any], path: str) -> Any:
-    """What has this path; keys, such as names of lists, may have points in them."""
-    if path in metrics:
-        return metrics[path]
+    """What is at SECTION.KEY or SECTION.NAME.KEY; a name, such as a list's, may have points."""
+    section, _, rest = path.partition(".")
+    found = metrics.get(section)
+    if not isinstance(found, dict):
+        return None
+    if rest in found:
+        return found[rest]
     inner = (
-        _looked_up(value, path.removeprefix(f"{key}."))
-        for key, value in metrics.items()
-        if isinstance(value, dict) and path.startswith(f"{key}.")
+        values.get(rest.removeprefix(f"{name}."))
+        for name, values in found.items()
+        if isinstance(values, dict) and rest.startswith(f"{name}.")
     )
     return next((value for value in inner if value is not None), None)
 

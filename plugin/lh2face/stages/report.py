@@ -235,7 +235,8 @@ def face_rows(asked: Benchmark) -> tuple[str, list[list[int]]]:
         what, of_face = "template", asked.templates.template_ids
     groups = pd.Series(range(len(asked.names))).groupby(of_face).agg(list)
     if not what:
-        return what, np.array_split(_spread(groups.iloc[0], ROWS * FACES_EACH), ROWS)
+        some = _spread(groups.iloc[0], ROWS * FACES_EACH)
+        return what, [some[i : i + FACES_EACH] for i in range(0, len(some), FACES_EACH)]
     largest = groups.iloc[(-groups.map(len)).argsort(kind="stable")[:ROWS]]
     return what, [_spread(rows, FACES_EACH) for rows in largest]
 
