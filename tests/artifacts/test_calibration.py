@@ -39,13 +39,13 @@ def evaluation(
     """An evaluation of the model beside it, without pairs of photos unless their number is given."""
     folder = model.parent / "evaluation" / name
     folder.mkdir(parents=True)
-    metrics = {"origin": source, "kappa": KAPPA}
+    metrics: dict = {"kappa": KAPPA}
     if impostor is not None:
         threshold = {"0.01": round(impostor / 1e5, 5)}
         metrics["single_images"] = {"source": source, "impostor": impostor, "threshold": threshold}
         metrics["bins"] = {name: {"accuracy": 0.5}}
     (folder / "metrics.json").write_text(json.dumps(metrics))
-    made = {"model": measured or model_digest(model)}
+    made = {"model": measured or model_digest(model), "origin": source}
     (folder / "provenance.json").write_text(json.dumps(made))
     return folder
 
@@ -114,7 +114,9 @@ def test_an_evaluation_by_evaluate_ijb_is_taken(model, tmp_path, monkeypatch, ca
     card = (tmp_path / "m.md").read_text()
     rank = json.loads((tmp_path / "a" / "metrics.json").read_text())["identification"]["rank"]["1"]
     assert f"| rank-1 | {100 * rank:.1f} |" in card
-    assert "source of the faces: photos" in card and "Thresholds" not in card
+    assert (
+        "Source of the faces that it was measured on: photos." in card and "Thresholds" not in card
+    )
     # The file is a model of its own, and of features no model is known.
     run(*ijb, tmp_path / "b", "--model", tmp_path / "m.onnx")
     run(*ijb, tmp_path / "c", "--features", tmp_path / "a" / "embeddings.npy")

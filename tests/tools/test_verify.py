@@ -32,7 +32,6 @@ from lh2face.embedding.embedders import open_embedder
 BACKBONE = {"type": "MobileFaceNet", "embedding_size": 32, "width": 0.25, "image_size": 48}
 HEAD = {"type": "LH2FaceHead", "num_classes": 7, "in_channels": 32, "vmf_dim": 16}
 METRICS = {
-    "origin": "synthetic",
     "verification": {"tar": {"0.001": None, "0.01": 0.6}, "tar_interval": {"0.01": [0.5, 0.7]}},
     "identification": {"rank": {"1": 0.9}, "tpir": {"0.1": 0.8}},
     "bins": {"frontal": {"accuracy": 0.95, "accuracy_interval": [0.9, 0.99]}},
@@ -60,7 +59,8 @@ def model(tmp_path) -> Path:
 
 
 def write_measured(folder: Path, digest: str) -> None:
-    (folder / "provenance.json").write_text(json.dumps({"model": digest}))
+    made = {"model": digest, "origin": "synthetic"}
+    (folder / "provenance.json").write_text(json.dumps(made))
 
 
 def write_metrics(folder: Path, metrics: dict) -> None:
@@ -305,7 +305,7 @@ def test_the_score_is_the_evaluations_and_so_its_threshold_holds(model, tmp_path
     known = read_calibration(model)
     assert (known["benchmark"], known["bins"], known["source"]) == ("mine", ["all"], "photos")
     made = json.loads((model.parent / "evaluation" / "mine" / "provenance.json").read_text())
-    assert made["model"] == model_digest(model)
+    assert (made["model"], made["origin"]) == (model_digest(model), "photos")
 
     asked = read_benchmark(aligned)
     listed = asked.pairs["all"]
@@ -432,7 +432,8 @@ def test_the_model_card_says_what_is_known(model, tmp_path):
     export_onnx(model, tmp_path / "m.onnx", model.parent / "evaluation" / "people")
     card = (tmp_path / "m.md").read_text()
     for line in (
-        "# m", "- Faces: synthetic", "- Identities: 7", "- Head: LH2FaceHead", "- Epochs: 6",
+        "# m", "Source of the faces that it was measured on: synthetic. Percent.",
+        "- Faces: synthetic", "- Identities: 7", "- Head: LH2FaceHead", "- Epochs: 6",
         "| TAR at FAR 1e-2 | 60.0 | 50.0 … 70.0 |", "| rank-1 | 90.0 | – |",
         "| frontal accuracy | 95.0 | 90.0 … 99.0 |", "| 0.01 | 0.9999 |", "## Limits",
         "## Intended use",

@@ -13,7 +13,7 @@ from lh2face.stages.figures import METRICS
 
 def read_metrics(evaluation: Path, model: Path) -> dict[str, Any]:
     """The figures of a folder of stage ``evaluate`` or of ``lh2face evaluate-ijb``, if they are
-    those of a model.
+    those of a model, and the ``origin`` of the faces: "synthetic" or "photos".
 
     Args:
         evaluation: The folder.
@@ -30,7 +30,8 @@ def read_metrics(evaluation: Path, model: Path) -> dict[str, Any]:
         )
     metrics = read_object(evaluation / METRICS, "an evaluation")
     path = evaluation / PROVENANCE
-    measured = read_object(path, "an evaluation").get("model")
+    made = read_object(path, "an evaluation")
+    measured = made.get("model")
     if measured is None:
         raise ValueError(
             f"{path}: it does not say which model was measured; embed and evaluate it again"
@@ -40,7 +41,7 @@ def read_metrics(evaluation: Path, model: Path) -> dict[str, Any]:
             f"{path}: it is the evaluation of another model, of weights {str(measured)[:12]}; "
             f"those of {model} are {own[:12]}"
         )
-    return metrics
+    return {**metrics, "origin": made.get("origin")}
 
 
 def calibration(metrics: dict[str, Any], evaluation: Path) -> dict[str, Any] | None:

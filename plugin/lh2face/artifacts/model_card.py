@@ -56,7 +56,8 @@ def model_card(name: str, description: dict[str, Any], metrics: dict[str, Any] |
     Args:
         name: Of the model's file, without suffix.
         description: Its ``model.json``.
-        metrics: The evaluation's ``metrics.json``; ``None`` where it has not been measured.
+        metrics: The evaluation's, from :func:`~lh2face.artifacts.calibration.read_metrics`;
+            ``None`` where it has not been measured.
     """
     record = {key: description.get(key) for key in ("recognizer", "head", "provenance")}
     return CARD.format(
@@ -87,8 +88,8 @@ def training(description: dict[str, Any]) -> Iterator[str]:
 
 def figures(metrics: dict[str, Any]) -> Iterator[str]:
     """Figures in percent with their 95 % intervals, then the thresholds: of each, what is there."""
-    origin = markdown_text(metrics.get("origin", "unknown"))
-    yield f"Measured on people not trained on; source of the faces: {origin}. Percent."
+    origin = markdown_text(metrics["origin"] or "unknown")
+    yield f"Source of the faces that it was measured on: {origin}. Percent."
     yield ""
     yield "| figure | value | 95 % interval |"
     yield "|---|---|---|"

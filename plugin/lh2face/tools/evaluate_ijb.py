@@ -110,9 +110,7 @@ def run(
             scores = concentrations(embeddings)
         rejected, fnmr = reject_curve(results.genuine_scores, meta, scores)
         area = {"area": reject_area(rejected, fnmr)}
-        metrics = {
-            "origin": "photos", **results.figures, "reject": area, "protocol": asdict(protocol)
-        }  # fmt: skip
+        metrics = {**results.figures, "reject": area, "protocol": asdict(protocol)}
         params = {"lists": lists, **asdict(protocol)}
         # A run that is killed from here on leaves no mixture of two runs.
         for name in RESULTS:
@@ -121,7 +119,7 @@ def run(
         write_rows(out / "reject.csv", ("rejected", "fnmr"), rows)
         write_results(results, metrics, out)
         made = provenance(params=params, data=data, seed=protocol.seed)
-        write_provenance(out, {**made, "model": measured})
+        write_provenance(out, {**made, "model": measured, "origin": "photos"})
     show(lists, metrics)
 
 
