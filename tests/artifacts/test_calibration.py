@@ -1,4 +1,4 @@
-"""Which of a model's evaluations its thresholds come from, and which evaluations are the model's."""
+"""Which evaluations are a model's, and which of them its thresholds come from."""
 
 import json
 import sys
@@ -36,7 +36,7 @@ def evaluation(
     model: Path, name: str, impostor: int | None = None, source: str = "photos",
     measured: str | None = None,
 ) -> Path:  # fmt: skip
-    """An evaluation of the model beside it, without pairs of photos unless their number is given."""
+    """An evaluation beside the model, with so many impostor pairs of photos if any."""
     folder = model.parent / "evaluation" / name
     folder.mkdir(parents=True)
     metrics: dict = {"kappa": KAPPA}
@@ -81,7 +81,7 @@ def test_an_evaluation_of_another_model_among_them_is_refused(model):
     evaluation(model, ".cfp.0123.partial", 4000, measured="0123")
     assert read_calibration(model)["benchmark"] == "lfw"
     evaluation(model, "ijbc", measured="0123")
-    with pytest.raises(ValueError, match="ijbc/provenance.json: it is the evaluation of another"):
+    with pytest.raises(ValueError, match=r"ijbc/provenance\.json: it is the evaluation of another"):
         read_calibration(model)
 
 

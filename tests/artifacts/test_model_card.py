@@ -30,7 +30,8 @@ def test_names_are_text():
             "provenance": {"seed": name, "params": {"source": name, "train": {"epochs": name}}},
         }  # fmt: skip
         metrics = {
-            "origin": name, "verification": {"tar": {"0.1": 0.5}}, "identification": {"rank": {}, "tpir": {}},
+            "verification": {"tar": {"0.1": 0.5}}, "identification": {"rank": {}, "tpir": {}},
+            "origin": name,
             "bins": {name: {"accuracy": 0.9}}, "kappa": {"mean": 1, "p5": 1},
             "single_images": {"source": name, "impostor": 10, "threshold": {"0.1": 0.5}},
         }  # fmt: skip

@@ -20,6 +20,7 @@ from lh2face.artifacts.model import model_digest, save_model
 from lh2face.cli import main
 from lh2face.data.align import TEMPLATE, estimate_norm, norm_crop
 from lh2face.data.benchmark import read_benchmark
+from lh2face.embedding.embedders import open_embedder
 from lh2face.evaluation.roc import threshold_at_far
 from lh2face.registry import MODELS
 from lh2face.stages import align_benchmark, benchmark, embed, evaluate
@@ -27,7 +28,6 @@ from lh2face.stages.evaluate import thresholds
 from lh2face.stages.params import Params, read_yaml
 from lh2face.text import printable
 from lh2face.tools import verify
-from lh2face.embedding.embedders import open_embedder
 
 BACKBONE = {"type": "MobileFaceNet", "embedding_size": 32, "width": 0.25, "image_size": 48}
 HEAD = {"type": "LH2FaceHead", "num_classes": 7, "in_channels": 32, "vmf_dim": 16}
