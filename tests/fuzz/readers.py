@@ -350,8 +350,8 @@ def evaluation(folder: Path) -> None:
         "data": {"meta": "0", "pairs": "1"},
         "params": {"seed": 0},
     }
-    folder = folder / "evaluation"
-    folder.mkdir()
+    folder = folder / "evaluation" / "people"
+    folder.mkdir(parents=True)
     (folder / "provenance.json").write_text(json.dumps(measured), encoding="utf-8")
     metrics = {
         "verification": {"tar": {"0.001": 0.5}},
@@ -368,10 +368,10 @@ def evaluation(folder: Path) -> None:
 @reader(15, sets(evaluation=evaluation))
 def comparison(folder: Path) -> None:
     """Two runs compared."""
-    from lh2face.stages.comparison import compare, read_run
+    from lh2face.stages.comparison import compare, read_both
 
-    run = read_run(folder)
-    compare(run, run)
+    for runs in read_both(folder, folder).values():
+        compare(*runs)
 
 
 @reader(5, sets(evaluation=evaluation))

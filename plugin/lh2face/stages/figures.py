@@ -1,5 +1,8 @@
 """The figures of ``metrics.json`` by their paths in it, and how people name them."""
 
+import re
+
+METRICS = "metrics.json"
 TITLES = {
     "verification.tar": "TAR at FAR {}",
     "identification.rank": "rank-{}",
@@ -20,15 +23,17 @@ def title(path: str) -> str:
     if path == REJECT_AREA:
         return "reject-curve area"
     try:
-        section, name, key = path.split(".", 2)
-        if section == "bins":
+        section, rest = path.split(".", 1)
+        if section == "bins":  # a list's name may have points in it, as a FAR has
+            name, key = rest.rsplit(".", 1)
             return f"{name} {key}".replace("_", " ")
+        name, key = re.fullmatch(r"(.+?)\.(\d+(?:\.\d+)?(?:e-?\d+)?)", rest).groups()
         if section != "identification" and float(key) < 0.1:
             key = f"{float(key):.0e}".replace("e-0", "e-")
         if section == "conditions":
             return TITLES[section].format(name.replace("_", " "), key)
         return TITLES[f"{section}.{name}"].format(key)
-    except (KeyError, ValueError):
+    except (AttributeError, KeyError, ValueError):
         raise ValueError(
             f"found the figure {path!r}, allowed are verification.tar.FAR, identification.rank.K, "
             f"identification.tpir.FPIR, conditions.KIND.FAR, bins.NAME.accuracy and {REJECT_AREA}"

@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from lh2face.artifacts.calibration import METRICS
 from lh2face.artifacts.model import DESCRIPTION
 from lh2face.artifacts.provenance import PROVENANCE
 from lh2face.stages.comparison import Run, compare, read_run
+from lh2face.stages.figures import METRICS
 from lh2face.stages.params import read_yaml
-from lh2face.study.plan import SUBJECT, Heads, Part, Plan, evaluations, folders
+from lh2face.study.plan import SUBJECT, Heads, Part, Plan, folders
 from lh2face.study.run import OVERLAY, choose, overlay
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def collect(plan: Plan, out: Path, to: Path) -> None:
             log.warning("%s is left out: it has no %s", name, out / part.tuning)
             continue
         chosen = {} if tunes else choices[part.tuning]
-        where = {model: evaluations(out, name, part, model) for model in plan.heads(part, chosen)}
+        where = {model: plan.evaluations(out, name, model) for model in plan.heads(part, chosen)}
         missing = [folder for paths in where.values() for folder in paths if not folder.exists()]
         if missing:
             log.warning("%s is left out: it has no %s", name, missing[0])
@@ -108,7 +108,7 @@ def compare_runs(
     elif part.models == "variants":
         pairs = [(variant, SUBJECT, runs[variant], runs[SUBJECT]) for variant in runs]
     elif part.reference is not None:
-        paths = evaluations(out, part.reference, plan.parts[part.reference], SUBJECT, part.seeds)
+        paths = plan.evaluations(out, part.reference, SUBJECT, part.seeds)
         pairs = [(SUBJECT, part.reference, runs[SUBJECT], read_run(*paths))]
     for model, reference, first, second in pairs:
         if model == reference:
@@ -121,7 +121,7 @@ def compare_runs(
 
 def origin(paths: list[Path]) -> dict[str, list[str]]:
     """Commits, devices and versions that a part's models and evaluations were made with."""
-    models = [read_json(path.parent / "model" / DESCRIPTION)["provenance"] for path in paths]
+    models = [read_json(path.parents[1] / "model" / DESCRIPTION)["provenance"] for path in paths]
     made = [read_json(path / PROVENANCE) for path in paths]
     return {
         "commits": distinct(str(one["commit"]) for one in (*models, *made)),
