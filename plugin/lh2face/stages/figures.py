@@ -1,5 +1,12 @@
 """The figures of ``metrics.json`` by their paths in it, and how people name them."""
 
+import reprlib
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from lh2face.artifacts.json_object import read_object
+
 TITLES = {
     "verification.tar": "TAR at FAR {}",
     "identification.rank": "rank-{}",
@@ -33,3 +40,30 @@ def title(path: str) -> str:
             f"found the figure {path!r}, allowed are verification.tar.FAR, identification.rank.K, "
             f"identification.tpir.FPIR, conditions.KIND.FAR, bins.NAME.accuracy and {REJECT_AREA}"
         ) from None
+
+
+def read_fit(path: Path) -> dict[str, Any]:
+    """``metrics.json`` of stage ``fit3d``.
+
+    Returns:
+        ``steps``, ``seconds`` and ``peak_memory_mib`` (None where the system did not tell); losses;
+        ``SIDE`` and ``MAD`` of each depth that was measured, by its name.
+
+    Raises:
+        ValueError: If one of these is no finite number, or ``seconds`` not above 0.
+    """
+    found = read_object(path, "a folder of stage fit3d")
+    needed = {key: found.get(key) for key in ("steps", "seconds", "peak_memory_mib")}
+    for name, errors in found.items():
+        if isinstance(errors, dict):
+            needed |= {f"{name}.{key}": errors.get(key) for key in ("SIDE", "MAD")}
+    for key, value in needed.items():
+        if key == "peak_memory_mib" and value is None:
+            continue
+        number = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+        if not number or (key == "seconds" and value <= 0):
+            what = "a number above 0" if key == "seconds" else "a number"
+            raise ValueError(
+                f"{path}: expected {what} as {reprlib.repr(key)}, found {reprlib.repr(value)}"
+            )
+    return {"peak_memory_mib": None, **found}

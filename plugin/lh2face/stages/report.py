@@ -10,7 +10,6 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from lh2face.artifacts.json_object import read_object
 from lh2face.artifacts.outputs import atomic_dir
 from lh2face.artifacts.provenance import digest, provenance, write_provenance
 from lh2face.data.arrays import read_arrays
@@ -21,6 +20,7 @@ from lh2face.report import figures
 from lh2face.report.pictures import data_uri, hardest, png, strip
 from lh2face.report.table import table
 from lh2face.stages.comparison import read_run
+from lh2face.stages.figures import read_fit
 
 if TYPE_CHECKING:
     from lh2face.stages.params import Params
@@ -90,7 +90,7 @@ def run(params: "Params", data: Path, runs: Path, out: Path) -> None:
         },
         faces=face_rows(images, picture),
         **reconstructions(runs / "fit3d" / "samples.npz"),
-        fit3d=read_object(runs / "fit3d" / "metrics.json", "a folder of stage fit3d"),
+        fit3d=read_fit(runs / "fit3d" / "metrics.json"),
         training={
             model: training_cost(folders[model], params.train.batch_size)
             for model in (*compare.heads, *compare.joint_heads)
@@ -100,7 +100,7 @@ def run(params: "Params", data: Path, runs: Path, out: Path) -> None:
         plotly=get_plotlyjs(),
     )
     with atomic_dir(out, [data, runs]) as folder:
-        (folder / "index.html").write_text(page, encoding="utf-8")
+        (folder / "index.html").write_text(page, encoding="utf-8", errors="backslashreplace")
         rows = [
             (model, column, *(round(cell[key], 3) for key in ("mean", "spread", "low", "high")))
             for model, cells in compared["rows"]
