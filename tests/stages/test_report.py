@@ -171,7 +171,7 @@ def test_photos_without_truth_and_pose(params, run, tmp_path, monkeypatch):
         ({"steps": None}, "a number as 'steps', found None"),
         ({"steps": True}, "a number as 'steps', found True"),
         ({"steps": np.inf}, "a number as 'steps', found inf"),
-        ({"seconds": 0}, "a number above 0 as 'seconds', found 0"),
+        ({"seconds": 0}, "seconds above 0, found 0"),
         ({"peak_memory_mib": "much"}, "a number as 'peak_memory_mib', found 'much'"),
     ],
 )

@@ -1,11 +1,9 @@
 """The figures of ``metrics.json`` by their paths in it, and how people name them."""
 
-import reprlib
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from lh2face.artifacts.json_object import read_object
+from lh2face.artifacts.json_object import number, read_object
 
 TITLES = {
     "verification.tar": "TAR at FAR {}",
@@ -50,20 +48,16 @@ def read_fit(path: Path) -> dict[str, Any]:
         ``SIDE`` and ``MAD`` of each depth that was measured, by its name.
 
     Raises:
-        ValueError: If one of these is no finite number, or ``seconds`` not above 0.
+        ValueError: If one of these is no finite number, or ``steps`` or ``seconds`` not above 0.
     """
     found = read_object(path, "a folder of stage fit3d")
-    needed = {key: found.get(key) for key in ("steps", "seconds", "peak_memory_mib")}
+    if found.get("peak_memory_mib") is not None:
+        number(found["peak_memory_mib"], path, "peak_memory_mib")
+    for key in ("steps", "seconds"):
+        if number(found.get(key), path, key) <= 0:
+            raise ValueError(f"{path}: expected {key} above 0, found {found[key]}")
     for name, errors in found.items():
         if isinstance(errors, dict):
-            needed |= {f"{name}.{key}": errors.get(key) for key in ("SIDE", "MAD")}
-    for key, value in needed.items():
-        if key == "peak_memory_mib" and value is None:
-            continue
-        number = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
-        if not number or (key == "seconds" and value <= 0):
-            what = "a number above 0" if key == "seconds" else "a number"
-            raise ValueError(
-                f"{path}: expected {what} as {reprlib.repr(key)}, found {reprlib.repr(value)}"
-            )
+            for key in ("SIDE", "MAD"):
+                number(errors.get(key), path, f"{name}.{key}")
     return {"peak_memory_mib": None, **found}
