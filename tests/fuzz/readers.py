@@ -121,6 +121,37 @@ def training_source(folder: Path) -> None:
     RecordFaces(str(folder), image_size=24, mirror=0.0)
 
 
+# One holds the mark of a record, one nothing.
+CONTENTS = [b"first image", b"\x0a\x23\xd7\xce" * 3, b"", b"a third one" * 5]
+
+
+def known_records(folder: Path) -> None:
+    """Records of which :func:`record_file` knows the content."""
+    from lh2face.data.recordio import RecordWriter
+
+    with RecordWriter(folder / "a.rec") as writer:
+        for key, content in enumerate(CONTENTS):
+            writer.write(key, content, [1.0, 2.0] if key == 3 else key)
+
+
+@reader(20, sets(known=known_records))
+def record_file(folder: Path) -> None:
+    """Records and their index: whole records that were written, whatever the damage."""
+    from lh2face.data.recordio import RecordReader
+
+    reader = RecordReader(folder / "a.rec")
+    found = {key: reader[key] for key in reader.keys}
+    known = folder.parent / "known"
+    raw, index = ((folder / name).read_bytes() for name in ("a.rec", "a.idx"))
+    if raw == (known / "a.rec").read_bytes():
+        assert {content for _, content in found.values()} <= set(CONTENTS)
+    elif len(raw) == (known / "a.rec").stat().st_size and index == (known / "a.idx").read_bytes():
+        # Sizes as they were, but for the zeros up to a multiple of four. A record in parts, as 1
+        # is, can lose some: nothing in the file says how many there were.
+        sizes = {key: 4 * header.flag + len(content) for key, (header, content) in found.items()}
+        assert [-sizes[key] // 4 for key in (0, 2, 3)] == [-11 // 4, 0, -(8 + 55) // 4]
+
+
 def new_bin(folder: Path) -> None:
     """As this project writes it."""
     from lh2face.data.verification_bin import write_bin
@@ -140,7 +171,9 @@ def verification_bin(folder: Path) -> None:
     """A verification bin."""
     from lh2face.data.verification_bin import read_bin
 
-    read_bin(folder / "a.bin")
+    images, same = read_bin(folder / "a.bin")
+    assert len(images) == 2 * len(same) and same.dtype == bool
+    assert all(type(image) is bytes for image in images)
 
 
 def pictures(folder: Path, kind: str) -> None:

@@ -18,6 +18,7 @@ from lh2face.report import figures
 from lh2face.report.pictures import hardest
 from lh2face.stages import align_benchmark, benchmark, evaluate, report
 from lh2face.stages.comparison import read_run
+from lh2face.stages.figures import read_fit
 from lh2face.stages.params import Params, read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -310,6 +311,39 @@ def test_without_true_depth_none_is_compared(params, run, tmp_path):
     path.write_text(json.dumps(metrics))
     seen = reported(params, run, tmp_path, ["people"], runs=runs)
     assert "Reconstructions" in seen.headings and "Depth against the truth" not in seen.headings
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"ours": {}}, "a number as 'ours.SIDE', found None"),
+        ({"ours": {"SIDE": 1, "MAD": "x"}}, "a number as 'ours.MAD', found 'x'"),
+        ({"steps": None}, "a number as 'steps', found None"),
+        ({"steps": True}, "a number as 'steps', found True"),
+        ({"steps": np.inf}, "a number as 'steps', found inf"),
+        ({"seconds": 0}, "seconds above 0, found 0"),
+        ({"peak_memory_mib": "much"}, "a number as 'peak_memory_mib', found 'much'"),
+    ],
+)
+def test_figures_of_the_fit_are_numbers(tmp_path, change, words):
+    metrics = {"steps": 4, "seconds": 2.0, "ours": {"SIDE": 1.5, "MAD": 20.25}}
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    assert read_fit(tmp_path / "metrics.json") == {**metrics, "peak_memory_mib": None}
+    (tmp_path / "metrics.json").write_text(json.dumps({**metrics, **change}))
+    with pytest.raises(ValueError, match=rf"metrics\.json: expected {words}$"):
+        read_fit(tmp_path / "metrics.json")
+
+
+def test_names_are_text_in_the_page(params, run, monkeypatch, tmp_path):
+    """Names that hold HTML, and bytes that are not UTF-8."""
+    runs = Path(shutil.copytree(run.runs, tmp_path / "runs"))
+    path = runs / "fit3d" / "metrics.json"
+    measured = {"<script>1</script>\udcff": {"SIDE": 1, "MAD": 2}}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **measured}))
+    monkeypatch.chdir(ROOT)
+    report.run(params, run.data, runs, tmp_path / "report")
+    text = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    assert r"&lt;script&gt;1&lt;/script&gt;\udcff" in text and "<script>1" not in text
 
 
 def test_hardest_pairs():

@@ -13,7 +13,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from lh2face.stages.params import ParamsError, load_params, overlay_params
-from lh2face.study.page import Results, write_page
+from lh2face.study.page import Results, cell_code, write_page
 from lh2face.study.plan import Plan, folders, load_plan
 from lh2face.study.results import collect
 from lh2face.study.run import choose, clone, git, overlay, run
@@ -321,6 +321,38 @@ def test_a_figure_that_no_evaluation_has_is_named(plan, out, tmp_path):
     plan = plan.model_copy(update={"parts": {**plan.parts, "heads": part}})
     with pytest.raises(ValueError, match=r"heads\.figures: found \['verification\.tar\.0\.5'\]"):
         collect(plan, out, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "words"),
+    [
+        ("metrics.json", {"kappa": None}, "expected a number as 'kappa.mean', found None"),
+        ("metrics.json", {"kappa": {"mean": "x"}}, "expected a number as 'kappa.mean', found 'x'"),
+        ("provenance.json", {"commit": None}, None),
+        ("../model/model.json", {"provenance": None}, "it says nothing of where it comes from"),
+        ("../model/model.json", {"provenance": {"commit": 1}}, "expected the commit, device and"),
+        (
+            "../model/model.json",
+            {"provenance": {**PROVENANCE, "versions": [1]}},
+            "expected the commit, device and versions",
+        ),
+    ],
+)
+def test_a_result_that_is_damaged_is_named(plan, out, tmp_path, file, change, words):
+    path = out / "heads" / "runs" / "arcface" / "1" / "evaluation" / file
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    if words is None:  # made outside of git
+        collect(plan, out, tmp_path / "to")
+        return
+    with pytest.raises(ValueError, match=f"{path.resolve().name}: {words}"):
+        collect(plan, out, tmp_path / "to")
+    path.unlink()
+    with pytest.raises(ValueError, match=path.name):
+        collect(plan, out, tmp_path / "to")
+
+
+def test_text_as_code_in_a_cell_does_not_end_it():
+    assert cell_code("a|b`\n") == r"`` a\|b`\n ``"
 
 
 def test_the_best_candidate_is_chosen(plan, out):

@@ -11,7 +11,6 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from lh2face.artifacts.json_object import read_object
 from lh2face.artifacts.model import DESCRIPTION
 from lh2face.artifacts.outputs import atomic_dir
 from lh2face.artifacts.provenance import digest, provenance, write_provenance
@@ -23,7 +22,7 @@ from lh2face.report import figures
 from lh2face.report.pictures import hardest, jpeg, png, strip
 from lh2face.report.table import overview, table
 from lh2face.stages.comparison import read_run
-from lh2face.stages.figures import METRICS
+from lh2face.stages.figures import METRICS, read_fit
 
 if TYPE_CHECKING:
     from lh2face.stages.params import Params
@@ -109,7 +108,7 @@ def run(params: "Params", benchmarks: Path, runs: Path, out: Path) -> None:
         counted=[key for key in COUNTED if any(key in parts["about"] for parts in found.values())],
         trained_on=trained_on(folders[trained[0]][0]) if trained else {},
         **reconstructions(runs / "fit3d" / "samples.npz"),
-        fit3d=read_object(runs / "fit3d" / METRICS, "a folder of stage fit3d"),
+        fit3d=read_fit(runs / "fit3d" / METRICS),
         training={
             model: training_cost(folders[model], params.train.batch_size) for model in trained
         },
@@ -120,7 +119,7 @@ def run(params: "Params", benchmarks: Path, runs: Path, out: Path) -> None:
         plotly=get_plotlyjs(),
     )
     with atomic_dir(out, [benchmarks, runs]) as folder:
-        (folder / "index.html").write_text(page, encoding="utf-8")
+        (folder / "index.html").write_text(page, encoding="utf-8", errors="backslashreplace")
         header = ("benchmark", "model", "figure", "mean", "std over seeds", "2.5 %", "97.5 %")
         rows = (
             (name, model, column, *(round(cell[k], 3) for k in ("mean", "spread", "low", "high")))
