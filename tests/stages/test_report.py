@@ -334,14 +334,13 @@ def test_figures_of_the_fit_are_numbers(tmp_path, change, words):
         read_fit(tmp_path / "metrics.json")
 
 
-def test_names_are_text_in_the_page(params, run, monkeypatch, tmp_path):
+def test_names_are_text_in_the_page(params, run, tmp_path):
     """Names that hold HTML, and bytes that are not UTF-8."""
     runs = Path(shutil.copytree(run.runs, tmp_path / "runs"))
     path = runs / "fit3d" / "metrics.json"
     measured = {"<script>1</script>\udcff": {"SIDE": 1, "MAD": 2}}
     path.write_text(json.dumps({**json.loads(path.read_text()), **measured}))
-    monkeypatch.chdir(ROOT)
-    report.run(params, run.data, runs, tmp_path / "report")
+    reported(params, run, tmp_path, ["people"], runs=runs)
     text = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
     assert r"&lt;script&gt;1&lt;/script&gt;\udcff" in text and "<script>1" not in text
 

@@ -339,7 +339,7 @@ def test_a_figure_that_no_evaluation_has_is_named(plan, out, tmp_path):
     ],
 )
 def test_a_result_that_is_damaged_is_named(plan, out, tmp_path, file, change, words):
-    path = out / "heads" / "runs" / "arcface" / "1" / "evaluation" / file
+    path = out / "heads" / "runs" / "arcface" / "1" / "evaluation" / "people" / file
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     if words is None:  # made outside of git
         collect(plan, out, tmp_path / "to")

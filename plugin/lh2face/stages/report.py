@@ -11,6 +11,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
+from lh2face.artifacts.json_object import read_object
 from lh2face.artifacts.model import DESCRIPTION
 from lh2face.artifacts.outputs import atomic_dir
 from lh2face.artifacts.provenance import digest, provenance, write_provenance
