@@ -296,9 +296,16 @@ def test_an_evaluation_of_other_faces_is_refused(params, run, tmp_path):
     shutil.rmtree(folder / "cfp-fp")
     with pytest.raises(OSError, match="cosface/1/evaluation/cfp-fp"):
         reported(params, run, tmp_path, ["people", "cfp-fp"], runs=runs)
-    (folder / "people").rename(folder / "cfp-fp")
-    with pytest.raises(ValueError, match="cosface/1/evaluation/cfp-fp: evaluated on other faces"):
-        reported(params, run, tmp_path, ["cfp-fp"], runs=runs)
+    for name, change in (
+        ("kappa.csv", lambda text: text[: text.rindex("\n", 0, -1) + 1]),  # a face fewer
+        ("pairs.csv", lambda text: text.replace("0.png", "nobody.png")),
+    ):
+        shutil.rmtree(folder / "cfp-fp", ignore_errors=True)
+        shutil.copytree(run.runs / "cosface" / "1" / "evaluation" / "cfp-fp", folder / "cfp-fp")
+        path = folder / "cfp-fp" / name
+        path.write_text(change(path.read_text()))
+        with pytest.raises(ValueError, match="1/evaluation/cfp-fp: evaluated on other faces"):
+            reported(params, run, tmp_path, ["cfp-fp"], runs=runs)
     with pytest.raises(ValueError, match=r"ijbc/benchmark\.json"):
         reported(params, run, tmp_path, ["ijbc"])
 

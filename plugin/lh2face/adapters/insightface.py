@@ -79,9 +79,11 @@ def export_onnx(checkpoint: Path, out: Path, evaluation: Path | None = None) -> 
             f"{checkpoint}: fusion: only 'none' can be exported, found {fusion!r}: it needs the "
             "reconstructor, which ONNX's operators do not cover"
         )
-    metrics = None if evaluation is None else read_metrics(evaluation, checkpoint)
-    known = None if evaluation is None else calibration(metrics, evaluation)
-    more = {} if known is None else {"calibration": known}
+    metrics, more = None, {}
+    if evaluation is not None:
+        metrics = read_metrics(evaluation, checkpoint)
+        if known := calibration(metrics, evaluation):
+            more = {"calibration": known}
     model = load_model(checkpoint)
     if image_size < TEMPLATE_SIZE:
         model = nn.Sequential(AreaResize(image_size), model).eval()
