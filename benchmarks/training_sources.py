@@ -24,7 +24,7 @@ from lh2face.data.training_sources import ImageFolder, Records
 # Different faces; the records and photos repeat them, with other bytes behind their end.
 FACES = 200
 PHOTOS = 5
-SIZE = 64
+SIZE = 112
 
 
 def faces() -> list[bytes]:

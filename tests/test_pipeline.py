@@ -1,13 +1,16 @@
 """The two engines see one DAG, and stages do what the DAG says."""
 
-import dataclasses
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
+from lh2face.data.benchmark import read_benchmark
+from lh2face.data.manifest import read_manifest
+from lh2face.stages import align, align_benchmark, benchmark, data
+from lh2face.stages.params import load_params
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,7 +36,10 @@ def test_snakemake_orders_the_stages_as_dvc_does():
 
     graph = Repo(ROOT).index.graph
     edges = {(a.addressing, b.addressing) for a, b in networkx.transitive_closure(graph).edges}
-    assert ("train@lh2face-0", "data") in edges
+    assert ("train@lh2face-0", "data@people") in edges
+    # Another benchmark realigns no training face.
+    assert ("train@lh2face-0", "align_benchmark@people") not in edges
+    assert ("embed@lh2face-0-people-0", "align_benchmark@people") in edges
     assert ("joint@lh2face_joint-0", "fit3d") in edges
     assert ("train@lh2face-0", "fit3d") not in edges
     for stage in Repo(ROOT).index.stages:
@@ -41,24 +47,29 @@ def test_snakemake_orders_the_stages_as_dvc_does():
             assert ("report", stage.addressing) in edges
 
 
+PARAMS = load_params(ROOT / "params.yaml")
+SOURCE = PARAMS.sources["people"].model_copy(
+    update={"people": 3, "images_per_person": 2, "image_size": 64, "seed": 3}
+)
+BENCHMARK = PARAMS.benchmarks["people"].model_copy(
+    update={"people": 4, "image_size": 64, "pairs": 10, "truth_images": 4, "seed": 3}
+)
+
+
+def params_of(workers):
+    """The repository's parameters with fewer people."""
+    update = {"workers": workers, "sources": {"it": SOURCE}, "benchmarks": {"it": BENCHMARK}}
+    return PARAMS.model_copy(update=update)
+
+
 @pytest.fixture(scope="module")
 def synthetic(tmp_path_factory):
-    """A small synthetic data set, made by one process and by two."""
-    from lh2face.data.synthetic import SyntheticConfig
-    from lh2face.stages import data
-
-    config = SyntheticConfig(
-        train_people=3, images_per_person=2, benchmark_people=4, image_size=64, pairs=10,
-        truth_images=4,
-    )  # fmt: skip
+    """A small synthetic source and benchmark, made by one process and by two."""
     folders = []
     for workers in (1, 2):
-        section = SimpleNamespace(model_dump=lambda: dataclasses.asdict(config))
-        source = SimpleNamespace(
-            source="synthetic", source_of_benchmark="synthetic", seed=3, synthetic=section
-        )
-        out = tmp_path_factory.mktemp("raw") / "raw"
-        data.run(SimpleNamespace(workers=workers, data=source), out)
+        out = tmp_path_factory.mktemp("raw")
+        data.run(params_of(workers), "it", out / "train")
+        benchmark.run(params_of(workers), "it", out / "benchmark")
         folders.append(out)
     return folders
 
@@ -69,35 +80,6 @@ def test_same_bytes_whatever_the_number_of_workers(synthetic):
     assert len(files) > 90
     for file in files:
         assert (one / file).read_bytes() == (two / file).read_bytes(), file
-
-
-def test_train_and_benchmark_of_different_sources(synthetic, tmp_path):
-    from lh2face.stages import data
-    from lh2face.stages.params import load_params
-
-    photos = tmp_path / "photos"
-    for person, path in enumerate(sorted((synthetic[0] / "benchmark" / "loose_crop").iterdir())):
-        (photos / str(person % 4)).mkdir(parents=True, exist_ok=True)
-        (photos / str(person % 4) / path.name).write_bytes(path.read_bytes())
-    params = load_params(ROOT / "params.yaml").model_copy(deep=True)
-    sizes = params.data.synthetic.model_copy(
-        update={"train_people": 3, "images_per_person": 2, "image_size": 64}
-    )
-    section = params.data.model_copy(
-        update={
-            "seed": 3,
-            "benchmark_source": "image_folder",
-            "synthetic": sizes,
-            "image_folder": params.data.image_folder.model_copy(update={"root": str(photos)}),
-        }
-    )
-    data.run(params.model_copy(update={"data": section}), tmp_path / "raw")
-    # The training faces are those of a wholly synthetic run, the benchmark is the photos.
-    made, alone = tmp_path / "raw" / "train" / "train.rec", synthetic[0] / "train" / "train.rec"
-    assert made.read_bytes() == alone.read_bytes()
-    assert len(list((tmp_path / "raw" / "benchmark" / "loose_crop").iterdir())) == len(
-        list((synthetic[0] / "benchmark" / "loose_crop").iterdir())
-    )
 
 
 def test_synthetic_landmarks_lie_on_the_face(synthetic):
@@ -127,11 +109,14 @@ def test_benchmark_mixes_stills_and_video(synthetic):
 
 def test_aligned_eyes_are_where_the_template_has_them(synthetic, tmp_path):
     from lh2face.data.align import TEMPLATE, estimate_norm
-    from lh2face.stages import align
 
-    align.run(SimpleNamespace(workers=2), synthetic[0], tmp_path / "aligned")
-    assert (tmp_path / "aligned" / "benchmark" / "bins" / "profile.bin").exists()
-    truth = np.load(tmp_path / "aligned" / "benchmark" / "truth.npz")
+    align.run(params_of(2), synthetic[0] / "train", tmp_path / "train")
+    assert read_manifest(tmp_path / "train").aligned
+    align_benchmark.run(params_of(2), "it", synthetic[0] / "benchmark", tmp_path / "benchmark")
+    made = read_benchmark(tmp_path / "benchmark")
+    assert set(made.pairs) == {"frontal", "profile", "low_quality", "cross_age"}
+    assert made.templates.names == made.names and made.origin == "synthetic"
+    truth = np.load(made.truth)
     assert truth["depth"].shape == (4, 112, 112)
     assert (np.abs(truth["depth"][truth["mask"]] - 1) < 0.3).all()
     landmarks = np.load(synthetic[0] / "train" / "landmarks.npy")
@@ -145,19 +130,22 @@ def test_a_corrupt_benchmark_image_is_named_and_leaves_nothing(synthetic, tmp_pa
     import shutil
 
     from lh2face.data.images import ImageError
-    from lh2face.stages import align
 
-    raw = shutil.copytree(synthetic[0], tmp_path / "raw")
-    (raw / "benchmark" / "loose_crop" / "5.jpg").write_bytes(b"")
+    raw = shutil.copytree(synthetic[0] / "benchmark", tmp_path / "raw")
+    (raw / "loose_crop" / "5.jpg").write_bytes(b"")
     with pytest.raises(ImageError, match=r"5\.jpg: the file is empty"):
-        align.run(SimpleNamespace(workers=1), raw, tmp_path / "aligned")
-    assert not list((tmp_path / "aligned").iterdir())
+        align_benchmark.run(params_of(1), "it", raw, tmp_path / "aligned" / "it")
+    assert not (tmp_path / "aligned").exists()
 
 
 def test_command_line_errors_are_one_line(tmp_path):
     (tmp_path / "params.yaml").write_text("nonsense: 1\n")
     result = subprocess.run(
-        ["lh2face", "data", "out"], cwd=tmp_path, capture_output=True, text=True, check=False
+        ["lh2face", "data", "people", "out"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 1
     assert "nonsense" in result.stderr and "Traceback" not in result.stderr

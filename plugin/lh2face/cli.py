@@ -194,7 +194,8 @@ def report(benchmarks: In, runs: In, out: Out) -> None:
 def compare(first: In, second: In) -> None:
     """Print how two runs differ, with intervals.
 
-    A run is a folder such as runs/lh2face, or one of its seeds.
+    A run is a folder such as runs/lh2face, one of its seeds, or an evaluation.
+    Every benchmark that both were evaluated on has a table.
     """
     from lh2face.tools import compare as tool
 

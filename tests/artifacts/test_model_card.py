@@ -31,6 +31,7 @@ def test_names_are_text():
         }  # fmt: skip
         metrics = {
             "verification": {"tar": {"0.1": 0.5}}, "identification": {"rank": {}, "tpir": {}},
+            "origin": name,
             "bins": {name: {"accuracy": 0.9}}, "kappa": {"mean": 1, "p5": 1},
             "single_images": {"source": name, "impostor": 10, "threshold": {"0.1": 0.5}},
         }  # fmt: skip
@@ -44,3 +45,27 @@ def test_names_are_text():
     assert nasty.tags == plain.tags
     assert nasty.text.count("<script>alert(1)</script>") >= 9
     assert r"\n# " in nasty.text and r"\udce9" in nasty.text
+
+
+DESCRIPTION = {"recognizer": {"backbone": {}}, "image_size": 112, "embedding_size": 8}
+TEMPLATES = {
+    "verification": {"tar": {"0.0001": 0.5, "1e-06": None}, "tar_interval": {"0.0001": [0.4, 0.6]}},
+    "identification": {"rank": {"1": 0.75}, "tpir": {}},
+}  # fmt: skip
+PAIRS = {
+    "bins": {"lfw.v2": {"accuracy": 0.9}}, "kappa": {"mean": 2, "p5": 1},
+    "single_images": {"source": "photos", "impostor": 3000, "threshold": {"0.01": 0.5}},
+}  # fmt: skip
+
+
+def test_of_an_evaluation_the_card_has_the_parts_that_are_there():
+    templates = model_card("m", DESCRIPTION, {"origin": "photos", **TEMPLATES})
+    assert "Source of the faces that it was measured on: photos. Percent." in templates
+    assert "| TAR at FAR 1e-4 | 50.0 | 40.0 … 60.0 |" in templates and "1e-6" not in templates
+    assert "| rank-1 | 75.0 | – |" in templates
+    assert "Thresholds" not in templates and "κ of the benchmark" not in templates
+    pairs = model_card("m", DESCRIPTION, {"origin": "synthetic", **PAIRS})
+    assert "Source of the faces that it was measured on: synthetic. Percent." in pairs
+    assert "| lfw.v2 accuracy | 90.0 | – |" in pairs and "TAR" not in pairs
+    assert "from 3000 impostor pairs" in pairs and "| 0.01 | 0.5000 |" in pairs
+    assert "mean 2.00, 5th percentile 1.00" in pairs

@@ -15,8 +15,10 @@ spec = importlib.util.spec_from_file_location("fuzz_run", Path(__file__).with_na
 run = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(run)
 INPUTS = 40
-# Half a second an input.
-SLOW = {"parameters": 4, "overlay": 4, "study_plan": 8}
+OTHERS = {
+    "parameters": 4, "overlay": 4, "study_plan": 8,  # half a second an input
+    "record_file": 1000, "verification_bin": 400,  # what they read is checked too
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", run.READERS)
@@ -26,7 +28,7 @@ def test_damaged_files_end_in_a_result_or_in_an_error_in_words(tmp_path, monkeyp
     samples = run.read_samples(reader, tmp_path / name)
     before = signal.signal(signal.SIGPROF, run.too_long)
     try:
-        for number in range(SLOW.get(name, INPUTS)):
+        for number in range(OTHERS.get(name, INPUTS)):
             files = run.damaged(samples, random.Random(f"{name}-{number}-0"))
             found, what = run.outcome(reader, run.put(tmp_path / name / "input", files))
             assert found == "ok", (number, what)

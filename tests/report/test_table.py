@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("scipy", reason="needs the pipeline extra")
 
-from lh2face.report.table import cell, lead, table
+from lh2face.report.table import cell, lead, overview, table
 from lh2face.stages.comparison import Run
 
 TAR, RANK = "verification.tar.0.001", "identification.rank.1"
@@ -55,3 +55,50 @@ def test_the_best_of_each_column_is_marked():
         for i, column in enumerate(made["columns"])
     }
     assert marked == {"TAR at FAR 1e-3": ["best"], "rank-1": ["worst"]}
+
+
+def of(**figures: float) -> Run:
+    """A run of one seed, without luck."""
+    named = {path: np.array([value]) for path, value in figures.items()}
+    return Run(
+        named, {path: np.repeat(value[:, None], 10, axis=1) for path, value in named.items()}
+    )
+
+
+IJBC = {f"verification.tar.{far}": 0.5 for far in ("1e-06", "1e-05", "0.0001", "0.001", "0.1")}
+IJBC |= {"identification.rank.1": 0.9, "identification.rank.5": 0.95, "reject.area": 0.1}
+PEOPLE = {"verification.tar.0.01": 0.6, "bins.low_light.accuracy": 0.7, "bins.b.v2.accuracy": 0.8}
+PEOPLE |= {"conditions.frontal.0.01": 0.9, "conditions.frontal.0.1": 0.95}
+
+
+def test_the_columns_are_what_the_benchmark_has():
+    made = table({"a": of(**IJBC), "b": of(**IJBC)})
+    assert made["columns"] == ["TAR at FAR 1e-6", "TAR at FAR 1e-5", "TAR at FAR 1e-4", "rank-1"]
+    assert [block["groups"] for block in made["blocks"]] == [[("templates", 4)]]
+    made = table({"a": of(**PEOPLE), "b": of(**PEOPLE, **{"conditions.aged.0.01": 0.5})})
+    assert made["paths"] == [
+        "verification.tar.0.01", "bins.low_light.accuracy", "bins.b.v2.accuracy",
+        "conditions.frontal.0.01",
+    ]  # fmt: skip
+    templates, pairs, faces = made["blocks"]
+    assert (templates["heads"], pairs["heads"]) == (["TAR at FAR 1e-2"], ["low light", "b.v2"])
+    assert faces["heads"] == ["frontal"]
+    assert [cell["mean"] for cell in pairs["rows"][0][1]] == pytest.approx([70, 80])
+    pairs_only = table(
+        {"a": of(**{"bins.lfw.accuracy": 0.9}), "b": of(**{"bins.lfw.accuracy": 0.8})}
+    )
+    assert pairs_only["columns"] == ["lfw accuracy"] and pairs_only["leads"][0]["best"] == "a"
+    nothing = table({"a": of(**{"reject.area": 0.1}), "b": of(**{"reject.area": 0.2})})
+    assert nothing["blocks"] == nothing["columns"] == []
+
+
+def test_the_table_of_all_has_a_column_a_benchmark():
+    lfw = {"bins.lfw.accuracy": 0.9}
+    tables = {
+        name: table({"a": of(**figures), "b": of(**figures)})
+        for name, figures in {"ijbc": IJBC, "lfw": lfw, "none": {}, "people": PEOPLE}.items()
+    }
+    made = overview(tables)
+    assert made["groups"] == [("ijbc", 1), ("lfw", 1), ("people", 1)]
+    assert made["heads"] == ["TAR at FAR 1e-4", "lfw accuracy", "TAR at FAR 1e-2"]
+    assert [cell["mean"] for cell in made["rows"][1][1]] == pytest.approx([50, 90, 60])

@@ -3,8 +3,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
-from lh2face.stages.params import ParamsError, load_params, overlay_params
+from lh2face.data.benchmarks.image_folder import ImageFolderBenchmark
+from lh2face.data.training_sources import HeldOut, ImageFolder, Records
+from lh2face.stages.params import ParamsError, load_params, overlay_params, read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,7 +37,11 @@ def test_overlays_are_valid_and_keep_comments(params_file, overlay):
         ("  batch_size: 64", "  batchsize: 64", "train.batchsize: unknown key"),
         ("  epochs: 6", "  epochs: many", r"train.epochs.*found 'many'"),
         ("  epochs: 6", "  epochs: 0", r"train.epochs.*found 0"),
-        ("source: synthetic", "source: internet", r"data.source.*'image_folder'"),
+        (
+            "type: synthetic\n    path: plugin/lh2face/data/synthetic # what",
+            "type: internet\n    path: plugin/lh2face/data/synthetic # what",
+            r"sources\.people\.type: found 'internet', allowed are synthetic, image_folder, ",
+        ),
         (
             "scale: 30.0, margin: 0.3}",
             "scale: 30.0, marign: 0.3}",
@@ -43,9 +50,9 @@ def test_overlays_are_valid_and_keep_comments(params_file, overlay):
         ("type: CosFaceHead", "type: CosFase", r"heads.cosface.type: found 'CosFase'"),
         ("heads: [arcface,", "heads: [arkface,", "compare"),
         (
-            "    train_people: 160",
-            "    train_peeple: 160",
-            "data.synthetic.train_peeple: unknown key",
+            "    people: 160",
+            "    peeple: 160",
+            "sources.people.peeple: unknown key, allowed are path, people, images_per_person, ",
         ),
         ("seeds: [0, 1, 2]", "seeds: [0, 1", "not valid YAML"),
     ],
@@ -56,6 +63,60 @@ def test_bad_parameters_are_named(params_file, old, new, message):
     params_file.write_text(text.replace(old, new))
     with pytest.raises(ParamsError, match=message):
         load_params(params_file)
+
+
+FOLDER = {"type": "image_folder", "path": "photos", "held_out": {"fraction": 0.5, "fold": 1}}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"type": None}, r"people\.type: missing, allowed are synthetic, image_folder, "),
+        ({"path": None}, r"people\.path: missing"),
+        ({"held_out": {"fould": 0}}, r"people\.held_out\.fould: unknown key, allowed are fraction"),
+        ({"held_out": {"fraction": 1.0}}, r"people\.held_out\.fraction: .*less than 1, found 1\.0"),
+        ({"held_out": 3}, r"people\.held_out: .*found 3"),
+        ({"images_per_person": 3}, r"people\.images_per_person: unknown key, allowed are path, "),
+    ],
+)
+@pytest.mark.parametrize("section", ["sources", "benchmarks"])
+def test_the_parameters_of_a_type_are_its_own(params_file, section, change, message):
+    values = read_yaml(params_file)
+    config = {k: v for k, v in {**FOLDER, **change}.items() if v is not None}
+    values[section] = {"people": config}
+    YAML().dump(values, params_file)
+    with pytest.raises(ParamsError, match=rf": {section}\.{message}"):
+        load_params(params_file)
+
+
+def test_a_section_makes_what_it_describes(params_file):
+    values = read_yaml(params_file)
+    values["sources"] = {"photos": FOLDER, "rec": {"type": "records", "path": "/data/ms1mv3"}}
+    values["benchmarks"] = {"people": FOLDER}
+    YAML().dump(values, params_file)
+    params = load_params(params_file)
+    held_out = HeldOut(fraction=0.5, fold=1, seed=0)
+    assert params.source("photos") == ImageFolder("photos", held_out=held_out)
+    assert params.source("rec") == Records("/data/ms1mv3")
+    assert params.benchmark("people") == ImageFolderBenchmark("photos", held_out=held_out)
+    with pytest.raises(ParamsError, match=r"sources: found 'people', .*\['photos', 'rec'"):
+        params.source("people")
+
+
+def test_data_of_an_overlay_take_the_place_of_those_that_are_there(params_file, tmp_path):
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text("sources: {people: {people: 20}}\nbenchmarks: {people: {seed: 5}}\n")
+    overlay_params(overlay, params_file)
+    params = load_params(params_file)
+    assert (params.sources["people"].people, params.sources["people"].seed) == (20, 0)
+    assert params.benchmarks["people"].seed == 5
+    overlay.write_text(
+        "sources: {rec: {type: records, path: /a}}\n"
+        "benchmarks: {lfw: {type: bin, path: /a/lfw.bin}}\ncompare: {benchmarks: [lfw]}\n"
+    )
+    overlay_params(overlay, params_file)
+    params = load_params(params_file)
+    assert list(params.sources) == ["rec"] and list(params.benchmarks) == ["lfw"]
 
 
 def test_a_bad_overlay_changes_nothing(params_file, tmp_path):
@@ -110,8 +171,10 @@ def test_missing_parameters_are_named(tmp_path):
         ("shard: [0]", "shard: []", r"embed: shard: found \[\]"),
         ("shards: 1", "shards: 2", r"embed: shard: found \[0\], expected .* 0 to 1"),
         ("shards: 1", "shards: 1000000000", r"embed\.shards: .*10000, found"),
-        ("fold: 0", "fould: 0", r"fould: unknown key, allowed are root, aligned, landmarks, "),
-        ("train_people: 160", "train_people: 1", r"train_people: .*equal to 2, found 1"),
+        ("    people: 60", "    people: 3", r"benchmarks\.people\.people: .*equal to 4, found 3"),
+        ("    people: 160", '    people: "160"', r"sources\.people\.people: .*found '160'"),
+        ("benchmarks: [people]", "benchmarks: []", r"compare\.benchmarks: .*at least 1 item"),
+        ("benchmarks: [people]", "benchmarks: [lfw]", r"found \['lfw'\], expected .*\['people'\]"),
     ],
 )  # fmt: skip
 def test_values_are_as_documented(params_file, old, new, message):

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import subprocess
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +13,18 @@ import pytest
 from ruamel.yaml import YAML
 
 from lh2face.stages.params import ParamsError, load_params, overlay_params
-from lh2face.study.page import Results, write_page
+from lh2face.study.page import Results, cell_code, write_page
 from lh2face.study.plan import Plan, folders, load_plan
 from lh2face.study.results import collect
 from lh2face.study.run import choose, clone, git, overlay, run
 
 ROOT = Path(__file__).parents[2]
 PLAN = ROOT / "params" / "study.yaml"
+HELD_OUT = {"fraction": 0.25, "fold": 0, "seed": 0}
+PHOTOS = {"type": "image_folder", "path": "../photos", "aligned": True, "held_out": HELD_OUT}
 TAR, AREA = "verification.tar.0.001", "reject.area"
 VALUES = {
-    "base": {"train": {"epochs": 3}},
+    "base": {"train": {"epochs": 3}, "compare": {"benchmarks": ["people"]}},
     "select": TAR,
     "candidates": {
         "arcface": [{"type": "ArcFaceHead", "scale": scale} for scale in (16.0, 32.0)],
@@ -31,7 +34,7 @@ VALUES = {
     "parts": {
         "tuning": {
             "about": "Candidates", "models": "candidates", "seeds": [0], "figures": [TAR],
-            "params": {"data": {"seed": 1}},
+            "params": {"sources": {"people": {"seed": 1}}, "benchmarks": {"people": {"seed": 1}}},
         },
         "heads": {"about": "Heads", "models": "chosen", "seeds": [0, 1], "figures": [TAR, AREA]},
         "ablation": {"about": "Parts", "models": "variants", "seeds": [0], "figures": [TAR]},
@@ -42,7 +45,8 @@ VALUES = {
         },
         "photos": {
             "about": "Photos", "models": "chosen", "seeds": [0], "folds": 2, "figures": [TAR],
-            "params": {"data": {"source": "image_folder"}},
+            "params": {"sources": {"photos": PHOTOS}, "benchmarks": {"photos": PHOTOS},
+                       "compare": {"benchmarks": ["photos"]}},
         },
     },
 }  # fmt: skip
@@ -55,17 +59,18 @@ def plan():
     return Plan.model_validate(VALUES)
 
 
-def evaluation(folder, tar, area=0.05):
+def evaluation(folder, tar, area=0.05, benchmark="people"):
     """What the pipeline leaves of one model, as far as the study reads it."""
-    (folder / "evaluation").mkdir(parents=True)
+    out = folder / "evaluation" / benchmark
+    out.mkdir(parents=True)
     (folder / "model").mkdir()
     (folder / "model" / "model.json").write_text(json.dumps({"provenance": PROVENANCE}))
-    (folder / "evaluation" / "provenance.json").write_text(json.dumps(PROVENANCE))
+    (out / "provenance.json").write_text(json.dumps(PROVENANCE))
     metrics = {"verification": {"tar": {"0.001": tar}}, "reject": {"area": area}}
     metrics["kappa"] = {"mean": 20 * tar}
-    (folder / "evaluation" / "metrics.json").write_text(json.dumps(metrics))
+    (out / "metrics.json").write_text(json.dumps(metrics))
     rounds = np.random.default_rng(0).normal(0, 0.01, 100)
-    with (folder / "evaluation" / "draws.csv").open("w", newline="") as file:
+    with (out / "draws.csv").open("w", newline="") as file:
         csv.writer(file).writerows([(TAR, AREA), *((tar + r, area + r / 10) for r in rounds)])
 
 
@@ -90,8 +95,12 @@ def out(tmp_path, plan):
         evaluation(out / "heads" / "runs" / "lh2face" / str(seed), 0.7 + seed / 50, area=0.06)
     evaluation(out / "pooling" / "runs" / "lh2face" / "0", 0.69)
     for fold in (0, 1):
-        evaluation(out / f"photos-{fold}" / "runs" / "arcface" / "0", 0.8 + fold / 10)
-        evaluation(out / f"photos-{fold}" / "runs" / "lh2face" / "0", 0.8 - fold / 10)
+        evaluation(
+            out / f"photos-{fold}" / "runs" / "arcface" / "0", 0.8 + fold / 10, benchmark="photos"
+        )
+        evaluation(
+            out / f"photos-{fold}" / "runs" / "lh2face" / "0", 0.8 - fold / 10, benchmark="photos"
+        )
     return out
 
 
@@ -113,8 +122,10 @@ def test_tuning_has_people_of_its_own():
     chosen = {head: configs[0] for head, configs in plan.candidates.items()}
     seeds = {True: set(), False: set()}
     for name, part in plan.parts.items():
-        seed = plan.overlay(name, 0, chosen)["data"].get("seed", 0)
-        seeds[part.models == "candidates"].add(seed)
+        values = plan.overlay(name, 0, chosen)
+        for section in ("sources", "benchmarks"):
+            people = values[section].get("people", {})
+            seeds[part.models == "candidates"].add(people.get("seed", 0))
     assert not seeds[True] & seeds[False]
 
 
@@ -124,9 +135,9 @@ def test_overlays(plan):
     assert values["train"] == {"epochs": 3} and values["evaluate"] == {"vmf_dim": 32}
     changed = {"type": "LH2FaceHead", "vmf_dim": 32, "margin_factor": 0.0}
     assert values["heads"] == {"lh2face": chosen["lh2face"], "no_margin": changed}
-    assert plan.overlay("photos", 1, chosen)["data"] == {
-        "source": "image_folder", "image_folder": {"fold": 1, "benchmark_fraction": 0.5},
-    }  # fmt: skip
+    second_half = PHOTOS | {"held_out": {"fraction": 0.5, "fold": 1, "seed": 0}}
+    photos = plan.overlay("photos", 1, chosen)
+    assert photos["sources"] == photos["benchmarks"] == {"photos": second_half}
     assert plan.overlay("pooling", 0, chosen)["evaluate"] == {"pooling": "kappa", "vmf_dim": 32}
     # Nothing that a part changes is left in the plan.
     assert plan.base == VALUES["base"]
@@ -242,28 +253,47 @@ def test_a_clone_of_another_repository_is_refused(repository, tmp_path):
 
 def test_paths_of_photos_lead_out_of_the_clone(plan, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    data = {"source": "synthetic", "benchmark_source": None}
-    data["image_folder"] = {"root": "../photos", "landmarks": None, "aligned": True}
-    YAML().dump({"data": data}, Path("params.yaml"))
+    people = {"type": "synthetic", "path": "plugin"}
+    YAML().dump(
+        {"sources": {"people": people}, "benchmarks": {"people": people}}, Path("params.yaml")
+    )
     chosen = {"lh2face": {"type": "LH2FaceHead"}}
-    photos = overlay(plan, "photos", 1, chosen)["data"]["image_folder"]
-    root = str(tmp_path.parent / "photos")
-    assert photos == {"fold": 1, "benchmark_fraction": 0.5, "root": root, "landmarks": None}
+    photos = overlay(plan, "photos", 1, chosen)
+    for section in ("sources", "benchmarks"):
+        assert photos[section]["photos"]["path"] == str(tmp_path.parent / "photos")
+        assert photos[section]["photos"]["held_out"]["fold"] == 1
     # Parts without photos share what they make between machines.
-    assert "image_folder" not in overlay(plan, "heads", 0, chosen).get("data", {})
+    assert "sources" not in overlay(plan, "heads", 0, chosen)
+
+
+def test_a_part_has_one_benchmark(tmp_path):
+    plan = load_plan(PLAN)
+    assert plan.benchmark("heads") == "people" and plan.benchmark("att_faces") == "att_faces"
+    folder = tmp_path / "att_faces-1" / "runs" / "lh2face" / "0" / "evaluation" / "att_faces"
+    assert plan.evaluations(tmp_path, "att_faces", "lh2face")[1] == folder
+    values = deepcopy(VALUES)
+    values["parts"]["pooling"]["params"]["compare"] = {"benchmarks": ["people", "lfw"]}
+    with pytest.raises(
+        ValueError, match=r"parts\.pooling\.params\.compare\.benchmarks: expected one"
+    ):
+        Plan.model_validate(values)
+    del values["parts"]["pooling"]["params"]["compare"], values["base"]["compare"]
+    with pytest.raises(ValueError, match=r"tuning\.params\.compare\.benchmarks: .*found None"):
+        Plan.model_validate(values)
 
 
 def test_what_was_run_with_other_parameters_is_named(plan, out, tmp_path, caplog):
     collect(plan, out, tmp_path)
     assert "overlay.yaml" not in caplog.text
-    collect(plan.model_copy(update={"base": {"train": {"epochs": 4}}}), out, tmp_path)
+    changed = {**plan.base, "train": {"epochs": 4}}
+    collect(plan.model_copy(update={"base": changed}), out, tmp_path)
     assert f"heads: {out / 'heads' / 'overlay.yaml'} is not what the plan asks for" in caplog.text
 
 
 def test_of_areas_the_smallest_is_chosen(plan, out):
     plan = plan.model_copy(update={"select": AREA})
     evaluation(out / "tuning" / "runs" / "arcface-0" / "1", 0.5, area=0.9)  # of no seed of the plan
-    tables = out / "tuning" / "runs" / "arcface-1" / "0" / "evaluation" / "metrics.json"
+    tables = out / "tuning" / "runs" / "arcface-1" / "0" / "evaluation/people/metrics.json"
     tables.write_text(tables.read_text().replace('"area": 0.05', '"area": 0.01'))
     assert choose(plan, out, "tuning")["arcface"]["scale"] == 32
 
@@ -291,6 +321,38 @@ def test_a_figure_that_no_evaluation_has_is_named(plan, out, tmp_path):
     plan = plan.model_copy(update={"parts": {**plan.parts, "heads": part}})
     with pytest.raises(ValueError, match=r"heads\.figures: found \['verification\.tar\.0\.5'\]"):
         collect(plan, out, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "words"),
+    [
+        ("metrics.json", {"kappa": None}, "expected a number as 'kappa.mean', found None"),
+        ("metrics.json", {"kappa": {"mean": "x"}}, "expected a number as 'kappa.mean', found 'x'"),
+        ("provenance.json", {"commit": None}, None),
+        ("../../model/model.json", {"provenance": None}, "it says nothing of where it comes from"),
+        ("../../model/model.json", {"provenance": {"commit": 1}}, "expected the commit, device and"),
+        (
+            "../../model/model.json",
+            {"provenance": {**PROVENANCE, "versions": [1]}},
+            "expected the commit, device and versions",
+        ),
+    ],
+)
+def test_a_result_that_is_damaged_is_named(plan, out, tmp_path, file, change, words):
+    path = out / "heads" / "runs" / "arcface" / "1" / "evaluation" / "people" / file
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    if words is None:  # made outside of git
+        collect(plan, out, tmp_path / "to")
+        return
+    with pytest.raises(ValueError, match=f"{path.resolve().name}: {words}"):
+        collect(plan, out, tmp_path / "to")
+    path.unlink()
+    with pytest.raises(ValueError, match=path.name):
+        collect(plan, out, tmp_path / "to")
+
+
+def test_text_as_code_in_a_cell_does_not_end_it():
+    assert cell_code("a|b`\n") == r"`` a\|b`\n ``"
 
 
 def test_the_best_candidate_is_chosen(plan, out):

@@ -1,5 +1,6 @@
 """Photos of people for a gallery, and what embeds them."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +8,24 @@ import cv2
 import numpy as np
 import pytest
 
+from lh2face.cli import main
+
 PROJECTION = np.random.default_rng(0).normal(size=(7 * 7 * 3, 16))
+
+
+@pytest.fixture
+def run(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+    """Runs ``lh2face`` with these arguments: its exit code, what it printed, and its errors."""
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["lh2face", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "200")
+        with pytest.raises(SystemExit) as ended:
+            main()
+        found = capsys.readouterr()
+        return ended.value.code or 0, found.out, found.err
+
+    return command
 
 
 @pytest.fixture

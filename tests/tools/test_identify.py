@@ -1,7 +1,6 @@
 """Who a photo shows: against plain loops and the evaluation, and where there is no verdict."""
 
 import re
-import sys
 from pathlib import Path
 
 import cv2
@@ -12,7 +11,6 @@ import torch
 from lh2face.artifacts import gallery as artifact
 from lh2face.artifacts.gallery import Gallery, read_gallery
 from lh2face.artifacts.model import save_model
-from lh2face.cli import main
 from lh2face.evaluation.identification import TIE, identification
 from lh2face.evaluation.roc import threshold_at_far
 from lh2face.registry import MODELS
@@ -203,24 +201,15 @@ def test_an_embedding_that_is_none_gives_no_verdict(gallery, write_photos, capsy
     assert capsys.readouterr().out == ""
 
 
-def run(monkeypatch, capsys, *arguments) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["lh2face", *map(str, arguments)])
-    monkeypatch.setenv("COLUMNS", "200")
-    with pytest.raises(SystemExit) as ended:
-        main()
-    found = capsys.readouterr()
-    return ended.value.code or 0, found.out, found.err
-
-
-def test_by_command_with_a_trained_models_folder(monkeypatch, capsys, write_people, tmp_path):
+def test_by_command_with_a_trained_models_folder(run, write_people, tmp_path):
     """Names are text; another model and a gallery that is none are one line."""
     model, other = (write_model(tmp_path / f"model{seed}", seed) for seed in range(2))
     root, out = write_people(tmp_path / "people", 4, 1), tmp_path / "gallery"
     (root / "p0").rename(root / "[bold]\x1b\udce9")
-    assert run(monkeypatch, capsys, "enrol", root, "--model", model, "--out", out)[0] == 0
+    assert run("enrol", root, "--model", model, "--out", out)[0] == 0
     photo = root / "[bold]\x1b\udce9" / "0.png"
     search = ("identify", photo, root / "p1" / "0.png", "--gallery", out, "--threshold", "0.9999")
-    code, shown, err = run(monkeypatch, capsys, *search, "--model", model)
+    code, shown, err = run(*search, "--model", model)
     assert (code, err) == (0, "") and "\x1b" not in shown
     assert re.findall(r"^decision +(\S+) *$", shown, re.MULTILINE) == [r"[bold]\x1b\udce9", "p1"]
     assert shown.count("1.0000  ") == 2 and "threshold  0.9999, as given" in shown
@@ -232,5 +221,5 @@ def test_by_command_with_a_trained_models_folder(monkeypatch, capsys, write_peop
         ),
         ((*search[:3], "--gallery", out, "--model", model), "4 non-mated searches cannot show an"),
     ):
-        code, shown, err = run(monkeypatch, capsys, *arguments)
+        code, shown, err = run(*arguments)
         assert (code, shown) == (1, "") and message in err and err.count("\n") == 1, err

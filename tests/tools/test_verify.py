@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import combinations
 from pathlib import Path
 
 import cv2
@@ -16,16 +17,14 @@ import torch
 from lh2face.adapters.insightface import export_onnx
 from lh2face.artifacts.calibration import read_calibration
 from lh2face.artifacts.model import model_digest, save_model
-from lh2face.cli import main
 from lh2face.data.align import TEMPLATE, estimate_norm, norm_crop
-from lh2face.data.image_folder import convert
-from lh2face.data.verification_bin import read_bin
+from lh2face.data.benchmark import read_benchmark
 from lh2face.embedding.embedders import open_embedder
 from lh2face.evaluation.roc import threshold_at_far
 from lh2face.registry import MODELS
-from lh2face.stages import align, embed, evaluate
+from lh2face.stages import align_benchmark, benchmark, embed, evaluate
 from lh2face.stages.evaluate import thresholds
-from lh2face.stages.params import load_params
+from lh2face.stages.params import Params, read_yaml
 from lh2face.text import printable
 from lh2face.tools import verify
 
@@ -51,17 +50,20 @@ def model(tmp_path) -> Path:
     (tmp_path / "run" / "model").mkdir(parents=True)
     made = {"seed": 3, "params": {"source": "synthetic", "train": {"epochs": 6}}}
     save_model(tmp_path / "run" / "model", network, config, made)
-    write_metrics(tmp_path / "run" / "evaluation", METRICS)
-    write_measured(tmp_path / "run" / "evaluation", model_digest(tmp_path / "run" / "model"))
+    write_metrics(tmp_path / "run" / "evaluation" / "people", METRICS)
+    write_measured(
+        tmp_path / "run" / "evaluation" / "people", model_digest(tmp_path / "run" / "model")
+    )
     return tmp_path / "run" / "model"
 
 
 def write_measured(folder: Path, digest: str) -> None:
-    (folder / "provenance.json").write_text(json.dumps({"model": digest}))
+    made = {"model": digest, "origin": "synthetic"}
+    (folder / "provenance.json").write_text(json.dumps(made))
 
 
 def write_metrics(folder: Path, metrics: dict) -> None:
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "metrics.json").write_text(json.dumps(metrics))
 
 
@@ -81,57 +83,48 @@ def photos(tmp_path) -> list[Path]:
     return paths
 
 
-def run(monkeypatch, capsys, *arguments) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["lh2face", *map(str, arguments)])
-    monkeypatch.setenv("COLUMNS", "200")
-    with pytest.raises(SystemExit) as ended:
-        main()
-    found = capsys.readouterr()
-    return ended.value.code or 0, found.out, found.err
-
-
 def score(out: str) -> float:
     return float(re.search(r"score\s+(-?[\d.]+)", out)[1])
 
 
-def test_folder_and_onnx_say_the_same(monkeypatch, capsys, model, photos, tmp_path):
+def test_folder_and_onnx_say_the_same(run, model, photos, tmp_path):
     a, b, _ = photos
-    evaluation = model.parent / "evaluation"
+    evaluation = model.parent / "evaluation" / "people"
     onnx = tmp_path / "m.onnx"
     export_onnx(model, onnx, evaluation)
-    code, by_folder, _ = run(monkeypatch, capsys, "verify", a, b, "--model", model)
+    code, by_folder, _ = run("verify", a, b, "--model", model)
     assert code == 0
-    _, by_file, _ = run(monkeypatch, capsys, "verify", a, b, "--model", onnx)
+    _, by_file, _ = run("verify", a, b, "--model", onnx)
     assert score(by_folder) == pytest.approx(score(by_file), abs=2e-4)
     for out in (by_folder, by_file):
-        assert "0.9999, FAR 0.01, measured on 1,200 impostor pairs" in out
-        assert "source of the faces: synthetic (frontal)" in out
+        assert "0.9999, FAR 0.01, measured on 1,200 impostor pairs of people (frontal)" in out
+        assert "source of the faces: synthetic" in out
         assert "not the same person" in out and out.count("κ") == 2 and "warning" not in out
-    _, same, _ = run(monkeypatch, capsys, "verify", a, b, "--model", onnx, "--far", "0.1")
+    _, same, _ = run("verify", a, b, "--model", onnx, "--far", "0.1")
     assert "-1.0000, FAR 0.1" in same and "not the same" not in same and "the same person" in same
-    _, itself, _ = run(monkeypatch, capsys, "verify", a, a, "--model", onnx)
+    _, itself, _ = run("verify", a, a, "--model", onnx)
     assert score(itself) == 1 and "not the same" not in itself
 
 
-def test_without_calibration_there_is_no_verdict(monkeypatch, capsys, model, photos, tmp_path):
+def test_without_calibration_there_is_no_verdict(run, model, photos, tmp_path):
     a, b, _ = photos
     export_onnx(model, tmp_path / "m.onnx")
     command = ("verify", a, b, "--model", tmp_path / "m.onnx")
-    code, out, _ = run(monkeypatch, capsys, *command)
+    code, out, _ = run(*command)
     assert code == 0 and "threshold  none" in out and "verdict" not in out
     assert out.count("κ") == 2
-    _, out, _ = run(monkeypatch, capsys, *command, "--threshold", "-1")
+    _, out, _ = run(*command, "--threshold", "-1")
     assert "-1.0000, as given" in out and "the same person" in out
 
 
-def test_a_poor_photo_is_warned_of(monkeypatch, capsys, model, photos):
+def test_a_poor_photo_is_warned_of(run, model, photos):
     kappa = {**METRICS["kappa"], "p5": 1e6}
-    write_metrics(model.parent / "evaluation", {**METRICS, "kappa": kappa})
-    _, out, _ = run(monkeypatch, capsys, "verify", *photos[:2], "--model", model)
+    write_metrics(model.parent / "evaluation" / "people", {**METRICS, "kappa": kappa})
+    _, out, _ = run("verify", *photos[:2], "--model", model)
     assert out.count("a poor photo") == 2 and "warning: " in out
 
 
-def test_landmarks_align_a_photo(monkeypatch, capsys, model, photos, tmp_path):
+def test_landmarks_align_a_photo(run, monkeypatch, model, photos, tmp_path):
     a, _, large = photos
     points = np.load(tmp_path / "landmarks.npy")
     table = tmp_path / "points.csv"
@@ -144,15 +137,11 @@ def test_landmarks_align_a_photo(monkeypatch, capsys, model, photos, tmp_path):
     (tmp_path / "link.png").symlink_to(large)
     monkeypatch.chdir(tmp_path)
     for spelled in (large, Path(large.name), Path("sub/../large.png"), Path("link.png")):
-        code, out, _ = run(
-            monkeypatch, capsys, "verify", a, spelled, "--model", model, "--landmarks", table
-        )
+        code, out, _ = run("verify", a, spelled, "--model", model, "--landmarks", table)
         assert code == 0 and score(out) > 0.99, spelled
     for listed, absent in ((lines[0], large), (lines[1], a)):
         table.write_text(listed)
-        code, out, err = run(
-            monkeypatch, capsys, "verify", a, large, "--model", model, "--landmarks", table
-        )
+        code, out, err = run("verify", a, large, "--model", model, "--landmarks", table)
         assert (code, out) == (1, "")
         assert err == f"lh2face: {absent}: there is no line for it in {table}\n"
 
@@ -166,14 +155,10 @@ def test_landmarks_align_a_photo(monkeypatch, capsys, model, photos, tmp_path):
         (TEMPLATE + 300, "is outside the image of 112 × 112 px"),
     ],
 )
-def test_landmarks_that_make_no_face_name_the_photo(
-    monkeypatch, capsys, model, photos, tmp_path, points, reason
-):
+def test_landmarks_that_make_no_face_name_the_photo(run, model, photos, tmp_path, points, reason):
     table = tmp_path / "points.csv"
     table.write_text("".join(f"{photo},{','.join(map(str, points.ravel()))}\n" for photo in photos))
-    code, out, err = run(
-        monkeypatch, capsys, "verify", *photos[:2], "--model", model, "--landmarks", table
-    )
+    code, out, err = run("verify", *photos[:2], "--model", model, "--landmarks", table)
     assert (code, out) == (1, "") and err.startswith(f"lh2face: {photos[0]}: landmarks: ")
     assert reason in err and err.count("\n") == 1
 
@@ -202,7 +187,7 @@ def detector(path: Path, corners: np.ndarray, found: bool = True) -> Path:
     return path
 
 
-def test_a_detector_aligns_a_photo(monkeypatch, capsys, model, photos, tmp_path):
+def test_a_detector_aligns_a_photo(run, model, photos, tmp_path):
     pytest.importorskip("insightface")
     a, _, large = photos
     points = np.load(tmp_path / "landmarks.npy")
@@ -215,13 +200,11 @@ def test_a_detector_aligns_a_photo(monkeypatch, capsys, model, photos, tmp_path)
     assert np.abs(face.astype(float) - expected).mean() < 1
     assert estimate_norm(found).shape == (2, 3)
     blind = detector(tmp_path / "blind.onnx", points, found=False)
-    code, _, err = run(
-        monkeypatch, capsys, "verify", a, large, "--model", model, "--detector", blind
-    )
+    code, _, err = run("verify", a, large, "--model", model, "--detector", blind)
     assert code == 1 and err == f"lh2face: {a}: the detector finds no face\n"
 
 
-def test_a_detector_is_a_detector(monkeypatch, capsys, model, photos, tmp_path):
+def test_a_detector_is_a_detector(run, model, photos, tmp_path):
     pytest.importorskip("insightface")
     import onnx
 
@@ -246,16 +229,14 @@ def test_a_detector_is_a_detector(monkeypatch, capsys, model, photos, tmp_path):
         ("unknown", "onnxruntime cannot run it: "),
     ):
         path = tmp_path / f"{name}.onnx"
-        code, _, err = run(
-            monkeypatch, capsys, "verify", *photos[:2], "--model", model, "--detector", path
-        )
+        code, _, err = run("verify", *photos[:2], "--model", model, "--detector", path)
         assert code == 1 and err.startswith(f"lh2face: {path}: ") and message in err, err
         assert err.count("\n") == 1
-    code, _, err = run(monkeypatch, capsys, "verify", *photos[:2], "--model", whole)
+    code, _, err = run("verify", *photos[:2], "--model", whole)
     assert code == 1 and "not a recognition model" in err and "found 9 outputs: score8" in err
 
 
-def test_what_cannot_be_verified_is_named(monkeypatch, capsys, model, photos, tmp_path):
+def test_what_cannot_be_verified_is_named(run, model, photos, tmp_path):
     a, b, large = photos
     (tmp_path / "text.png").write_text("no photo")
     (tmp_path / "text.onnx").write_text("no model")
@@ -273,11 +254,8 @@ def test_what_cannot_be_verified_is_named(monkeypatch, capsys, model, photos, tm
         ((a, b, "--model", model, "--threshold", "62"), "a cosine, −1 … 1, found 62"),
         ((a, b, "--model", model, "--landmarks", a, "--detector", b), "found --landmarks too"),
     ):
-        code, _, err = run(monkeypatch, capsys, "verify", *arguments)
+        code, _, err = run("verify", *arguments)
         assert code == 1 and message in err and err.count("\n") == 1, err
-    write_metrics(model.parent / "evaluation", {"bins": {}})
-    _, _, err = run(monkeypatch, capsys, "verify", a, b, "--model", model)
-    assert "metrics.json: there is no single_images; evaluate the model again" in err
 
 
 def test_the_score_is_the_evaluations_and_so_its_threshold_holds(model, tmp_path, request):
@@ -289,34 +267,44 @@ def test_the_score_is_the_evaluations_and_so_its_threshold_holds(model, tmp_path
         for i in range(3):
             noisy = (color + 25 * rng.normal(size=(112, 112, 3))).clip(0, 255).astype(np.uint8)
             cv2.imwrite(str(tmp_path / "photos" / str(person) / f"{i}.png"), noisy)
+    names = [f"{person}/{i}.png" for person in range(8) for i in range(3)]
+    rows = [f"{a},{b},{int(a[0] == b[0])}" for a, b in combinations(names, 2)]
+    (tmp_path / "photos" / "all.csv").write_text("\n".join(["first,second,same", *rows]))
     raw, aligned, out = (tmp_path / name for name in ("raw", "aligned", "embeddings"))
-    convert(tmp_path / "photos", raw, aligned=True, landmarks=None, benchmark_fraction=0.5, seed=0)
-    params = load_params(request.config.rootpath / "params.yaml")
-    align.run(params, raw, aligned)
-    embed.run(params, model, aligned / "benchmark", out)
-    evaluate.run(params, out, raw / "benchmark", model.parent / "evaluation")
+    values = read_yaml(request.config.rootpath / "params.yaml")
+    mine = {"type": "pairs", "path": str(tmp_path / "photos"), "list": "all.csv"}
+    values["benchmarks"] = {"mine": mine}
+    values["compare"]["benchmarks"] = ["mine"]
+    params = Params.model_validate(values)
+    benchmark.run(params, "mine", raw)
+    align_benchmark.run(params, "mine", raw, aligned)
+    embed.run(params, model, aligned, out)
+    evaluate.run(params, out, aligned, model.parent / "evaluation" / "mine")
     known = read_calibration(model)
-    assert known["bins"] == ["photos"] and known["impostor"] == 300
-    made = json.loads((model.parent / "evaluation" / "provenance.json").read_text())
-    assert made["model"] == model_digest(model)
-    assert list(known["threshold"]) == ["0.1"]
+    assert (known["benchmark"], known["bins"], known["source"]) == ("mine", ["all"], "photos")
+    made = json.loads((model.parent / "evaluation" / "mine" / "provenance.json").read_text())
+    assert (made["model"], made["origin"]) == (model_digest(model), "photos")
 
-    images, same = read_bin(aligned / "benchmark" / "bins" / "photos.bin")
-    stored = embed.read_embeddings(out, "bins/photos.npy").sum(axis=1)
+    asked = read_benchmark(aligned)
+    listed = asked.pairs["all"]
+    stored = embed.read_embeddings(out).sum(axis=1)
     stored /= np.linalg.norm(stored, axis=1, keepdims=True)
-    expected = (stored[::2] * stored[1::2]).sum(axis=1)
-    assert (expected[~same] > known["threshold"]["0.1"]).sum() <= 30
+    expected = (stored[listed.first] * stored[listed.second]).sum(axis=1)
+    impostors = expected[~listed.same]
+    assert known["impostor"] == len(impostors) and "0.1" in known["threshold"]
+    for far, threshold in known["threshold"].items():
+        assert (impostors > threshold).mean() <= float(far)
     embedder, scores = open_embedder(model), []
-    for i in range(60):
-        for name, image in zip("ab", images[2 * i : 2 * i + 2], strict=True):
-            (tmp_path / name).write_bytes(image)
+    for rows in list(zip(listed.first, listed.second, strict=True))[:60]:
+        for name, row in zip("ab", rows, strict=True):
+            (tmp_path / name).write_bytes(asked.faces[int(row) + 1][1])
         faces = [verify.aligned_face(tmp_path / name) for name in "ab"]
         scores.append(verify.compare_faces(embedder, np.stack(faces), "ab")[0])
     np.testing.assert_allclose(scores, expected[:60], atol=1e-5)
 
 
-def test_the_evaluation_of_another_model_is_refused(monkeypatch, capsys, model, photos, tmp_path):
-    evaluation, onnx = model.parent / "evaluation", tmp_path / "m.onnx"
+def test_the_evaluation_of_another_model_is_refused(run, model, photos, tmp_path):
+    evaluation, onnx = model.parent / "evaluation" / "people", tmp_path / "m.onnx"
     verify_it = ("verify", *photos[:2], "--model", model)
     export = ("export-onnx", model, onnx, "--evaluation", evaluation)
     for made, message in (
@@ -330,7 +318,7 @@ def test_the_evaluation_of_another_model_is_refused(monkeypatch, capsys, model, 
     ):
         (evaluation / "provenance.json").write_text(json.dumps(made))
         for command in (verify_it, export):
-            code, out, err = run(monkeypatch, capsys, *command)
+            code, out, err = run(*command)
             assert (code, out) == (
                 1,
                 "",
@@ -347,23 +335,28 @@ def test_the_evaluation_of_another_model_is_refused(monkeypatch, capsys, model, 
         ("single_images", {**METRICS["single_images"], "threshold": [0.5]}),
         ("single_images", {**METRICS["single_images"], "impostor": "many"}),
         ("single_images", {"threshold": {"0.1": 0.5}}),
+        ("single_images", [0.5]),
         ("kappa", {}),
         ("kappa", {"p5": float("inf")}),
         ("bins", [1]),
     ],
 )
-def test_a_damaged_calibration_gives_no_verdict(monkeypatch, capsys, model, photos, part, value):
-    write_metrics(model.parent / "evaluation", {**METRICS, part: value})
-    code, out, err = run(monkeypatch, capsys, "verify", *photos[:2], "--model", model)
-    assert (code, out) == (1, "") and "metrics.json: calibration: expected finite" in err
+def test_a_damaged_calibration_gives_no_verdict(run, model, photos, part, value):
+    write_metrics(model.parent / "evaluation" / "people", {**METRICS, part: value})
+    onnx = model.parent / "m.onnx"
+    for command in (
+        ("verify", *photos[:2], "--model", model),
+        ("export-onnx", model, onnx, "--evaluation", model.parent / "evaluation" / "people"),
+    ):
+        code, out, err = run(*command)
+        assert (code, out) == (1, "") and "metrics.json: calibration: expected finite" in err
+    assert not onnx.exists()
 
 
 @pytest.mark.parametrize(
     ("value", "word"), [(np.nan, "not finite"), (np.inf, "not finite"), (0, "zero")]
 )
-def test_an_embedding_that_is_none_gives_no_verdict(
-    monkeypatch, capsys, model, photos, value, word
-):
+def test_an_embedding_that_is_none_gives_no_verdict(run, monkeypatch, model, photos, value, word):
     for broken, photo in ((0, photos[0]), (1, photos[1])):
 
         def embedder(faces, broken=broken):
@@ -372,7 +365,7 @@ def test_an_embedding_that_is_none_gives_no_verdict(
             return embeddings
 
         monkeypatch.setattr(verify, "open_embedder", lambda path: embedder)
-        code, out, err = run(monkeypatch, capsys, "verify", *photos[:2], "--model", model)
+        code, out, err = run("verify", *photos[:2], "--model", model)
         assert (code, out) == (1, "")
         assert err == f"lh2face: {photo}: the model's embedding of this face is {word}\n"
 
@@ -386,7 +379,7 @@ def test_a_photo_may_have_any_name(model, photos, tmp_path, name, encoding):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     photo = photos[0].rename(tmp_path / name)
     kappa = {**METRICS["kappa"], "p5": 1e6}
-    write_metrics(model.parent / "evaluation", {**METRICS, "kappa": kappa})
+    write_metrics(model.parent / "evaluation" / "people", {**METRICS, "kappa": kappa})
     done = subprocess.run(
         [sys.executable, "-c", "from lh2face.cli import main; main()", "verify", photo, photo,
          "--model", model],
@@ -412,10 +405,11 @@ def test_a_threshold_lets_no_more_impostors_through_than_its_far():
 
 
 def test_the_model_card_says_what_is_known(model, tmp_path):
-    export_onnx(model, tmp_path / "m.onnx", model.parent / "evaluation")
+    export_onnx(model, tmp_path / "m.onnx", model.parent / "evaluation" / "people")
     card = (tmp_path / "m.md").read_text()
     for line in (
-        "# m", "- Faces: synthetic", "- Identities: 7", "- Head: LH2FaceHead", "- Epochs: 6",
+        "# m", "Source of the faces that it was measured on: synthetic. Percent.",
+        "- Faces: synthetic", "- Identities: 7", "- Head: LH2FaceHead", "- Epochs: 6",
         "| TAR at FAR 1e-2 | 60.0 | 50.0 … 70.0 |", "| rank-1 | 90.0 | – |",
         "| frontal accuracy | 95.0 | 90.0 … 99.0 |", "| 0.01 | 0.9999 |", "## Limits",
         "## Intended use",

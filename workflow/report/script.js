@@ -1,28 +1,38 @@
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
 
-const plots = Object.entries(read("figures")).map(([name, figure]) => {
+// Models that a legend hides: hidden in every figure.
+const hidden = new Set();
+const plots = [];
+const visible = (trace) => (hidden.has(trace.legendgroup) ? "legendonly" : true);
+const isHidden = (trace) => trace.visible === "legendonly";
+
+const draw = (name, figure) => {
   // A finger on a figure scrolls the page rather than zooming.
   if (matchMedia("(pointer: coarse)").matches) figure.layout.dragmode = false;
+  for (const trace of figure.data) trace.visible = visible(trace);
   const plot = document.getElementById(name);
   const config = { responsive: true, displayModeBar: false, showTips: false };
   Plotly.newPlot(plot, figure.data, figure.layout, config);
-  return plot;
-});
-
-// What a legend hides is hidden in every figure.
-const isHidden = (trace) => trace.visible === "legendonly";
-for (const plot of plots) {
+  plots.push(plot);
   plot.on("plotly_restyle", ([change]) => {
     if (!("visible" in change)) return;
-    const hidden = new Set(plot.data.filter(isHidden).map((trace) => trace.legendgroup));
+    hidden.clear();
+    for (const trace of plot.data.filter(isHidden)) hidden.add(trace.legendgroup);
     for (const other of plots) {
-      const hide = other.data.map((trace) => hidden.has(trace.legendgroup));
-      if (other.data.some((trace, i) => isHidden(trace) !== hide[i])) {
-        Plotly.restyle(other, { visible: hide.map((off) => (off ? "legendonly" : true)) });
+      if (other.data.some((trace) => isHidden(trace) !== hidden.has(trace.legendgroup))) {
+        Plotly.restyle(other, { visible: other.data.map(visible) });
       }
     }
   });
-}
+};
+
+(async () => {
+  for (const [name, figure] of Object.entries(read("figures"))) {
+    draw(name, figure);
+    // Many benchmarks have many figures: the page answers between one and the next.
+    await new Promise((next) => setTimeout(next));
+  }
+})();
 
 const turns = read("turns");
 const slider = document.getElementById("turn");

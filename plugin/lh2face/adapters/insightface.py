@@ -49,12 +49,13 @@ def export_onnx(checkpoint: Path, out: Path, evaluation: Path | None = None) -> 
     insightface takes a file with one output and one static square input for a recognizer, and
     feeds it RGB as (x − 127.5) / 127.5. The input here is always 112 px, what alignment gives; a
     model that reads a smaller size shrinks inside. Embeddings are not normalised: κ is their norm.
-    The file's metadata are the model's description and, of an evaluation, its calibration, as JSON.
+    The file's metadata are the model's description and, of an evaluation with pairs of single
+    photos, its calibration, as JSON.
 
     Args:
         checkpoint: Folder of a trained model.
         out: File to write; the model card has its name and ends in ``.md``.
-        evaluation: Folder of stage ``evaluate`` of this model.
+        evaluation: Folder of stage ``evaluate`` or of ``lh2face evaluate-ijb``, of this model.
 
     Raises:
         ValueError: If a folder is not what it should be, the model reads more than 112 px
@@ -78,7 +79,11 @@ def export_onnx(checkpoint: Path, out: Path, evaluation: Path | None = None) -> 
             f"{checkpoint}: fusion: only 'none' can be exported, found {fusion!r}: it needs the "
             "reconstructor, which ONNX's operators do not cover"
         )
-    metrics = None if evaluation is None else read_metrics(evaluation, checkpoint)
+    metrics, more = None, {}
+    if evaluation is not None:
+        metrics = read_metrics(evaluation, checkpoint)
+        if known := calibration(metrics, evaluation):
+            more = {"calibration": known}
     model = load_model(checkpoint)
     if image_size < TEMPLATE_SIZE:
         model = nn.Sequential(AreaResize(image_size), model).eval()
@@ -98,7 +103,6 @@ def export_onnx(checkpoint: Path, out: Path, evaluation: Path | None = None) -> 
             output_names=["embeddings"],
             dynamic_axes={"images": {0: "batch"}, "embeddings": {0: "batch"}},
         )
-        more = {} if metrics is None else {"calibration": calibration(metrics)}
         write_metadata(file, {**description, **more})
         text = model_card(out.stem, description, metrics)
         card.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -8,12 +8,12 @@ from lh2face.artifacts.json_object import read_object
 from lh2face.artifacts.model import model_digest
 from lh2face.artifacts.onnx_metadata import read_metadata
 from lh2face.artifacts.provenance import PROVENANCE
-
-METRICS = "metrics.json"
+from lh2face.stages.figures import METRICS
 
 
 def read_metrics(evaluation: Path, model: Path) -> dict[str, Any]:
-    """The figures of a folder of stage ``evaluate``, if they are those of a model.
+    """The figures of a folder of stage ``evaluate`` or of ``lh2face evaluate-ijb``, if they are
+    those of a model, and the ``origin`` of the faces: "synthetic" or "photos".
 
     Args:
         evaluation: The folder.
@@ -22,12 +22,16 @@ def read_metrics(evaluation: Path, model: Path) -> dict[str, Any]:
     Raises:
         ValueError: If it is not such a folder, measured another model, or does not say which.
     """
-    path = evaluation / METRICS
-    metrics = read_object(path, "a folder of stage evaluate")
-    if "single_images" not in metrics:
-        raise ValueError(f"{path}: there is no single_images; evaluate the model again")
+    inside = sorted(path.parent for path in evaluation.glob(f"*/{METRICS}"))
+    if inside and not (evaluation / METRICS).exists():
+        raise ValueError(
+            f"{evaluation}: expected one evaluation, found a folder of them; give {inside[0]} or "
+            "another"
+        )
+    metrics = read_object(evaluation / METRICS, "an evaluation")
     path = evaluation / PROVENANCE
-    measured = read_object(path, "a folder of stage evaluate").get("model")
+    made = read_object(path, "an evaluation")
+    measured = made.get("model")
     if measured is None:
         raise ValueError(
             f"{path}: it does not say which model was measured; embed and evaluate it again"
@@ -37,27 +41,45 @@ def read_metrics(evaluation: Path, model: Path) -> dict[str, Any]:
             f"{path}: it is the evaluation of another model, of weights {str(measured)[:12]}; "
             f"those of {model} are {own[:12]}"
         )
-    return metrics
+    return {**metrics, "origin": made.get("origin")}
 
 
-def calibration(metrics: dict[str, Any]) -> dict[str, Any]:
+def calibration(metrics: dict[str, Any], evaluation: Path) -> dict[str, Any] | None:
     """The part of an evaluation's figures that belongs to the model.
+
+    Args:
+        metrics: The figures.
+        evaluation: Their folder, which has the benchmark's name.
 
     Returns:
         ``threshold``, by FAR as text, above which two single photos pass for one person;
-        ``impostor``, how many pairs that was measured on, of which ``source`` of faces, and in
-        which ``bins``; ``kappa``: ``mean``, ``std``, ``p5`` (the 5th percentile) of the faces.
+        ``impostor``, how many pairs that was measured on, of which ``source`` of faces, of which
+        ``benchmark`` and lists of pairs, ``bins``; ``kappa``: ``mean``, ``std``, ``p5`` (the 5th
+        percentile) of the faces. ``None`` where the benchmark has no pairs of single photos.
+
+    Raises:
+        ValueError: If one of them is missing or no such value.
     """
-    single = metrics["single_images"]
-    return {**single, "bins": list(metrics.get("bins", [])), "kappa": metrics.get("kappa")}
+    single = metrics.get("single_images")
+    if single is None:
+        return None
+    more = {"benchmark": evaluation.absolute().name, "kappa": metrics.get("kappa")}
+    try:
+        found = {**single, **more, "bins": [*metrics.get("bins", [])]}
+    except TypeError:
+        found = None
+    return _checked(found, evaluation / METRICS)
 
 
 def read_calibration(model: Path) -> dict[str, Any] | None:
     """The calibration kept with a model; ``None`` where there is none.
 
+    Of several evaluations it is that on photos rather than on synthetic faces, since thresholds are
+    for photos, and then that of the most impostor pairs, whose thresholds are the surest.
+
     Args:
         model: An ONNX file, in whose metadata ``lh2face export-onnx --evaluation`` writes it, or
-            the folder of a trained model, beside which the pipeline puts ``evaluation``.
+            the folder of a trained model, beside which the pipeline puts ``evaluation/BENCHMARK``.
 
     Raises:
         ValueError: If the file is not ONNX, what it holds is no calibration, or as
@@ -66,10 +88,11 @@ def read_calibration(model: Path) -> dict[str, Any] | None:
     if not model.is_dir():
         found = read_metadata(model).get("calibration")
         return None if found is None else _checked(found, model)
-    evaluation = model.parent / "evaluation"
-    if not evaluation.is_dir():
-        return None
-    return _checked(calibration(read_metrics(evaluation, model)), evaluation / METRICS)
+    known = []
+    for path in sorted((model.parent / "evaluation").glob(f"[!.]*/{METRICS}")):
+        found = calibration(read_metrics(path.parent, model), path.parent)
+        known += [] if found is None else [found]
+    return max(known, key=lambda one: (one["source"] != "synthetic", one["impostor"]), default=None)
 
 
 def _checked(found: Any, path: Path) -> dict[str, Any]:
@@ -77,14 +100,15 @@ def _checked(found: Any, path: Path) -> dict[str, Any]:
     try:
         limits, kappa = found["threshold"], found["kappa"]
         numbers = [*map(float, limits), *limits.values(), found["impostor"], kappa["p5"]]
-        texts = [found["source"], *found["bins"]]
+        texts = [found["source"], found["benchmark"], *found["bins"]]
         good = all(map(isfinite, numbers)) and all(isinstance(text, str) for text in texts)
     except (TypeError, KeyError, ValueError, AttributeError, OverflowError):
         good = False
     if not good:
         raise ValueError(
             f"{path}: calibration: expected finite thresholds by FAR, their count of impostor "
-            "pairs, source and bins, and the κ of the benchmark; evaluate or export the model again"
+            "pairs, source, benchmark and bins, and the κ of its faces; evaluate or export the "
+            "model again"
         )
     checked: dict[str, Any] = found
     return checked

@@ -1,6 +1,8 @@
 """JSON files that hold an object, from anywhere."""
 
 import json
+import reprlib
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -23,4 +25,17 @@ def read_object(path: Path, expected: str) -> dict[str, Any]:
         raise ValueError(f"{path}: not valid JSON ({error})") from None
     if not isinstance(value, dict):
         raise ValueError(f"{path}: expected a JSON object, found {type(value).__name__}")
+    return value
+
+
+def number(value: Any, path: Path, name: str) -> float:
+    """A value of a JSON file that has to be a number.
+
+    Raises:
+        ValueError: Naming file and value, if it is no finite number.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise ValueError(
+            f"{path}: expected a number as {reprlib.repr(name)}, found {reprlib.repr(value)}"
+        )
     return value

@@ -56,7 +56,8 @@ def model_card(name: str, description: dict[str, Any], metrics: dict[str, Any] |
     Args:
         name: Of the model's file, without suffix.
         description: Its ``model.json``.
-        metrics: The evaluation's ``metrics.json``; ``None`` where it has not been measured.
+        metrics: The evaluation's, from :func:`~lh2face.artifacts.calibration.read_metrics`;
+            ``None`` where it has not been measured.
     """
     record = {key: description.get(key) for key in ("recognizer", "head", "provenance")}
     return CARD.format(
@@ -86,27 +87,28 @@ def training(description: dict[str, Any]) -> Iterator[str]:
 
 
 def figures(metrics: dict[str, Any]) -> Iterator[str]:
-    """Figures in percent with their 95 % intervals, then the thresholds."""
-    single = metrics["single_images"]
-    source = markdown_text(single["source"])
-    yield f"Measured on people not trained on; source of the faces: {source}. Percent."
+    """Figures in percent with their 95 % intervals, then the thresholds: of each, what is there."""
+    origin = markdown_text(metrics["origin"] or "unknown")
+    yield f"Source of the faces that it was measured on: {origin}. Percent."
     yield ""
     yield "| figure | value | 95 % interval |"
     yield "|---|---|---|"
     for path, value, ends in measured(metrics):
         shown = "–" if ends is None else f"{100 * ends[0]:.1f} … {100 * ends[1]:.1f}"
         yield f"| {markdown_text(title(path))} | {100 * value:.1f} | {shown} |"
-    yield ""
-    yield f"Thresholds for two single photos, from {single['impostor']} impostor pairs of the"
-    yield "verification bins:"
-    yield ""
-    yield "| FAR | the score is above |"
-    yield "|---|---|"
-    for far, threshold in single["threshold"].items():
-        yield f"| {markdown_text(far)} | {threshold:.4f} |"
-    yield ""
-    kappa = metrics["kappa"]
-    yield f"κ of the benchmark's faces: mean {kappa['mean']:.2f}, 5th percentile {kappa['p5']:.2f}."
+    if single := metrics.get("single_images"):
+        yield ""
+        yield f"Thresholds for two single photos, from {single['impostor']} impostor pairs of the"
+        yield "lists of pairs:"
+        yield ""
+        yield "| FAR | the score is above |"
+        yield "|---|---|"
+        for far, threshold in single["threshold"].items():
+            yield f"| {markdown_text(far)} | {threshold:.4f} |"
+    if kappa := metrics.get("kappa"):
+        yield ""
+        mean, low = kappa["mean"], kappa["p5"]
+        yield f"κ of the benchmark's faces: mean {mean:.2f}, 5th percentile {low:.2f}."
 
 
 def measured(metrics: dict[str, Any]) -> Iterator[tuple[str, float, list[float] | None]]:
@@ -114,9 +116,10 @@ def measured(metrics: dict[str, Any]) -> Iterator[tuple[str, float, list[float] 
     for section, name in (
         ("verification", "tar"), ("identification", "rank"), ("identification", "tpir"),
     ):  # fmt: skip
-        ends = metrics[section].get(f"{name}_interval", {})
-        for key, value in metrics[section][name].items():
+        found = metrics.get(section, {})
+        ends = found.get(f"{name}_interval", {})
+        for key, value in found.get(name, {}).items():
             if value is not None:
                 yield f"{section}.{name}.{key}", value, ends.get(key)
-    for name, found in metrics["bins"].items():
+    for name, found in metrics.get("bins", {}).items():
         yield f"bins.{name}.accuracy", found["accuracy"], found.get("accuracy_interval")

@@ -188,7 +188,7 @@ def write_benchmark(
     (folder / PAIRS).mkdir()
     for name, rows in pairs.items():
         listed = list(rows)
-        header = [*PAIR_LIST, "fold"][: len(listed[0])]
+        header = [*PAIR_LIST, "fold"][: len(listed[0]) if listed else len(PAIR_LIST)]
         write_rows(folder / PAIRS / f"{name}.csv", header, listed)
 
 

@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
@@ -358,6 +359,7 @@ def _landmarks_of(
     return landmarks
 
 
+@lru_cache
 def centred_landmarks(height: int, width: int) -> np.ndarray:
     """Where the template's points lie on the smallest centred square around an image, px."""
     side = max(height, width)

@@ -62,7 +62,8 @@ def read_file(path: Path) -> bytes:
         # Opening a pipe would wait for its writer.
         if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_BYTES:
             with path.open("rb") as file:
-                return file.read(MAX_BYTES)
+                # Not more: Python would allocate it first.
+                return file.read(status.st_size)
     except (OSError, ValueError) as error:
         # ValueError: a name with a zero byte, or one that the locale cannot write.
         raise ImageError(path, getattr(error, "strerror", None) or str(error)) from None

@@ -34,7 +34,7 @@ class Manifest:
             they are in the images.
         images: Number of images, > 0.
         identities: Number of classes, > 0: labels are 0 … identities − 1.
-        left_out: Number of images that could not be used.
+        left_out: Number of images, and of people, that could not be used.
         layout: What the record file was found to hold, in words.
         digest: Of the record folder's files, from :func:`~lh2face.data.records.records_digest`.
     """

@@ -18,8 +18,11 @@ def in_order(fn: Callable[[Item], Result], items: Iterable[Item], workers: int) 
     Args:
         fn: What to do; it runs in threads, so it gains where it releases Python's lock.
         items: Read in the caller's thread, at most ``2 · workers + 1`` chunks ahead.
-        workers: Number of threads.
+        workers: Number of threads; 1 is the caller's own, which costs the least.
     """
+    if workers == 1:
+        yield from map(fn, items)
+        return
     items = iter(items)
     waiting: deque[Future[list[Result]]] = deque()
     with ThreadPoolExecutor(workers) as pool:

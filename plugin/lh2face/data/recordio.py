@@ -367,9 +367,11 @@ def split_at_magic(payload: bytes) -> list[bytes]:
     Raises:
         ValueError: If a part is longer than the 29 bits of the format can say.
     """
-    words = np.frombuffer(payload[: len(payload) // 4 * 4], "<u4")
-    cuts = 4 * np.flatnonzero(words == MAGIC)
-    starts, stops = [0, *(cuts + 4)], [*cuts, len(payload)]
+    cuts: list[int] = []
+    if MAGIC_BYTES in payload:  # nearly never
+        words = np.frombuffer(payload, "<u4", len(payload) // 4)
+        cuts = (4 * np.flatnonzero(words == MAGIC)).tolist()
+    starts, stops = [0, *(cut + 4 for cut in cuts)], [*cuts, len(payload)]
     parts = [payload[a:b] for a, b in zip(starts, stops, strict=True)]
     if max(map(len, parts)) > LENGTH_MASK:
         raise ValueError(f"image: {len(payload)} bytes are more than a record holds (2^29 - 1)")

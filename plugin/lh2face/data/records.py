@@ -139,19 +139,18 @@ def inspect_records(folder: Path) -> Content:
     known = read_property(folder, layout)
     _check_size(reader, int(layout.images[0]), known)
     content = hashlib.sha256()
-    seen = np.zeros(0 if known is None else known.classes, bool)
+    people: set[int] = set()
     for block, rows in reader.blocks(layout.images):
         content.update(block)
         keys = layout.images[rows]
         labels = reader.identities(keys)
         check_labels(reader, keys, labels, MOST_CLASSES if known is None else known.classes)
-        if (greatest := int(labels.max(initial=-1))) >= len(seen):
-            seen = np.r_[seen, np.zeros(greatest + 1 - len(seen), bool)]
-        seen[labels] = True
+        people.update(labels.tolist())
     rest = (folder / name for name in FILES[:-1])
     found = digests(*(path for path in rest if path.exists()))
     found["train.rec"] = content.hexdigest()
-    return Content(layout, len(seen), int((~seen).sum()), _joined(found))
+    classes = max(people) + 1 if known is None else known.classes
+    return Content(layout, classes, classes - len(people), _joined(found))
 
 
 def records_digest(folder: Path) -> str:

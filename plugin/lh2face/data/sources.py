@@ -86,9 +86,10 @@ def people(root: Path) -> tuple[list[Path], list[LeftOut]]:
             left_out += _hidden(path)
         else:
             folders.append(path)
-    known = {path.resolve(): path for path in sorted(folders, key=Path.is_symlink, reverse=True)}
-    again = [path for path in folders if known[path.resolve()] != path]
-    left_out += [LeftOut(str(p), f"the same folder as {known[p.resolve()].name}") for p in again]
+    real = {path: path.resolve() for path in folders}
+    known = {real[path]: path for path in sorted(folders, key=Path.is_symlink, reverse=True)}
+    again = {path: known[real[path]].name for path in folders if known[real[path]] != path}
+    left_out += [LeftOut(str(path), f"the same folder as {name}") for path, name in again.items()]
     return [path for path in folders if path not in again], left_out
 
 
@@ -100,11 +101,15 @@ def photos(folder: Path) -> tuple[list[Path], list[LeftOut]]:
     """
     paths, left_out = [], []
     try:
-        entries = sorted(folder.iterdir())
+        # Not iterdir: to ask each of a million files what it is takes long.
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
     except OSError as error:
         return [], [LeftOut(str(folder), error.strerror or str(error))]
-    for path in entries:
-        if path.is_dir():
+    for entry in entries:
+        path = folder / entry.name
+        # Of links that lead in a circle, only that of Path does not raise.
+        if path.is_dir() if entry.is_symlink() else entry.is_dir():
             if _is_hidden(path):
                 left_out += _hidden(path)
             else:

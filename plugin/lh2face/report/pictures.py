@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from lh2face.data.images import encode_jpeg
+
 JPEG_QUALITY = 90
 
 
@@ -32,16 +34,18 @@ def hardest(pairs: pd.DataFrame, count: int) -> dict[str, pd.DataFrame]:
 
 
 def png(picture: np.ndarray) -> str:
-    """RGB or grey uint8 pixels as a data URI."""
+    """RGB or grey uint8 pixels as a data URI, losing nothing."""
     return data_uri("png", cv2.imencode(".png", _for_opencv(picture))[1].tobytes())
+
+
+def jpeg(picture: np.ndarray) -> str:
+    """RGB uint8 pixels as a data URI, a fifth of the size of :func:`png`."""
+    return data_uri("jpeg", encode_jpeg(picture, JPEG_QUALITY))
 
 
 def strip(pictures: np.ndarray) -> str:
     """RGB pictures ``(V, H, W, 3)`` uint8 side by side in one image, as a data URI."""
-    row = _for_opencv(np.concatenate(list(pictures), axis=1))
-    return data_uri(
-        "jpeg", cv2.imencode(".jpg", row, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
-    )
+    return jpeg(np.concatenate(list(pictures), axis=1))
 
 
 def data_uri(kind: str, content: bytes) -> str:

@@ -13,14 +13,16 @@ import numpy as np
 from lh2face.artifacts.json_object import read_object
 from lh2face.artifacts.provenance import PROVENANCE
 from lh2face.evaluation.bootstrap import interval
+from lh2face.stages.figures import METRICS
 
 # What tells one benchmark from another, among the digests that evaluations leave.
 BENCHMARK = ("meta", "pairs", "images.csv")
+DRAWS = "draws.csv"
 
 
 @dataclass(frozen=True)
 class Run:
-    """The evaluations of a model, one a seed.
+    """The evaluations of a model on one benchmark, one a seed.
 
     Attributes:
         figures: By path in ``metrics.json``, ``(S,)``.
@@ -57,30 +59,77 @@ class Difference:
         return low > 0 or high < 0
 
 
-def read_run(*folders: Path) -> Run:
-    """All evaluations in a folder: an evaluation's own, that of a seed, or of a model.
+def evaluations_below(folder: Path) -> dict[str, list[Path]]:
+    """The evaluations of a model: in its folder, in that of a seed, or the folder itself is one.
 
-    Of several folders, such as those of a cross-validation, they are taken together.
+    Returns:
+        Their folders, by the benchmark that ``evaluation/BENCHMARK`` names; those of
+        ``lh2face evaluate-ijb``, which may lie anywhere, by an empty name.
 
     Raises:
-        ValueError: If there is none, one was made without a bootstrap or is damaged, or they differ
-            in rounds.
+        ValueError: If there is none.
     """
-    paths = [path for folder in folders for path in sorted(folder.rglob("draws.csv"))]
-    if not paths:
-        found = ", ".join(map(str, folders))
-        raise ValueError(f"{found}: no draws.csv below it; expected a folder with evaluations")
-    draws = [_read_draws(path) for path in paths]
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.rglob(DRAWS)):
+        evaluation = path.parent.absolute()
+        # What begins with a point is left of a run that was killed.
+        if not evaluation.name.startswith("."):
+            name = evaluation.name if evaluation.parent.name == "evaluation" else ""
+            found.setdefault(name, []).append(path.parent)
+    if not found:
+        raise ValueError(f"{folder}: no {DRAWS} below it; expected a folder with evaluations")
+    return found
+
+
+def read_run(*evaluations: Path) -> Run:
+    """A model's evaluations on one benchmark, or on the folds of one.
+
+    Raises:
+        ValueError: If one was made without a bootstrap or is damaged, or they differ in rounds.
+    """
+    draws = [_read_draws(folder / DRAWS) for folder in evaluations]
     figures = [
-        _read_figures(path.with_name("metrics.json"), list(names))
-        for path, names in zip(paths, draws, strict=True)
+        _read_figures(folder / METRICS, list(names))
+        for folder, names in zip(evaluations, draws, strict=True)
     ]
     rounds = {len(values) for run in draws for values in run.values()}
     if len(rounds) > 1:
-        found = ", ".join(map(str, folders))
-        raise ValueError(f"{found}: the evaluations below it differ in rounds: {sorted(rounds)}")
-    benchmarks = [_read_benchmark(path.with_name(PROVENANCE)) for path in paths]
+        found = ", ".join(map(str, evaluations))
+        raise ValueError(f"{found}: these evaluations differ in rounds: {sorted(rounds)}")
+    benchmarks = [_read_benchmark(folder / PROVENANCE) for folder in evaluations]
     return Run(_stacked(figures), _stacked(draws), benchmarks)
+
+
+def read_both(first: Path, second: Path) -> dict[str, tuple[Run, Run]]:
+    """Two runs on every benchmark that both were evaluated on, by its name.
+
+    An evaluation without a name belongs to the only benchmark of the other run.
+
+    Args:
+        first: As for :func:`evaluations_below`.
+        second: Likewise.
+
+    Raises:
+        ValueError: If there is no such benchmark, seeds of one run were evaluated on several under
+            one name, or as :func:`evaluations_below` and :func:`read_run`.
+    """
+    found = [evaluations_below(folder) for folder in (first, second)]
+    names = [set(of_run) for of_run in found]
+    if all(len(of_run) == 1 for of_run in names) and "" in set.union(*names):
+        (name,) = names[0] - {""} or names[1]
+        found = [{name: paths} for of_run in found for paths in of_run.values()]
+    shared = [name for name in found[0] if name in found[1]]
+    if not shared:
+        has = " and ".join(", ".join(name or "one without a name" for name in n) for n in found)
+        raise ValueError(f"{first}, {second}: they share no benchmark: found {has}")
+    both = {}
+    for name in shared:
+        runs = [read_run(*of_run[name]) for of_run in found]
+        for folder, run in zip((first, second), runs, strict=True):
+            if what := _differences([of_seed for of_seed in run.benchmarks if of_seed]):
+                raise ValueError(f"{folder}: its evaluations {name or 'below it'} differ in {what}")
+        both[name] = runs[0], runs[1]
+    return both
 
 
 def compare(first: Run, second: Run, seed: int = 0) -> list[Difference]:
@@ -99,8 +148,7 @@ def compare(first: Run, second: Run, seed: int = 0) -> list[Difference]:
         ValueError: If the runs differ in benchmark, seeds or rounds, or share no figure.
     """
     for one, other in zip(first.benchmarks, second.benchmarks, strict=False):
-        if one and other and one != other:
-            what = ", ".join(sorted(key for key in one | other if one.get(key) != other.get(key)))
+        if one and other and (what := _differences([one, other])):
             raise ValueError(f"the runs differ in what they were evaluated on: {what}")
     shared = [name for name in first.draws if name in second.draws]
     if not shared:
@@ -153,14 +201,36 @@ def _read_figures(path: Path, names: list[str]) -> dict[str, float]:
     """The figures of these names."""
     metrics, figures = read_object(path, "an evaluation"), {}
     for name in names:
-        value = metrics
-        for key in name.split(".", 2):
-            value = value.get(key) if isinstance(value, dict) else None
+        value = _looked_up(metrics, name)
         if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
             what = f"expected a number as {reprlib.repr(name)}, which draws.csv has"
             raise ValueError(f"{path}: {what}, found {reprlib.repr(value)}")
         figures[name] = value
     return figures
+
+
+def _looked_up(metrics: dict[str, Any], path: str) -> Any:
+    """What is at SECTION.KEY or SECTION.NAME.KEY; a name, such as a list's, may have points."""
+    section, _, rest = path.partition(".")
+    found = metrics.get(section)
+    if not isinstance(found, dict):
+        return None
+    if rest in found:
+        return found[rest]
+    inner = (
+        values.get(rest.removeprefix(f"{name}."))
+        for name, values in found.items()
+        if isinstance(values, dict) and rest.startswith(f"{name}.")
+    )
+    return next((value for value in inner if value is not None), None)
+
+
+def _differences(benchmarks: list[dict[str, Any]]) -> str:
+    """The keys whose values are not the same everywhere."""
+    keys = sorted({key for one in benchmarks for key in one})
+    return ", ".join(
+        k for k in keys if any(one.get(k) != benchmarks[0].get(k) for one in benchmarks)
+    )
 
 
 def _read_benchmark(path: Path) -> dict[str, Any]:

@@ -67,7 +67,8 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
     with what was decided, and the bootstrap's draws.
 
     What a benchmark does not have is not in ``metrics.json``, and its CSV has a header alone. The
-    provenance has the digest of the ``model`` that made the embeddings, where they say it.
+    provenance has the digest of the ``model`` that made the embeddings, where they say it, and the
+    ``origin`` of the faces.
 
     Args:
         params: The parameters; ``evaluate`` is read.
@@ -136,7 +137,8 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
         write_results(replace(results, draws=draws), metrics, folder)
         read = digests(embeddings, *benchmark_files(asked))
         made = provenance(params=params.evaluate.model_dump(), data=read)
-        write_provenance(folder, {**made, "model": embedded_by(embeddings)})
+        model = embedded_by(embeddings)
+        write_provenance(folder, {**made, "model": model, "origin": asked.origin})
 
 
 def write_curve(path: Path, header: tuple[str, str], points: Sequence[np.ndarray]) -> None:

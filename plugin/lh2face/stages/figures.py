@@ -1,5 +1,12 @@
 """The figures of ``metrics.json`` by their paths in it, and how people name them."""
 
+import re
+from pathlib import Path
+from typing import Any
+
+from lh2face.artifacts.json_object import number, read_object
+
+METRICS = "metrics.json"
 TITLES = {
     "verification.tar": "TAR at FAR {}",
     "identification.rank": "rank-{}",
@@ -20,16 +27,41 @@ def title(path: str) -> str:
     if path == REJECT_AREA:
         return "reject-curve area"
     try:
-        section, name, key = path.split(".", 2)
-        if section == "bins":
+        section, rest = path.split(".", 1)
+        if section == "bins":  # a list's name may have points in it, as a FAR has
+            name, key = rest.rsplit(".", 1)
             return f"{name} {key}".replace("_", " ")
+        name, key = re.fullmatch(r"(.+?)\.(\d+(?:\.\d+)?(?:e-?\d+)?)", rest).groups()
         if section != "identification" and float(key) < 0.1:
             key = f"{float(key):.0e}".replace("e-0", "e-")
         if section == "conditions":
             return TITLES[section].format(name.replace("_", " "), key)
         return TITLES[f"{section}.{name}"].format(key)
-    except (KeyError, ValueError):
+    except (AttributeError, KeyError, ValueError):
         raise ValueError(
             f"found the figure {path!r}, allowed are verification.tar.FAR, identification.rank.K, "
             f"identification.tpir.FPIR, conditions.KIND.FAR, bins.NAME.accuracy and {REJECT_AREA}"
         ) from None
+
+
+def read_fit(path: Path) -> dict[str, Any]:
+    """``metrics.json`` of stage ``fit3d``.
+
+    Returns:
+        ``steps``, ``seconds`` and ``peak_memory_mib`` (None where the system did not tell); losses;
+        ``SIDE`` and ``MAD`` of each depth that was measured, by its name.
+
+    Raises:
+        ValueError: If one of these is no finite number, or ``steps`` or ``seconds`` not above 0.
+    """
+    found = read_object(path, "a folder of stage fit3d")
+    if found.get("peak_memory_mib") is not None:
+        number(found["peak_memory_mib"], path, "peak_memory_mib")
+    for key in ("steps", "seconds"):
+        if number(found.get(key), path, key) <= 0:
+            raise ValueError(f"{path}: expected {key} above 0, found {found[key]}")
+    for name, errors in found.items():
+        if isinstance(errors, dict):
+            for key in ("SIDE", "MAD"):
+                number(errors.get(key), path, f"{name}.{key}")
+    return {"peak_memory_mib": None, **found}

@@ -410,7 +410,8 @@ def checked(schema: type[Checked], values: dict[str, Any], source: Path | str) -
     try:
         return schema.model_validate(values)
     except ValidationError as error:
-        found = error.errors()
+        # What is there and wrong comes before what is not there: it may be its other name.
+        found = sorted(error.errors(), key=lambda item: item["type"] == "missing")
         lines = [f"{source}: {in_words(schema, item)}" for item in found[:MOST_ERRORS]]
         if len(found) > MOST_ERRORS:
             lines.append(f"{source}: and {len(found) - MOST_ERRORS} more")

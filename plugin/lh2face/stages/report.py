@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,22 +12,24 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from lh2face.artifacts.json_object import read_object
+from lh2face.artifacts.model import DESCRIPTION
 from lh2face.artifacts.outputs import atomic_dir
 from lh2face.artifacts.provenance import digest, provenance, write_provenance
 from lh2face.data.arrays import read_arrays
+from lh2face.data.benchmark import Benchmark, read_benchmark
 from lh2face.data.csv_files import PAIR_LIST, flag, read_rows, write_rows
-from lh2face.data.ijb_meta import read_meta
-from lh2face.data.recordio import RecordReader
+from lh2face.data.images import decode_rgb
 from lh2face.report import figures
-from lh2face.report.pictures import data_uri, hardest, png, strip
-from lh2face.report.table import table
+from lh2face.report.pictures import hardest, jpeg, png, strip
+from lh2face.report.table import overview, table
 from lh2face.stages.comparison import read_run
+from lh2face.stages.figures import METRICS, read_fit
 
 if TYPE_CHECKING:
     from lh2face.stages.params import Params
 
 TEMPLATES = Path("workflow/report")
-PEOPLE, FACES_EACH, PAIRS = 6, 8, 8
+ROWS, FACES_EACH, PAIRS = 6, 8, 8
 # The tables of stage evaluate that are shown, and what their columns hold.
 TABLES: dict[str, dict[str, Callable[[str], Any]]] = {
     "roc": {"far": float, "tar": float},
@@ -39,6 +42,16 @@ TABLES: dict[str, dict[str, Callable[[str], Any]]] = {
         "right": flag,
     },
 }  # fmt: skip
+# The figures, by the table that they are drawn from.
+CURVES = {
+    "roc": [figures.roc, figures.det],
+    "cmc": [figures.cmc],
+    "reject": [figures.reject],
+    "kappa": [figures.kappa],
+    "calibration": [figures.calibration],
+}
+# Of a benchmark, where it has them.
+COUNTED = ("people", "templates", "template pairs")
 SHOWN_PROVENANCE = ("commit", "params_digest", "device", "versions")
 # How faces were photographed, where images.csv says so: figure, column, what to plot, axis' title.
 CONDITIONS: list[tuple[str, str, Callable[[pd.Series], pd.Series], str]] = [
@@ -47,68 +60,111 @@ CONDITIONS: list[tuple[str, str, Callable[[pd.Series], pd.Series], str]] = [
 ]
 
 
-def run(params: "Params", data: Path, runs: Path, out: Path) -> None:
+def run(params: "Params", benchmarks: Path, runs: Path, out: Path) -> None:
     """Write ``index.html``, ``table.csv`` and ``provenance.json``.
 
+    What a benchmark does not have is not on the page.
+
     Args:
-        params: The parameters; ``compare`` says which models and seeds are shown.
-        data: Folder with ``raw/benchmark`` and ``aligned/benchmark``.
+        params: The parameters; ``compare`` says which models, seeds and benchmarks are shown.
+        benchmarks: Folder with the aligned benchmarks, by name.
         runs: Folder with ``<model>/<seed>``, their models and evaluations, and ``fit3d``.
         out: Folder to write.
 
     Raises:
-        ValueError: If the evaluation of a model is missing.
+        ValueError: If a benchmark or the evaluation of a model is missing, or an evaluation is of
+            other faces.
     """
     compare = params.compare
     folders = {
         model: [runs / model / str(seed) for seed in compare.seeds] for model in compare.models
     }
-    compared = table({model: read_run(runs / model) for model in folders})
-    evaluations = {
-        model: [read_tables(folder / "evaluation") for folder in seeds]
-        for model, seeds in folders.items()
-    }
-    images = read_images(data / "raw" / "benchmark" / "images.csv")
-    picture = face_pictures(data)
+    found, read = {}, {}
+    for name in compare.benchmarks:
+        where = {
+            model: [folder / "evaluation" / name for folder in seeds]
+            for model, seeds in folders.items()
+        }
+        found[name] = benchmark_parts(read_benchmark(benchmarks / name), where)
+        read |= {
+            f"{model}/{seed}/{name}": digest(folder / METRICS)
+            for model, evaluations in where.items()
+            for seed, folder in zip(compare.seeds, evaluations, strict=True)
+        }
+    made = provenance(params=compare.model_dump(), data=read)
+    trained = [*compare.heads, *compare.joint_heads]
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
     )
-    read = {
-        f"{model}/{seed}": digest(folder / "evaluation" / "metrics.json")
-        for model, seeds in folders.items()
-        for seed, folder in zip(compare.seeds, seeds, strict=True)
-    }
-    made = provenance(params=compare.model_dump(), data=read)
     page = environment.get_template("index.html.j2").render(
-        table=compared,
+        models=compare.models,
         seeds=compare.seeds,
-        images=len(images),
-        people=images["identity"].nunique(),
-        figures=all_figures(evaluations, images),
-        pairs={
-            model: hard_pairs(seeds[0]["pairs"], picture) for model, seeds in evaluations.items()
+        benchmarks=found,
+        overview=overview({name: parts["table"] for name, parts in found.items()}),
+        figures={
+            f"benchmark/{name}/{figure}": plot
+            for name, parts in found.items()
+            for figure, plot in parts["figures"].items()
         },
-        faces=face_rows(images, picture),
+        counted=[key for key in COUNTED if any(key in parts["about"] for parts in found.values())],
+        trained_on=trained_on(folders[trained[0]][0]) if trained else {},
         **reconstructions(runs / "fit3d" / "samples.npz"),
-        fit3d=read_object(runs / "fit3d" / "metrics.json", "a folder of stage fit3d"),
+        fit3d=read_fit(runs / "fit3d" / METRICS),
         training={
-            model: training_cost(folders[model], params.train.batch_size)
-            for model in (*compare.heads, *compare.joint_heads)
+            model: training_cost(folders[model], params.train.batch_size) for model in trained
         },
         params=shown_params(params),
+        sources={name: config.model_dump(mode="json") for name, config in params.sources.items()},
+        tested={name: config.model_dump(mode="json") for name, config in params.benchmarks.items()},
         provenance=dict(_flat({key: made[key] for key in SHOWN_PROVENANCE})),
         plotly=get_plotlyjs(),
     )
-    with atomic_dir(out, [data, runs]) as folder:
-        (folder / "index.html").write_text(page, encoding="utf-8")
-        rows = [
-            (model, column, *(round(cell[key], 3) for key in ("mean", "spread", "low", "high")))
-            for model, cells in compared["rows"]
-            for column, cell in zip(compared["columns"], cells, strict=True)
-        ]
-        header = ("model", "figure", "mean", "std over seeds", "2.5 %", "97.5 %")
+    with atomic_dir(out, [benchmarks, runs]) as folder:
+        (folder / "index.html").write_text(page, encoding="utf-8", errors="backslashreplace")
+        header = ("benchmark", "model", "figure", "mean", "std over seeds", "2.5 %", "97.5 %")
+        rows = (
+            (name, model, column, *(round(cell[k], 3) for k in ("mean", "spread", "low", "high")))
+            for name, parts in found.items()
+            for model, cells in parts["table"]["rows"]
+            for column, cell in zip(parts["table"]["columns"], cells, strict=True)
+        )
         write_rows(folder / "table.csv", header, rows)
         write_provenance(folder, made)
+
+
+def benchmark_parts(asked: Benchmark, where: dict[str, list[Path]]) -> dict[str, Any]:
+    """What the page shows of a benchmark.
+
+    Args:
+        asked: The benchmark.
+        where: The evaluations on it of each model, one a seed.
+
+    Returns:
+        ``about``, ``table`` and ``figures``; ``pairs``, the hardest of each model; ``strips`` of
+        faces, and what a ``strip`` shows one of.
+    """
+    evaluations = {
+        model: [read_tables(folder) for folder in folders] for model, folders in where.items()
+    }
+    for model, folders in where.items():
+        for folder, tables in zip(folders, evaluations[model], strict=True):
+            paired = {*tables["pairs"]["first"], *tables["pairs"]["second"]}
+            if list(tables["kappa"]["name"]) != asked.names or paired - asked.rows.keys():
+                raise ValueError(f"{folder}: evaluated on other faces than those of {asked.folder}")
+    picture = face_pictures(asked)
+    strip, strips = face_rows(asked)
+    return {
+        "about": about(asked),
+        "table": table({model: read_run(*folders) for model, folders in where.items()}),
+        "figures": all_figures(evaluations, asked),
+        "pairs": {
+            model: hard_pairs(seeds[0]["pairs"], lambda name: picture(asked.rows[name]))
+            for model, seeds in evaluations.items()
+            if asked.pairs
+        },
+        "strip": strip,
+        "strips": [list(map(picture, rows)) for rows in strips],
+    }
 
 
 def read_tables(evaluation: Path) -> dict[str, pd.DataFrame]:
@@ -119,49 +175,70 @@ def read_tables(evaluation: Path) -> dict[str, pd.DataFrame]:
     }
 
 
-def read_images(path: Path) -> pd.DataFrame:
-    """The benchmark's list of images, with the conditions that it knows.
+def about(asked: Benchmark) -> dict[str, Any]:
+    """What a benchmark is: ``origin``, numbers of what it has, and the kind of photograph that the
+    others are compared with, ``reference``."""
+    found: dict[str, Any] = {"origin": asked.origin, "faces": len(asked.names)}
+    templates = asked.templates
+    if asked.knows("identity"):
+        found["people"] = len(set(asked.images["identity"].tolist()))
+    elif templates is not None:
+        lists = (templates.probes, *templates.galleries.values())
+        found["people"] = len(np.unique(np.concatenate([one.subject_ids for one in lists])))
+    if templates is not None:
+        found["templates"] = len(np.unique(templates.template_ids))
+        found["template pairs"] = len(templates.first)
+    if asked.pairs:
+        found["pairs"] = {name: len(listed.same) for name, listed in asked.pairs.items()}
+    if asked.knows("kind"):
+        found["reference"] = str(asked.images["kind"][0])
+    return found
 
-    Raises:
-        ValueError: If it names no image, or is not such a list.
-    """
-    conditions = {column: float for _, column, _, _ in CONDITIONS}
-    images = read_rows(path, {"name": str, "identity": int}, conditions)
-    if not images:
-        raise ValueError(f"{path}: names no image")
-    return pd.DataFrame(images)
 
-
-def all_figures(evaluations: figures.Evaluations, images: pd.DataFrame) -> dict[str, Any]:
-    """Every figure as plotly's JSON; κ against a condition only where the benchmark knows it."""
-    curves = (
-        figures.roc, figures.det, figures.cmc, figures.reject, figures.calibration, figures.kappa,
-    )  # fmt: skip
-    found = {curve.__name__: curve(evaluations) for curve in curves}
+def all_figures(evaluations: figures.Evaluations, asked: Benchmark) -> dict[str, Any]:
+    """Plotly's JSON of the figures that the benchmark has points of, by name."""
+    found = {
+        curve.__name__: curve(evaluations)
+        for name, curves in CURVES.items()
+        for curve in curves
+        if not any(seed[name].empty for seeds in evaluations.values() for seed in seeds)
+    }
     for name, column, change, title in CONDITIONS:
-        if column in images:
-            values = change(images[column]).rename(title)
-            found[name] = figures.kappa_against(evaluations, images["name"], values)
+        if asked.knows(column):
+            values = change(pd.Series(asked.images[column])).rename(title)
+            names = pd.Series(asked.names)
+            found[name] = figures.kappa_against(evaluations, names, values)
     return {name: json.loads(figure.to_json()) for name, figure in found.items()}
 
 
-def face_pictures(data: Path) -> Callable[[str], str]:
-    """From the name of a benchmark's image to its aligned face, as a data URI."""
-    reader = RecordReader(data / "aligned" / "benchmark" / "faces.rec")
-    names = read_meta(data / "raw" / "benchmark", "bench").names
-    keys = {name: key for key, name in enumerate(names, start=1)}
-    return lambda name: data_uri("jpeg", reader[keys[name]][1])
+def face_pictures(asked: Benchmark) -> Callable[[int], str]:
+    """From a row of a benchmark's faces to its picture: a JPEG, for a page of small size."""
+
+    @cache
+    def picture(row: int) -> str:
+        _, face = asked.faces[row + 1]
+        return jpeg(decode_rgb(face, None, f"{asked.faces.path}: image {row}"))
+
+    return picture
 
 
-def face_rows(images: pd.DataFrame, picture: Callable[[str], str]) -> list[list[str]]:
-    """Faces of a few people of the benchmark, a row a person."""
-    return [
-        [
-            picture(group["name"].iloc[i])
-            for i in np.linspace(0, len(group) - 1, min(FACES_EACH, len(group))).astype(int)
-        ]
-        for _, group in list(images.groupby("identity"))[:PEOPLE]
-    ]
+def face_rows(asked: Benchmark) -> tuple[str, list[list[int]]]:
+    """Rows of some of the faces: of a few people or, where nobody is known, of templates.
+
+    Returns:
+        What a list shows one of, nothing where not even that is known, and the lists.
+    """
+    what, of_face = "", np.zeros(len(asked.names), int)
+    if asked.knows("identity"):
+        what, of_face = "person", asked.images["identity"]
+    elif asked.templates is not None:
+        what, of_face = "template", asked.templates.template_ids
+    groups = pd.Series(range(len(asked.names))).groupby(of_face).agg(list)
+    if not what:
+        some = _spread(groups.iloc[0], ROWS * FACES_EACH)
+        return what, [some[i : i + FACES_EACH] for i in range(0, len(some), FACES_EACH)]
+    largest = groups.iloc[(-groups.map(len)).argsort(kind="stable")[:ROWS]]
+    return what, [_spread(rows, FACES_EACH) for rows in largest]
 
 
 def hard_pairs(pairs: pd.DataFrame, picture: Callable[[str], str]) -> dict[str, list[dict]]:
@@ -173,6 +250,16 @@ def hard_pairs(pairs: pd.DataFrame, picture: Callable[[str], str]) -> dict[str, 
         ]
         for kind, rows in hardest(pairs, PAIRS).items()
     }
+
+
+def trained_on(folder: Path) -> dict[str, Any]:
+    """Of a model's training faces the number of ``people`` and the ``origin``, where it says so."""
+    description = read_object(folder / "model" / DESCRIPTION, "a trained model's folder")
+    made = description.get("provenance", {}).get("params", {})
+    found = {
+        "people": (description.get("head") or {}).get("num_classes"), "origin": made.get("source")
+    }  # fmt: skip
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def reconstructions(samples: Path) -> dict[str, Any]:
@@ -204,11 +291,14 @@ def training_cost(folders: list[Path], batch_size: int) -> dict[str, float]:
 
 
 def shown_params(params: "Params") -> dict[str, dict[str, Any]]:
-    """What was run, by section, each value under its dotted key; of ``data`` the source used."""
+    """What was run, by section, each value under its dotted key."""
     values = params.model_dump(mode="json", exclude={"workers"})
-    data = values["data"]
-    values["data"] = {key: data[key] for key in ("source", "seed", data["source"])}
     return {section: dict(_flat(value)) for section, value in values.items()}
+
+
+def _spread(rows: list[int], most: int) -> list[int]:
+    """At most so many, from the first to the last at equal distances."""
+    return [rows[i] for i in np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)]
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -70,7 +70,7 @@ class Results:
         for name, made in self.origin["parts"].items():
             # "+": more had been changed than the commit holds.
             commits = [
-                markdown_code(c[:10] + ("+" if c.endswith("+") else "")) for c in made["commits"]
+                cell_code(c[:10] + ("+" if c.endswith("+") else "")) for c in made["commits"]
             ]
             others = ([*map(markdown_text, made[key])] for key in ("devices", "versions"))
             rows.append([name, *map(", ".join, [commits, *others])])
@@ -303,5 +303,9 @@ def arguments(config: dict[str, Any]) -> str:
 def changes(values: dict[str, Any]) -> str:
     """``key: value`` each, as in YAML."""
     shown = (f"{key}: {json.dumps(value)}" for key, value in values.items())
-    # A bar would end the cell of a table, in code too.
-    return ", ".join(markdown_code(text).replace("|", "\\|") for text in shown)
+    return ", ".join(map(cell_code, shown))
+
+
+def cell_code(text: str) -> str:
+    """A text as code in a cell of a table, which a bar would end, in code too."""
+    return markdown_code(text).replace("|", "\\|")

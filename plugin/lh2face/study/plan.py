@@ -130,6 +130,39 @@ class Plan(Section):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _one_benchmark(self) -> "Plan":
+        for name in self.parts:
+            found = self._data(name).get("compare", {}).get("benchmarks")
+            if not isinstance(found, list) or len(found) != 1:
+                raise ValueError(
+                    f"parts.{name}.params.compare.benchmarks: expected one name, there or in base, "
+                    f"found {found}"
+                )
+        return self
+
+    def _data(self, name: str) -> dict[str, Any]:
+        """What all heads of a part have in common."""
+        values: dict[str, Any] = deepcopy(self.base)
+        merge(values, deepcopy(self.parts[name].params))
+        return values
+
+    def benchmark(self, name: str) -> str:
+        """The benchmark of a part."""
+        found: str = self._data(name)["compare"]["benchmarks"][0]
+        return found
+
+    def evaluations(
+        self, root: Path, name: str, model: str, seeds: list[int] | None = None
+    ) -> list[Path]:
+        """Where a part's evaluations of a model are: of each fold its seeds, or those given."""
+        part = self.parts[name]
+        return [
+            folder / "runs" / model / str(seed) / "evaluation" / self.benchmark(name)
+            for folder in folders(root, name, part)
+            for seed in seeds or part.seeds
+        ]
+
     def all_candidates(self) -> Heads:
         """Every candidate, named ``HEAD-NUMBER``."""
         return {
@@ -189,17 +222,6 @@ def folders(root: Path, name: str, part: Part) -> list[Path]:
     if part.folds == 1:
         return [root / name]
     return [root / f"{name}-{fold}" for fold in range(part.folds)]
-
-
-def evaluations(
-    root: Path, name: str, part: Part, model: str, seeds: list[int] | None = None
-) -> list[Path]:
-    """Where a part's evaluations of a model are: of each fold its seeds, or those given."""
-    return [
-        folder / "runs" / model / str(seed) / "evaluation"
-        for folder in folders(root, name, part)
-        for seed in seeds or part.seeds
-    ]
 
 
 def load_plan(path: Path, over: Path | None = None) -> Plan:

@@ -4,16 +4,16 @@ import json
 import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from lh2face.artifacts.calibration import METRICS
+from lh2face.artifacts.json_object import number, read_object
 from lh2face.artifacts.model import DESCRIPTION
-from lh2face.artifacts.provenance import PROVENANCE
+from lh2face.artifacts.provenance import PROVENANCE, read_provenance
 from lh2face.stages.comparison import Run, compare, read_run
+from lh2face.stages.figures import METRICS
 from lh2face.stages.params import read_yaml
-from lh2face.study.plan import SUBJECT, Heads, Part, Plan, evaluations, folders
+from lh2face.study.plan import SUBJECT, Heads, Part, Plan, folders
 from lh2face.study.run import OVERLAY, choose, overlay
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def collect(plan: Plan, out: Path, to: Path) -> None:
             log.warning("%s is left out: it has no %s", name, out / part.tuning)
             continue
         chosen = {} if tunes else choices[part.tuning]
-        where = {model: evaluations(out, name, part, model) for model in plan.heads(part, chosen)}
+        where = {model: plan.evaluations(out, name, model) for model in plan.heads(part, chosen)}
         missing = [folder for paths in where.values() for folder in paths if not folder.exists()]
         if missing:
             log.warning("%s is left out: it has no %s", name, missing[0])
@@ -56,15 +56,15 @@ def collect(plan: Plan, out: Path, to: Path) -> None:
                 )
         runs = {model: read_figures(name, part, paths) for model, paths in where.items()}
         figures += [
-            (name, model, number, path, value)
+            (name, model, index, path, value)
             for model, run in runs.items()
             for path in part.figures
-            for number, value in enumerate(run.figures[path])
+            for index, value in enumerate(run.figures[path])
         ]
         figures += [
-            (name, model, number, KAPPA, read_json(folder / METRICS)["kappa"]["mean"])
+            (name, model, index, KAPPA, mean_kappa(folder / METRICS))
             for model, paths in where.items()
-            for number, folder in enumerate(paths)
+            for index, folder in enumerate(paths)
         ]
         differences += [
             (name, *row) for row in compare_runs(plan, part, runs, out) if row[2] in part.figures
@@ -108,7 +108,7 @@ def compare_runs(
     elif part.models == "variants":
         pairs = [(variant, SUBJECT, runs[variant], runs[SUBJECT]) for variant in runs]
     elif part.reference is not None:
-        paths = evaluations(out, part.reference, plan.parts[part.reference], SUBJECT, part.seeds)
+        paths = plan.evaluations(out, part.reference, SUBJECT, part.seeds)
         pairs = [(SUBJECT, part.reference, runs[SUBJECT], read_run(*paths))]
     for model, reference, first, second in pairs:
         if model == reference:
@@ -119,24 +119,34 @@ def compare_runs(
             )  # fmt: skip
 
 
+def mean_kappa(path: Path) -> float:
+    """The mean κ in the figures of an evaluation."""
+    kappa = read_object(path, "an evaluation").get("kappa")
+    return number(kappa.get("mean") if isinstance(kappa, dict) else None, path, KAPPA)
+
+
 def origin(paths: list[Path]) -> dict[str, list[str]]:
-    """Commits, devices and versions that a part's models and evaluations were made with."""
-    models = [read_json(path.parent / "model" / DESCRIPTION)["provenance"] for path in paths]
-    made = [read_json(path / PROVENANCE) for path in paths]
+    """Commits, devices and versions that a part's models and evaluations were made with.
+
+    Raises:
+        ValueError: If one does not say so.
+    """
+    models = [path.parents[1] / "model" / DESCRIPTION for path in paths]
+    commits, devices, versions = [], [], []
+    for path in (*models, *(path / PROVENANCE for path in paths)):
+        made = read_provenance(path)
+        try:
+            commits.append(str(made["commit"]))
+            if path in models:
+                devices.append(str(made["device"]))
+                versions += [f"{name} {version}" for name, version in made["versions"].items()]
+        except (AttributeError, KeyError):
+            raise ValueError(f"{path}: expected the commit, device and versions of a run") from None
     return {
-        "commits": distinct(str(one["commit"]) for one in (*models, *made)),
-        "devices": distinct(one["device"] for one in models),
-        "versions": distinct(
-            f"{name} {version}" for one in models for name, version in one["versions"].items()
-        ),
-    }
+        "commits": distinct(commits), "devices": distinct(devices), "versions": distinct(versions)
+    }  # fmt: skip
 
 
 def distinct(values: Iterable[str]) -> list[str]:
     """Each value once, in the order in which they come."""
     return list(dict.fromkeys(values))
-
-
-def read_json(path: Path) -> Any:
-    """What a JSON file holds."""
-    return json.loads(path.read_text(encoding="utf-8"))

@@ -14,7 +14,7 @@ from lh2face.artifacts.provenance import commit
 from lh2face.stages.comparison import read_run
 from lh2face.stages.figures import LESS_IS_BETTER
 from lh2face.stages.params import merge, read_yaml
-from lh2face.study.plan import Heads, Plan, evaluations, folders
+from lh2face.study.plan import Heads, Plan, folders
 
 OVERLAY = "overlay.yaml"
 # Files of a clone, tracked by git, that a run writes.
@@ -47,10 +47,9 @@ def run(plan: Plan, out: Path, *, jobs: int, only: list[str]) -> None:
             clone(root, folder)
             values = overlay(plan, name, fold, chosen)
             targets = [
-                re.sub(r"\W", "_", f"evaluate@{model}-{seed}-{benchmark}")
+                re.sub(r"\W", "_", f"evaluate@{model}-{seed}-{plan.benchmark(name)}")
                 for model in plan.heads(part, chosen)
                 for seed in part.seeds
-                for benchmark in put_over_params(values)["compare"]["benchmarks"]
             ]
             reproduce(root, folder, values, targets, jobs)
 
@@ -158,6 +157,5 @@ def scores(plan: Plan, out: Path, tuning: str) -> dict[str, float]:
     """What ``select`` is for each candidate, the mean over the seeds."""
     if not (out / tuning).exists():
         raise ValueError(f"{out}: `lh2face study run {tuning}` comes first, it chooses the heads")
-    part = plan.parts[tuning]
-    paths = {name: evaluations(out, tuning, part, name) for name in plan.all_candidates()}
+    paths = {name: plan.evaluations(out, tuning, name) for name in plan.all_candidates()}
     return {n: float(read_run(*where).figures[plan.select].mean()) for n, where in paths.items()}

@@ -6,24 +6,45 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lh2face.stages.comparison import compare, read_run
+from lh2face.stages.comparison import Run, compare, read_both
 from lh2face.stages.figures import title
 from lh2face.text import printable
 
 
 def show(first: Path, second: Path) -> None:
-    """Print a table of the figures of two runs.
+    """Print a table of the figures of two runs for every benchmark that both have.
 
     Raises:
-        ValueError: As :func:`read_run` and :func:`compare`.
+        ValueError: As :func:`read_both` and :func:`compare`.
     """
-    table = Table("figure")
-    for name in (*(Text(printable(run)) for run in (first, second)), "difference", "95 % interval"):
-        table.add_column(name, justify="right")
-    runs = [read_run(folder) for folder in (first, second)]
-    for found in compare(*runs):
+    folders, both = (first, second), read_both(first, second)
+    tables = [table(name, folders, runs) for name, runs in both.items()]
+    console = Console()
+    for made in tables:
+        console.print(made)
+    console.print("Percent; bold where the interval excludes zero.")
+    for folder, runs in zip(folders, zip(*both.values(), strict=True), strict=True):
+        if not all(of_seed for run in runs for of_seed in run.benchmarks):
+            console.print(
+                f"{folder}: it has no provenance.json; nothing says that both runs were evaluated "
+                "on the same benchmark.",
+                markup=False,
+                soft_wrap=True,
+            )
+
+
+def table(benchmark: str, folders: tuple[Path, Path], runs: tuple[Run, Run]) -> Table:
+    """The figures of two runs on one benchmark."""
+    made = Table("figure", title=Text(printable(benchmark)) if benchmark else None)
+    for name in (*(Text(printable(run)) for run in folders), "difference", "95 % interval"):
+        made.add_column(name, justify="right")
+    try:
+        differences = compare(*runs)
+    except ValueError as error:
+        raise ValueError(f"{benchmark}: {error}" if benchmark else str(error)) from None
+    for found in differences:
         low, high = found.interval
-        table.add_row(
+        made.add_row(
             Text(printable(title(found.figure))),
             f"{100 * found.first:.2f}",
             f"{100 * found.second:.2f}",
@@ -31,14 +52,4 @@ def show(first: Path, second: Path) -> None:
             f"{100 * low:+.2f} … {100 * high:+.2f}",
             style="bold" if found.significant else None,
         )
-    console = Console()
-    console.print(table)
-    console.print("Percent; bold where the interval excludes zero.")
-    for folder, run in zip((first, second), runs, strict=True):
-        if not all(run.benchmarks):
-            console.print(
-                f"{folder}: it has no provenance.json; nothing says that both runs were evaluated "
-                "on the same benchmark.",
-                markup=False,
-                soft_wrap=True,
-            )
+    return made

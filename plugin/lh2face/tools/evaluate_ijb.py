@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lh2face.artifacts.model import model_digest
 from lh2face.artifacts.outputs import exclusive
 from lh2face.artifacts.provenance import (
     PROVENANCE,
@@ -85,6 +86,8 @@ def run(
     with exclusive(out):
         record = claim(out, RESULTS if features else [*RESULTS, EMBEDDINGS], COMMAND)
         kind, source = chosen[0].removeprefix("--"), features or model or checkpoint
+        # Before the work, so that it is of the weights that are loaded.
+        measured = None if features else model_digest(source)
         # Stage evaluate gives the digest of the lists the same name.
         data = {"meta": _joined(digests(*meta_paths(root, lists))), kind: digest(source)}
         if features:
@@ -115,7 +118,8 @@ def run(
         rows = zip(rejected.tolist(), fnmr.tolist(), strict=True)
         write_rows(out / "reject.csv", ("rejected", "fnmr"), rows)
         write_results(results, metrics, out)
-        write_provenance(out, provenance(params=params, data=data, seed=protocol.seed))
+        made = provenance(params=params, data=data, seed=protocol.seed)
+        write_provenance(out, {**made, "model": measured, "origin": "photos"})
     show(lists, metrics)
 
 

@@ -89,8 +89,8 @@ def choose_threshold(
     if far is None:
         return None
     origin = (
-        f"FAR {far:g}, measured on {known['impostor']:,} impostor pairs, source of the faces: "
-        f"{known['source']} ({', '.join(known['bins'])})"
+        f"FAR {far:g}, measured on {known['impostor']:,} impostor pairs of {known['benchmark']} "
+        f"({', '.join(known['bins'])}), source of the faces: {known['source']}"
     )
     return Threshold(measured[far], origin)
 
