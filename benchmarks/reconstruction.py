@@ -2,11 +2,12 @@
 
     python benchmarks/reconstruction.py [--steps 3000] [--size 64] [--data data] [--runs runs]
 
-Each is trained on the pipeline's aligned faces (``dvc repro align``) and measured on its benchmark,
-as stage ``fit3d`` does it, beside the rows of Unsup3D's table: constant depth, average depth, and a
-network of the same kind that is shown the true depth of other photographs. Where ``--runs`` has a
-jointly trained recognizer, also how alike it finds a frontal photo and the canonical face of a
-profile photo of the same person, by the reconstructor before and after joint training.
+Each is trained on the pipeline's aligned faces (``dvc repro align align_benchmark``) and measured
+on its benchmark ``people``, as stage ``fit3d`` does it, beside the rows of Unsup3D's table:
+constant depth, average depth, and a network of the same kind that is shown the true depth of other
+photographs. Where ``--runs`` has a jointly trained recognizer, also how alike it finds a frontal
+photo and the canonical face of a profile photo of the same person, by the reconstructor before and
+after joint training.
 """
 
 import argparse
@@ -24,16 +25,16 @@ from torch import Tensor, nn
 
 from lh2face.artifacts.model import load_model, read_description
 from lh2face.data.align import norm_crop
+from lh2face.data.benchmark import Benchmark, read_benchmark
 from lh2face.data.datasets import RecordFaces
 from lh2face.data.images import decode_rgb
 from lh2face.data.synthetic.face_model import sample_identity
 from lh2face.data.synthetic.photograph import photograph, random_scene
-from lh2face.data.verification_bin import read_bin
 from lh2face.recognizers.face_recognizer import resize
 from lh2face.reconstruction.networks import EncoderDecoder
 from lh2face.registry import MODELS
-from lh2face.stages.align import aligned_depth
-from lh2face.stages.fit3d import depth_errors, normalized, train
+from lh2face.stages.align_benchmark import aligned_depth
+from lh2face.stages.fit3d import depth_errors, normalized, read_faces, train
 from lh2face.stages.memory import reuse_freed_memory
 from lh2face.tools.reconstruct import load_reconstructor
 
@@ -101,31 +102,28 @@ def fitted(config: dict, data: Path, steps: int, batch: int, lr: float) -> nn.Mo
     """A reconstructor trained as stage ``fit3d`` trains it."""
     model = MODELS.build(config)
     faces = RecordFaces(str(data / "aligned" / "train"), image_size=model.image_size, mirror=0.0)
-    images = torch.stack([faces[i]["inputs"] for i in range(len(faces))])
-    train(model, images, steps=steps, batch_size=batch, lr=lr)
+    train(model, faces, steps=steps, batch_size=batch, lr=lr)
     return model
 
 
 @torch.no_grad()
-def frontalisation(data: Path, runs: Path, head: str) -> dict[str, tuple[float, float]]:
+def frontalisation(benchmark: Benchmark, runs: Path, head: str) -> dict[str, tuple[float, float]]:
     """Mean cosine of a frontal photo with a profile photo of the person, and with its canonical
     face by the reconstructor before and after joint training, and of the same with a frontal photo
     of somebody else; by the joint recognizer."""
-    images, same = read_bin(data / "aligned" / "benchmark" / "bins" / "profile.bin")
+    pairs = benchmark.pairs["profile"]
     folder = runs / head / "0" / "model"
     recognizer = load_model(folder)
     size = read_description(folder)["image_size"]
 
-    def read(which: int) -> Tensor:
-        chosen = [images[2 * i + which] for i in np.flatnonzero(same)]
-        pictures = np.stack([decode_rgb(image, size, "profile.bin") for image in chosen])
-        return normalized(torch.from_numpy(pictures).permute(0, 3, 1, 2))
+    def read(rows: np.ndarray) -> Tensor:
+        return read_faces(benchmark, rows[pairs.same].tolist(), size, torch.device("cpu"))
 
     def canonical(reconstructor: nn.Module) -> Tensor:
         face = reconstructor(resize(profiles, reconstructor.image_size))
         return resize(face.canonical, size)
 
-    frontal, profiles = read(0), read(1)
+    frontal, profiles = read(pairs.first), read(pairs.second)
     embed = recognizer.backbone
     shown = {
         "profile photo": profiles,
@@ -156,7 +154,7 @@ def main() -> None:
     reuse_freed_memory()
     budget = arguments.steps, arguments.batch, arguments.lr
     table = Table(f"{arguments.size} px, {arguments.steps} steps", "SIDE · 10²", "MAD, °", "s")
-    benchmark, rows = arguments.data / "aligned" / "benchmark", {}
+    benchmark, rows = read_benchmark(arguments.data / "aligned" / "benchmarks" / "people"), {}
     for name in arguments.ways:
         torch.manual_seed(0)
         start = time.perf_counter()
@@ -176,7 +174,7 @@ def main() -> None:
     console = Console()
     console.print(table)
     if (arguments.runs / arguments.head / "0" / "model").is_dir():
-        found = frontalisation(arguments.data, arguments.runs, arguments.head)
+        found = frontalisation(benchmark, arguments.runs, arguments.head)
         table = Table("mean cosine with a frontal photo", "of the person", "of another")
         for name, cosines in found.items():
             table.add_row(name, *(f"{cosine:.3f}" for cosine in cosines))

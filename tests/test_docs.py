@@ -16,6 +16,8 @@ import torch
 from typer.main import get_command
 
 from lh2face.cli import app
+from lh2face.data.benchmarks import BENCHMARKS
+from lh2face.data.training_sources import TRAINING_SOURCES
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -77,8 +79,9 @@ def test_the_make_targets_exist(words):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_files_that_are_named_exist(page):
-    # Of the repository's folders; "mine" and the like are the reader's.
-    named = re.findall(r"\b(?:params|workflow|benchmarks|docs|stages)/[\w./-]*\w", page.read_text())
+    # Of the repository's folders; "mine" and the like are the reader's, data/ the pipeline's.
+    folders = r"(?<!data/raw/)(?<!data/aligned/)\b(?:params|workflow|benchmarks|docs|stages)/"
+    named = re.findall(rf"{folders}[\w./-]*\w", page.read_text())
     roots = (ROOT, ROOT / "plugin" / "lh2face")
     assert [name for name in named if not any((root / name).exists() for root in roots)] == []
 
@@ -93,6 +96,11 @@ def test_the_overlays_are_valid(text, tmp_path):
     before = load_params(params)
     overlay_params(overlay, params)
     assert load_params(params) != before
+
+
+def test_four_paths_of_the_field_are_the_users():
+    text = (ROOT / "params" / "field.yaml").read_text()
+    assert len(re.findall(r"path: (?!\*)", text)) == 4
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +238,12 @@ def test_every_knob_is_in_the_reference(site):
     assert all(meaning for _, meaning in rows)
     keys = {key for key, _ in rows}
     assert {"workers", "heads", "train.epochs", "joint.fusion", "evaluate.bootstrap"} <= keys
-    assert {"data.synthetic.image_size", "data.image_folder.landmarks"} <= keys
+    of_types = {"path", "held_out.fraction", "images_per_person", "origin", "list"}
+    assert {f"sources.NAME.{key}" for key in of_types} <= keys
+    assert {f"benchmarks.NAME.{key}" for key in ("lists", "file", "list", "pairs")} <= keys
+    for section, types in (("sources", TRAINING_SOURCES), ("benchmarks", BENCHMARKS)):
+        for name in types:
+            assert f'id="{section}-type-{name}"' in text
 
 
 def test_the_reference_holds_every_head(site):
@@ -255,7 +268,10 @@ def test_pages_open_in_a_browser(site):
         )
         page = browser.new_page(viewport={"width": 390, "height": 844})
         page.on("request", lambda request: requests.append(request.url))
-        for path in ("index.html", "method.html", "how-to/plug-in.html", "configuration.html"):
+        for path in (
+            "index.html", "method.html", "how-to/plug-in.html", "how-to/your-data.html",
+            "configuration.html",
+        ):  # fmt: skip
             page.goto(f"file://{site / path}")
             assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
         browser.close()
