@@ -57,7 +57,8 @@ class RecordFaces(Dataset):
     def _count_classes(self, path: Path) -> int:
         if not path.exists():
             return int(self.reader.identities(self.keys).max()) + 1
-        text = path.read_text("utf-8-sig", errors="replace").strip()
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            text = file.read(100).strip()
         classes = text.split(",")[0].strip()
         if not (re.fullmatch(r"[0-9]{1,9}", classes) and int(classes)):
             raise RecordError(

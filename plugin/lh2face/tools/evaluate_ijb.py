@@ -36,6 +36,8 @@ from lh2face.tools.kept_embeddings import EMBEDDINGS, claim, embed_faces
 
 RESULTS = [PROVENANCE, "metrics.json", "roc.csv", "cmc.csv", "reject.csv", "draws.csv"]
 MOST_WORKERS = 256
+# Characters of a line of qualities; a longer one is read in parts, of which none is name,score.
+LINE = 1 << 16
 
 
 def run(
@@ -82,10 +84,10 @@ def run(
         record = claim(out, RESULTS if features else [*RESULTS, EMBEDDINGS])
         kind, source = chosen[0].removeprefix("--"), features or model or checkpoint
         # Stage evaluate gives the digest of the lists the same name.
-        data = {"meta": _joined(digests(*meta_paths(root, lists))), kind: digest(source)}
-        if features:
+        if features:  # before its digest, which takes long where the file is none of features
             embeddings = read_features(features, len(meta.names))
-        else:
+        data = {"meta": _joined(digests(*meta_paths(root, lists))), kind: digest(source)}
+        if not features:
             embedder = onnx_embedder(model) if model else checkpoint_embedder(checkpoint)
             embeddings = embed_faces(
                 root, lists, meta, embedder, data[kind], out, record, workers, check_landmarks
@@ -153,7 +155,7 @@ def read_quality(path: Path, names: list[str]) -> np.ndarray:
     """
     scores: dict[str, float] = {}
     with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-        rows = csv.reader(file)
+        rows = csv.reader(iter(lambda: file.readline(LINE), ""))
         try:
             for row in filter(None, rows):
                 name, score = row[0], _number(row[1]) if len(row) == 2 else math.nan
