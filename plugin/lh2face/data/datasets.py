@@ -19,6 +19,8 @@ from lh2face.registry import DATASETS
 # Decoded images are kept while they fit in this much memory, shared by all epochs.
 CACHE_BYTES = 1 << 30
 # Up to this size of a record file all labels are looked at before training; of a greater one at
+# The most bytes of a file of three numbers.
+PROPERTY = 100
 # their first use, because each header is a page to read: about 20 GB for 5 million images.
 SCANNED_BYTES = 4 << 30
 
@@ -58,9 +60,10 @@ class RecordFaces(Dataset):
         if not path.exists():
             return int(self.reader.identities(self.keys).max()) + 1
         with path.open(encoding="utf-8-sig", errors="replace") as file:
-            text = file.read(100).strip()
+            text = file.read(PROPERTY).strip()
         classes = text.split(",")[0].strip()
-        if not (re.fullmatch(r"[0-9]{1,9}", classes) and int(classes)):
+        long = path.stat().st_size > PROPERTY
+        if long or not (re.fullmatch(r"[0-9]{1,9}", classes) and int(classes)):
             raise RecordError(
                 f"{path}: expected classes,height,width in whole numbers, found {text[:60]!r}"
             )
