@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from lh2face.data.benchmark import BenchmarkError
-from lh2face.data.benchmarks.raw import RawBenchmark
+from lh2face.data.benchmarks.raw import RawBenchmark, read_pair_rows
 from lh2face.data.image_folder import read_landmarks
 from lh2face.data.images import read_file
-from lh2face.data.manifest import Origin, read_pair_rows
+from lh2face.data.manifest import Origin
 from lh2face.data.paths import below, inside
 
 
