@@ -1,5 +1,6 @@
 """``lh2face COMMAND``: the stages of the pipeline, and what people run by hand."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -480,9 +481,16 @@ def main() -> None:
     try:
         app()
     except (ValueError, OSError) as error:
-        fail(str(error))
+        fail(in_words(error))
     except ModuleNotFoundError as error:
         fail(f"{error}; `lh2face doctor` says how to install it")
+
+
+def in_words(error: Exception) -> str:
+    """What an error says; where the system refused a file, its name first."""
+    if isinstance(error, OSError) and isinstance(error.filename, str | os.PathLike):
+        return f"{os.fspath(error.filename)}: {error.strerror}"
+    return str(error)
 
 
 def fail(message: str) -> None:

@@ -29,7 +29,8 @@ def check_utf8(path: Path) -> None:
         str(path).encode()
     except UnicodeEncodeError:
         raise ValueError(
-            f"{path}: a model can only be opened where all of its path is UTF-8; rename or move it"
+            f"{path}: a model can only be opened where all of its path is UTF-8; rename or move it,"
+            " or set PYTHONUTF8=1 where only the locale is another"
         ) from None
 
 

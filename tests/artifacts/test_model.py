@@ -1,6 +1,7 @@
 """Folders of trained models that are damaged, or of another make than they say."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,25 @@ def test_what_is_no_description_is_named(folder, text):
     (folder / DESCRIPTION).write_text(text, errors="surrogateescape")
     for load in (read_description, load_model, load_reconstructor):
         assert "model.json: " in refused(load, folder)
+
+
+def test_a_description_of_a_size_that_none_has_is_not_read(folder):
+    os.truncate(folder / DESCRIPTION, 1 << 40)
+    with pytest.raises(ValueError, match=r"model\.json: expected at most 67108864 bytes"):
+        read_description(folder)
+
+
+def test_weights_that_may_not_be_read_are_not_said_to_be_absent(folder, monkeypatch):
+    opened = Path.open
+
+    def refuse(path, *arguments, **options):
+        if path.name == WEIGHTS:
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(PermissionError):
+        load_model(folder)
 
 
 def test_weights_go_into_a_model_that_is_there(fitted):

@@ -59,7 +59,7 @@ def test_number_of_classes(tmp_path, classes):
 
 
 @pytest.mark.parametrize("classes", [b"", b"two", b"-2,1,1", b"0,20,20", b"2.0", b"9" * 5000,
-                                     b"\xff\xd8", b"1_0"])  # fmt: skip
+                                     b"\xff\xd8", b"1_0", b"2,20,20" + b"\0" * 99])  # fmt: skip
 def test_a_bad_property_is_named(tmp_path, classes):
     root = training_set(tmp_path, NOISE[:2], [0, 1], classes=classes)
     with pytest.raises(RecordError, match=r"property: expected classes,height,width") as error:

@@ -152,6 +152,21 @@ def test_a_protocol_without_galleries_is_named(tmp_path, meta):
         read_meta(tmp_path, "ijbb")
 
 
+@pytest.mark.parametrize("level", ["meta", "..", "meta/bench_face_tid_mid.txt"])
+def test_a_folder_of_the_wrong_level_is_named_with_what_is_expected(tmp_path, meta, level):
+    write_meta(tmp_path, "bench", meta)
+    words = "bench_name_5pts_score.txt: no such file; expected a folder with meta/bench_name"
+    with pytest.raises(FileNotFoundError, match=words):
+        read_meta(tmp_path / level, "bench")
+
+
+def test_a_list_of_a_size_that_none_has_is_not_read(tmp_path, meta):
+    write_meta(tmp_path, "bench", meta)
+    os.truncate(tmp_path / "meta" / "bench_face_tid_mid.txt", 1 << 40)
+    with pytest.raises(ValueError, match=r"tid_mid\.txt: 1099511627776 bytes; a list has at most"):
+        read_meta(tmp_path, "bench")
+
+
 def test_missing_images_are_named_by_the_line_that_lists_them(tmp_path, meta):
     write_meta(tmp_path, "ijbb", meta)
     (tmp_path / "loose_crop").mkdir()

@@ -293,8 +293,10 @@ def test_what_is_no_file_is_named(tmp_path):
         RecordReader(path)
     with pytest.raises(RecordError, match="not a file"):
         RecordReader(tmp_path)
-    with pytest.raises(FileNotFoundError):
-        RecordReader(tmp_path / "absent.rec")
+    # One level too high, and a file in the place of a folder.
+    for folder in (tmp_path / "absent", path):
+        with pytest.raises(FileNotFoundError, match=r"train\.rec: no such file; expected a folder"):
+            RecordReader(folder / "train.rec")
 
 
 @settings(max_examples=300, deadline=None)

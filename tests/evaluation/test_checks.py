@@ -67,6 +67,7 @@ REFUSED = {
     "faces: none": (ijb.concentrations, (FACES[:0],), "expected at least one face"),
     "faces: NaN": (ijb.concentrations, (FACES * np.nan,), "row 0: .* found nan"),
     "faces: too long": (ijb.concentrations, (FACES * 3e38,), "row 0: .* found inf"),
+    "faces: long": (ijb.concentrations, (FACES * np.float32(1e30),), "length above 0, found inf"),
     "faces: zero": (ijb.concentrations, (FACES * 0,), "a finite length above 0, found 0.0"),
     "pooling: weights": (ijb.pool_media, (UNIT, IDS, IDS, -S), "weights: expected at least 0"),
     "pooling: NaN": (ijb.pool_media, (UNIT, IDS, IDS, NAN), "weights: expected finite"),

@@ -400,6 +400,9 @@ def test_a_quality_of_ones_own_is_rejected_by(monkeypatch, root, tmp_path):
             ValueError, match=r"quality\.csv:2: (expected name,score|a second score)"
         ):
             evaluate_ijb.read_quality(quality, ["1.jpg", "2.jpg"])
+    os.truncate(quality, 1 << 40)
+    with pytest.raises(ValueError, match=r"quality.csv:\d: expected name,score"):
+        evaluate_ijb.read_quality(quality, META.names)
 
 
 @pytest.mark.parametrize(

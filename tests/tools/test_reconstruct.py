@@ -1,3 +1,4 @@
+import os
 import sys
 
 import cv2
@@ -46,6 +47,14 @@ def test_sheet_and_turn_of_every_image(monkeypatch, tmp_path, fitted):
         np.testing.assert_allclose(*means, atol=4)
         with Image.open(tmp_path / "out" / f"{name}.gif") as turn:
             assert turn.n_frames > 20
+
+
+def test_a_file_that_no_picture_has_the_size_of_is_not_read(monkeypatch, tmp_path, fitted, capsys):
+    (tmp_path / "a.png").touch()
+    os.truncate(tmp_path / "a.png", 1 << 40)
+    assert run(monkeypatch, tmp_path / "a.png", "--out", tmp_path / "o", "--model", fitted) == 1
+    assert "a.png: 1099511627776 bytes; a picture has at most" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
 
 
 def test_what_cannot_be_reconstructed_is_named(monkeypatch, tmp_path, fitted, capsys):

@@ -69,6 +69,8 @@ def write_field(out: Path, workers: int = 2) -> Path:
             "landmarks": "landmarks.csv",
         },
     }  # fmt: skip
+    for config in benchmarks.values():
+        config["origin"] = "synthetic"
     overlay = {
         "sources": {"records": {"type": "records", "path": f"{records}", "origin": "synthetic"}},
         "benchmarks": benchmarks,

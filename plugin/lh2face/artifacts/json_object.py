@@ -6,6 +6,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+# No description, figures or provenance come near it.
+MOST_BYTES = 1 << 26
+
 
 def read_object(path: Path, expected: str) -> dict[str, Any]:
     """The object in a JSON file.
@@ -15,12 +18,17 @@ def read_object(path: Path, expected: str) -> dict[str, Any]:
         expected: What the folder around it should be, for the message.
 
     Raises:
-        ValueError: If there is no such file, or it is not JSON or another kind of value.
+        ValueError: If there is no such file, it is larger than ``MOST_BYTES``, not JSON, or another
+            kind of value.
     """
     if not path.is_file():
         raise ValueError(f"{path}: no such file; expected {expected}")
+    with path.open("rb") as file:
+        raw = file.read(MOST_BYTES + 1)
+    if len(raw) > MOST_BYTES:
+        raise ValueError(f"{path}: expected at most {MOST_BYTES} bytes of JSON, found more")
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(raw.decode())
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not valid JSON ({error})") from None
     if not isinstance(value, dict):

@@ -149,7 +149,8 @@ def _check_weights(model: nn.Module, path: Path) -> None:
     check_utf8(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such file; expected a trained model's folder")
-    expected = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+    with path.open("rb"):  # safetensors says of a file it may not read that there is none
+        expected = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
     try:
         with safe_open(path, "pt") as file:
             found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118

@@ -33,6 +33,8 @@ from lh2face.registry import DATASETS
 # Decoded images are kept while they fit in this much memory, shared by all epochs.
 CACHE_BYTES = 1 << 30
 # Up to this size of a record file all labels are looked at before training; of a greater one at
+# The most bytes of a file of three numbers.
+PROPERTY = 100
 # their first use, because each header is a page to read: about 20 GB for 5 million images.
 SCANNED_BYTES = 4 << 30
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+# Ten times the longest list of IJB-C.
+MOST_BYTES = 1 << 31
 GALLERIES = ("S1", "S2", "G1", "G2")
 
 
@@ -78,7 +80,11 @@ def read_meta(root: str | Path, protocol: str) -> IJBMeta:
         FileNotFoundError: If a file is missing.
     """
     folder = Path(root) / "meta"
-    names, *numbers = _read(faces_path(root, protocol), [str] + [np.float32] * 11)
+    if not (path := faces_path(root, protocol)).exists():
+        raise FileNotFoundError(
+            f"{path}: no such file; expected a folder with meta/{path.name} and the other lists"
+        )
+    names, *numbers = _read(path, [str] + [np.float32] * 11)
     path = folder / f"{protocol}_face_tid_mid.txt"
     images, template_ids, media_ids = _read(path, [str, np.int64, np.int64])
     shorter = min(len(images), len(names))
@@ -241,6 +247,8 @@ def _parse(
 def _tidied(path: Path, separator: str) -> bytes:
     """A file without byte order mark, ends of lines that show nothing, and blank last lines; with
     one blank where there were more, or tabs."""
+    if (size := path.stat().st_size) > MOST_BYTES:
+        raise MetaError(f"{path}: {size} bytes; a list has at most {MOST_BYTES}")
     content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     content = re.sub(rb"[ \t\r]*\n", b"\n", content).rstrip() + b"\n"
     return re.sub(rb"[ \t]+", b" ", content) if separator == " " else content

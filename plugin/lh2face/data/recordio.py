@@ -238,7 +238,9 @@ class RecordReader:
 
 
 def _mapped(path: Path) -> mmap.mmap | bytes:
-    if path.exists() and not path.is_file():
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file; expected a folder with {path.name}")
+    if not path.is_file():
         raise RecordError(f"{path}: not a file")
     with path.open("rb") as file:
         empty = file.seek(0, io.SEEK_END) == 0

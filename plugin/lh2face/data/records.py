@@ -16,6 +16,8 @@ from lh2face.data.recordio import RecordError, RecordLayout, RecordReader, recor
 # What decides the content; all but the last may be missing.
 FILES = ("property", "train.idx", "train.rec")
 PROPERTY = re.compile(r"([0-9]{1,9})\s*(?:,\s*([0-9]{1,9})\s*,\s*([0-9]{1,9})\s*)?")
+# More than any such file has.
+PROPERTY_CHARACTERS = 1024
 # More classes than any file has; a greater label is no identity.
 MOST_CLASSES = 10**9
 
@@ -77,7 +79,8 @@ def read_property(folder: Path, layout: RecordLayout) -> Property | None:
     path = folder / "property"
     if not path.exists():
         return None
-    text = path.read_text("utf-8-sig", errors="replace").strip()
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        text = file.read(PROPERTY_CHARACTERS).strip()
     found = PROPERTY.fullmatch(text)
     if not found or int(found[1]) == 0:
         raise RecordError(

@@ -60,7 +60,8 @@ def concentrations(embeddings: np.ndarray) -> np.ndarray:
         EvaluationError: If the shape is another, or an embedding's norm is 0 or not finite.
     """
     blocks = (_widened(embeddings[at : at + FACES]) for at in range(0, len(embeddings), FACES))
-    norms = [np.linalg.norm(block, axis=2) for block in blocks]
+    with np.errstate(over="ignore"):  # an infinite norm is refused below
+        norms = [np.linalg.norm(block, axis=2) for block in blocks]
     if not norms:
         raise EvaluationError(f"embeddings: expected at least one face, found {embeddings.shape}")
     found = np.concatenate(norms)

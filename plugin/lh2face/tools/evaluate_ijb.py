@@ -41,6 +41,8 @@ from lh2face.text import printable
 COMMAND = "lh2face evaluate-ijb"
 RESULTS = [PROVENANCE, "metrics.json", "roc.csv", "cmc.csv", "reject.csv", "draws.csv"]
 MOST_WORKERS = 256
+# Characters of a line of qualities; a longer one is read in parts, of which none is name,score.
+LINE = 1 << 16
 
 
 def run(
@@ -89,10 +91,10 @@ def run(
         # Before the work, so that it is of the weights that are loaded.
         measured = None if features else model_digest(source)
         # Stage evaluate gives the digest of the lists the same name.
-        data = {"meta": _joined(digests(*meta_paths(root, lists))), kind: digest(source)}
-        if features:
+        if features:  # before its digest, which takes long where the file is none of features
             embeddings = read_features(features, len(meta.names))
-        else:
+        data = {"meta": _joined(digests(*meta_paths(root, lists))), kind: digest(source)}
+        if not features:
             embedder = onnx_embedder(model) if model else checkpoint_embedder(checkpoint)
             with ThreadPoolExecutor(workers) as pool:
                 listed = str(faces_path(root, lists))
@@ -166,7 +168,7 @@ def read_quality(path: Path, names: list[str]) -> np.ndarray:
     """
     scores: dict[str, float] = {}
     with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-        rows = csv.reader(file)
+        rows = csv.reader(iter(lambda: file.readline(LINE), ""))
         try:
             for row in filter(None, rows):
                 name, score = row[0], _number(row[1]) if len(row) == 2 else math.nan

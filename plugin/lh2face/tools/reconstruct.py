@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lh2face.artifacts.model import RECONSTRUCTOR_WEIGHTS, load_model, read_description
 from lh2face.artifacts.model import load_reconstructor as load_fitted
 from lh2face.artifacts.outputs import atomic_files
-from lh2face.data.images import decode_rgb
+from lh2face.data.images import decode_rgb, read_file
 from lh2face.progress import track
 from lh2face.reconstruction import Reconstruction
 from lh2face.rendering import lambert_shading, normals_from_depth, shade
@@ -45,7 +45,7 @@ def run(images: Sequence[Path], model: Path, out: Path) -> None:
     written = [f"{name}.{kind}" for name in names for kind in ("png", "gif")]
     with torch.no_grad(), atomic_files(out, written, images) as folder:
         for path, name in track(list(zip(images, names, strict=True)), "drawing faces"):
-            picture = torch.from_numpy(decode_rgb(path.read_bytes(), size, str(path)))
+            picture = torch.from_numpy(decode_rgb(read_file(path), size, str(path)))
             inputs = normalized(picture.permute(2, 0, 1)[None])
             face = reconstructor(inputs)
             picture = sheet(reconstructor, inputs, face)[..., ::-1]

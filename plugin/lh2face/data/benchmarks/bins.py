@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lh2face.data.benchmarks.raw import RawBenchmark
+from lh2face.data.manifest import Origin
 from lh2face.data.paths import inside
 from lh2face.data.verification_bin import read_bin
 
@@ -15,10 +16,12 @@ class Bin:
     Attributes:
         path: The file; or the folder with it, all of which is watched for changes.
         file: The file in that folder, named relative to it.
+        origin: How the faces were made.
     """
 
     path: str
     file: str | None = None
+    origin: Origin = "photos"
 
     def write(self, raw: Path, workers: int) -> None:
         """Nothing has to be made."""
@@ -35,7 +38,7 @@ class Bin:
         names = [f"{row}" for row in range(len(images))]
         pairs = list(zip(names[::2], names[1::2], same.astype(int).tolist(), strict=True))
         return RawBenchmark(
-            origin="photos",
+            origin=self.origin,
             images={"name": names},
             sources=[f"{path}: image {name}" for name in names],
             read=images.__getitem__,

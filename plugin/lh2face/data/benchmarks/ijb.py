@@ -6,6 +6,7 @@ from pathlib import Path
 from lh2face.data.benchmarks.raw import RawBenchmark
 from lh2face.data.ijb_meta import IJBMeta, faces_path, image_paths, read_meta
 from lh2face.data.images import read_file
+from lh2face.data.manifest import Origin
 
 
 @dataclass(frozen=True)
@@ -15,10 +16,12 @@ class IJB:
     Attributes:
         path: The folder.
         lists: Prefix of the files in ``meta``, such as ``ijbb`` or ``ijbc``.
+        origin: How the faces were made.
     """
 
     path: str
     lists: str
+    origin: Origin = "photos"
 
     def write(self, raw: Path, workers: int) -> None:
         """Nothing has to be made."""
@@ -30,23 +33,24 @@ class IJB:
             MetaError: If a list cannot be used, or names an image that is not there.
         """
         root = Path(self.path).absolute()
-        return photos(root, self.lists, read_meta(root, self.lists))
+        return photos(root, self.lists, read_meta(root, self.lists), self.origin)
 
 
-def photos(root: Path, lists: str, meta: IJBMeta) -> RawBenchmark:
+def photos(root: Path, lists: str, meta: IJBMeta, origin: Origin = "photos") -> RawBenchmark:
     """The images of a protocol's lists.
 
     Args:
         root: Folder with ``loose_crop``.
         lists: Prefix of the lists in ``meta``.
         meta: The lists.
+        origin: How the faces were made.
 
     Raises:
         MetaError: If an image is not there.
     """
     paths, listed = image_paths(root, lists, meta.names), faces_path(root, lists)
     return RawBenchmark(
-        origin="photos",
+        origin=origin,
         images={"name": meta.names},
         sources=[f"{listed}:{line}: {name}" for line, name in enumerate(meta.names, start=1)],
         read=lambda row: read_file(paths[row]),

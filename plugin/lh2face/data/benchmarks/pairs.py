@@ -9,6 +9,7 @@ from lh2face.data.benchmark import BenchmarkError
 from lh2face.data.benchmarks.raw import RawBenchmark, read_pair_rows
 from lh2face.data.image_folder import read_landmarks
 from lh2face.data.images import read_file
+from lh2face.data.manifest import Origin
 from lh2face.data.paths import below, inside
 
 
@@ -22,11 +23,13 @@ class Pairs:
             the threshold for the pairs of a ``fold`` is found on those of the others.
         landmarks: CSV without header, seen from ``path``: photo, then x, y of left eye, right eye,
             nose, left and right mouth corner, px; without it the photos are aligned at 112 × 112.
+        origin: How the faces were made.
     """
 
     path: str
     list: str
     landmarks: str | None = None
+    origin: Origin = "photos"
 
     def write(self, raw: Path, workers: int) -> None:
         """Nothing has to be made."""
@@ -55,7 +58,7 @@ class Pairs:
                     raise BenchmarkError(f"{file}: there are no landmarks of {path}")
             landmarks = np.stack(found)
         return RawBenchmark(
-            origin="photos",
+            origin=self.origin,
             images={"name": names},
             sources=list(map(str, paths)),
             read=lambda row: read_file(paths[row]),
