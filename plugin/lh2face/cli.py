@@ -162,6 +162,14 @@ def train(
 
 
 @app.command(rich_help_panel=STAGES)
+def other(model: Photo, out: Out) -> None:
+    """Take an ONNX model of others as a row of the table."""
+    from lh2face.stages import other as stage
+
+    stage.run(model, out)
+
+
+@app.command(rich_help_panel=STAGES)
 def embed(
     model: In,
     aligned: In,

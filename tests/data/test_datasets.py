@@ -1,4 +1,5 @@
 import pickle
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -9,7 +10,7 @@ from torch.utils.data import DataLoader
 from lh2face.data import datasets
 from lh2face.data.datasets import RecordFaces
 from lh2face.data.images import ImageError
-from lh2face.data.manifest import Manifest, ManifestError, write_manifest
+from lh2face.data.manifest import Manifest, ManifestError, read_manifest, write_manifest
 from lh2face.data.recordio import RecordError, RecordReader, RecordWriter
 
 RNG = np.random.default_rng(0)
@@ -269,3 +270,10 @@ def test_an_empty_source_is_named(tmp_path):
     training_set(source(tmp_path / "b", [0]), [], [])
     with pytest.raises(RecordError, match=r"b/train\.rec: no images in it"):
         RecordFaces(str(tmp_path))
+
+
+def test_faces_that_are_not_aligned_are_refused(tmp_path):
+    root = source(tmp_path / "a", [0, 1, 1])
+    write_manifest(root, replace(read_manifest(root), aligned=False))
+    with pytest.raises(ManifestError, match=r"a/manifest\.json: its faces are not aligned"):
+        RecordFaces(str(root))

@@ -138,7 +138,7 @@ def test_pairs_of_photos(tmp_path, folder):
         (lambda s: s.replace(",1,0", ",2,0", 1), r"pairs_fp\.csv:3: expected 0 or 1, found '2'"),
         (lambda s: s.splitlines()[0], r"pairs_fp\.csv: names no pair"),
         (lambda s: s.replace("first", "left"), r"expected each once in the header: first"),
-        (lambda s: s.replace("3.jpg", "../3.jpg"), r"leads out of"),
+        (lambda s: s.replace("3.jpg", "../3.jpg"), r"pairs_fp\.csv: '\.\./3\.jpg': leads out of"),
     ],
 )
 def test_a_list_of_pairs_that_cannot_be_used(tmp_path, folder, change, message):
@@ -186,7 +186,7 @@ def test_a_verification_bin_keeps_its_bytes(tmp_path):
     assert listed.same.tolist() == same and listed.fold is None
     write_bin(tmp_path / "lfw.bin", faces, [True] * (COUNT // 2))
     shutil.rmtree(tmp_path / "aligned")
-    with pytest.raises(ValueError, match=r"lfw\.csv: there is no pair of two people among 6"):
+    with pytest.raises(ValueError, match=r"lfw\.bin: there is no pair of two people among 6"):
         aligned(tmp_path, type="bin", path=str(tmp_path / "lfw.bin"))
 
 

@@ -173,6 +173,16 @@ def test_missing_parameters_are_named(tmp_path):
         ("shards: 1", "shards: 1000000000", r"embed\.shards: .*10000, found"),
         ("    people: 60", "    people: 3", r"benchmarks\.people\.people: .*equal to 4, found 3"),
         ("    people: 160", '    people: "160"', r"sources\.people\.people: .*found '160'"),
+        (
+            "others: []", "others: [{name: arcface, path: a.onnx}]",
+            r"others: found \['arcface'\], which are names in heads too",
+        ),
+        (
+            "others: []", "others: [{name: w600k, path: a.onnx}]",
+            r"compare: models: found .*, expected .*'w600k'\]",
+        ),
+        ("others: []", "others: [{name: w600k}]", r"others\.0\.path: missing"),
+        ("others: []", "others: [{name: a/b, path: c}]", r"others\.0\.name: .*pattern"),
         ("benchmarks: [people]", "benchmarks: []", r"compare\.benchmarks: .*at least 1 item"),
         ("benchmarks: [people]", "benchmarks: [lfw]", r"found \['lfw'\], expected .*\['people'\]"),
     ],

@@ -19,6 +19,8 @@ from lh2face.registry import build, check
 from lh2face.text import check_utf8
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
+# What a folder holds instead if the model is of others.
+ONNX = "model.onnx"
 RECONSTRUCTOR_WEIGHTS = "reconstructor.safetensors"
 HEAD_PREFIX = "head."
 
@@ -181,12 +183,14 @@ def model_digest(path: Path) -> str:
     """What tells a model from every other: SHA-256 of its weights.
 
     Args:
-        path: Folder of a trained model, or an ONNX file; of one that keeps weights in files beside
-            it, those count too.
+        path: Folder of a trained model or of stage ``other``, or an ONNX file; of one that keeps
+            weights in files beside it, those count too.
 
     Raises:
         ValueError: If there is no model.
     """
+    if (path / ONNX).is_file():
+        path = path / ONNX
     if path.is_dir():
         path = path / WEIGHTS
         if not path.is_file():

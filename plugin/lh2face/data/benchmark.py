@@ -204,11 +204,16 @@ def read_pairs(path: Path, rows: Mapping[str, int]) -> PairList:
             raise BenchmarkError(f"{path}: there is no image {absent:.200}")
         sides.append(np.array([rows[pair[side]] for pair in listed]))
     same = np.array([pair["same"] for pair in listed])
+    check_kinds(same, path)
+    fold = np.array([pair["fold"] for pair in listed]) if "fold" in listed[0] else None
+    return PairList(*sides, same, fold)
+
+
+def check_kinds(same: np.ndarray, path: Path) -> None:
+    """Raise :class:`BenchmarkError` if the pairs of a file are all of one person, or of two."""
     if same.all() or not same.any():
         kind = "of two people" if same.all() else "of one person"
         raise BenchmarkError(f"{path}: there is no pair {kind} among {len(same)}")
-    fold = np.array([pair["fold"] for pair in listed]) if "fold" in listed[0] else None
-    return PairList(*sides, same, fold)
 
 
 def _is_text(value: Any) -> bool:

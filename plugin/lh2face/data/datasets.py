@@ -108,12 +108,17 @@ class FaceSource:
         num_classes: Number of identities; labels are below it.
 
     Raises:
-        ManifestError: If the manifest is wrong, or contradicts the records.
+        ManifestError: If the manifest is wrong, contradicts the records, or says that the faces
+            are not aligned.
         RecordError: If the records cannot be read, or a label is no identity.
     """
 
     def __init__(self, folder: Path) -> None:
         manifest = read_manifest(folder) if (folder / MANIFEST).exists() else None
+        if manifest is not None and not manifest.aligned:
+            raise ManifestError(
+                f"{folder / MANIFEST}: its faces are not aligned; expected a folder of stage align"
+            )
         records = folder if manifest is None else records_of(folder, manifest)
         self.reader, layout = open_records(records)
         self.keys = layout.images

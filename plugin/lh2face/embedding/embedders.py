@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from lh2face.artifacts.model import ONNX
 from lh2face.data.images import ImageError
 
 if TYPE_CHECKING:
@@ -19,11 +20,15 @@ Embedder = Callable[[np.ndarray], np.ndarray]
 
 
 def open_embedder(path: Path) -> Embedder:
-    """:func:`onnx_embedder` of a file, :func:`checkpoint_embedder` of a folder.
+    """:func:`onnx_embedder` of a file, :func:`checkpoint_embedder` of a trained model's folder.
+
+    The folder of stage ``other`` holds a file.
 
     Raises:
         ValueError: As those.
     """
+    if (path / ONNX).is_file():
+        path = path / ONNX
     return (checkpoint_embedder if path.is_dir() else onnx_embedder)(path)
 
 

@@ -209,6 +209,18 @@ class Evaluate(_protocol()):
     seed: Seed = 0
 
 
+class Other(Section):
+    """A model of others.
+
+    Attributes:
+        name: Of its row.
+        path: A recognition ONNX file, such as insightface's ``w600k_r50.onnx``.
+    """
+
+    name: HeadName
+    path: str
+
+
 class Embed(Section):
     """How the benchmark is divided into jobs.
 
@@ -237,7 +249,7 @@ class Compare(Section):
     Attributes:
         heads: Heads trained alone, names out of ``heads``.
         joint_heads: Heads trained together with the reconstructor, other names out of ``heads``.
-        models: The rows of the table: ``untrained`` and all of the above.
+        models: The rows of the table: ``untrained``, all of the above, and those of ``others``.
         seeds: A run of every head each.
         benchmarks: What every model is tested on: all names of ``benchmarks``.
     """
@@ -249,14 +261,11 @@ class Compare(Section):
     benchmarks: Annotated[list[Name], Field(min_length=1), AfterValidator(unique)]
 
     @model_validator(mode="after")
-    def _models_are_all(self) -> "Compare":
+    def _heads_are_apart(self) -> "Compare":
         if not self.heads and not self.joint_heads:
             raise ValueError("heads, joint_heads: both are empty, there is nothing to train")
         if both := set(self.heads) & set(self.joint_heads):
             raise ValueError(f"joint_heads: found {sorted(both)}, which are in heads too")
-        expected = {"untrained", *self.heads, *self.joint_heads}
-        if set(self.models) != expected:
-            raise ValueError(f"models: found {self.models}, expected {sorted(expected)}")
         return self
 
 
@@ -267,6 +276,7 @@ class Params(Section):
         workers: Processes that make and align faces; results do not depend on it.
         sources: Who is trained on, by a name of your choice; people of one are none of another.
         benchmarks: What is tested on, likewise.
+        others: Models of others, which are evaluated beside those that are trained.
         heads: Registered heads and their arguments, by a name of your choice.
     """
 
@@ -279,6 +289,7 @@ class Params(Section):
     compare: Compare
     train: Train
     joint: Joint
+    others: list[Other]
     embed: Embed
     heads: dict[HeadName, dict[str, Any]]
     evaluate: Evaluate
@@ -306,6 +317,14 @@ class Params(Section):
                 raise ValueError(
                     f"compare: found the head {name!r}, allowed are {sorted(self.heads)} (heads)"
                 )
+        others = unique([other.name for other in self.others])
+        if both := set(others) & set(self.heads):
+            raise ValueError(f"others: found {sorted(both)}, which are names in heads too")
+        expected = {"untrained", *self.compare.heads, *self.compare.joint_heads, *others}
+        if set(self.compare.models) != expected:
+            raise ValueError(
+                f"compare: models: found {self.compare.models}, expected {sorted(expected)}"
+            )
         if set(self.compare.benchmarks) != set(self.benchmarks):
             raise ValueError(
                 f"compare.benchmarks: found {self.compare.benchmarks}, expected the names of "

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from lh2face.data.benchmark import check_kinds
 from lh2face.data.benchmarks.raw import RawBenchmark
 from lh2face.data.manifest import Origin
 from lh2face.data.paths import inside
@@ -31,10 +32,12 @@ class Bin:
 
         Raises:
             BinError: If the file is no verification bin.
+            BenchmarkError: If there is no pair of one person, or none of two.
             ValueError: If it does not lie in the folder.
         """
         path = Path(self.path) if self.file is None else inside(Path(self.path), self.file, "file")
         images, same = read_bin(path)
+        check_kinds(same, path)
         names = [f"{row}" for row in range(len(images))]
         pairs = list(zip(names[::2], names[1::2], same.astype(int).tolist(), strict=True))
         return RawBenchmark(

@@ -45,7 +45,10 @@ class Pairs:
         listed = inside(root, self.list, "list")
         rows = read_pair_rows(listed)
         names = [*dict.fromkeys(name for row in rows for name in row[:2])]
-        paths = [below(root, name) for name in names]
+        try:
+            paths = [below(root, name) for name in names]
+        except ValueError as error:
+            raise BenchmarkError(f"{listed}: {error}") from None
         if absent := next((path for path in paths if not path.is_file()), None):
             raise BenchmarkError(f"{listed}: there is no image {absent}")
         landmarks = None

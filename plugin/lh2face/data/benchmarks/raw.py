@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from lh2face.data.benchmark import CONDITIONS, PAIRS, TABLE, TRUTH
+from lh2face.data.benchmark import CONDITIONS, PAIRS, TABLE, TRUTH, check_kinds
 from lh2face.data.csv_files import PAIR_LIST, TableError, read_rows
 from lh2face.data.ijb_meta import read_meta
 from lh2face.data.images import read_file
@@ -79,10 +79,12 @@ def read_pair_rows(path: Path) -> list[tuple]:
 
     Raises:
         TableError: If the file is no such list, or names no pair.
+        BenchmarkError: If there is no pair of one person, or none of two.
     """
     rows = read_rows(path, PAIR_LIST, {"fold": int})
     if not rows:
         raise TableError(f"{path}: names no pair")
+    check_kinds(np.array([row["same"] for row in rows]), path)
     return [
         (row["first"], row["second"], int(row["same"]), *([row["fold"]] if "fold" in row else []))
         for row in rows
