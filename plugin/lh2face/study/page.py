@@ -101,11 +101,13 @@ class Results:
         return markdown(["", *map(figure, mean.columns)], rows)
 
     def tuning(self, name: str) -> str:
-        """The candidates of a part, with what each was chosen by."""
+        """The candidates of a part, those that were run in it, with what each was chosen by."""
         found = self.means(name)[self.plan.select]
         rows = []
         for candidate, config in self.plan.all_candidates().items():
             head = candidate.rpartition("-")[0]
+            if candidate not in found:
+                continue
             best = config == self.origin["chosen"][name][head]
             value = f"{100 * found[candidate]:.1f}"
             rows.append([head, arguments(config), f"**{value}**" if best else value])
