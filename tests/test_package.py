@@ -113,7 +113,7 @@ for module in pkgutil.walk_packages(lh2face.__path__, "lh2face."):
     imported = run(environment, "python", "-c", script)
     assert imported.returncode == 0, imported.stderr
     assert set(imported.stdout.split()) == (NEED_PIPELINE if alone else set())
-    stage = run(environment, "lh2face", "data", "out")
+    stage = run(environment, "lh2face", "data", "people", "out")
     assert stage.returncode == 1 and stage.stderr.count("\n") == 1
     assert ("`lh2face doctor`" if alone else "params.yaml: not found") in stage.stderr
 

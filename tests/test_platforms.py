@@ -82,5 +82,5 @@ def test_make_reproduce_works_in_a_source_archive(tmp_path, has_git):
     command = ["make", "--old-file=setup", "reproduce"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "align:" in done.stdout and "report/index.html" in done.stdout
+    assert "align@people:" in done.stdout and "report/index.html" in done.stdout
     assert (tmp_path / ".dvc" / "config.local").exists() != has_git

@@ -16,10 +16,10 @@ from safetensors.torch import save_file
 
 from lh2face.artifacts.model import load_model, load_reconstructor, read_reconstructor
 from lh2face.cli import main
-from lh2face.data.image_folder import convert
+from lh2face.data.manifest import read_manifest
 from lh2face.registry import MODELS
-from lh2face.stages import align
-from lh2face.stages.params import ParamsError, load_params, overlay_params
+from lh2face.stages import align, align_benchmark, benchmark, data
+from lh2face.stages.params import Params, ParamsError, load_params, overlay_params
 from lh2face.study.plan import load_plan
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,10 +78,18 @@ def test_an_identity_may_have_any_name(tmp_path):
         for i in range(3):
             pixels = rng.integers(0, 255, (112, 112, 3), np.uint8)
             cv2.imwrite(str(tmp_path / "photos" / name / f"{i}.png"), pixels)
-    raw = tmp_path / "raw"
-    convert(tmp_path / "photos", raw, aligned=True, landmarks=None, benchmark_fraction=0.5, seed=0)
-    align.run(load_params(ROOT / "params.yaml"), raw, tmp_path / "aligned")
-    assert (tmp_path / "aligned" / "train" / "property").read_text().startswith("4,")
+    values = load_params(ROOT / "params.yaml").model_dump()
+    config = {"type": "image_folder", "path": str(tmp_path / "photos"), "aligned": True}
+    held_out = {"fraction": 0.5}
+    values["sources"] = {"it": {**config, "held_out": held_out}}
+    values["benchmarks"] = {"it": {**config, "held_out": held_out}}
+    values["compare"]["benchmarks"] = ["it"]
+    params = Params.model_validate(values)
+    data.run(params, "it", tmp_path / "raw")
+    align.run(params, tmp_path / "raw", tmp_path / "train")
+    assert read_manifest(tmp_path / "train").identities == 4
+    benchmark.run(params, "it", tmp_path / "raw_benchmark")
+    align_benchmark.run(params, "it", tmp_path / "raw_benchmark", tmp_path / "benchmark")
     assert not list(tmp_path.rglob("owned")) and not Path("owned").exists()
 
 

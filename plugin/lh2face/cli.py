@@ -107,7 +107,7 @@ def data(name: Source, out: Out) -> None:
 
 @app.command(rich_help_panel=STAGES)
 def align(raw: In, out: Out) -> None:
-    """Align a source's faces to 112 × 112 by their five landmarks."""
+    """Align a source's faces to 112 × 112 by landmarks."""
     from lh2face.stages import align as stage
 
     stage.run(load(), raw, out)
@@ -115,7 +115,7 @@ def align(raw: In, out: Out) -> None:
 
 @app.command(rich_help_panel=STAGES)
 def benchmark(name: Bench, out: Out) -> None:
-    """Make the photographs of a benchmark, where they are not there yet."""
+    """Make the photographs of a benchmark, if need be."""
     from lh2face.stages import benchmark as stage
 
     stage.run(load(), name, out)
@@ -123,7 +123,7 @@ def benchmark(name: Bench, out: Out) -> None:
 
 @app.command(rich_help_panel=STAGES)
 def align_benchmark(name: Bench, raw: In, out: Out) -> None:
-    """Align a benchmark's faces to 112 × 112, and check what is asked about them."""
+    """Align a benchmark's faces to 112 × 112; check its lists."""
     from lh2face.stages import align_benchmark as stage
 
     stage.run(load(), name, raw, out)

@@ -10,15 +10,15 @@ import pytest
 import torch
 
 from lh2face.adapters.insightface import AreaResize, export_onnx
-from lh2face.artifacts.model import DESCRIPTION, load_model, read_description, save_model
+from lh2face.artifacts.model import DESCRIPTION, save_model
 from lh2face.cli import main
 from lh2face.data.align import norm_crop
 from lh2face.data.images import decode_rgb
 from lh2face.data.synthetic.face_model import sample_identity
 from lh2face.data.synthetic.photograph import photograph, random_scene
+from lh2face.embedding.embedders import open_embedder
 from lh2face.recognizers.preprocessor import normalize_images
 from lh2face.registry import MODELS
-from lh2face.stages.embed import embed
 
 BACKBONES = [
     {"type": "MobileFaceNet", "embedding_size": 64, "width": 0.5, "image_size": 112},
@@ -77,9 +77,7 @@ def test_get_feat_equals_the_model(tmp_path, request, faces, backbone):
     images = [cv2.imdecode(np.frombuffer(face, np.uint8), cv2.IMREAD_COLOR) for face in faces]
 
     found = recognizer.get_feat(images)
-    description = read_description(folder)
-    rows = range(len(faces))
-    expected = embed(load_model(folder), rows, faces.__getitem__, description, "test")[:, 0]
+    expected = open_embedder(folder)(np.stack(images)[..., ::-1])[:, 0]
     kappa, expected_kappa = (np.linalg.norm(x, axis=1) for x in (found, expected))
     cosines = (found * expected).sum(1) / (kappa * expected_kappa)
     assert cosines.min() >= 0.99999

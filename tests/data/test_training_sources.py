@@ -218,7 +218,7 @@ def test_a_list_may_be_the_path_itself_but_not_outside_of_it(tmp_path):
     source = magface(tmp_path)
     assert write(MagfaceList(str(tmp_path / "train.list")), tmp_path / "out").images == 5
     (tmp_path / "folder").mkdir()
-    with pytest.raises(SourceError, match=r"list: \.\./train\.list is not in .*folder"):
+    with pytest.raises(ValueError, match=r"list: \.\./train\.list is not in .*folder"):
         write(MagfaceList(str(tmp_path / "folder"), list="../train.list"), tmp_path / "other")
     assert source.path == str(tmp_path)
 
@@ -314,7 +314,7 @@ def test_landmarks_outside_of_the_folder_are_refused(tmp_path, name):
     points_of(root)
     (root / "points.csv").rename(tmp_path / "points.csv")
     (root / "link.csv").symlink_to(tmp_path / "points.csv")
-    with pytest.raises(SourceError, match=r"landmarks: .* is not in .*in; expected a file in it"):
+    with pytest.raises(ValueError, match=r"landmarks: .* is not in .*in; expected a file in it"):
         write(ImageFolder(str(root), landmarks=name.format(tmp_path)), tmp_path / "out")
 
 

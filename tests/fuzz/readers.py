@@ -447,7 +447,9 @@ def kept_embeddings(folder: Path) -> None:
 
     (folder / "metrics.json").write_text("{}", encoding="utf-8")
     made = {"model": "0", "faces": 3, "block": 512}
-    Record(files=["metrics.json"], embeddings=made, blocks=[["0", "1"]]).write(folder)
+    Record(
+        "lh2face evaluate-ijb", files=["metrics.json"], embeddings=made, blocks=[["0", "1"]]
+    ).write(folder)
 
 
 @reader(10, sets(record=kept_embeddings))
@@ -455,14 +457,14 @@ def progress_record(folder: Path) -> None:
     """The record of evaluate-ijb."""
     from lh2face.embedding.kept import claim
 
-    claim(folder, ["metrics.json"])
+    claim(folder, ["metrics.json"], "lh2face evaluate-ijb")
 
 
 def shards(folder: Path) -> None:
     """Embeddings of stage embed, in two parts."""
     for shard in "01":
         (folder / shard).mkdir()
-        np.save(folder / shard / "a.npy", RNG.normal(size=(4, 2, 3)).astype(np.float32))
+        np.save(folder / shard / "embeddings.npy", RNG.normal(size=(4, 2, 3)).astype(np.float32))
         (folder / shard / "embedded_by.json").write_text('{"model": "0"}', encoding="utf-8")
 
 
@@ -471,7 +473,7 @@ def embeddings(folder: Path) -> None:
     """Embeddings for stage evaluate."""
     from lh2face.stages.embed import embedded_by, read_embeddings
 
-    read_embeddings(folder, "a.npy").sum()
+    read_embeddings(folder).sum()
     embedded_by(folder)
 
 
@@ -610,12 +612,13 @@ def raw_train(folder: Path) -> None:
 
     out = folder.parent / "aligned"
     shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
     with ThreadPoolExecutor(1) as pool:
         align_train(folder / "raw" / "train", out, pool)
 
 
 def benchmark(folder: Path) -> None:
-    """A benchmark of four people, and embeddings of it."""
+    """A benchmark of four people before alignment."""
     from lh2face.data.image_folder import convert as convert_photos
 
     photos(folder / "photos", people=4)
@@ -630,26 +633,39 @@ def benchmark(folder: Path) -> None:
     )
     depth = np.full((1, 16, 16), 1.0, np.float16)
     np.savez(raw / "truth.npz", index=np.array([0]), depth=depth, view=np.zeros((1, 6)))
-    (folder / "embeddings" / "0" / "bins").mkdir(parents=True)
-    for name, count in (("benchmark", 8), ("bins/photos", 20)):
-        values = RNG.normal(size=(count, 2, 4)).astype(np.float32)
-        np.save(folder / "embeddings" / "0" / f"{name}.npy", values)
+
+
+def align(raw: Path, out: Path) -> None:
+    """Align a benchmark."""
+    from types import SimpleNamespace
+
+    from lh2face.data.benchmarks.raw import open_folder
+    from lh2face.stages import align_benchmark
+
+    source = SimpleNamespace(path=str(raw), open=lambda raw: open_folder(raw, "photos"))
+    params = SimpleNamespace(workers=1, benchmark=lambda name: source)
+    align_benchmark.run(params, "it", raw, out)
 
 
 @reader(5, sets(benchmark=benchmark))
 def raw_benchmark(folder: Path) -> None:
-    """A benchmark for stage align."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    from lh2face.stages.align import align_benchmark
-
+    """A benchmark for stage align_benchmark."""
     out = folder.parent / "aligned"
     shutil.rmtree(out, ignore_errors=True)
-    with ThreadPoolExecutor(1) as pool:
-        align_benchmark(folder / "raw" / "benchmark", out, pool)
+    align(folder / "raw" / "benchmark", out)
 
 
-@reader(1, sets(benchmark=benchmark))
+def embedded(folder: Path) -> None:
+    """An aligned benchmark, and embeddings of it."""
+    benchmark(folder)
+    align(folder / "raw" / "benchmark", folder / "aligned")
+    shutil.rmtree(folder / "raw")
+    (folder / "embeddings" / "0").mkdir(parents=True)
+    values = RNG.normal(size=(8, 2, 4)).astype(np.float32)
+    np.save(folder / "embeddings" / "0" / "embeddings.npy", values)
+
+
+@reader(1, sets(embedded=embedded))
 def evaluated(folder: Path) -> None:
     """Lists and embeddings for stage evaluate."""
     from lh2face.stages.evaluate import run
@@ -662,7 +678,7 @@ def evaluated(folder: Path) -> None:
         PARAMS = found.model_copy(update={"evaluate": changed})
     out = folder.parent / "evaluation"
     shutil.rmtree(out, ignore_errors=True)
-    run(PARAMS, folder / "embeddings", folder / "raw" / "benchmark", out)
+    run(PARAMS, folder / "embeddings", folder / "aligned", out)
 
 
 def photos(folder: Path, people: int = 2) -> None:

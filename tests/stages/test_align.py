@@ -45,6 +45,11 @@ def write_training(root, photos=None, points=POINTS):
     return root
 
 
+def aligned(raw, out, pool):
+    out.mkdir()
+    return align_train(raw, out, pool)
+
+
 def crops_of(out):
     reader = RecordReader(out / "train.rec")
     return {key: decode_rgb(reader[key][1], None, "a") for key in list(reader.keys)[1:]}
@@ -60,7 +65,7 @@ def assert_crops(out, keys):
 
 
 def test_each_face_by_its_own_landmarks(tmp_path, raw, pool):
-    align_train(raw, tmp_path / "out", pool)
+    aligned(raw, tmp_path / "out", pool)
     assert_crops(tmp_path / "out", KEYS)
     assert (tmp_path / "out" / "failures.csv").read_text() == "key,reason\n"
 
@@ -70,7 +75,7 @@ def test_landmarks_go_by_key_not_by_position(tmp_path, raw, pool):
     np.save(raw / "landmarks.npy", POINTS[order])
     lines = [f"{KEYS[i]},{KEYS[i] % 2}" for i in order]
     (raw / "images.csv").write_text("\n".join(["key,identity", *lines]))
-    align_train(raw, tmp_path / "out", pool)
+    aligned(raw, tmp_path / "out", pool)
     assert_crops(tmp_path / "out", KEYS)
 
 
@@ -81,17 +86,17 @@ def test_an_index_that_lost_a_line_is_refused(tmp_path, raw, pool, line):
     index.write_text("".join(lines[:line] + lines[line + 1 :]))
     # The reader may find it too.
     with pytest.raises(ValueError, match=r"train\.(idx|rec)"):
-        align_train(raw, tmp_path / "out", pool)
+        aligned(raw, tmp_path / "out", pool)
 
 
 def test_a_table_that_lost_a_line_is_refused(tmp_path, raw, pool):
     lines = (raw / "images.csv").read_text().splitlines(keepends=True)
     (raw / "images.csv").write_text("".join(lines[:-1]))
     with pytest.raises(AlignError, match=r"landmarks\.npy: expected floats \(5, 5, 2\)"):
-        align_train(raw, tmp_path / "out", pool)
+        aligned(raw, tmp_path / "out", pool)
     np.save(raw / "landmarks.npy", POINTS[:-1])
     with pytest.raises(AlignError, match=r"train\.idx: 6 images, images\.csv has 5.* is 12"):
-        align_train(raw, tmp_path / "other", pool)
+        aligned(raw, tmp_path / "other", pool)
 
 
 @pytest.mark.parametrize(
@@ -112,13 +117,13 @@ def test_damaged_files_are_named(tmp_path, raw, pool, name, content, message):
         content = (raw / name).read_bytes()[:-8]
     (raw / name).write_bytes(content)
     with pytest.raises(ValueError, match=message):
-        align_train(raw, tmp_path / "out", pool)
+        aligned(raw, tmp_path / "out", pool)
 
 
 def test_landmarks_of_another_shape_are_named(tmp_path, raw, pool):
     np.save(raw / "landmarks.npy", POINTS.astype(int))
     with pytest.raises(AlignError, match=r"expected floats .* found int64 \(6, 5, 2\)"):
-        align_train(raw, tmp_path / "out", pool)
+        aligned(raw, tmp_path / "out", pool)
 
 
 def test_bad_training_photos_are_listed(tmp_path, pool):
@@ -127,7 +132,7 @@ def test_bad_training_photos_are_listed(tmp_path, pool):
     points = POINTS.copy()
     points[2], points[3], points[4] = np.nan, -1, points[4] + 9000
     raw = write_training(tmp_path / "raw", photos, points)
-    align_train(raw, tmp_path / "out", pool)
+    aligned(raw, tmp_path / "out", pool)
     assert_crops(tmp_path / "out", [12])
     with (tmp_path / "out" / "failures.csv").open() as file:
         rows = {int(row["key"]): row["reason"] for row in csv.DictReader(file)}
@@ -141,4 +146,4 @@ def test_bad_training_photos_are_listed(tmp_path, pool):
 def test_no_usable_training_photo_is_named(tmp_path, pool):
     raw = write_training(tmp_path / "raw", [b"no picture"] * COUNT)
     with pytest.raises(AlignError, match=r"none of its 6 images can be used; key 3: not a picture"):
-        align_train(raw, tmp_path / "out", pool)
+        aligned(raw, tmp_path / "out", pool)

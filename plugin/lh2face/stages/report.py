@@ -293,6 +293,7 @@ def training_cost(folders: list[Path], batch_size: int) -> dict[str, float]:
 def shown_params(params: "Params") -> dict[str, dict[str, Any]]:
     """What was run, by section, each value under its dotted key."""
     values = params.model_dump(mode="json", exclude={"workers"})
+    values["others"] = {other["name"]: other["path"] for other in values["others"]}
     return {section: dict(_flat(value)) for section, value in values.items()}
 
 
