@@ -34,7 +34,8 @@ from lh2face.recognizers.face_recognizer import resize
 from lh2face.reconstruction.networks import EncoderDecoder
 from lh2face.registry import MODELS
 from lh2face.stages.align_benchmark import aligned_depth
-from lh2face.stages.fit3d import depth_errors, normalized, read_faces, train
+from lh2face.stages.depth import depth_errors, read_faces
+from lh2face.stages.fit3d import normalized, train
 from lh2face.stages.memory import reuse_freed_memory
 from lh2face.tools.reconstruct import load_reconstructor
 

@@ -39,6 +39,7 @@ def test_snakemake_orders_the_stages_as_dvc_does():
     assert ("train@lh2face-0", "data@people") in edges
     # Another benchmark realigns no training face.
     assert ("train@lh2face-0", "align_benchmark@people") not in edges
+    assert ("joint@lh2face_joint-0", "align_benchmark@people") not in edges
     assert ("embed@lh2face-0-people-0", "align_benchmark@people") in edges
     assert ("joint@lh2face_joint-0", "fit3d") in edges
     assert ("train@lh2face-0", "fit3d") not in edges

@@ -130,11 +130,19 @@ def align_benchmark(name: Bench, raw: In, out: Out) -> None:
 
 
 @app.command(rich_help_panel=STAGES)
-def fit3d(aligned: In, benchmarks: In, out: Out) -> None:
+def fit3d(aligned: In, out: Out) -> None:
     """Train the reconstructor on the aligned faces."""
     from lh2face.stages import fit3d as stage
 
-    stage.run(load(), aligned, benchmarks, out)
+    stage.run(load(), aligned, out)
+
+
+@app.command(rich_help_panel=STAGES)
+def depth(reconstructor: In, benchmarks: In, out: Out) -> None:
+    """Measure the reconstructor, and draw a few faces."""
+    from lh2face.stages import depth as stage
+
+    stage.run(reconstructor, benchmarks, out)
 
 
 @app.command(rich_help_panel=STAGES)

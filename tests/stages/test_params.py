@@ -154,6 +154,7 @@ def test_missing_parameters_are_named(tmp_path):
         ),
         ("  arcface: {", "  untrained: {", r"heads\.untrained.*reserved"),
         ("  arcface: {", "  fit3d: {", r"heads\.fit3d.*reserved"),
+        ("  arcface: {", "  depth: {", r"heads\.depth.*reserved"),
         ("  arcface: {", "  --help: {", r"heads\.--help.*pattern"),
         ("  arcface: {", "  -x: {", r"heads\.-x.*pattern"),
         ("margin: 0.35}", "num_classes: 3}", r"heads\.cosface\.num_classes: unknown"),

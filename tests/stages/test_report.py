@@ -18,7 +18,7 @@ from lh2face.report import figures
 from lh2face.report.pictures import hardest
 from lh2face.stages import align_benchmark, benchmark, evaluate, report
 from lh2face.stages.comparison import read_run
-from lh2face.stages.figures import read_fit
+from lh2face.stages.figures import read_depth, read_fit
 from lh2face.stages.params import Params, read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,7 +95,7 @@ def run(params, tmp_path_factory):
                     params, runs / model / str(seed) / name, aligned / name,
                     runs / model / str(seed) / "evaluation" / name,
                 )  # fmt: skip
-    write_reconstructor(runs / "fit3d")
+    write_reconstructor(runs)
     return SimpleNamespace(benchmarks=aligned, runs=runs, folder=folder)
 
 
@@ -122,20 +122,21 @@ def write_embeddings(out, aligned, noise, seed):
     np.save(out / "0" / "embeddings.npy", np.repeat(vectors[:, None], 2, axis=1).astype(np.float32))
 
 
-def write_reconstructor(folder):
+def write_reconstructor(runs):
     """Samples whose turned views are each of one colour, a level of red a turn."""
-    folder.mkdir()
+    for name in ("fit3d", "depth"):
+        (runs / name).mkdir()
     plain = np.full((2, SIZE, SIZE, 3), 90, np.uint8)
     turned = np.zeros((2, len(TURNS), SIZE, SIZE, 3), np.uint8)
     turned[..., 0] = np.linspace(50, 250, len(TURNS))[:, None, None]
     np.savez(
-        folder / "samples.npz", input=plain, depth=plain[..., 0], turned=turned,
+        runs / "depth" / "samples.npz", input=plain, depth=plain[..., 0], turned=turned,
         turns=np.array(TURNS),
     )  # fmt: skip
     metrics = {"steps": 4, "seconds": 2.0, "peak_memory_mib": 512, "loss_image": 0.1}
-    (folder / "metrics.json").write_text(
-        json.dumps({**metrics, "ours": {"SIDE": 1.5, "MAD": 20.25}})
-    )
+    (runs / "fit3d" / "metrics.json").write_text(json.dumps(metrics))
+    measured = {"ours": {"SIDE": 1.5, "MAD": 20.25}}
+    (runs / "depth" / "metrics.json").write_text(json.dumps(measured))
 
 
 @pytest.fixture(scope="module")
@@ -312,10 +313,7 @@ def test_an_evaluation_of_other_faces_is_refused(params, run, tmp_path):
 
 def test_without_true_depth_none_is_compared(params, run, tmp_path):
     runs = Path(shutil.copytree(run.runs, tmp_path / "runs"))
-    path = runs / "fit3d" / "metrics.json"
-    metrics = json.loads(path.read_text())
-    del metrics["ours"]
-    path.write_text(json.dumps(metrics))
+    (runs / "depth" / "metrics.json").write_text("{}")
     seen = reported(params, run, tmp_path, ["people"], runs=runs)
     assert "Reconstructions" in seen.headings and "Depth against the truth" not in seen.headings
 
@@ -323,8 +321,6 @@ def test_without_true_depth_none_is_compared(params, run, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"ours": {}}, "a number as 'ours.SIDE', found None"),
-        ({"ours": {"SIDE": 1, "MAD": "x"}}, "a number as 'ours.MAD', found 'x'"),
         ({"steps": None}, "a number as 'steps', found None"),
         ({"steps": True}, "a number as 'steps', found True"),
         ({"steps": np.inf}, "a number as 'steps', found inf"),
@@ -333,7 +329,7 @@ def test_without_true_depth_none_is_compared(params, run, tmp_path):
     ],
 )
 def test_figures_of_the_fit_are_numbers(tmp_path, change, words):
-    metrics = {"steps": 4, "seconds": 2.0, "ours": {"SIDE": 1.5, "MAD": 20.25}}
+    metrics = {"steps": 4, "seconds": 2.0}
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
     assert read_fit(tmp_path / "metrics.json") == {**metrics, "peak_memory_mib": None}
     (tmp_path / "metrics.json").write_text(json.dumps({**metrics, **change}))
@@ -341,10 +337,26 @@ def test_figures_of_the_fit_are_numbers(tmp_path, change, words):
         read_fit(tmp_path / "metrics.json")
 
 
+@pytest.mark.parametrize(
+    ("errors", "words"),
+    [
+        ({}, "a number as 'ours.SIDE', found None"),
+        (3, "a number as 'ours.SIDE', found None"),
+        ({"SIDE": 1, "MAD": "x"}, "a number as 'ours.MAD', found 'x'"),
+    ],
+)
+def test_figures_of_depth_are_numbers(tmp_path, errors, words):
+    (tmp_path / "metrics.json").write_text(json.dumps({"ours": {"SIDE": 1.5, "MAD": 20.25}}))
+    assert read_depth(tmp_path / "metrics.json") == {"ours": {"SIDE": 1.5, "MAD": 20.25}}
+    (tmp_path / "metrics.json").write_text(json.dumps({"ours": errors}))
+    with pytest.raises(ValueError, match=rf"metrics\.json: expected {words}$"):
+        read_depth(tmp_path / "metrics.json")
+
+
 def test_names_are_text_in_the_page(params, run, tmp_path):
     """Names that hold HTML, and bytes that are not UTF-8."""
     runs = Path(shutil.copytree(run.runs, tmp_path / "runs"))
-    path = runs / "fit3d" / "metrics.json"
+    path = runs / "depth" / "metrics.json"
     measured = {"<script>1</script>\udcff": {"SIDE": 1, "MAD": 2}}
     path.write_text(json.dumps({**json.loads(path.read_text()), **measured}))
     reported(params, run, tmp_path, ["people"], runs=runs)

@@ -216,16 +216,11 @@ class _LogNormalizerRatio(torch.autograd.Function):
         return -grad * mean_resultant_length(kappa, ctx.dim), None
 
 
-class _LogPeakRatio(torch.autograd.Function):
+class _LogPeakRatio(_LogNormalizerRatio):
     @staticmethod
     def forward(kappa: Tensor, dim: int) -> Tensor:
         rest, _, lacking = _log_parts(kappa, dim)
         return rest + lacking
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
-        kappa, ctx.dim = inputs
-        ctx.save_for_backward(kappa)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:

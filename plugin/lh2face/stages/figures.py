@@ -48,8 +48,7 @@ def read_fit(path: Path) -> dict[str, Any]:
     """``metrics.json`` of stage ``fit3d``.
 
     Returns:
-        ``steps``, ``seconds`` and ``peak_memory_mib`` (None where the system did not tell); losses;
-        ``SIDE`` and ``MAD`` of each depth that was measured, by its name.
+        ``steps``, ``seconds`` and ``peak_memory_mib`` (None where the system did not tell); losses.
 
     Raises:
         ValueError: If one of these is no finite number, or ``steps`` or ``seconds`` not above 0.
@@ -60,8 +59,19 @@ def read_fit(path: Path) -> dict[str, Any]:
     for key in ("steps", "seconds"):
         if number(found.get(key), path, key) <= 0:
             raise ValueError(f"{path}: expected {key} above 0, found {found[key]}")
-    for name, errors in found.items():
-        if isinstance(errors, dict):
-            for key in ("SIDE", "MAD"):
-                number(errors.get(key), path, f"{name}.{key}")
     return {"peak_memory_mib": None, **found}
+
+
+def read_depth(path: Path) -> dict[str, dict[str, float]]:
+    """``metrics.json`` of stage ``depth``: ``SIDE`` and ``MAD`` of each depth, by its name.
+
+    Raises:
+        ValueError: If one of these is no finite number.
+    """
+    measured = {}
+    for name, errors in read_object(path, "a folder of stage depth").items():
+        given = errors if isinstance(errors, dict) else {}
+        measured[name] = {
+            key: number(given.get(key), path, f"{name}.{key}") for key in ("SIDE", "MAD")
+        }
+    return measured

@@ -37,7 +37,7 @@ REPLACED = {"sources", "benchmarks"}
 # Arguments of a head that the training faces and the backbone decide.
 OF_TRAINING = frozenset({"num_classes", "in_channels"})
 # What has a folder of its own beside those of the heads.
-RESERVED = {"untrained", "fit3d"}
+RESERVED = {"untrained", "fit3d", "depth"}
 
 
 def unique(values: list[Any]) -> list[Any]:

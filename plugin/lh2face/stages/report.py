@@ -23,7 +23,7 @@ from lh2face.report import figures
 from lh2face.report.pictures import hardest, jpeg, png, strip
 from lh2face.report.table import overview, table
 from lh2face.stages.comparison import read_run
-from lh2face.stages.figures import METRICS, read_fit
+from lh2face.stages.figures import METRICS, read_depth, read_fit
 
 if TYPE_CHECKING:
     from lh2face.stages.params import Params
@@ -68,7 +68,8 @@ def run(params: "Params", benchmarks: Path, runs: Path, out: Path) -> None:
     Args:
         params: The parameters; ``compare`` says which models, seeds and benchmarks are shown.
         benchmarks: Folder with the aligned benchmarks, by name.
-        runs: Folder with ``<model>/<seed>``, their models and evaluations, and ``fit3d``.
+        runs: Folder with ``<model>/<seed>``, their models and evaluations, ``fit3d``
+            and ``depth``.
         out: Folder to write.
 
     Raises:
@@ -108,8 +109,9 @@ def run(params: "Params", benchmarks: Path, runs: Path, out: Path) -> None:
         },
         counted=[key for key in COUNTED if any(key in parts["about"] for parts in found.values())],
         trained_on=trained_on(folders[trained[0]][0]) if trained else {},
-        **reconstructions(runs / "fit3d" / "samples.npz"),
+        **reconstructions(runs / "depth" / "samples.npz"),
         fit3d=read_fit(runs / "fit3d" / METRICS),
+        depth=read_depth(runs / "depth" / METRICS),
         training={
             model: training_cost(folders[model], params.train.batch_size) for model in trained
         },

@@ -15,7 +15,8 @@ from lh2face.data.images import decode_rgb, read_file
 from lh2face.progress import track
 from lh2face.reconstruction import Reconstruction
 from lh2face.rendering import lambert_shading, normals_from_depth, shade
-from lh2face.stages.fit3d import normalized, pixels, relief
+from lh2face.stages.depth import pixels, relief
+from lh2face.stages.fit3d import normalized
 
 TURNS = (-60, -40, -20, 0, 20, 40, 60)
 # Light of the relit picture: ambient, diffuse, and where it travels to, from the upper left.
