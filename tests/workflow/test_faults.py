@@ -112,7 +112,7 @@ def params_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
     shutil.copy(ROOT / "params.yaml", folder)
     call(folder, "lh2face", "params", str(ROOT / "params" / "ci.yaml"))
-    call(folder, "lh2face", "data", "raw")
+    call(folder, "lh2face", "data", "people", "raw")
     return folder
 
 
@@ -122,7 +122,7 @@ def test_a_full_disk(params_folder, small_disk):
     assert "No space left on device" in line and "Traceback" not in said
     assert not list(small_disk.iterdir())
     call(params_folder, "lh2face", "align", "raw", "aligned")
-    assert (params_folder / "aligned" / "train" / "train.rec").exists()
+    assert (params_folder / "aligned" / "train.rec").exists()
     row(
         "Full disk in mid-stage",
         "`No space left on device`; the stage's half-written output is removed",

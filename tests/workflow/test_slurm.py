@@ -63,9 +63,9 @@ def test_another_scheduler_by_its_submit_command(tmp_path, clone):
     submit.chmod(0o755)
     run(
         clone, "snakemake", "--profile", "workflow/profiles/cluster-generic", "--jobs", "2",
-        "--latency-wait", "20", "data/aligned/train", SUBMIT=str(submit),
+        "--latency-wait", "20", "data/aligned/train/people", SUBMIT=str(submit),
     )  # fmt: skip
-    assert (clone / "data" / "aligned" / "train" / "train.rec").exists()
+    assert (clone / "data" / "aligned" / "train" / "people" / "train.rec").exists()
     lines = log.read_text().splitlines()
     assert len(lines) >= 2 and all("-N" in line and "mem_free=" in line for line in lines)
 

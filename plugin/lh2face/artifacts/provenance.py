@@ -67,6 +67,11 @@ def read_provenance(path: Path) -> dict[str, Any]:
     return made
 
 
+def joined(found: Any) -> str:
+    """One digest of several, or of other JSON."""
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+
+
 def digests(*paths: Path) -> dict[str, str]:
     """:func:`digest` of several, by name."""
     return {path.name: digest(path) for path in paths}
@@ -77,8 +82,7 @@ def digest(path: Path) -> str:
     if path.is_file():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    files = {str(p.relative_to(path)): digest(p) for p in path.rglob("*") if p.is_file()}
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+    return joined({str(p.relative_to(path)): digest(p) for p in path.rglob("*") if p.is_file()})
 
 
 def commit() -> str | None:

@@ -1,14 +1,13 @@
 """A folder with ``train.rec`` as people have it: images, classes, and a digest of the content."""
 
 import hashlib
-import json
 import re
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from lh2face.artifacts.provenance import digests
+from lh2face.artifacts.provenance import digests, joined
 from lh2face.data.images import decode_rgb
 from lh2face.data.manifest import MANIFEST, face_folders, read_manifest
 from lh2face.data.recordio import RecordError, RecordLayout, RecordReader, record_layout
@@ -153,12 +152,12 @@ def inspect_records(folder: Path) -> Content:
     found = digests(*(path for path in rest if path.exists()))
     found["train.rec"] = content.hexdigest()
     classes = max(people) + 1 if known is None else known.classes
-    return Content(layout, classes, classes - len(people), _joined(found))
+    return Content(layout, classes, classes - len(people), joined(found))
 
 
 def records_digest(folder: Path) -> str:
     """SHA-256 of the names and digests of those of ``FILES`` that a record folder has."""
-    return _joined(digests(*(path for name in FILES if (path := folder / name).exists())))
+    return joined(digests(*(path for name in FILES if (path := folder / name).exists())))
 
 
 def face_digests(root: Path) -> dict[str, str]:
@@ -177,10 +176,6 @@ def face_digests(root: Path) -> dict[str, str]:
     if (root / MANIFEST).exists():
         return {"records": read_manifest(root).digest}
     return digests(*(root / name for name in FILES))
-
-
-def _joined(found: dict[str, str]) -> str:
-    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 
 def _check_size(reader: RecordReader, key: int, known: Property | None) -> None:

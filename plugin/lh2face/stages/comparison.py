@@ -226,11 +226,9 @@ def _looked_up(metrics: dict[str, Any], path: str) -> Any:
 
 
 def _differences(benchmarks: list[dict[str, Any]]) -> str:
-    """The keys whose values are not the same everywhere."""
+    """The keys whose values are not the same wherever they are."""
     keys = sorted({key for one in benchmarks for key in one})
-    return ", ".join(
-        k for k in keys if any(one.get(k) != benchmarks[0].get(k) for one in benchmarks)
-    )
+    return ", ".join(k for k in keys if len({one[k] for one in benchmarks if k in one}) > 1)
 
 
 def _read_benchmark(path: Path) -> dict[str, Any]:

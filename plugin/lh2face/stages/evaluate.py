@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lh2face.artifacts.outputs import atomic_dir
-from lh2face.artifacts.provenance import digests, provenance, write_provenance
-from lh2face.data.benchmark import Benchmark, PairList, read_benchmark
+from lh2face.artifacts.provenance import digests, joined, provenance, write_provenance
+from lh2face.data.benchmark import PAIRS, TABLE, Benchmark, PairList, read_benchmark
 from lh2face.data.csv_files import write_rows
+from lh2face.data.ijb_meta import meta_paths
 from lh2face.evaluation.bootstrap import draw_weights, interval
 from lh2face.evaluation.checks import EvaluationError
 from lh2face.evaluation.conditions import tar_by_condition
@@ -135,7 +136,7 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
         write_curve(folder / "reject.csv", ("rejected", "fnmr"), rejected)
         write_curve(folder / "calibration.csv", ("predicted", "observed"), calibrated)
         write_results(replace(results, draws=draws), metrics, folder)
-        read = digests(embeddings, *benchmark_files(asked))
+        read = {**digests(embeddings), **asked_digests(asked)}
         made = provenance(params=params.evaluate.model_dump(), data=read)
         model = embedded_by(embeddings)
         write_provenance(folder, {**made, "model": model, "origin": asked.origin})
@@ -146,10 +147,15 @@ def write_curve(path: Path, header: tuple[str, str], points: Sequence[np.ndarray
     write_rows(path, header, zip(*(values.tolist() for values in points), strict=True))
 
 
-def benchmark_files(benchmark: Benchmark) -> list[Path]:
-    """What tells a benchmark's questions from those of others."""
-    files = [benchmark.folder / "pairs", benchmark.folder / "images.csv"]
-    return files if benchmark.lists is None else [benchmark.lists[0] / "meta", *files]
+def asked_digests(benchmark: Benchmark) -> dict[str, str]:
+    """What tells a benchmark's questions from those of others.
+
+    ``lh2face evaluate-ijb`` gives the lists of templates the same digest and name.
+    """
+    found = digests(benchmark.folder / PAIRS, benchmark.folder / TABLE)
+    if benchmark.lists is not None:
+        found["meta"] = joined(digests(*meta_paths(*benchmark.lists)))
+    return found
 
 
 def write_results(results: Results, metrics: dict[str, Any], folder: Path) -> None:

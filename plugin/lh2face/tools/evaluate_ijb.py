@@ -1,8 +1,6 @@
 """``lh2face evaluate-ijb``: IJB-B or IJB-C on disk, with a model or with features."""
 
 import csv
-import hashlib
-import json
 import math
 import reprlib
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +19,7 @@ from lh2face.artifacts.provenance import (
     PROVENANCE,
     digest,
     digests,
+    joined,
     provenance,
     write_provenance,
 )
@@ -93,7 +92,7 @@ def run(
         # Stage evaluate gives the digest of the lists the same name.
         if features:  # before its digest, which takes long where the file is none of features
             embeddings = read_features(features, len(meta.names))
-        data = {"meta": _joined(digests(*meta_paths(root, lists))), kind: digest(source)}
+        data = {"meta": joined(digests(*meta_paths(root, lists))), kind: digest(source)}
         if not features:
             embedder = onnx_embedder(model) if model else checkpoint_embedder(checkpoint)
             with ThreadPoolExecutor(workers) as pool:
@@ -104,7 +103,7 @@ def run(
                     embeddings = embed_faces(faces, rows, embedder, data[kind], out, record)
                 except KeptError as error:
                     raise ValueError(f"{error}; use another --out") from None
-            data["images"] = _joined([images for images, _ in record.blocks])
+            data["images"] = joined([images for images, _ in record.blocks])
         if quality:
             data["quality"] = digest(quality)
         results = run_protocol(embeddings, meta, protocol)
@@ -212,8 +211,3 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
-
-
-def _joined(found: Any) -> str:
-    """One digest of several."""
-    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
