@@ -48,7 +48,8 @@ def test_stages_ask_for_their_gpus(slurm, clone):
     said = run(clone, "snakemake", "--profile", "workflow/profiles/slurm", "--dry-run")
     blocks = dict(block.split(":", 1) for block in said.split("\nrule ")[1:])
     gpus = {name: "gpu=1" in block for name, block in blocks.items()}
-    assert gpus["fit3d"] and not gpus["data"] and not gpus["align"] and not gpus["report"]
+    assert gpus["fit3d"] and not gpus["report"]
+    assert not gpus["data_people"] and not gpus["align_people"]
 
 
 def test_another_scheduler_by_its_submit_command(tmp_path, clone):
