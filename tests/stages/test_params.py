@@ -89,6 +89,12 @@ def test_the_parameters_of_a_type_are_its_own(params_file, section, change, mess
         load_params(params_file)
 
 
+def test_a_name_that_is_none_is_said(params_file):
+    params_file.write_text(params_file.read_text().replace("  people:\n", "  a b:\n", 1))
+    with pytest.raises(ParamsError, match=r": sources\.a b\.\[key\]: .*pattern.*found 'a b'"):
+        load_params(params_file)
+
+
 def test_a_section_makes_what_it_describes(params_file):
     values = read_yaml(params_file)
     values["sources"] = {"photos": FOLDER, "rec": {"type": "records", "path": "/data/ms1mv3"}}

@@ -94,11 +94,11 @@ def start_slow_stage(project: Path, *command: str) -> subprocess.Popen:
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 1 MB."""
+    """A file system of 256 KiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, text=True
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], capture_output=True, text=True
     )
     if mounted.returncode != 0:
         pytest.skip(f"no small file system can be mounted here: {mounted.stderr.strip()}")
@@ -133,7 +133,7 @@ def test_a_full_disk(params_folder, small_disk):
 def test_a_read_only_folder(params_folder, small_disk):
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     said = call(params_folder, "lh2face", "align", "raw", str(small_disk / "aligned"), ends=1)
-    assert re.search(r"lh2face: .*Read-only file system: '.*/aligned'", said)
+    assert re.search(r"lh2face: .*/\.aligned\.lock: Read-only file system", said)
     assert "Traceback" not in said
     row("Read-only output folder", "`Read-only file system`, with the path", "nothing")
 

@@ -466,7 +466,7 @@ def located(schema: Any, location: tuple[int | str, ...]) -> tuple[list[int | st
     keys: list[int | str] = []
     held: Any = schema
     for part in location:
-        if typing.get_origin(schema) is Annotated and (of_type := types_of(schema)):
+        if part in (of_type := types_of(schema)):
             schema = of_type[str(part)]
             continue
         keys.append(part)
