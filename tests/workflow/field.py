@@ -1,9 +1,11 @@
-"""Data as labs have them, small and of rendered people: records, an IJB, bins, a list of pairs.
+"""Data as labs have them, small and of rendered people: records, an IJB, bins, a list of pairs; and
+a model of others.
 
     python tests/workflow/field.py OUT
 
-writes the folders ``OUT/records`` (with ``lfw.bin`` and ``cfp_fp.bin``), ``OUT/IJBX``,
-``OUT/pairs`` and ``OUT/field.yaml``, an overlay for the pipeline that reads them.
+writes the folders ``OUT/records`` (with ``lfw.bin`` and ``cfp_fp.bin``), ``OUT/IJBX`` and
+``OUT/pairs``, the model ``OUT/theirs.onnx``, and ``OUT/field.yaml``, an overlay to be put over that
+of ``params/ci.yaml``.
 """
 
 import shutil
@@ -14,17 +16,23 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from lh2face.adapters.insightface import export_onnx
+from lh2face.artifacts.model import recognizer_config, save_model
 from lh2face.data.align import aligned_face
 from lh2face.data.csv_files import PAIR_LIST, read_rows
 from lh2face.data.ijb_meta import read_meta, write_meta
 from lh2face.data.images import encode_jpeg
 from lh2face.data.synthetic.generate import SyntheticConfig, write_benchmark, write_train
 from lh2face.data.verification_bin import write_bin
+from lh2face.registry import MODELS
 from lh2face.stages.align import align_train
+from lh2face.stages.params import read_yaml
 
+ROOT = Path(__file__).resolve().parents[2]
 SIZES = SyntheticConfig(
     train_people=16, images_per_person=6, benchmark_people=8, image_size=96, pairs=30
 )
+BACKBONE = {"type": "MobileFaceNet", "embedding_size": 32, "width": 0.25}
 # The synthetic lists of pairs that stand for those of the field.
 BINS = {"lfw": "frontal", "cfp_fp": "profile"}
 
@@ -71,10 +79,18 @@ def write_field(out: Path, workers: int = 2) -> Path:
     }  # fmt: skip
     for config in benchmarks.values():
         config["origin"] = "synthetic"
+    with tempfile.TemporaryDirectory() as folder:
+        config = recognizer_config(
+            {"type": "MobileFaceNet", "embedding_size": 32, "width": 0.25}, 112
+        )
+        save_model(Path(folder), MODELS.build(config), config, {})
+        export_onnx(Path(folder), out / "theirs.onnx")
+    models = read_yaml(ROOT / "params" / "ci.yaml")["compare"]["models"]
     overlay = {
         "sources": {"records": {"type": "records", "path": f"{records}", "origin": "synthetic"}},
         "benchmarks": benchmarks,
-        "compare": {"benchmarks": list(benchmarks)},
+        "others": [{"name": "theirs", "path": f"{out / 'theirs.onnx'}"}],
+        "compare": {"models": [*models, "theirs"], "benchmarks": list(benchmarks)},
     }
     YAML().dump(overlay, out / "field.yaml")
     return out / "field.yaml"
