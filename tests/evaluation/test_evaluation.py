@@ -410,13 +410,17 @@ def test_expected_cosine_is_that_of_samples():
 def test_mutual_likelihood_equals_that_of_vectors():
     vectors = RNG.normal(size=(40, 2, 8)) * RNG.uniform(0.1, 9, (40, 2, 1))
     kappa = np.linalg.norm(vectors, axis=2)
-    directions = vectors / kappa[..., None]
-    cos = (directions[:, 0] * directions[:, 1]).sum(1)
+    directions = torch.from_numpy(vectors / kappa[..., None])
+    cos = (directions[:, 0] * directions[:, 1]).sum(1).numpy()
+    expected = vmf.mutual_likelihood(
+        directions[:, 0], torch.from_numpy(kappa[:, 0]),
+        directions[:, 1], torch.from_numpy(kappa[:, 1]), dim=8,
+    )  # fmt: skip
     joint = np.linalg.norm(vectors.sum(axis=1), axis=1)
     first, second, together = (
         vmf.log_normalizer_ratio(torch.from_numpy(k), 8).numpy() for k in (*kappa.T, joint)
     )
-    expected = first + second - together
+    np.testing.assert_allclose(expected, first + second - together, atol=1e-9)
     np.testing.assert_allclose(mutual_likelihood(cos, *kappa.T, 8), expected, atol=1e-9)
     swapped = mutual_likelihood(cos, *kappa.T[::-1], 8)
     np.testing.assert_array_equal(mutual_likelihood(cos, *kappa.T, 8), swapped)

@@ -141,24 +141,28 @@ def test_log_peak_ratio_is_exact_and_has_the_shortfall_as_its_slope(dim):
 
 
 def test_mutual_likelihood_prefers_agreement_and_ignores_the_uncertain():
+    x = torch.eye(4)
     one, none = torch.tensor(20.0), torch.tensor(0.0)
-    same, other = torch.tensor(1.0), torch.tensor(0.0)
-    assert vmf.mutual_likelihood(same, one, one, 4) > 0 > vmf.mutual_likelihood(other, one, one, 4)
-    assert vmf.mutual_likelihood(other, one, none, 4).item() == pytest.approx(0, abs=1e-12)
+    same = vmf.mutual_likelihood(x[0], one, x[0], one, 4)
+    assert same > 0 > vmf.mutual_likelihood(x[0], one, x[1], one, 4)
+    assert vmf.mutual_likelihood(x[0], one, x[1], none, 4).item() == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize("dim", [4, 512])
 @pytest.mark.parametrize("kappa", [0.0, 1e-45, 1e-20, 1.0, 300.0, 2e19, 3e38])
-@pytest.mark.parametrize("cos", [1.0, 0.6, 0.0, -0.5, -1.0])
-def test_mutual_likelihood_over_the_range_of_float32(kappa, cos, dim):
-    k, other = torch.tensor(kappa, requires_grad=True), torch.tensor(kappa / 2)
-    cosine = torch.tensor(cos)
-    value = vmf.mutual_likelihood(cosine, k, other, dim)
+@pytest.mark.parametrize("other", [(1.0, 0.0), (0.6, 0.8), (0.0, 1.0), (-0.6, 0.8), (-1.0, 0.0)])
+def test_mutual_likelihood_over_the_range_of_float32(kappa, other, dim):
+    k, half = torch.tensor(kappa, requires_grad=True), torch.tensor(kappa / 2)
+    x, y = torch.tensor([1.0, 0.0]), torch.tensor(other)
+    value = vmf.mutual_likelihood(x, k, y, half, dim)
     (slope,) = torch.autograd.grad(value, k)
     assert slope.isfinite()
-    first, second, c = (mpmath.mpf(x.item()) for x in (k, other, cosine))
-    joint = mpmath.sqrt(first**2 + second**2 + 2 * first * second * c)
-    peak = [vmf.log_peak_ratio(torch.tensor(float(x), dtype=torch.float64), dim).item() for x in
+    first, second = (mpmath.mpf(value.item()) for value in (k, half))
+    apart = sum(
+        (mpmath.mpf(a.item()) - mpmath.mpf(b.item())) ** 2 for a, b in zip(x, y, strict=True)
+    )
+    joint = mpmath.sqrt((first + second) ** 2 - first * second * apart)
+    peak = [vmf.log_peak_ratio(torch.tensor(float(one), dtype=torch.float64), dim).item() for one in
             (first, second, joint)]  # fmt: skip
     expected = peak[0] + peak[1] - peak[2] - float(first + second - joint)
     assert value.item() == pytest.approx(expected, rel=1e-6, abs=1e-6)
@@ -166,7 +170,8 @@ def test_mutual_likelihood_over_the_range_of_float32(kappa, cos, dim):
 
 def test_mutual_likelihood_of_opposite_and_equal_concentrations_has_a_slope():
     k = torch.tensor(5.0, dtype=torch.float64, requires_grad=True)
-    value = vmf.mutual_likelihood(torch.tensor(-1.0), k, k, 8)
+    x = torch.tensor([1.0, 0.0])
+    value = vmf.mutual_likelihood(x, k, -x, k, 8)
     (slope,) = torch.autograd.grad(value, k)
     assert value.item() == pytest.approx(2 * exact(8, 5.0)[1], rel=1e-12) and slope.isfinite()
 

@@ -17,7 +17,7 @@ ROUNDING = 1e-4
 def mutual_likelihood(
     cos: np.ndarray, kappa1: np.ndarray, kappa2: np.ndarray, dim: int
 ) -> np.ndarray:
-    """:func:`lh2face.functional.vmf.mutual_likelihood` of arrays, in blocks.
+    """:func:`lh2face.functional.vmf.mutual_likelihood` from the cosines of the directions.
 
     Equal pairs tie, whichever way round.
 
@@ -37,7 +37,8 @@ def mutual_likelihood(
     check_finite(cos=cos)
     if max(cos.max(initial=0), -cos.min(initial=0)) > 1 + ROUNDING:
         raise EvaluationError(f"cos: expected -1 to 1, found {cos.min()} to {cos.max()}")
-    joint, lost = joint_concentration(cos.clip(-1, 1).astype(np.float64), kappa1, kappa2)
+    apart = 1 - cos.clip(-1, 1).astype(np.float64)
+    joint, lost = joint_concentration(apart, kappa1, kappa2)
     first, second, together = (
         _in_blocks(log_peak_ratio, kappa, dim) for kappa in (kappa1, kappa2, joint)
     )

@@ -159,32 +159,34 @@ def concentration(mean_length: Tensor, dim: int) -> Tensor:
     return torch.where(inside, kappa.to(length.dtype), outside)
 
 
-def mutual_likelihood(cos: Tensor, kappa1: Tensor, kappa2: Tensor, dim: int) -> Tensor:
+def mutual_likelihood(x1: Tensor, kappa1: Tensor, x2: Tensor, kappa2: Tensor, dim: int) -> Tensor:
     """Log-likelihood that two vMF observations share their mean direction, over chance.
 
     ``log c(κ1) + log c(κ2) − log c(|κ1 x1 + κ2 x2|) − log c(0)``, computed in float64.
 
     Args:
-        cos: Cosine of the directions x1 and x2, in [−1, 1].
-        kappa1: Concentrations ≥ 0 that broadcast with ``cos``.
-        kappa2: Likewise.
+        x1: ``(…, d)`` unit directions.
+        kappa1: ``(…)`` concentrations, ≥ 0.
+        x2: ``(…, d)`` unit directions.
+        kappa2: ``(…)`` concentrations, ≥ 0.
         dim: Dimension n, ≥ 2.
 
     Returns:
-        The broadcast shape; 0 where either κ is 0; finite where κ1 + κ2 is.
+        ``(…)``; 0 where either κ is 0; finite where κ1 + κ2 is.
     """
     first, second = kappa1.double(), kappa2.double()
-    joint, lost = joint_concentration(cos.double(), first, second)
+    distance = (x1.double() - x2.double()).square().sum(dim=-1)
+    joint, lost = joint_concentration(distance / 2, first, second)
     peaks = log_peak_ratio(first, dim) + log_peak_ratio(second, dim) - log_peak_ratio(joint, dim)
     return (peaks - lost).to(_widened(kappa1).dtype)
 
 
-def joint_concentration(cos: Array, kappa1: Array, kappa2: Array) -> tuple[Array, Array]:
+def joint_concentration(apart: Array, kappa1: Array, kappa2: Array) -> tuple[Array, Array]:
     """κ of the product of two vMF densities, and what it lacks to the sum of theirs.
 
     Args:
-        cos: Cosine of their mean directions x1 and x2, in [−1, 1].
-        kappa1: Concentrations ≥ 0 that broadcast with ``cos``.
+        apart: ``1 − cosθ`` of their mean directions x1 and x2, in [0, 2].
+        kappa1: Concentrations ≥ 0 that broadcast with it.
         kappa2: Likewise.
 
     Returns:
@@ -193,10 +195,10 @@ def joint_concentration(cos: Array, kappa1: Array, kappa2: Array) -> tuple[Array
     """
     total = kappa1 + kappa2
     divisor = total + (total == 0)
-    apart = 2 * (kappa1 / divisor) * (kappa2 / divisor) * (1 - cos)
+    less = 2 * (kappa1 / divisor) * (kappa2 / divisor) * apart
     # The root has no slope at 0.
-    share = (1 - apart).clip(SMALLEST) ** 0.5
-    return total * share, total * (apart / (1 + share))
+    share = (1 - less).clip(SMALLEST) ** 0.5
+    return total * share, total * (less / (1 + share))
 
 
 class _LogNormalizerRatio(torch.autograd.Function):
