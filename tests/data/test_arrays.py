@@ -44,3 +44,14 @@ def test_what_is_wrong_is_named(whole, tmp_path, monkeypatch):
     monkeypatch.setattr(arrays, "MOST_BYTES", 100)
     with pytest.raises(ValueError, match="bytes of arrays, at most 100 are read"):
         read_arrays(whole)
+
+
+def test_what_a_zip_says_of_itself_is_cut_short(tmp_path):
+    """It quotes the name in an entry's header, whatever its length."""
+    np.savez(tmp_path / "a.npz", index=np.arange(1000))
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    content[26:28] = (900).to_bytes(2, "little")  # length of the name, in the header of the entry
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.npz: not a whole \.npz file") as raised:
+        read_arrays(tmp_path / "a.npz", "index")
+    assert len(str(raised.value)) < 600

@@ -65,3 +65,10 @@ def test_columns_that_need_not_be_there(tmp_path):
 
 def test_flags():
     assert flag("1") is True and flag("0") is False
+
+
+def test_a_long_cell_gives_no_long_message(tmp_path):
+    (tmp_path / "a.csv").write_text("far\n" + "[" * 5000 + "\n")
+    with pytest.raises(ValueError, match=r"a\.csv:2: could not convert") as raised:
+        read_rows(tmp_path / "a.csv", {"far": float})
+    assert len(str(raised.value)) < 500

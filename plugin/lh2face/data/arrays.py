@@ -26,7 +26,7 @@ def read_array(path: Path, mode: Literal["r", "r+"] = "r") -> np.ndarray:
         raise
     except Exception as error:  # numpy evaluates the header, which can fail in any way
         what = str(error).partition("\n")[0]
-        raise ValueError(f"{path}: not a whole .npy file of numbers: {what}") from None
+        raise ValueError(f"{path}: not a whole .npy file of numbers: {what:.300}") from None
 
 
 def read_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
@@ -54,4 +54,4 @@ def read_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
                 return dict(file)
         except Exception as error:  # of zip, zlib and numpy's header, which fail in many ways
             what = str(error).partition("\n")[0]
-            raise ValueError(f"{path}: not a whole .npz file of numbers: {what}") from None
+            raise ValueError(f"{path}: not a whole .npz file of numbers: {what:.300}") from None

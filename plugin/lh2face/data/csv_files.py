@@ -76,7 +76,7 @@ def read_rows(
                     }
                 )
         except (csv.Error, ValueError) as error:
-            raise TableError(f"{path}:{max(lines.line_num, 1)}: {_reason(error)}") from None
+            raise TableError(f"{path}:{max(lines.line_num, 1)}: {_reason(error):.300}") from None
     return found
 
 
