@@ -61,6 +61,7 @@ def test_an_old_required_package_is_one(monkeypatch, capsys, tmp_path):
         ("nonsense: 1\n", "nonsense: unknown key"),
         ("", "✗ sources.mine: records: nowhere does not exist\n   → set sources.mine.path"),
         ("", "✗ benchmarks.lfw: bin: nowhere does not exist\n   → set benchmarks.lfw.path"),
+        ("", "✗ others.theirs: model: nowhere does not exist\n   → set others.theirs.path"),
     ],
 )
 def test_parameters_and_their_folders(monkeypatch, capsys, checkout, found, message):
@@ -68,7 +69,9 @@ def test_parameters_and_their_folders(monkeypatch, capsys, checkout, found, mess
     overlay.write_text(
         "sources: {mine: {type: records, path: nowhere}}\n"
         "benchmarks: {lfw: {type: bin, path: nowhere, file: lfw.bin}}\n"
-        "compare: {benchmarks: [lfw]}\n"
+        "others: [{name: theirs, path: nowhere}]\n"
+        "compare:\n  benchmarks: [lfw]\n"
+        "  models: [untrained, arcface, cosface, lh2face, lh2face_joint, theirs]\n"
     )
     overlay_params(overlay, checkout / "params.yaml")
     text = (checkout / "params.yaml").read_text()

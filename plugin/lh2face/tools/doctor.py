@@ -198,12 +198,16 @@ def folder() -> Iterator[Finding]:
         yield Finding("params.yaml", "cannot be used", str(error), required=True)
         return
     yield Finding("params.yaml", "can be used")
-    for section in ("sources", "benchmarks"):
-        for name, config in getattr(params, section).items():
-            there = Path(config.path).exists()
-            found = f"{config.type}: {config.path}" + " does not exist" * (not there)
-            advice = "" if there else f"set {section}.{name}.path"
-            yield Finding(f"{section}.{name}", found, advice, required=True)
+    used = [
+        (f"{section}.{name}", config.type, config.path)
+        for section in ("sources", "benchmarks")
+        for name, config in getattr(params, section).items()
+    ]
+    used += [(f"others.{other.name}", "model", other.path) for other in params.others]
+    for key, kind, path in used:
+        there = Path(path).exists()
+        found = f"{kind}: {path}" + " does not exist" * (not there)
+        yield Finding(key, found, "" if there else f"set {key}.path", required=True)
     for made in ("data/raw", "data/aligned", "runs/fit3d", "report"):
         there = Path(made).is_dir()
         yield Finding(made, "there" if there else "not made yet", "" if there else "dvc repro")
