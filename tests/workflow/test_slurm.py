@@ -36,7 +36,7 @@ def test_the_whole_dag_on_slurm(slurm, clone):
     assert "100%" in said
     assert (clone / "report" / "index.html").stat().st_size > 100_000
     # Each stage was a job of its own, and left its words where people look for them.
-    assert (clone / "logs" / "data.log").exists()
+    assert (clone / "logs" / "data@people.log").exists()
     assert list((clone / "logs" / "slurm").rglob("*.log"))
     jobs = len(list((clone / "logs").glob("*.tsv")))
     completed = (slurm / "slurmctld.log").read_text().count("_job_complete: JobId=")
