@@ -606,15 +606,12 @@ def raw_faces(folder: Path) -> None:
 @reader(5, sets(raw=raw_faces))
 def raw_train(folder: Path) -> None:
     """Faces for stage align."""
-    from concurrent.futures import ThreadPoolExecutor
-
     from lh2face.stages.align import align_train
 
     out = folder.parent / "aligned"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
-    with ThreadPoolExecutor(1) as pool:
-        align_train(folder / "raw" / "train", out, pool)
+    align_train(folder / "raw" / "train", out, 1)
 
 
 def benchmark(folder: Path) -> None:

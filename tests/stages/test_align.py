@@ -1,7 +1,6 @@
 """Stage align: landmarks belong to keys; bad photos are listed."""
 
 import csv
-from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -18,12 +17,6 @@ RNG = np.random.default_rng(0)
 POINTS = np.stack([TEMPLATE + np.array([4 * i, 3 * i]) for i in range(COUNT)]).astype(np.float32)
 PHOTOS = [cv2.GaussianBlur(RNG.integers(0, 256, (140, 140, 3), np.uint8), (0, 0), 4)] * COUNT
 KEYS = [3, 5, 6, 8, 9, 12]
-
-
-@pytest.fixture
-def pool():
-    with ThreadPoolExecutor(2) as made:
-        yield made
 
 
 @pytest.fixture
@@ -45,9 +38,9 @@ def write_training(root, photos=None, points=POINTS):
     return root
 
 
-def aligned(raw, out, pool):
+def aligned(raw, out):
     out.mkdir()
-    return align_train(raw, out, pool)
+    return align_train(raw, out, 2)
 
 
 def crops_of(out):
@@ -64,39 +57,39 @@ def assert_crops(out, keys):
         assert np.abs(crop.astype(int) - expected).mean() < 2
 
 
-def test_each_face_by_its_own_landmarks(tmp_path, raw, pool):
-    aligned(raw, tmp_path / "out", pool)
+def test_each_face_by_its_own_landmarks(tmp_path, raw):
+    aligned(raw, tmp_path / "out")
     assert_crops(tmp_path / "out", KEYS)
     assert (tmp_path / "out" / "failures.csv").read_text() == "key,reason\n"
 
 
-def test_landmarks_go_by_key_not_by_position(tmp_path, raw, pool):
+def test_landmarks_go_by_key_not_by_position(tmp_path, raw):
     order = [4, 0, 5, 2, 1, 3]
     np.save(raw / "landmarks.npy", POINTS[order])
     lines = [f"{KEYS[i]},{KEYS[i] % 2}" for i in order]
     (raw / "images.csv").write_text("\n".join(["key,identity", *lines]))
-    aligned(raw, tmp_path / "out", pool)
+    aligned(raw, tmp_path / "out")
     assert_crops(tmp_path / "out", KEYS)
 
 
 @pytest.mark.parametrize("line", [1, 3, COUNT])
-def test_an_index_that_lost_a_line_is_refused(tmp_path, raw, pool, line):
+def test_an_index_that_lost_a_line_is_refused(tmp_path, raw, line):
     index = raw / "train.idx"
     lines = index.read_text().splitlines(keepends=True)
     index.write_text("".join(lines[:line] + lines[line + 1 :]))
     # The reader may find it too.
     with pytest.raises(ValueError, match=r"train\.(idx|rec)"):
-        aligned(raw, tmp_path / "out", pool)
+        aligned(raw, tmp_path / "out")
 
 
-def test_a_table_that_lost_a_line_is_refused(tmp_path, raw, pool):
+def test_a_table_that_lost_a_line_is_refused(tmp_path, raw):
     lines = (raw / "images.csv").read_text().splitlines(keepends=True)
     (raw / "images.csv").write_text("".join(lines[:-1]))
     with pytest.raises(AlignError, match=r"landmarks\.npy: expected floats \(5, 5, 2\)"):
-        aligned(raw, tmp_path / "out", pool)
+        aligned(raw, tmp_path / "out")
     np.save(raw / "landmarks.npy", POINTS[:-1])
     with pytest.raises(AlignError, match=r"train\.idx: 6 images, images\.csv has 5.* is 12"):
-        aligned(raw, tmp_path / "other", pool)
+        aligned(raw, tmp_path / "other")
 
 
 @pytest.mark.parametrize(
@@ -112,27 +105,27 @@ def test_a_table_that_lost_a_line_is_refused(tmp_path, raw, pool):
         ("images.csv", b"key\n", r"images\.csv: names no image"),
     ],
 )
-def test_damaged_files_are_named(tmp_path, raw, pool, name, content, message):
+def test_damaged_files_are_named(tmp_path, raw, name, content, message):
     if content is None:  # cut short
         content = (raw / name).read_bytes()[:-8]
     (raw / name).write_bytes(content)
     with pytest.raises(ValueError, match=message):
-        aligned(raw, tmp_path / "out", pool)
+        aligned(raw, tmp_path / "out")
 
 
-def test_landmarks_of_another_shape_are_named(tmp_path, raw, pool):
+def test_landmarks_of_another_shape_are_named(tmp_path, raw):
     np.save(raw / "landmarks.npy", POINTS.astype(int))
     with pytest.raises(AlignError, match=r"expected floats .* found int64 \(6, 5, 2\)"):
-        aligned(raw, tmp_path / "out", pool)
+        aligned(raw, tmp_path / "out")
 
 
-def test_bad_training_photos_are_listed(tmp_path, pool):
+def test_bad_training_photos_are_listed(tmp_path):
     photos = [encode_jpeg(photo) for photo in PHOTOS]
     photos[0], photos[1] = photos[0][:900], b""
     points = POINTS.copy()
     points[2], points[3], points[4] = np.nan, -1, points[4] + 9000
     raw = write_training(tmp_path / "raw", photos, points)
-    aligned(raw, tmp_path / "out", pool)
+    aligned(raw, tmp_path / "out")
     assert_crops(tmp_path / "out", [12])
     with (tmp_path / "out" / "failures.csv").open() as file:
         rows = {int(row["key"]): row["reason"] for row in csv.DictReader(file)}
@@ -143,7 +136,7 @@ def test_bad_training_photos_are_listed(tmp_path, pool):
         assert reason in rows[key]
 
 
-def test_no_usable_training_photo_is_named(tmp_path, pool):
+def test_no_usable_training_photo_is_named(tmp_path):
     raw = write_training(tmp_path / "raw", [b"no picture"] * COUNT)
     with pytest.raises(AlignError, match=r"none of its 6 images can be used; key 3: not a picture"):
-        aligned(raw, tmp_path / "out", pool)
+        aligned(raw, tmp_path / "out")

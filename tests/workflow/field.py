@@ -11,7 +11,6 @@ of ``params/ci.yaml``.
 import shutil
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -46,8 +45,7 @@ def write_field(out: Path, workers: int = 2) -> Path:
         records, ijb, pairs = (out / name for name in ("records", "IJBX", "pairs"))
         for made in (records, ijb, pairs):
             made.mkdir(parents=True)
-        with ThreadPoolExecutor(workers) as pool:
-            align_train(raw, records, pool)
+        align_train(raw, records, workers)
         meta = read_meta(photos, "bench")
         write_meta(ijb, "ijbx", meta)
         shutil.copytree(photos / "loose_crop", ijb / "loose_crop")

@@ -1,7 +1,6 @@
 """Stage ``align``: every face of a training source at 112 × 112 by its five landmarks."""
 
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,8 +52,7 @@ def run(params: "Params", raw: Path, out: Path) -> None:
         if manifest.aligned:
             write_manifest(folder, replace(manifest, records=str(records_of(raw, manifest))))
             return
-        with ThreadPoolExecutor(params.workers) as pool:
-            failed = align_train(raw, folder, pool)
+        failed = align_train(raw, folder, params.workers)
         write_manifest(
             folder,
             replace(
@@ -66,7 +64,7 @@ def run(params: "Params", raw: Path, out: Path) -> None:
         )  # fmt: skip
 
 
-def align_train(raw: Path, out: Path, pool: ThreadPoolExecutor) -> int:
+def align_train(raw: Path, out: Path, workers: int) -> int:
     """Aligned training records, with the keys and identities of the raw ones.
 
     Returns:
@@ -83,7 +81,7 @@ def align_train(raw: Path, out: Path, pool: ThreadPoolExecutor) -> int:
             (reader[key][1], points, f"{reader.path}: key {key}")
             for key, points in zip(keys, landmarks, strict=True)
         )
-        aligned = crops(jobs, len(keys), pool, encode_jpeg, f"{raw}")
+        aligned = crops(jobs, len(keys), workers, encode_jpeg, f"{raw}")
         for key, crop in zip(keys, aligned, strict=True):
             if isinstance(crop, ImageError):
                 failures.append((key, crop.reason))

@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,8 +38,8 @@ def run(params: "Params", name: str, raw: Path, out: Path) -> None:
     source = params.benchmark(name)
     benchmark = source.open(raw)
     with atomic_dir(out, [raw, Path(source.path)]) as folder:
-        with RecordWriter(folder / FACES) as writer, ThreadPoolExecutor(params.workers) as pool:
-            for key, face in enumerate(aligned_faces(benchmark, pool, name), start=1):
+        with RecordWriter(folder / FACES) as writer:
+            for key, face in enumerate(aligned_faces(benchmark, params.workers, name), start=1):
                 writer.write(key, face, 0)
         lists = benchmark.lists
         if lists and benchmark.copied:
@@ -57,7 +56,7 @@ def run(params: "Params", name: str, raw: Path, out: Path) -> None:
         written.pairs, written.templates  # noqa: B018
 
 
-def aligned_faces(benchmark: RawBenchmark, pool: ThreadPoolExecutor, name: str) -> Iterator[bytes]:
+def aligned_faces(benchmark: RawBenchmark, workers: int, name: str) -> Iterator[bytes]:
     """The encoded faces, row by row; those that are aligned already as they are."""
     rows = range(len(benchmark.sources))
     if benchmark.landmarks is None:
@@ -67,7 +66,7 @@ def aligned_faces(benchmark: RawBenchmark, pool: ThreadPoolExecutor, name: str) 
             yield encoded
         return
     jobs = ((benchmark.read(i), benchmark.landmarks[i], benchmark.sources[i]) for i in rows)
-    for face in crops(jobs, len(rows), pool, encode_png, f"faces of {name}"):
+    for face in crops(jobs, len(rows), workers, encode_png, f"faces of {name}"):
         if isinstance(face, ImageError):
             raise face
         yield face

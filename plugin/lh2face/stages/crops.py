@@ -1,21 +1,17 @@
 """Many faces aligned on several threads."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import chain, islice
 
 import numpy as np
 
 from lh2face.data.align import aligned_face
 from lh2face.data.images import ImageError
+from lh2face.data.parallel import in_order
 from lh2face.progress import track
-
-# Photos read ahead of the threads; one may have many megabytes.
-BLOCK = 128
 
 
 def crops(
-    jobs: Iterator[tuple[bytes, np.ndarray, str]], total: int, pool: ThreadPoolExecutor,
+    jobs: Iterator[tuple[bytes, np.ndarray, str]], total: int, workers: int,
     encode: Callable[[np.ndarray], bytes], what: str,
 ) -> Iterator[bytes | ImageError]:  # fmt: skip
     """The aligned face of each photo, encoded, in order; or why there is none.
@@ -23,7 +19,7 @@ def crops(
     Args:
         jobs: Arguments of :func:`~lh2face.data.align.aligned_face`.
         total: How many there are.
-        pool: OpenCV releases Python's lock, so threads are enough.
+        workers: Threads.
         encode: From the pixels of a face to its file.
         what: For the progress shown.
     """
@@ -34,5 +30,4 @@ def crops(
         except ImageError as error:
             return error
 
-    blocks = (pool.map(crop, list(islice(jobs, BLOCK))) for _ in range(0, total, BLOCK))
-    yield from track(chain.from_iterable(blocks), f"aligning {what}", total)
+    yield from track(in_order(crop, jobs, workers), f"aligning {what}", total)

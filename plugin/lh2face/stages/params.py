@@ -28,6 +28,7 @@ from ruamel.yaml.nodes import Node
 
 from lh2face.data.benchmarks import BENCHMARKS
 from lh2face.data.training_sources import TRAINING_SOURCES, Seed
+from lh2face.evaluation.protocol import Protocol
 
 # Bounds of a YAML file; its nodes are counted with every alias written out.
 LARGEST_FILE, MOST_NODES = 1 << 16, 20_000
@@ -90,15 +91,16 @@ def _from_dataclass(name: str, cls: type, **more: Any) -> type[Section]:
     Args:
         name: Of the section.
         cls: The dataclass; a field may hold another one.
-        more: Bounds of fields by name, or further fields as (type, default).
+        more: Further fields as (type, default).
     """
     hints = typing.get_type_hints(cls, include_extras=True)
-    fields = {}
-    for field in dataclasses.fields(cls):
-        given = [field.default, field.default_factory]
-        default = ... if given == [dataclasses.MISSING] * 2 else field.default
-        kind = _with_sections(hints[field.name])
-        fields[field.name] = (Annotated[kind, more.pop(field.name, None)], default)
+    fields = {
+        field.name: (
+            _with_sections(hints[field.name]),
+            ... if field.default is dataclasses.MISSING else field.default,
+        )
+        for field in dataclasses.fields(cls)
+    }
     return create_model(name, __base__=Section, __doc__=cls.__doc__, **fields, **more)
 
 
@@ -185,13 +187,7 @@ class Joint(Section):
     fusion: Literal["none", "canonical", "canonical_depth"]
 
 
-def _protocol() -> type[Section]:
-    from lh2face.evaluation.protocol import Protocol
-
-    return _from_dataclass("Protocol", Protocol)
-
-
-class Evaluate(_protocol()):
+class Evaluate(_from_dataclass("Protocol", Protocol)):
     """Switches of the IJB protocol and of the figures drawn from it.
 
     Attributes:
