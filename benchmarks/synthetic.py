@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from lh2face.data.synthetic import SyntheticConfig
-from lh2face.data.synthetic.generate import SESSIONS, generate
+from lh2face.data.synthetic.generate import SESSIONS, write_benchmark, write_train
 
 
 def main() -> None:
@@ -23,7 +23,8 @@ def main() -> None:
     images += config.benchmark_people * sum(count for _, count, _ in SESSIONS)
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        generate(config, Path(folder), seed=0, workers=arguments.workers)
+        for part, write in (("train", write_train), ("benchmark", write_benchmark)):
+            write(config, Path(folder, part), seed=0, workers=arguments.workers)
         seconds = time.perf_counter() - start
     print(
         f"{images} images of {config.image_size} px in {seconds:.1f} s: {images / seconds:.0f} "

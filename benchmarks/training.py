@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from lh2face.configs import RECOGNITION
 from lh2face.data.datasets import RecordFaces
 from lh2face.data.synthetic import SyntheticConfig
-from lh2face.data.synthetic.generate import generate
+from lh2face.data.synthetic.generate import write_train
 from lh2face.registry import MODELS
 from lh2face.stages.memory import reuse_freed_memory
 
@@ -86,7 +86,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         size = SyntheticConfig(train_people=20, benchmark_people=4, image_size=112)
-        generate(size, root, seed=0, workers=2)
+        write_train(size, root / "train", seed=0, workers=2)
         times = {runner: [], bare: []}
         for _ in range(arguments.rounds):
             for run, seconds in times.items():

@@ -1,7 +1,6 @@
 """The image folder: every picture used or listed, landmarks as editors leave them, growth."""
 
 import csv
-import importlib
 import os
 from pathlib import Path
 
@@ -11,9 +10,8 @@ import pytest
 
 from lh2face.data.image_folder import ImageFolderError, convert, read_landmarks
 from lh2face.data.recordio import RecordReader
+from lh2face.data.synthetic import generate
 
-# The package's name for it is that of its function.
-generate = importlib.import_module("lh2face.data.synthetic.generate")
 RNG = np.random.default_rng(0)
 FACE = [40, 52, 75, 52, 57, 72, 43, 92, 72, 92]
 

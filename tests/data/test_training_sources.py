@@ -18,7 +18,8 @@ from lh2face.data.manifest import Manifest, read_manifest
 from lh2face.data.recordio import RecordReader, RecordWriter, image_keys
 from lh2face.data.records import records_digest
 from lh2face.data.sources import SourceError
-from lh2face.data.synthetic import SyntheticConfig, generate
+from lh2face.data.synthetic import SyntheticConfig
+from lh2face.data.synthetic import write_train as write_people
 from lh2face.data.training_sources import (
     TRAINING_SOURCES,
     HeldOut,
@@ -230,7 +231,7 @@ def test_synthetic_people_are_those_of_the_generator(tmp_path):
     source = Synthetic("plugin", people=3, images_per_person=2, image_size=40, seed=5)
     found = write(source, tmp_path / "out", workers=2)
     config = SyntheticConfig(train_people=3, images_per_person=2, image_size=40)
-    generate(config, tmp_path / "old", seed=5, workers=1, parts=["train"])
+    write_people(config, tmp_path / "old" / "train", seed=5, workers=1)
     assert names(tmp_path / "out") == sorted([*names(tmp_path / "old" / "train"), "manifest.json"])
     for path in (tmp_path / "old" / "train").iterdir():
         assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()

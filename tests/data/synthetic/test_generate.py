@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lh2face.data.synthetic import SyntheticConfig
-from lh2face.data.synthetic.generate import generate
+from lh2face.data.synthetic.generate import write_train
 
 
 def test_a_killed_worker_ends_the_stage(tmp_path):
@@ -25,7 +25,7 @@ def test_a_killed_worker_ends_the_stage(tmp_path):
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
     with pytest.raises(OSError, match="worker that makes faces was killed"):
-        generate(config, tmp_path, seed=0, workers=2)
+        write_train(config, tmp_path, seed=0, workers=2)
     killer.join()
 
 
@@ -33,7 +33,7 @@ CODE = """
 import multiprocessing, sys, threading, time
 from pathlib import Path
 from lh2face.data.synthetic import SyntheticConfig
-from lh2face.data.synthetic.generate import generate
+from lh2face.data.synthetic.generate import write_train
 
 def show():
     while len(multiprocessing.active_children()) < 2:
@@ -43,7 +43,7 @@ def show():
 if __name__ == "__main__":
     threading.Thread(target=show, daemon=True).start()
     config = SyntheticConfig(train_people=4000, benchmark_people=4, image_size=32)
-    generate(config, Path(sys.argv[1]), seed=0, workers=2)
+    write_train(config, Path(sys.argv[1]), seed=0, workers=2)
 """
 
 
@@ -66,4 +66,4 @@ def test_a_failure_to_write_waits_for_nobody(tmp_path):
     config = SyntheticConfig(train_people=4000, benchmark_people=4, image_size=32)
     (tmp_path / "train").touch()
     with pytest.raises(FileExistsError):
-        generate(config, tmp_path, seed=0, workers=1)
+        write_train(config, tmp_path / "train", seed=0, workers=1)

@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -60,35 +60,24 @@ class SyntheticConfig:
     truth_images: int = 120
 
 
-def generate(
-    config: SyntheticConfig, out: Path, *, seed: int, workers: int, parts: Collection[str] = PARTS
-) -> None:
-    """Write ``train/`` and ``benchmark/``; the same seed gives the same bytes.
+def write_train(config: SyntheticConfig, out: Path, *, seed: int, workers: int) -> None:
+    """Write the people to train on; the same seed gives the same bytes.
 
     Args:
         config: Sizes.
-        out: Folder to write into.
+        out: Folder to write into, made if need be.
         seed: Seed of everything.
         workers: Processes; they do not change the result.
-        parts: Which of the two to write.
 
     Raises:
         ChildProcessError: If one of the processes is killed.
     """
-    if "train" in parts:
-        write_train(config, out / "train", seed=seed, workers=workers)
-    if "benchmark" in parts:
-        write_benchmark(config, out / "benchmark", seed=seed, workers=workers)
-
-
-def write_train(config: SyntheticConfig, out: Path, *, seed: int, workers: int) -> None:
-    """Write the people to train on into a folder, made if need be; see :func:`generate`."""
     with _people("train", config.train_people, config, seed, workers) as people:
         _write_train(config, people, out)
 
 
 def write_benchmark(config: SyntheticConfig, out: Path, *, seed: int, workers: int) -> None:
-    """Write the benchmark into a new folder; see :func:`generate`."""
+    """Write the benchmark in the layout of IJB; arguments and errors as :func:`write_train`."""
     with _people("benchmark", config.benchmark_people, config, seed, workers) as people:
         _write_benchmark(config, people, out, np.random.default_rng([seed, 2]))
 
