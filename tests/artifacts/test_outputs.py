@@ -14,7 +14,6 @@ from lh2face.artifacts.outputs import (
     MANIFEST,
     OutputError,
     atomic_dir,
-    atomic_dirs,
     atomic_file,
     atomic_files,
     check_output,
@@ -188,10 +187,9 @@ def test_several_folders_come_into_one_that_holds_the_users_own(tmp_path):
     (tmp_path / "raw" / "photos" / "a.jpg").write_text("mine")
     for text in ("one", "two"):
         given = [tmp_path / "raw" / "photos"]
-        with atomic_dirs(tmp_path / "raw", ["train", "benchmark"], given) as folder:
-            for name in ("train", "benchmark"):
-                (folder / name).mkdir()
-                (folder / name / "x").write_text(text)
+        for name in ("train", "benchmark"):
+            with atomic_dir(tmp_path / "raw" / name, given) as folder:
+                (folder / "x").write_text(text)
         assert (tmp_path / "raw" / "benchmark" / "x").read_text() == text
     assert entries(tmp_path / "raw") == ["benchmark", "photos", "train"]
 
@@ -253,7 +251,7 @@ def test_a_kill_between_two_renames_loses_none_of_several_folders(tmp_path):
         (left / name).mkdir(parents=True)
         (left / name / "a").write_text("made")
     (left / MANIFEST).write_text('{"files": {}}')
-    with pytest.raises(RuntimeError), atomic_dirs(tmp_path, ["train"]):
+    with pytest.raises(RuntimeError), atomic_dir(tmp_path / "train"):
         raise RuntimeError
     assert below(tmp_path) == {"train/a", "benchmark/a"}
 

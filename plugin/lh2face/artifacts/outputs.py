@@ -13,7 +13,7 @@ import shutil
 import socket
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -46,49 +46,14 @@ def atomic_dir(path: Path, inputs: Iterable[Path | None] = ()) -> Iterator[Path]
         OutputError: As :func:`check_output`; or if another process writes ``path``.
     """
     target = _behind_links(path)
-    with atomic_dirs(target.parent, [target.name], inputs) as folder:
-        (folder / target.name).mkdir()
-        yield folder / target.name
-
-
-@contextmanager
-def atomic_dirs(
-    parent: Path, names: Sequence[str], inputs: Iterable[Path | None] = ()
-) -> Iterator[Path]:
-    """Give a folder whose subfolders take their places in ``parent`` when the block ends well.
-
-    Args:
-        parent: The folder that they come into; other things in it stay.
-        names: Names of the subfolders. One that is a link is written behind the link.
-        inputs: What is read to make them; ``None`` counts for nothing.
-
-    Yields:
-        The folder to make the subfolders in. If the block raises, it is removed.
-
-    Raises:
-        OutputError: As :func:`check_output`; or if another process writes one of them.
-    """
-    inputs = list(inputs)
-    targets = [_behind_links(parent / name) for name in names]
-    for target in targets:
-        check_output(target, inputs)
-    with ExitStack() as stack:
-        for target in targets:
-            stack.enter_context(_made(target.parent))
-            stack.enter_context(_locked(target))
-        partials: dict[Path, Path] = {}
-        for target in targets:
-            if target.parent not in partials:
-                partials[target.parent] = stack.enter_context(_partial(target))
-        folder = partials[targets[0].parent]
+    check_output(target, inputs)
+    with _made(target.parent), _locked(target), _partial(target) as partial:
+        folder = partial / target.name
+        folder.mkdir()
         yield folder
-        for name, target in zip(names, targets, strict=True):
-            check_output(target)
-            _write_manifest(folder / name)
-            place = partials[target.parent]
-            if place != folder:  # a link to another disk
-                shutil.move(folder / name, place / name)
-            _put_in_place(place / name, target)
+        check_output(target)
+        _write_manifest(folder)
+        _put_in_place(folder, target)
 
 
 @contextmanager
