@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lh2face.data.benchmark import check_kinds
-from lh2face.data.benchmarks.raw import RawBenchmark
+from lh2face.data.benchmarks.raw import OnDisk, RawBenchmark
 from lh2face.data.manifest import Origin
 from lh2face.data.paths import inside
 from lh2face.data.verification_bin import read_bin
 
 
 @dataclass(frozen=True)
-class Bin:
+class Bin(OnDisk):
     """A verification bin, whose faces are aligned: ``lfw.bin``, ``cfp_fp.bin``, ``agedb_30.bin`` …
 
     Attributes:
@@ -23,9 +23,6 @@ class Bin:
     path: str
     file: str | None = None
     origin: Origin = "photos"
-
-    def write(self, raw: Path, workers: int) -> None:
-        """Nothing has to be made."""
 
     def open(self, raw: Path) -> RawBenchmark:
         """Its images, and their pairs as a list of the file's name.

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from lh2face.data.benchmarks.raw import RawBenchmark
+from lh2face.data.benchmarks.raw import OnDisk, RawBenchmark
 from lh2face.data.ijb_meta import IJBMeta, faces_path, image_paths, read_meta
 from lh2face.data.images import read_file
 from lh2face.data.manifest import Origin
 
 
 @dataclass(frozen=True)
-class IJB:
+class IJB(OnDisk):
     """IJB-B or IJB-C: ``path/meta/<lists>_*`` and ``path/loose_crop``.
 
     Attributes:
@@ -22,9 +22,6 @@ class IJB:
     path: str
     lists: str
     origin: Origin = "photos"
-
-    def write(self, raw: Path, workers: int) -> None:
-        """Nothing has to be made."""
 
     def open(self, raw: Path) -> RawBenchmark:
         """Its images, where they lie.

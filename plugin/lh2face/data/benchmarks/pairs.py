@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from lh2face.data.benchmark import BenchmarkError
-from lh2face.data.benchmarks.raw import RawBenchmark, read_pair_rows
+from lh2face.data.benchmarks.raw import OnDisk, RawBenchmark, read_pair_rows
 from lh2face.data.image_folder import read_landmarks
 from lh2face.data.images import read_file
 from lh2face.data.manifest import Origin
@@ -14,7 +14,7 @@ from lh2face.data.paths import below, inside
 
 
 @dataclass(frozen=True)
-class Pairs:
+class Pairs(OnDisk):
     """Photos in a folder, and a CSV of ``first,second,same`` and perhaps ``fold``.
 
     Attributes:
@@ -30,9 +30,6 @@ class Pairs:
     list: str
     landmarks: str | None = None
     origin: Origin = "photos"
-
-    def write(self, raw: Path, workers: int) -> None:
-        """Nothing has to be made."""
 
     def open(self, raw: Path) -> RawBenchmark:
         """The photos that the list names, each once.

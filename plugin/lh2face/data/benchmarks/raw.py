@@ -54,6 +54,13 @@ class BenchmarkSource(Protocol):
         """The faces, of which those that were made first lie in ``raw``."""
 
 
+class OnDisk:
+    """A benchmark whose files are the user's, read where they lie."""
+
+    def write(self, raw: Path, workers: int) -> None:
+        """Nothing has to be made."""
+
+
 def open_folder(raw: Path, origin: str) -> RawBenchmark:
     """A benchmark that was written in the layout of IJB, with ``images.csv`` and ``pairs/``."""
     meta = read_meta(raw, LISTS)
