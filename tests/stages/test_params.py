@@ -89,6 +89,34 @@ def test_the_parameters_of_a_type_are_its_own(params_file, section, change, mess
         load_params(params_file)
 
 
+@pytest.mark.parametrize(
+    ("source", "benchmark", "refused"),
+    [
+        ({}, {}, False),
+        ({"held_out": None}, {}, True),
+        ({}, {"held_out": None}, True),
+        ({"held_out": None}, {"held_out": None}, True),
+        ({"held_out": {"fraction": 0.5, "fold": 0}}, {}, True),
+        ({"held_out": {"fraction": 0.4, "fold": 1}}, {}, True),
+        ({"held_out": {"fraction": 0.5, "fold": 1, "seed": 2}}, {}, True),
+        ({"aligned": True}, {}, True),
+        ({}, {"landmarks": "points.csv"}, True),
+        ({"held_out": None}, {"path": "others", "held_out": None}, False),
+        ({"path": "a/../photos", "held_out": None}, {}, True),
+    ],
+)
+def test_nobody_of_a_folder_is_trained_and_tested_on(params_file, source, benchmark, refused):
+    values = read_yaml(params_file)
+    values["sources"] = {"mine": {**FOLDER, **source}}
+    values["benchmarks"] = {"people": {**FOLDER, **benchmark}}
+    YAML().dump(values, params_file)
+    if not refused:
+        load_params(params_file)
+        return
+    with pytest.raises(ParamsError, match=r": sources\.mine, benchmarks\.people: both have people"):
+        load_params(params_file)
+
+
 def test_a_name_that_is_none_is_said(params_file):
     params_file.write_text(params_file.read_text().replace("  people:\n", "  a b:\n", 1))
     with pytest.raises(ParamsError, match=r": sources\.a b\.\[key\]: .*pattern.*found 'a b'"):

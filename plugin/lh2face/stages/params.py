@@ -328,6 +328,24 @@ class Params(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _nobody_is_trained_and_tested_on(self) -> "Params":
+        for name, source in self.sources.items():
+            for other, benchmark in self.benchmarks.items():
+                same = source.type == benchmark.type == "image_folder"
+                if not (same and Path(source.path).resolve() == Path(benchmark.path).resolve()):
+                    continue
+                # Who is usable, and so the order that the split goes by, depends on these too.
+                who = {"held_out", "aligned", "landmarks"}
+                one, two = (config.model_dump(include=who) for config in (source, benchmark))
+                if one["held_out"] is None or one != two:
+                    raise ValueError(
+                        f"sources.{name}, benchmarks.{other}: both have people of {source.path}; "
+                        "give both the same held_out, aligned and landmarks, or some people would "
+                        "be trained and tested on"
+                    )
+        return self
+
     def source(self, name: str) -> Any:
         """A training source.
 
