@@ -55,7 +55,7 @@ def bare(root: Path, steps: int, batch: int) -> float:
     config = config_for(root, steps, batch)
     model = MODELS.build(config.model)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
-    data = RecordFaces(str(root / "train"), image_size=112, mirror=0.0)
+    data = RecordFaces(str(root / "train"), image_size=112)
     loader = DataLoader(data, batch, shuffle=True, drop_last=True)
     model.train()
     start = time.perf_counter()

@@ -40,7 +40,7 @@ def training_set(root, images, labels, *, classes: str | bytes | None = b"2,20,2
 def test_training_set_gives_rgb(tmp_path):
     blue = np.zeros((20, 20, 3), np.uint8)
     blue[..., 0] = 255
-    faces = RecordFaces(training_set(tmp_path, [encoded(blue)] * 2, [0, 1]), 16, mirror=0.0)
+    faces = RecordFaces(training_set(tmp_path, [encoded(blue)] * 2, [0, 1]), 16)
     # The second time from the cache.
     for item in (faces[1], faces[1]):
         assert len(faces) == faces.num_classes == 2 and item["label"] == 1
@@ -143,7 +143,7 @@ def equal(first, second):
 
 def test_what_workers_decoded_is_kept_for_later_epochs(tmp_path, decoded):
     root = training_set(tmp_path, NOISE, [i % 2 for i in range(8)])
-    faces = RecordFaces(root, image_size=20, mirror=0.0)
+    faces = RecordFaces(root, image_size=20)
     first = epoch(faces, 2)
     assert not decoded
     # All from the cache, which the workers filled and which outlived them.
@@ -156,15 +156,15 @@ def test_what_workers_decoded_is_kept_for_later_epochs(tmp_path, decoded):
 
 def test_the_cache_changes_no_result(tmp_path, decoded, monkeypatch):
     root = training_set(tmp_path, NOISE, [i % 2 for i in range(8)])
-    kept = RecordFaces(root, image_size=20, mirror=0.0)
+    kept = RecordFaces(root, image_size=20)
     monkeypatch.setattr(datasets, "CACHE_BYTES", 8 * 3 * 20 * 20 - 1)
-    bare = RecordFaces(root, image_size=20, mirror=0.0)
+    bare = RecordFaces(root, image_size=20)
     assert equal(epoch(kept, 0), epoch(bare, 0)) and len(decoded) == 16
     assert equal(epoch(kept, 0), epoch(bare, 0)) and len(decoded) == 24
 
 
 def test_a_process_that_is_sent_the_set_has_a_cache_of_its_own(tmp_path, decoded):
-    faces = RecordFaces(training_set(tmp_path, NOISE[:2], [0, 1]), image_size=20, mirror=0.0)
+    faces = RecordFaces(training_set(tmp_path, NOISE[:2], [0, 1]), image_size=20)
     expected = faces[1]["inputs"]
     sent = pickle.loads(pickle.dumps(faces))
     assert torch.equal(sent[1]["inputs"], expected) and len(decoded) == 2
@@ -206,7 +206,7 @@ def test_sources_are_joined_in_the_order_of_their_names(tmp_path, monkeypatch, c
     source(root / "b", [1, 0, 1], start=2)
     source(root / "a", [0, 0, 4], classes=6)
     source(root / "c", [0], records=tmp_path / "elsewhere", start=5)
-    faces = RecordFaces(str(root), image_size=20, mirror=0.0)
+    faces = RecordFaces(str(root), image_size=20)
     expected = naive((root / "a", 6), (root / "b", 2), (tmp_path / "elsewhere", 1))
     assert len(faces) == len(expected) == 7 and faces.num_classes == 9
     for _ in range(2):
@@ -230,7 +230,7 @@ def test_joined_sources_share_one_bound_of_memory(tmp_path, monkeypatch):
 def test_one_folder_with_a_manifest_is_its_records(tmp_path):
     bare = tmp_path / "bare"
     root = source(tmp_path / "x", [0, 1, 2], records=bare)
-    with_manifest, without = RecordFaces(str(root), 20, 0.0), RecordFaces(str(bare), 20, 0.0)
+    with_manifest, without = RecordFaces(str(root), 20), RecordFaces(str(bare), 20)
     assert equal(epoch(with_manifest, 0), epoch(without, 0))
 
 

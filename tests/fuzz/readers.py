@@ -96,7 +96,7 @@ def train_rec(folder: Path) -> None:
     """Records, index and property, as training reads them."""
     from lh2face.data.datasets import RecordFaces
 
-    faces = RecordFaces(str(folder), image_size=24, mirror=0.0)
+    faces = RecordFaces(str(folder), image_size=24)
     for index in range(min(len(faces), 8)):
         faces[index]
 
@@ -118,7 +118,7 @@ def training_source(folder: Path) -> None:
     from lh2face.data.records import inspect_records
 
     inspect_records(folder)
-    RecordFaces(str(folder), image_size=24, mirror=0.0)
+    RecordFaces(str(folder), image_size=24)
 
 
 # One holds the mark of a record, one nothing.

@@ -10,7 +10,7 @@ epochs = 20
 
 model = dict(
     type="FaceRecognizer",
-    data_preprocessor=dict(type="FacePreprocessor", mirror=0.5),
+    data_preprocessor=dict(type="FacePreprocessor"),
     backbone=dict(type="MobileFaceNet", embedding_size=embedding_size, image_size=image_size),
     head=dict(type="LH2FaceHead", num_classes=1000, in_channels=embedding_size),
 )
@@ -20,8 +20,12 @@ train_dataloader = dict(
     drop_last=True,
     sampler=dict(type="EvenSampler"),
     collate_fn=dict(type="default_collate"),
-    # The preprocessor mirrors.
-    dataset=dict(type="RecordFaces", root="data/aligned/train", image_size=image_size, mirror=0.0),
+    dataset=dict(
+        type="RecordFaces",
+        root="data/aligned/train",
+        image_size=image_size,
+        pipeline=[dict(type="RandomMirror")],
+    ),
 )
 optim_wrapper = dict(
     type="OptimWrapper",

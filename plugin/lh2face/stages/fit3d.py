@@ -42,7 +42,7 @@ def run(params: "Params", aligned: Path, out: Path) -> None:
     torch.manual_seed(fit.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build("reconstructor", fit.reconstructor, "fit3d.reconstructor").to(device)
-    faces = RecordFaces(str(aligned), image_size=model.image_size, mirror=0.0)
+    faces = RecordFaces(str(aligned), image_size=model.image_size)
     start = time.perf_counter()
     final = train(model, faces, steps=fit.steps, batch_size=fit.batch_size, lr=fit.lr)
     metrics = {
