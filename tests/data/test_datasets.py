@@ -154,6 +154,71 @@ def test_what_workers_decoded_is_kept_for_later_epochs(tmp_path, decoded):
     assert equal(epoch(faces, 0), first)
 
 
+MIRROR = [{"type": "RandomMirror"}]
+# What draws the most numbers of each image.
+NOISY = [*MIRROR, {"type": "RandomOcclusion", "probability": 1.0}]
+
+
+def test_mirrors_some_images_and_the_cache_holds_them_as_they_were(tmp_path):
+    root = training_set(tmp_path, NOISE, [i % 2 for i in range(8)])
+    plain, faces = RecordFaces(root, 20), RecordFaces(root, 20, pipeline=MIRROR)
+    mirrored = []
+    for number in range(40):
+        faces.set_epoch(0, number)
+        for one, two in zip(plain, faces, strict=True):
+            assert one["label"] == two["label"]
+            mirrored.append(torch.equal(two["inputs"], one["inputs"].flip(2)))
+            assert mirrored[-1] or torch.equal(two["inputs"], one["inputs"])
+    # 160 expected, with a standard deviation of 9.
+    assert 120 < sum(mirrored) < 200
+
+
+def test_augmentation_follows_seed_epoch_and_index_alone(tmp_path, monkeypatch):
+    root = training_set(tmp_path, NOISE[:1] * 8, [i % 2 for i in range(8)])
+    faces = RecordFaces(root, 20, pipeline=NOISY)
+    found = {}
+    for seed, number in ((0, 0), (0, 1), (1, 0)):
+        faces.set_epoch(seed, number)
+        found[seed, number] = epoch(faces, 0)
+    # Eight times the same image.
+    images = torch.cat([images for run in found.values() for images, _ in run])
+    assert len(images.unique(dim=0)) == 24
+    monkeypatch.setattr(datasets, "CACHE_BYTES", 0)
+    bare = RecordFaces(root, 20, pipeline=NOISY)
+    # Epoch 0 of seed 0 until it is said otherwise; then by workers, without a cache, backwards.
+    assert equal(epoch(bare, 0), found[0, 0])
+    bare.set_epoch(0, 1)
+    assert equal(epoch(bare, 2), found[0, 1])
+    backwards = [bare[i]["inputs"] for i in reversed(range(8))][::-1]
+    assert torch.equal(torch.stack(backwards), torch.cat([images for images, _ in found[0, 1]]))
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_workers_that_are_kept_hear_of_the_epoch(tmp_path, context):
+    root = training_set(tmp_path, NOISE, [i % 2 for i in range(8)])
+    faces = RecordFaces(root, 20, pipeline=NOISY)
+    loader = DataLoader(
+        faces, 3, num_workers=1, multiprocessing_context=context, persistent_workers=True
+    )
+    for number in (0, 5, 1):
+        faces.set_epoch(7, number)
+        found = [(batch["inputs"], batch["label"]) for batch in loader]
+        assert equal(found, epoch(faces, 0))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda results: {"img": results["img"][:10]}, r"found uint8 of shape \(10, 20, 3\)"),
+        (lambda results: {"img": results["img"] / 255}, r"found float64 of shape \(20, 20, 3\)"),
+    ],
+)
+def test_a_pipeline_that_makes_something_else_is_named(tmp_path, change, message):
+    faces = RecordFaces(training_set(tmp_path, NOISE[:2], [0, 1]), 20, pipeline=[change])
+    with pytest.raises(ValueError, match=rf"^pipeline: expected .*\(20, 20, 3\), {message}"):
+        faces[0]
+
+
 def test_the_cache_changes_no_result(tmp_path, decoded, monkeypatch):
     root = training_set(tmp_path, NOISE, [i % 2 for i in range(8)])
     kept = RecordFaces(root, image_size=20)
