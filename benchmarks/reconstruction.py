@@ -102,7 +102,8 @@ def train_supervised(size: int, steps: int, batch: int, lr: float) -> nn.Module:
 def fitted(config: dict, data: Path, steps: int, batch: int, lr: float) -> nn.Module:
     """A reconstructor trained as stage ``fit3d`` trains it."""
     model = MODELS.build(config)
-    faces = RecordFaces(str(data / "aligned" / "train"), image_size=model.image_size)
+    root = data / "aligned" / "training" / "sources"
+    faces = RecordFaces(str(root), image_size=model.image_size)
     train(model, faces, steps=steps, batch_size=batch, lr=lr)
     return model
 

@@ -9,6 +9,7 @@ from lh2face import (
     recognizers,
     reconstruction,
     rendering,
+    training,
 )
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "recognizers",
     "reconstruction",
     "rendering",
+    "training",
 ]

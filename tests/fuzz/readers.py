@@ -294,6 +294,7 @@ def convert(source: str, path: Path) -> None:
 def parameter_file(folder: Path) -> None:
     """The parameters of this repository."""
     shutil.copy(ROOT / "params.yaml", folder)
+    (folder / "plugin").symlink_to(ROOT / "plugin")
 
 
 @reader(3, sets(params=parameter_file))
@@ -306,7 +307,7 @@ def parameters(folder: Path) -> None:
 
 def overlays(folder: Path) -> None:
     """An overlay beside the parameters."""
-    shutil.copy(ROOT / "params.yaml", folder)
+    parameter_file(folder)
     shutil.copy(ROOT / "params" / "ci.yaml", folder / "overlay.yaml")
 
 
@@ -322,12 +323,12 @@ def model_folder(folder: Path) -> None:
     """An untrained model."""
     import torch
 
-    from lh2face.artifacts.model import recognizer_config, save_model
+    from lh2face.artifacts.model import save_model
     from lh2face.registry import MODELS
 
     torch.manual_seed(0)
-    backbone = {"type": "MobileFaceNet", "embedding_size": 8, "width": 0.1}
-    config = recognizer_config(backbone, 32)
+    backbone = {"type": "MobileFaceNet", "embedding_size": 8, "image_size": 32, "width": 0.1}
+    config = {"type": "FaceRecognizer", "backbone": backbone}
     save_model(folder, MODELS.build(config), config, {})
 
 
@@ -534,7 +535,7 @@ def last_file(folder: Path) -> None:
 @reader(10, sets(file=last_file))
 def checkpoint_file(folder: Path) -> None:
     """Whether a checkpoint of one process is whole."""
-    from lh2face.recognizers import LastCheckpointHook
+    from lh2face.training import LastCheckpointHook
 
     never_raises(LastCheckpointHook.is_whole, folder / "last.pth")
 
@@ -559,8 +560,8 @@ def checkpoint_folder(folder: Path) -> None:
 
 def training_folder(folder: Path) -> None:
     """What a training keeps."""
-    from lh2face.recognizers.hooks import append_row
     from lh2face.stages.work_folder import FINGERPRINT, write_whole
+    from lh2face.training.record import append_row
 
     write_whole(folder / FINGERPRINT, {"processes": 1, "data": {"train.rec": "0"}})
     for step in (10, 20, 30):
@@ -570,8 +571,8 @@ def training_folder(folder: Path) -> None:
 @reader(10, sets(work=training_folder))
 def work_folder(folder: Path) -> None:
     """The folder of a training that goes on."""
-    from lh2face.recognizers.hooks import drop_rows
     from lh2face.stages.work_folder import prepare_work_dir
+    from lh2face.training.record import drop_rows
 
     prepare_work_dir(folder, {"data": {"train.rec": "0"}}, 1)
     if (folder / "training.csv").exists():
