@@ -159,7 +159,7 @@ MIRROR = [{"type": "RandomMirror"}]
 NOISY = [*MIRROR, {"type": "RandomOcclusion", "probability": 1.0}]
 
 
-def test_mirrors_some_images_and_the_cache_holds_them_as_they_were(tmp_path):
+def test_the_pipeline_mirrors_half_of_the_images(tmp_path):
     root = training_set(tmp_path, NOISE, [i % 2 for i in range(8)])
     plain, faces = RecordFaces(root, 20), RecordFaces(root, 20, pipeline=MIRROR)
     mirrored = []
