@@ -57,6 +57,7 @@ ROLES = {
     "reconstructor": Role(frozenset({"image_size"}), frozenset({"loss", "seen_depth", "turned"})),
     "renderer": Role(frozenset({"image_size"}), frozenset({"render", "warp_depth"})),
     "data_preprocessor": Role(methods=frozenset({"cast_data"})),
+    "pipeline": Role(registry=TRANSFORMS),
     "optimizer": Role(frozenset({"params", "lr"}), frozenset({"step"}), OPTIMIZERS),
 }
 

@@ -39,7 +39,16 @@ def test_options_are_put_over_the_config_dotted_or_nested():
 
 
 # Each is an option and how the message begins.
+PIPELINE = "train_dataloader.dataset.pipeline"
 REFUSED = [
+    (
+        {PIPELINE: [{"type": "RandomMirrow"}]},
+        r"train_dataloader\.dataset\.pipeline\.0\.type: found 'RandomMirrow'.* RandomMirror",
+    ),
+    (
+        {PIPELINE: [{"type": "RandomMirror"}, {"type": "RandomBlur", "probability": 1.5}]},
+        r"train_dataloader\.dataset\.pipeline\.1: .*probability: .* from 0 to 1, found 1\.5",
+    ),
     ({"model.backbone.image_size": 40}, r"model: .*multiple of 16.* found 40"),
     ({"model.backbone.image_size": "48"}, r"model\.backbone\.image_size: expected int, found '48'"),
     ({"model.backbone.embedding_size": 0}, r"model\.backbone: 48 px: "),

@@ -243,12 +243,15 @@ def _check_loader(loader: Mapping[str, Any], key: str) -> None:
     """Check the data set's arguments, and build the loader of another data set."""
     from mmengine.runner import Runner
 
-    from lh2face.registry import DATASETS
+    from lh2face.registry import DATASETS, TRANSFORMS
 
     size = loader.get("batch_size")
     if type(size) is not int or size < 1:
         raise RecipeError(f"{key}.batch_size: expected a whole number ≥ 1, found {size!r:.100}")
     _check_type(DATASETS, loader.get("dataset"), f"{key}.dataset")
+    for name, transform in _listed(loader["dataset"], "pipeline"):
+        with _in_words(f"{key}.dataset.{name}"):
+            TRANSFORMS.build(transform)
     with _in_words(key), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of more workers than there are cores
         Runner.build_dataloader({**loader, "dataset": range(size)}, seed=0)
