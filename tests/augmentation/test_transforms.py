@@ -15,7 +15,7 @@ from lh2face.augmentation.transforms import rectangle
 from lh2face.registry import TRANSFORMS
 
 NAMES = [name for name in augmentation.__all__ if name != "RandomTransform"]
-NOISE = np.random.default_rng(0).integers(0, 256, (32, 28, 3), np.uint8)
+NOISE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
 
 
 def changed(name: str, seed: int = 0, **arguments) -> np.ndarray:
@@ -97,6 +97,9 @@ def test_another_kind_of_image_is_refused(image):
         ("RandomBlur", {"length": (3, 6)}, r"length: expected two odd numbers, found \(3, 6\)"),
         ("RandomBlur", {"length": (3.0, 7)}, "length: expected a whole number"),
         ("RandomBlur", {"motion": 2}, "motion: .* found 2"),
+        ("TurnedFaces", {"yaw": (20, 90)}, "yaw: .* from 0 to 80, found 90"),
+        ("TurnedFaces", {"yaw": (70, 20)}, "yaw: expected two rising"),
+        ("TurnedFaces", {"pitch": -1}, "pitch: .* found -1"),
     ],
 )
 def test_bad_arguments_are_named(name, arguments, message):

@@ -10,6 +10,7 @@ from lh2face.augmentation.transforms import (
     RandomPhotometric,
     RandomTransform,
 )
+from lh2face.augmentation.turned import TurnedFaces
 
 __all__ = [
     "RandomBlur",
@@ -20,4 +21,5 @@ __all__ = [
     "RandomOcclusion",
     "RandomPhotometric",
     "RandomTransform",
+    "TurnedFaces",
 ]
