@@ -4,7 +4,6 @@ import math
 import mmap
 import multiprocessing
 from bisect import bisect_right
-from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -73,7 +72,7 @@ class RecordFaces(Dataset):
     """
 
     def __init__(
-        self, root: str, image_size: int = 112, pipeline: Sequence[dict[str, Any]] = ()
+        self, root: str, image_size: int = 112, pipeline: list[dict[str, Any]] | None = None
     ) -> None:
         self.sources = [FaceSource(folder) for folder in face_folders(Path(root))]
         # Where the images and the labels of each source begin; at the end, how many there are.
