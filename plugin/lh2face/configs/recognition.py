@@ -25,6 +25,21 @@ train_dataloader = dict(
         type="RecordFaces", root="data/aligned/training/sources", image_size=image_size, mirror=0.0
     ),
 )
+val_dataloader = dict(
+    batch_size=128,
+    num_workers=4,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    collate_fn=dict(type="default_collate"),
+    # Verification bins, or aligned benchmarks with pairs. None in all three of val_dataloader,
+    # val_evaluator and val_cfg: no validation.
+    dataset=dict(
+        type="PairFaces",
+        paths=["data/aligned/training/validation/strangers"],
+        image_size=image_size,
+    ),
+)
+val_evaluator = dict(type="VerificationAccuracy", far=1e-2)
+val_cfg = dict()
 optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="SGD", lr=0.1, momentum=0.9, weight_decay=5e-4),
@@ -48,6 +63,7 @@ default_hooks = dict(
     seed=dict(type="SeedHook"),
     logger=dict(type="TrainingRecordHook", interval=10),
     checkpoint=dict(type="LastCheckpointHook"),
+    validation=dict(type="ValidationRecordHook"),
 )
 visualizer = dict(type="Visualizer", vis_backends=[dict(type="TensorboardVisBackend")])
 randomness = dict(seed=0)

@@ -140,6 +140,16 @@ class Fit3D(Section):
     seed: Seed = 0
 
 
+class Init(Section):
+    """Weights to begin a training from.
+
+    Attributes:
+        path: What :func:`~lh2face.training.weights.read_weights` reads.
+    """
+
+    path: str
+
+
 class Train(Section):
     """Training of a recognizer, the same for every head.
 
@@ -151,6 +161,7 @@ class Train(Section):
         warmup_epochs: Epochs in which the learning rate rises; it then falls by a cosine.
         optimizer: One of PyTorch's and its arguments.
         workers: Processes that load faces; 0 for the training process itself.
+        init: The weights to begin from, of which there may be none.
     """
 
     backbone: dict[str, Any]
@@ -160,6 +171,7 @@ class Train(Section):
     warmup_epochs: Annotated[float, Field(ge=0)]
     optimizer: dict[str, Any]
     workers: Annotated[int, Field(ge=0, le=1024)]
+    init: Annotated[list[Init], Field(max_length=1)]
 
     @model_validator(mode="after")
     def _warmup_ends(self) -> "Train":

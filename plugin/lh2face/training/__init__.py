@@ -3,9 +3,28 @@
 from lh2face import mmengine_compat
 from lh2face.training.batches import EvenSampler
 from lh2face.training.checkpoints import LastCheckpointHook
+from lh2face.training.freezing import FreezeHook
 from lh2face.training.record import TrainingRecordHook
 from lh2face.training.seeding import SeedHook
+from lh2face.training.validation import (
+    BestModelHook,
+    PairFaces,
+    ValidationRecordHook,
+    VerificationAccuracy,
+)
+from lh2face.training.weights import FaceWeights
 
 mmengine_compat.apply()
 
-__all__ = ["EvenSampler", "LastCheckpointHook", "SeedHook", "TrainingRecordHook"]
+__all__ = [
+    "BestModelHook",
+    "EvenSampler",
+    "FaceWeights",
+    "FreezeHook",
+    "LastCheckpointHook",
+    "PairFaces",
+    "SeedHook",
+    "TrainingRecordHook",
+    "ValidationRecordHook",
+    "VerificationAccuracy",
+]

@@ -154,7 +154,7 @@ def drop_rows(path: Path, last_step: int) -> None:
     if not path.exists():
         return
     header, *rows = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    kept = [row for row in rows if _is_row_until(row, header.count(","), last_step)]
+    kept = [row for row in rows if _is_row_until(row, header.split(","), last_step)]
     if not kept:
         path.unlink()
         return
@@ -163,9 +163,11 @@ def drop_rows(path: Path, last_step: int) -> None:
     new.replace(path)
 
 
-def _is_row_until(row: str, commas: int, last_step: int) -> bool:
+def _is_row_until(row: str, header: list[str], last_step: int) -> bool:
+    cells = row.split(",")
     try:
-        step, *_ = map(float, row.split(","))
+        # All cells are numbers, but for the name in a record of validations.
+        step, *_ = [float(c) for c, of in zip(cells, header, strict=True) if of != "name"]
     except ValueError:
         return False
-    return row.count(",") == commas and step <= last_step
+    return step <= last_step
