@@ -73,7 +73,7 @@ class PairFaces(Dataset):
             pairs |= self._folder(path, name) if path.is_dir() else self._bin(path, name)
         if not pairs:
             raise ValidationError(
-                "PairFaces.paths: there is no validation; expected a path or more"
+                "PairFaces.paths: found none; expected a path or more"
             )
         self.metainfo = {"pairs": pairs}
         for encoded, source in self._faces:  # now, not hours later
@@ -202,6 +202,7 @@ class ValidationRecordHook(Hook):
     """
 
     priority = "BELOW_NORMAL"
+    path: Path | None = None  # of the record, once a training has begun
 
     def before_train(self, runner: Any) -> None:
         """Open the record, at the step that the run starts or goes on from."""
@@ -231,7 +232,8 @@ class ValidationRecordHook(Hook):
         for name, found in by_name.items():
             # As Python writes numbers, so that they are the same when they are read.
             values = {key: repr(value) for key, value in {**figures, **found}.items()}
-            append_row(self.path, {"step": runner.iter, "name": name, **values})
+            if self.path is not None:
+                append_row(self.path, {"step": runner.iter, "name": name, **values})
         shown = "  ".join(f"{key} {value:.4f}" for key, value in metrics.items())
         print(f"validation at step {runner.iter}: {shown}", flush=True)
 
@@ -266,7 +268,7 @@ class BestModelHook(Hook):
 
     def __init__(self, monitor: str = f"{MEAN}/accuracy") -> None:
         self.monitor = monitor
-        self.value = -math.inf
+        self.value: float | None = None  # until a training begins
 
     def before_train(self, runner: Any) -> None:
         """Look at what is kept."""
@@ -280,6 +282,8 @@ class BestModelHook(Hook):
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float]) -> None:
         """Keep the weights if they are better than all before."""
+        if self.value is None:
+            return
         if self.monitor not in metrics:
             raise ValidationError(
                 f"BestModelHook.monitor: found {self.monitor!r}, allowed are {', '.join(metrics)}"
