@@ -98,6 +98,8 @@ def code_digests(model: dict[str, Any]) -> dict[str, str]:
     Args:
         model: Config of the model.
     """
+    from mmengine.registry import WEIGHT_INITIALIZERS
+
     from lh2face.registry import MODELS
 
     files = {
@@ -106,7 +108,7 @@ def code_digests(model: dict[str, Any]) -> dict[str, str]:
         if (name := path.relative_to(PACKAGE)).parts[0] not in NOT_IN_TRAINING
     }
     for name in types_in(model):
-        path = Path(inspect.getfile(MODELS.get(name)))
+        path = Path(inspect.getfile(MODELS.get(name) or WEIGHT_INITIALIZERS.get(name)))
         if not path.is_relative_to(PACKAGE):
             files[name] = path
     return {name: digest(path) for name, path in files.items()}

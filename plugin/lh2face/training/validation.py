@@ -72,9 +72,7 @@ class PairFaces(Dataset):
                 raise ValidationError(f"{path}: the name {name} is taken; give it another")
             pairs |= self._folder(path, name) if path.is_dir() else self._bin(path, name)
         if not pairs:
-            raise ValidationError(
-                "PairFaces.paths: found none; expected a path or more"
-            )
+            raise ValidationError("PairFaces.paths: found none; expected a path or more")
         self.metainfo = {"pairs": pairs}
         for encoded, source in self._faces:  # now, not hours later
             check_aligned(encoded, source)
