@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import load_file
 
 from lh2face.artifacts.model import load_model, read_description
-from lh2face.configs import RECOGNITION
 from lh2face.data.recordio import RecordWriter
 from lh2face.data.verification_bin import write_bin
 from lh2face.registry import MODELS
@@ -21,9 +20,12 @@ from lh2face.training import ValidationRecordHook, VerificationAccuracy
 
 ROOT = Path(__file__).resolve().parents[2]
 PEOPLE, IMAGES, SIZE = 5, 4, 32
-HOOKS = """
-custom_hooks = [dict(type="BestModelHook", monitor="looked_at/accuracy"){more}]
-"""
+SMALL = {
+    "model.backbone": {"embedding_size": 16, "image_size": SIZE, "width": 0.25},
+    "train_dataloader.batch_size": 10,
+    "train_cfg.max_epochs": 4,
+}
+BEST = {"custom_hooks": [{"type": "BestModelHook", "monitor": "looked_at/accuracy"}]}
 
 
 def photo(rng: np.random.Generator, color: np.ndarray) -> bytes:
@@ -50,18 +52,15 @@ def data(tmp_path_factory) -> Path:
     return folder
 
 
-def params(folder: Path, **changes) -> Params:
+def params(folder: Path, options: dict | None = None, init: list | None = None) -> Params:
     values = load_params(ROOT / "params.yaml").model_dump()
     values["validation"] = {"looked_at": {"type": "bin", "path": str(folder / "looked_at.bin")}}
-    values["train"] |= {
-        "backbone": {"type": "MobileFaceNet", "embedding_size": 16, "width": 0.25},
-        "image_size": SIZE, "batch_size": 10, "epochs": 4, "warmup_epochs": 0,
-    } | changes  # fmt: skip
+    values["train"] |= {"options": {**SMALL, **(options or {})}, "init": init or []}
     return Params.model_validate(values)
 
 
-def run(data: Path, out: Path, **changes) -> None:
-    given = params(data, **changes)
+def run(data: Path, out: Path, options: dict | None = None, init: list | None = None) -> None:
+    given = params(data, options, init)
     train.run(
         given, data / "sources", out, head="cosface", seed=0, validation=data / "validation",
         init=data / "init",
@@ -73,18 +72,6 @@ def figures(model: Path) -> list[dict[str, str]]:
         return [row for row in csv.DictReader(file) if row["name"] == "looked_at"]
 
 
-@pytest.fixture
-def best(monkeypatch, tmp_path):
-    """Have the recipe keep the best weights, and what else is given."""
-
-    def patch(more: str = "") -> None:
-        path = tmp_path / "recognition.py"
-        path.write_text(f"_base_ = {str(RECOGNITION)!r}\n" + HOOKS.format(more=more))
-        monkeypatch.setattr(train, "RECOGNITION", path)
-
-    return patch
-
-
 def test_a_validation_of_the_parameters_is_recorded_in_the_models_folder(data, tmp_path):
     run(data, tmp_path / "model")
     assert [row["step"] for row in figures(tmp_path / "model")] == ["2", "4", "6", "8"]
@@ -92,13 +79,12 @@ def test_a_validation_of_the_parameters_is_recorded_in_the_models_folder(data, t
     assert made["best"] is None and made["init"] is None
 
 
-def test_the_best_weights_are_the_models(data, tmp_path, best, monkeypatch):
+def test_the_best_weights_are_the_models(data, tmp_path, monkeypatch):
     # The second validation is the best.
     values, seen = iter([0.6, 0.9, 0.7, 0.8]), {}
     monkeypatch.setattr(
         VerificationAccuracy, "evaluate", lambda self, size: {"looked_at/accuracy": next(values)}
     )
-    best()
     record = ValidationRecordHook.after_val_epoch
 
     def keep(self, runner, metrics):
@@ -107,7 +93,7 @@ def test_the_best_weights_are_the_models(data, tmp_path, best, monkeypatch):
         seen[runner.iter] = {name: value.clone() for name, value in state.items()}
 
     monkeypatch.setattr(ValidationRecordHook, "after_val_epoch", keep)
-    run(data, tmp_path / "model")
+    run(data, tmp_path / "model", BEST)
     found = load_model(tmp_path / "model").backbone.state_dict()
     assert all(torch.equal(value, seen[4][name]) for name, value in found.items())
     assert not all(torch.equal(value, seen[8][name]) for name, value in found.items())
@@ -118,16 +104,16 @@ def test_the_best_weights_are_the_models(data, tmp_path, best, monkeypatch):
 
 def test_a_training_begins_with_the_weights_and_says_whose(data, tmp_path):
     run(data, tmp_path / "first")
-    given = params(data, init=[{"path": str(tmp_path / "first")}])
+    given = params(data, {"train_cfg.max_epochs": 2}, [{"path": str(tmp_path / "first")}])
     weights.run(given, tmp_path / "first", tmp_path / "init")
     train.run(
-        given.model_copy(update={"train": given.train.model_copy(update={"epochs": 1})}),
-        data / "sources", tmp_path / "second", head="lh2face", seed=1, init=tmp_path / "init",
+        given, data / "sources", tmp_path / "second", head="lh2face", seed=1,
+        init=tmp_path / "init",
     )  # fmt: skip
     before = load_file(tmp_path / "first" / "model.safetensors")
     after = load_file(tmp_path / "second" / "model.safetensors")
     torch.manual_seed(1)
-    anew = MODELS.build({**given.train.backbone, "image_size": SIZE}).state_dict()
+    anew = MODELS.build(given.train.recipe().model.backbone).state_dict()
     name = "backbone.stem.0.0.weight"
     near = (after[name] - before[name]).norm() / before[name].norm()
     far = (after[name] - anew[name.removeprefix("backbone.")]).norm() / before[name].norm()
@@ -140,7 +126,7 @@ def test_a_training_begins_with_the_weights_and_says_whose(data, tmp_path):
 
 def test_other_weights_or_faces_to_validate_on_begin_anew(data, tmp_path, monkeypatch, capsys):
     given = params(data, init=[{"path": "somewhere"}])
-    network = MODELS.build({**given.train.backbone, "image_size": SIZE})
+    network = MODELS.build(given.train.recipe().model.backbone)
 
     def fingerprint() -> dict:
         torch.save(network.state_dict(), tmp_path / "net.pth")

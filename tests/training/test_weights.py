@@ -269,9 +269,8 @@ def test_an_init_of_mmengine_works_on_a_backbone():
 
 def test_the_stage_converts_and_says_where_they_are_from(tmp_path):
     params = load_params(ROOT / "params.yaml")
-    train = params.train
     torch.manual_seed(0)
-    network = MODELS.build({**train.backbone, "image_size": train.image_size})
+    network = MODELS.build(params.train.recipe().model.backbone)
     torch.save({f"module.{n}": v for n, v in network.state_dict().items()}, tmp_path / "net.pth")
     stage.run(params, tmp_path / "net.pth", tmp_path / "init")
     assert_same(load_file(tmp_path / "init" / "weights.safetensors"), dict(network.state_dict()))

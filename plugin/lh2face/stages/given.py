@@ -32,7 +32,7 @@ def give_validation(config: "Config", folder: Path | None, names: Iterable[str])
         config.val_dataloader = config.val_evaluator = config.val_cfg = None
     elif config.get("val_dataloader") is None:
         raise ValueError(
-            f"{config.filename}: has no val_dataloader, but params.yaml names a validation"
+            f"train.config: has no val_dataloader for the validation {paths[0].name} of params.yaml"
         )
     else:
         config.val_dataloader.dataset.update(

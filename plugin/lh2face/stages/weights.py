@@ -29,11 +29,9 @@ def run(params: "Params", source: Path, out: Path) -> None:
     from lh2face.registry import build
     from lh2face.training.weights import read_weights
 
-    train = params.train
+    network = params.train.recipe().model.backbone.to_dict()
     with torch.device("meta"):
-        backbone = build(
-            "backbone", train.backbone, "train.backbone", image_size=train.image_size, in_channels=3
-        )
+        backbone = build("backbone", network, "train.config: model.backbone", in_channels=3)
     weights = read_weights(source, backbone)
     with atomic_dir(out, [source]) as folder:
         write_weights(folder / WEIGHTS, {name: w.contiguous() for name, w in weights.items()})
