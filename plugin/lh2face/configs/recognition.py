@@ -15,10 +15,10 @@ model = dict(
     head=dict(type="LH2FaceHead", num_classes=1000, in_channels=embedding_size),
 )
 train_dataloader = dict(
-    batch_size=128,
+    batch_size=128,  # of all processes together
     num_workers=4,
-    drop_last=True,
-    sampler=dict(type="EvenSampler"),
+    sampler=dict(type="DefaultSampler", shuffle=True),
+    batch_sampler=dict(type="EvenBatchSampler"),
     collate_fn=dict(type="default_collate"),
     # The preprocessor mirrors.
     dataset=dict(type="RecordFaces", root="data/aligned/train", image_size=image_size, mirror=0.0),
@@ -41,11 +41,11 @@ param_scheduler = [
     dict(type="CosineAnnealingLR", by_epoch=True, begin=1, end=epochs, T_max=epochs - 1,
          convert_to_iter_based=True),
 ]  # fmt: skip
-train_cfg = dict(by_epoch=True, max_epochs=epochs)
+train_cfg = dict(type="EpochLoop", max_epochs=epochs)
 default_hooks = dict(
     seed=dict(type="SeedHook"),
     logger=dict(type="TrainingRecordHook", interval=10),
-    checkpoint=dict(type="LastCheckpointHook"),
+    checkpoint=dict(type="LastCheckpointHook", interval=1000),
 )
 visualizer = dict(type="Visualizer", vis_backends=[dict(type="TensorboardVisBackend")])
 randomness = dict(seed=0)

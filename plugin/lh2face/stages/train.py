@@ -164,7 +164,7 @@ def training_config(
             reconstructor=read_reconstructor(reconstructor), **params.joint.model_dump()
         )
     loader.update(
-        batch_size=train.batch_size // get_world_size(),
+        batch_size=train.batch_size,
         num_workers=train.workers,
         # Starting them anew costs more than an epoch out of the cache; they draw no random numbers.
         persistent_workers=train.workers > 0,

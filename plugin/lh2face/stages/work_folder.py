@@ -16,9 +16,8 @@ from lh2face.artifacts.outputs import LOCK
 from lh2face.artifacts.provenance import PACKAGES, digest
 from lh2face.configs import RECOGNITION
 from lh2face.data.records import face_digests
-from lh2face.distributed import ShardedCheckpointHook
 from lh2face.distributed.checkpoint_files import names, remove
-from lh2face.training import LastCheckpointHook
+from lh2face.training import LastCheckpointHook, ShardedCheckpointHook
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -44,8 +43,6 @@ def run_fingerprint(
     Where the data lie, how many workers read them and how many processes divide the batch is left
     out: a run may go on with others.
     """
-    from mmengine.dist import get_world_size
-
     from lh2face.artifacts.model import RECONSTRUCTOR_WEIGHTS
 
     resolved = json.loads(json.dumps(config.to_dict()))
@@ -53,7 +50,6 @@ def run_fingerprint(
     for name in ("num_workers", "persistent_workers"):
         loader.pop(name)
     loader["dataset"].pop("root")
-    loader["batch_size"] *= get_world_size()
     weights = None if reconstructor is None else digest(reconstructor / RECONSTRUCTOR_WEIGHTS)
     return {
         "data": face_digests(aligned_train),
