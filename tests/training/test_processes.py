@@ -26,7 +26,6 @@ def test_two_processes_freeze_thaw_and_validate_as_one_does(config, tmp_path):
 
     config.work_dir = str(tmp_path / "two")
     config.experiment_name += "-two"
-    config.train_dataloader.batch_size //= 2
     config.dump(tmp_path / "config.py")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -168,7 +168,6 @@ def training_config(
             f"train: train_dataloader.batch_size: {loader.batch_size} images cannot be divided "
             f"evenly over {get_world_size()} processes"
         )
-    loader.batch_size //= get_world_size()
     config.model.head = ConfigDict({**params.heads[head], **sizes(config, dataset.num_classes)})
     if reconstructor is not None:
         config.model.update(

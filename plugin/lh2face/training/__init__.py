@@ -1,9 +1,12 @@
-"""What mmengine's Runner uses to train: batches, seeds, checkpoints, the record of a run."""
+"""What mmengine's Runner uses to train: loop, batches, seeds, checkpoints, the record of a run."""
 
 from lh2face import mmengine_compat
-from lh2face.training.batches import EvenSampler
+from lh2face.distributed.hook import ShardedCheckpointHook
+from lh2face.training.batches import EvenBatchSampler
 from lh2face.training.checkpoints import LastCheckpointHook
 from lh2face.training.freezing import FreezeHook
+from lh2face.training.loop import EpochLoop
+from lh2face.training.precision import AutocastOptimWrapper
 from lh2face.training.record import TrainingRecordHook
 from lh2face.training.seeding import SeedHook
 from lh2face.training.validation import (
@@ -17,13 +20,16 @@ from lh2face.training.weights import FaceWeights
 mmengine_compat.apply()
 
 __all__ = [
+    "AutocastOptimWrapper",
     "BestModelHook",
-    "EvenSampler",
+    "EpochLoop",
+    "EvenBatchSampler",
     "FaceWeights",
     "FreezeHook",
     "LastCheckpointHook",
     "PairFaces",
     "SeedHook",
+    "ShardedCheckpointHook",
     "TrainingRecordHook",
     "ValidationRecordHook",
     "VerificationAccuracy",
