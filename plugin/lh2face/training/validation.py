@@ -271,7 +271,10 @@ class BestModelHook(Hook):
     def before_train(self, runner: Any) -> None:
         """Look at what is kept."""
         if runner._val_loop is None:
-            raise ValidationError("BestModelHook: the config has no val_dataloader to choose by")
+            raise ValidationError(
+                "BestModelHook: there is no val_dataloader to choose by; name a validation, or leave "
+                "the hook out"
+            )
         kept = [None]
         if is_main_process():
             kept = [kept_best(Path(runner.work_dir))]
