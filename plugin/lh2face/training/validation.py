@@ -272,8 +272,8 @@ class BestModelHook(Hook):
         """Look at what is kept."""
         if runner._val_loop is None:
             raise ValidationError(
-                "BestModelHook: there is no val_dataloader to choose by; name a validation, or leave "
-                "the hook out"
+                "BestModelHook: there is no val_dataloader to choose by; name a validation, or "
+                "leave the hook out"
             )
         kept = [None]
         if is_main_process():
