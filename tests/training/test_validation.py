@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from mmengine.hooks import EarlyStoppingHook
+from mmengine.hooks import EarlyStoppingHook, Hook
 from mmengine.runner import Runner
 from safetensors.torch import load_file, save_file
 
@@ -214,6 +214,36 @@ def test_a_run_records_and_keeps_its_best(config, tmp_path, capsys):
 
 def clone(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("killed_at", [3, 4, 5, 6])
+def test_an_interruption_changes_neither_the_record_nor_the_best(config, tmp_path, killed_at):
+    """Validated at steps 3, 6 and 8 of 8; killed before a step, with the last one's checkpoint."""
+
+    class Kill(Hook):
+        priority = "LOWEST"
+
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            if runner.iter == killed_at:
+                raise KeyboardInterrupt
+
+    config.custom_hooks = [{"type": "BestModelHook"}]
+    config.train_cfg.update(max_epochs=4, val_interval=3)
+    config.default_hooks.checkpoint.interval = 1
+    Runner.from_cfg(config).train()
+    whole = tmp_path / "work"
+    assert [row["step"] for row in rows(whole / RECORD)] == ["3", "3", "6", "6", "8", "8"]
+    config.work_dir, config.resume = str(tmp_path / "killed"), True
+    config.experiment_name += "-killed"
+    runner = Runner.from_cfg(config)
+    runner.register_hook(Kill())
+    with pytest.raises(KeyboardInterrupt):
+        runner.train()
+    config.experiment_name += "-on"
+    runner = Runner.from_cfg(config)
+    runner.train()
+    for name in (RECORD, BEST):
+        assert (whole / name).read_bytes() == (tmp_path / "killed" / name).read_bytes()
 
 
 def test_scalars_reach_the_visualizer(config, monkeypatch):
