@@ -23,7 +23,7 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    batch_size=128,
+    batch_size=128,  # of each process
     num_workers=4,
     sampler=dict(type="DefaultSampler", shuffle=False),
     collate_fn=dict(type="default_collate"),
