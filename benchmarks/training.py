@@ -39,6 +39,7 @@ def config_for(root: Path, steps: int, batch: int) -> Config:
     config.train_dataloader.sampler = {"type": "InfiniteSampler"}
     config.train_cfg = {"by_epoch": False, "max_iters": steps}
     config.param_scheduler = None
+    config.val_dataloader = config.val_evaluator = config.val_cfg = None
     return config
 
 

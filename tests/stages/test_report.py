@@ -1,5 +1,6 @@
 """The report of a small run: what is on the page, and what a real browser makes of it."""
 
+import base64
 import json
 import shutil
 from html.parser import HTMLParser
@@ -102,8 +103,10 @@ def run(params, tmp_path_factory):
 def write_model(folder):
     """What a training leaves, as far as the report reads it."""
     (folder / "model").mkdir(parents=True)
-    record = "step,epoch,images_per_second\n10,1,640\n20,2,320\n"
+    record = "step,epoch,loss,images_per_second\n10,1,3.5,640\n20,2,2.25,320\n"
     (folder / "model" / "training.csv").write_text(record)
+    record = "step,name,accuracy\n10,strangers,0.5\n10,mean,0.75\n20,strangers,0.5\n20,mean,0.875\n"
+    (folder / "model" / "validation.csv").write_text(record)
     made = {"head": {"num_classes": 1549}, "provenance": {"params": {"source": "photos"}}}
     (folder / "model" / "model.json").write_text(json.dumps(made))
 
@@ -183,6 +186,34 @@ def test_page_is_whole_small_and_the_same_each_time(params, run, page, monkeypat
     monkeypatch.chdir(ROOT)
     report.run(params, run.benchmarks, run.runs, run.folder / "again")
     assert (run.folder / "again" / "index.html").read_text() == text
+
+
+def numbers(packed: dict[str, str]) -> list[float]:
+    """What plotly packs an array into."""
+    return np.frombuffer(base64.b64decode(packed["bdata"]), packed["dtype"]).tolist()
+
+
+def test_training_curves_are_those_of_the_records(page, params):
+    text = page.read_text()
+    found = json.loads(
+        text.partition('<script type="application/json" id="figures">')[2].partition("</script>")[0]
+    )
+    lines = found["training/loss"]["data"]
+    # The untrained model has none, and the others keep the colours of the other figures.
+    assert [line["legendgroup"] for line in lines] == [m for m in MODELS[1:] for _ in SEEDS]
+    colors = {line["legendgroup"]: line["line"] for line in found["benchmark/people/roc"]["data"]}
+    for line in lines:
+        assert (numbers(line["x"]), numbers(line["y"])) == ([10, 20], [3.5, 2.25])
+        assert line["line"] == colors[line["legendgroup"]]
+    for line in found["training/accuracy"]["data"]:
+        assert (numbers(line["x"]), numbers(line["y"])) == ([10, 20], [0.75, 0.875])
+    assert 'id="training/loss"' in text and "the mean over strangers." in text
+
+
+def test_a_run_without_a_record_of_loss_or_validation_has_no_curve(tmp_path):
+    (tmp_path / "a" / "model").mkdir(parents=True)
+    (tmp_path / "a" / "model" / "training.csv").write_text("step,images_per_second\n3,4\n")
+    assert report.training_figures({"a": [tmp_path / "a"]}, ["a"]) == {}
 
 
 class Page(HTMLParser):
@@ -461,7 +492,9 @@ def test_in_a_browser(browser, page):
     opened = Browser(browser, page, viewport={"width": 1280, "height": 900}, color_scheme="dark")
     lines = [model for model in MODELS for _ in SEEDS]
     traces = opened.traces()
-    assert len(traces) == 11
+    assert len(traces) == 13
+    for name in ("training/loss", "training/accuracy"):
+        assert traces.pop(name) == lines[len(SEEDS) :]  # the first model is not trained
     for name, drawn in traces.items():
         # The dotted line of the calibration is nobody's.
         assert drawn == [*lines, *([""] if name.endswith("/calibration") else [])], name

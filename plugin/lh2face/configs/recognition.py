@@ -12,10 +12,10 @@ model = dict(
     head=dict(type="LH2FaceHead", num_classes=1000, in_channels=512),
 )
 train_dataloader = dict(
-    batch_size=128,
+    batch_size=128,  # of all processes together
     num_workers=4,
-    drop_last=True,
-    sampler=dict(type="EvenSampler"),
+    sampler=dict(type="DefaultSampler", shuffle=True),
+    batch_sampler=dict(type="EvenBatchSampler"),
     collate_fn=dict(type="default_collate"),
     dataset=dict(
         type="RecordFaces",
@@ -24,6 +24,21 @@ train_dataloader = dict(
         pipeline=[dict(type="RandomMirror")],
     ),
 )
+val_dataloader = dict(
+    batch_size=128,  # of each process
+    num_workers=4,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    collate_fn=dict(type="default_collate"),
+    # Verification bins, or aligned benchmarks with pairs. None in all three of val_dataloader,
+    # val_evaluator and val_cfg: no validation.
+    dataset=dict(
+        type="PairFaces",
+        paths=["data/aligned/training/validation/strangers"],
+        image_size=112,
+    ),
+)
+val_evaluator = dict(type="VerificationAccuracy", far=1e-2)
+val_cfg = dict()
 optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="SGD", lr=0.1, momentum=0.9, weight_decay=5e-4),
@@ -41,11 +56,12 @@ param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, begin=0, end=1, convert_to_iter_based=True),
     dict(type="CosineAnnealingLR", begin=1, convert_to_iter_based=True),
 ]
-train_cfg = dict(by_epoch=True, max_epochs=20)
+train_cfg = dict(type="EpochLoop", max_epochs=20)
 default_hooks = dict(
     seed=dict(type="SeedHook"),
     logger=dict(type="TrainingRecordHook", interval=10),
-    checkpoint=dict(type="LastCheckpointHook"),
+    checkpoint=dict(type="LastCheckpointHook", interval=1000),
+    validation=dict(type="ValidationRecordHook"),
 )
 visualizer = dict(type="Visualizer", vis_backends=[dict(type="TensorboardVisBackend")])
 randomness = dict(seed=0)

@@ -9,4 +9,5 @@ model = dict(
 )
 # To start workers costs more than to read small faces out of the cache.
 train_dataloader = dict(batch_size=64, num_workers=0, dataset=dict(image_size=48))
+val_dataloader = dict(batch_size=64, num_workers=0, dataset=dict(image_size=48))
 train_cfg = dict(max_epochs=6)

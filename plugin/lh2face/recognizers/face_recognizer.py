@@ -121,7 +121,8 @@ class FaceRecognizer(BaseModel):
             inputs: ``(B, 3, S, S)`` RGB in [-1, 1].
             label: ``(B,)`` int64 identities; read when ``mode`` is ``"loss"``.
             mode: ``"tensor"``: the embeddings ``(B, d)`` float32, unnormalised;
-                ``"predict"``: the same as a list of B vectors;
+                ``"predict"``: those of the image and of its mirror image, as evaluation reads a
+                face: a list of B tensors ``(2, d)``;
                 ``"loss"``: the loss terms and statistics of one training step.
 
         Returns:
@@ -134,9 +135,16 @@ class FaceRecognizer(BaseModel):
             return self.loss(inputs, label)
         if mode not in ("tensor", "predict"):
             raise ValueError(f"mode: expected 'loss', 'predict' or 'tensor', found {mode!r}")
-        reconstruction = None if self.fusion == "none" else self.reconstruct(inputs)
-        embeddings = self.backbone(self.fuse(inputs, reconstruction))
-        return embeddings if mode == "tensor" else list(embeddings)
+        if mode == "predict":
+            embeddings = self.embed(torch.cat([inputs, inputs.flip(3)]))
+            return list(torch.stack(embeddings.chunk(2), dim=1))
+        return self.embed(inputs)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Embeddings ``(B, d)`` float32, unnormalised, of ``(B, 3, S, S)`` in [-1, 1]."""
+        reconstruction = None if self.fusion == "none" else self.reconstruct(images)
+        embeddings: Tensor = self.backbone(self.fuse(images, reconstruction))
+        return embeddings
 
     def loss(self, images: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
         """Loss terms of one step; arguments as in :meth:`forward`."""

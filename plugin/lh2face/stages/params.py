@@ -144,16 +144,28 @@ class Fit3D(Section):
     seed: Seed = 0
 
 
+class Init(Section):
+    """Weights to begin a training from.
+
+    Attributes:
+        path: What :func:`~lh2face.training.weights.read_weights` reads.
+    """
+
+    path: str
+
+
 class Train(Section):
     """Training of a recognizer, the same for every head.
 
     Attributes:
         config: The recipe, an mmengine config: network, batch, optimizer, schedule, augmentation.
         options: Values put over it, by dotted name.
+        init: The weights to begin from, of which there may be none.
     """
 
     config: str
     options: dict[str, Any] = {}
+    init: Annotated[list[Init], Field(max_length=1)] = []
 
     def recipe(self, folder: Path = Path()) -> "Config":
         """The config with the options in it.
@@ -335,9 +347,9 @@ class Params(Section):
         validation = _named(self.validation, "validation")
         sources = _named(self.sources, "sources")
         for (name, source), (other, asked) in product(sources, [*benchmarks, *validation]):
-            # Both leave out the same people, whom the source has not and the other has alone.
+            # The source leaves out whomever the other has.
             if _same_folder(source, asked) and not (
-                source.held_out and _split(source) == _split(asked)
+                _division(source) == _division(asked) and _folds(source) >= _folds(asked) > set()
             ):
                 raise ValueError(
                     f"{name}, {other}: both have people of {source.path}; "
@@ -388,19 +400,26 @@ def _same_folder(one: Any, other: Any) -> bool:
     return same and Path(one.path).resolve() == Path(other.path).resolve()
 
 
-def _split(config: Any) -> dict[str, Any]:
+def _division(config: Any) -> dict[str, Any]:
     """How a folder's people are divided: who is usable, and so their order, depends on it too."""
     found: dict[str, Any] = config.model_dump(include={"held_out", "aligned", "landmarks"})
+    (found["held_out"] or {}).pop("fold", None)
     return found
+
+
+def _folds(config: Any) -> set[int]:
+    """The folds that a folder's ``held_out`` names; none for all people."""
+    fold = config.held_out.fold if config.held_out else []
+    return {fold} if isinstance(fold, int) else set(fold)
 
 
 def _same_people(one: Any, other: Any) -> bool:
     """Whether a validation and a benchmark may have people in common."""
     if _same_folder(one, other):
-        # Two folds of one division have nobody in common.
-        splits = [_split(config) for config in (one, other)]
-        folds = {held.pop("fold") for split in splits if (held := split["held_out"])}
-        return splits[0] != splits[1] or len(folds) < 2
+        # The folds of one division have nobody in common; without any, all people are meant.
+        first, second = _folds(one), _folds(other)
+        apart = first and second and first.isdisjoint(second)
+        return not apart or _division(one) != _division(other)
     return one.type == other.type and _who(one) == _who(other)
 
 

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
 # What the pipeline itself decides; the config may have these for a training without the pipeline.
 INJECTED = (
-    "experiment_name", "launcher", "load_from", "model.head", "randomness.seed", "resume",
-    "train_dataloader.dataset.image_size", "train_dataloader.dataset.root", "work_dir",
+    "experiment_name", "launcher", "load_from", "model.backbone.init_cfg", "model.head",
+    "randomness.seed", "resume", "train_dataloader.dataset.image_size",
+    "train_dataloader.dataset.root", "val_dataloader.dataset.image_size",
+    "val_dataloader.dataset.paths", "work_dir",
 )  # fmt: skip
 # Every training stage depends on this folder.
 CONFIGS = Path(configs.__file__).resolve().parent

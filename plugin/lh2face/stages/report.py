@@ -25,6 +25,8 @@ from lh2face.report.table import overview, table
 from lh2face.stages.comparison import read_run
 from lh2face.stages.figures import METRICS, read_depth, read_fit
 from lh2face.stages.recipe import decisive
+from lh2face.training.validation import MEAN
+from lh2face.training.validation import RECORD as VALIDATIONS
 
 if TYPE_CHECKING:
     from lh2face.stages.params import Params
@@ -51,6 +53,8 @@ CURVES = {
     "kappa": [figures.kappa],
     "calibration": [figures.calibration],
 }
+# The figures of the trainings: name, table, what draws it.
+TRAININGS = [("loss", "training", figures.loss), ("accuracy", "validation", figures.accuracy)]
 # Of a benchmark, where it has them.
 COUNTED = ("people", "templates", "template pairs")
 SHOWN_PROVENANCE = ("commit", "params_digest", "device", "versions")
@@ -108,7 +112,9 @@ def run(params: "Params", benchmarks: Path, runs: Path, out: Path) -> None:
             f"benchmark/{name}/{figure}": plot
             for name, parts in found.items()
             for figure, plot in parts["figures"].items()
-        },
+        }
+        | (trainings := training_figures(folders, trained)),
+        trainings=trainings,
         counted=[key for key in COUNTED if any(key in parts["about"] for parts in found.values())],
         trained_on=trained_on(folders[trained[0]][0]) if trained else {},
         **reconstructions(runs / "depth" / "samples.npz"),
@@ -120,6 +126,7 @@ def run(params: "Params", benchmarks: Path, runs: Path, out: Path) -> None:
         },
         params=shown_params(params) | {"train": dict(_flat(decisive(recipe)))},
         sources={name: config.model_dump(mode="json") for name, config in params.sources.items()},
+        validated={n: config.model_dump(mode="json") for n, config in params.validation.items()},
         tested={name: config.model_dump(mode="json") for name, config in params.benchmarks.items()},
         provenance=dict(_flat({key: made[key] for key in SHOWN_PROVENANCE})),
         plotly=get_plotlyjs(),
@@ -278,6 +285,40 @@ def reconstructions(samples: Path) -> dict[str, Any]:
         for i in range(len(arrays["input"]))
     ]
     return {"turns": turns, "reconstructions": rows}
+
+
+def training_figures(folders: dict[str, list[Path]], trained: list[str]) -> dict[str, Any]:
+    """Plotly's JSON of what the trainings recorded: their loss and, where they have one, their
+    validation.
+
+    Args:
+        folders: Of each model, one a seed, in the order of the other figures' colours.
+        trained: Which of the models were trained here.
+    """
+    records = {
+        model: [training_record(folder / "model") for folder in of_model if model in trained]
+        for model, of_model in folders.items()
+    }
+    seeds = [seed for of_model in records.values() for seed in of_model]
+    found = {
+        f"training/{name}": draw(records)
+        for name, table, draw in TRAININGS
+        if any(not seed[table].empty for seed in seeds)
+    }
+    return {name: json.loads(figure.to_json()) for name, figure in found.items()}
+
+
+def training_record(model: Path) -> dict[str, pd.DataFrame]:
+    """The tables of a training: ``training`` and ``validation``, of which that may be empty."""
+    rows = read_rows(model / "training.csv", {"step": int}, {"loss": float})
+    found = []
+    if (path := model / VALIDATIONS).exists():
+        found = read_rows(path, {"step": int, "name": str}, {"accuracy": float})
+    means = [row for row in found if row["name"] == MEAN]
+    return {
+        "training": pd.DataFrame(rows, columns=["step", "loss"]).dropna(),
+        "validation": pd.DataFrame(means, columns=["step", "accuracy"]).dropna(),
+    }
 
 
 def training_cost(folders: list[Path], batch_size: int) -> dict[str, float]:

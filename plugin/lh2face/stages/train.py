@@ -14,9 +14,10 @@ from lh2face.data.manifest import origin_of
 from lh2face.distributed.checkpoint_files import remove
 from lh2face.distributed.finite import NonFiniteError, in_words
 from lh2face.distributed.main_process import end_all, in_main_process
+from lh2face.stages.given import give_validation, give_weights, weights_from
 from lh2face.stages.memory import reuse_freed_memory
 from lh2face.stages.recipe import decisive, sizes
-from lh2face.stages.work_folder import RECORD, checkpoints, prepare_work_dir, run_fingerprint
+from lh2face.stages.work_folder import checkpoints, prepare_work_dir, run_fingerprint
 from lh2face.text import check_utf8
 
 if TYPE_CHECKING:
@@ -34,9 +35,13 @@ def run(
     head: str,
     seed: int,
     reconstructor: Path | None = None,
+    validation: Path | None = None,
+    init: Path | None = None,
 ) -> None:
     """Train a recognizer and write its folder: ``model.safetensors``, ``model.json``,
-    ``training.csv``.
+    ``training.csv`` and, with a validation, ``validation.csv``.
+
+    With :class:`~lh2face.training.BestModelHook` the weights are those of the best validation.
 
     Checkpoints and TensorBoard's files are kept in ``<out>.work``. A run that was interrupted
     goes on from its last finished epoch whose checkpoint is whole; in one process on a CPU it
@@ -53,12 +58,14 @@ def run(
         head: Name in ``params.heads``.
         seed: Seed of initial weights, order of the images and augmentation.
         reconstructor: Folder of the fitted reconstructor; given, training is joint.
+        validation: Folder with an aligned benchmark of each name in ``params.validation``.
+        init: Folder of stage ``weights``; read if ``params.train.init`` names weights.
 
     Raises:
         ValueError: If the head is unknown, there are too few images for one batch or fewer than
             two people, the processes do not divide the batch, the reconstructor's folder is none,
-            ``<out>.work`` holds what this function did not write, or another process trains into
-            the same folder.
+            a validation or the weights are missing, ``<out>.work`` holds what this function did not
+            write, or another process trains into the same folder.
         NonFiniteError: If the loss, a gradient or a weight becomes NaN or infinite. The last
             checkpoint is kept, and no model is written.
     """
@@ -66,8 +73,10 @@ def run(
     from mmengine.runner import Runner
 
     from lh2face.artifacts.model import load_reconstructor, save_model
+    from lh2face.training.validation import BEST, take_best
 
-    inputs = [aligned_train, reconstructor]
+    init = init if params.train.init else None
+    inputs = [aligned_train, reconstructor, validation, init]
     check_utf8(out)
     check_output(out, inputs)
     launcher = launcher_of(os.environ)
@@ -78,7 +87,9 @@ def run(
     with ExitStack() as held:
 
         def prepare() -> tuple["Config", dict[str, Any], str]:
-            config = training_config(params, aligned_train, head, seed, reconstructor)
+            config = training_config(
+                params, aligned_train, head, seed, reconstructor, validation, init
+            )
             if reconstructor is not None:
                 load_reconstructor(reconstructor)
             fingerprint = run_fingerprint(config, aligned_train, reconstructor)
@@ -110,16 +121,24 @@ def run(
                 "head": {"name": head, **params.heads[head]},
             }
             made = provenance(params=read, data=data, seed=seed)
+            made |= {"init": init and weights_from(init), "best": take_best(model, work_dir)}
             with atomic_dir(out, inputs) as folder:
                 save_model(folder, model, config.model.to_dict(), made)
-                shutil.copyfile(work_dir / RECORD, folder / RECORD)
-            for path in checkpoints(work_dir):
+                for record in work_dir.glob("*.csv"):
+                    shutil.copyfile(record, folder / record.name)
+            for path in (*checkpoints(work_dir), work_dir / BEST):
                 remove(path)
         barrier()
 
 
 def training_config(
-    params: "Params", aligned_train: Path, head: str, seed: int, reconstructor: Path | None
+    params: "Params",
+    aligned_train: Path,
+    head: str,
+    seed: int,
+    reconstructor: Path | None,
+    validation: Path | None = None,
+    init: Path | None = None,
 ) -> "Config":
     """The mmengine config of a run: the recipe with faces, head, seed and reconstructor put in."""
     from mmengine.config import ConfigDict
@@ -149,7 +168,6 @@ def training_config(
             f"train: train_dataloader.batch_size: {loader.batch_size} images cannot be divided "
             f"evenly over {get_world_size()} processes"
         )
-    loader.batch_size //= get_world_size()
     config.model.head = ConfigDict({**params.heads[head], **sizes(config, dataset.num_classes)})
     if reconstructor is not None:
         config.model.update(
@@ -157,6 +175,9 @@ def training_config(
         )
     if config.model.head.type == "ShardedHead":
         config.default_hooks.checkpoint.type = "ShardedCheckpointHook"
+    give_validation(config, validation, params.validation)
+    if init is not None:
+        give_weights(config, init)
     config.randomness = {**config.get("randomness", {}), "seed": seed}
     # mmengine warns of its own use of what it deprecates; the record says what a run does.
     config.log_level = "ERROR"
