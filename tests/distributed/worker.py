@@ -217,11 +217,12 @@ def run(folder: Path, work_dir: str = "", epochs: int = 4, resume: bool = False)
         launcher="pytorch" if WORLD else "none",
         train_dataloader={
             "dataset": {"type": "Points"},
-            "batch_size": BATCH // (WORLD or 1),
+            "batch_size": BATCH,
             "sampler": {"type": "DefaultSampler", "shuffle": True},
+            "batch_sampler": {"type": "EvenBatchSampler"},
             "collate_fn": {"type": "default_collate"},
         },
-        train_cfg={"by_epoch": True, "max_epochs": epochs},
+        train_cfg={"type": "EpochLoop", "max_epochs": epochs},
         optim_wrapper={
             "optimizer": {"type": "SGD", "lr": 0.5, "momentum": 0.9},
             "clip_grad": {"max_norm": 0.1},
