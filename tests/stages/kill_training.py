@@ -3,9 +3,9 @@
 An epoch has 15 steps and a checkpoint is written every 4, so most deaths are inside an epoch and
 most lives begin there.
 
-Each life is a fork of this process, killed at a random moment, every other one as soon as it begins
-to write a checkpoint. Prints as JSON how many were killed while they wrote one, and how many lives
-began inside an epoch.
+Each life is a fork of this process, killed after a random number of steps, every other one when it
+next writes a checkpoint. Prints as JSON how many were killed while they wrote one, and how many
+lives began inside an epoch.
 """
 
 import json
@@ -83,13 +83,16 @@ def main() -> None:
             test_train.run(aligned, out, head=head, epochs=EPOCHS, batch_size=BATCH)
             os._exit(0)
         if life < kills:
-            while life % 4 and not log.stat().st_size:  # every fourth may die while it starts
-                time.sleep(0.001)
+            if life % 4:
+                after = moments.randint(1, 12)
+                while log.read_text().count("done") < after:
+                    time.sleep(0.001)
+            else:  # it may die while it starts
+                time.sleep(moments.uniform(0, 3))
+            since = time.time()
             if life % 2:
-                while not stopped_while_writing(child, work, born):
+                while not stopped_while_writing(child, work, since):
                     time.sleep(0.0002)
-            else:
-                time.sleep(moments.uniform(0, 0.5 if life % 4 else 3))
             os.kill(child, signal.SIGKILL)
             killed_writing += writing(work, born)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
