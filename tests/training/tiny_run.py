@@ -16,6 +16,10 @@ from lh2face.registry import DATASETS, MODELS
 IMAGES, PEOPLE, BATCH = 42, 5, 8  # 5 steps an epoch, 2 images are left over
 LH2FACE = {"type": "LH2FaceHead", "vmf_dim": 6, "num_classes": PEOPLE, "in_channels": 8}
 HEADS = {"lh2face": LH2FACE, "sharded": {"type": "ShardedHead", "head": LH2FACE}}
+RATES = [
+    {"type": "LinearLR", "start_factor": 0.1, "by_epoch": False, "end": 7},
+    {"type": "MultiStepLR", "by_epoch": True, "milestones": [1, 2], "gamma": 0.5},
+]
 RUNS = itertools.count()
 
 
@@ -42,16 +46,18 @@ class Tiny(nn.Module):
 class Drawn(Dataset):
     """Images of noise, drawn from seed, epoch and number, as augmented ones are."""
 
-    place = (0, 0)
+    def __init__(self) -> None:
+        # Shared with workers that live for several epochs.
+        self.place = torch.zeros(2, dtype=torch.int64).share_memory_()
 
     def set_epoch(self, seed: int, epoch: int) -> None:
-        self.place = (seed, epoch)
+        self.place.copy_(torch.tensor([seed, epoch]))
 
     def __len__(self) -> int:
         return IMAGES
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        seed, epoch = self.place
+        seed, epoch = self.place.tolist()
         generator = torch.Generator().manual_seed(10_000 * seed + 100 * epoch + index)
         image = torch.randint(256, (3, 8, 8), generator=generator, dtype=torch.uint8)
         return {"inputs": image, "label": index % PEOPLE}
@@ -93,6 +99,7 @@ def make_runner(
     loader: dict[str, Any] | None = None,
     wrapper: dict[str, Any] | None = None,
     backbone: dict[str, Any] | None = None,
+    recognizer: dict[str, Any] | None = None,
     train_cfg: dict[str, Any] | None = None,
     hooks: list[Hook] | None = None,
     **changes: Any,
@@ -104,6 +111,7 @@ def make_runner(
             "type": "FaceRecognizer",
             "backbone": {"type": "Tiny", **(backbone or {})},
             "head": HEADS[head],
+            **(recognizer or {}),
         },
         work_dir=str(work_dir),
         experiment_name=f"run-{next(RUNS)}",
@@ -122,10 +130,6 @@ def make_runner(
             "clip_grad": {"max_norm": 1.0},
             **(wrapper or {}),
         },
-        param_scheduler=[
-            {"type": "LinearLR", "start_factor": 0.1, "by_epoch": False, "end": 7},
-            {"type": "MultiStepLR", "by_epoch": True, "milestones": [1, 2], "gamma": 0.5},
-        ],
         default_hooks={
             "seed": {"type": "SeedHook"},
             "logger": {"type": "TrainingRecordHook", "interval": 3},
@@ -135,7 +139,7 @@ def make_runner(
         visualizer={"type": "Visualizer", "vis_backends": [{"type": "TensorboardVisBackend"}]},
         randomness={"seed": 3},
         log_level="ERROR",
-        **changes,
+        **{"param_scheduler": RATES, **changes},
     )
 
 

@@ -44,8 +44,8 @@ def run(
     With :class:`~lh2face.training.BestModelHook` the weights are those of the best validation.
 
     Checkpoints and TensorBoard's files are kept in ``<out>.work``. A run that was interrupted
-    goes on from its last finished epoch whose checkpoint is whole; in one process on a CPU it
-    ends equal, bit for bit, to one that was not. It begins again, and says what differs, if
+    goes on from its last checkpoint that is whole; in one process on a CPU it ends equal, bit for
+    bit, to one that was not. It begins again, and says what differs, if
     parameters, data, code, versions or the reconstructor are no longer the same. Under
     ``torchrun`` or ``srun`` the batch is divided over the processes, on one machine or several;
     another number of processes goes on from the same checkpoint.
@@ -66,6 +66,7 @@ def run(
             two people, the processes do not divide the batch, the reconstructor's folder is none,
             a validation or the weights are missing, ``<out>.work`` holds what this function did not
             write, or another process trains into the same folder.
+        SystemExit: With 143 at SIGTERM, when a checkpoint is written. No model is.
         NonFiniteError: If the loss, a gradient or a weight becomes NaN or infinite. The last
             checkpoint is kept, and no model is written.
     """

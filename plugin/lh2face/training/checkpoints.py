@@ -146,7 +146,7 @@ class CheckpointKeeper(Hook):
         ended = signal.SIGTERM in asked
         if is_main_process():
             then = "the same command goes on from there" if ended else "training goes on"
-            name = signal.Signals(max(asked)).name
+            name = "SIGTERM" if ended else "SIGUSR1"
             print(
                 f"{runner.work_dir}: {name}: checkpoint written at step {runner.iter} of "
                 f"{runner.max_iters}; {then}",
