@@ -94,7 +94,7 @@ def samples(model: nn.Module, benchmark: Benchmark, device: torch.device) -> dic
         "canonical": pixels(face.canonical),
         "depth": relief(model, face),
         "normals": pixels(normals),
-        "re-rendered": pixels(face.image),
+        "re-rendered": pixels(model.rendered(face)[0]),
         "turned": np.stack([pixels(t) for t in turned], axis=1),
         "turns": np.array(TURNS),
     }

@@ -88,7 +88,7 @@ def train(
         batch = torch.stack([faces[row]["inputs"] for row in rows.tolist()]).to(device)
         mirrored = torch.rand(batch_size, 1, 1, 1, device=device) < 0.5
         batch = normalized(torch.where(mirrored, batch.flip(3), batch))
-        terms = model.loss(batch)
+        terms = model.loss(batch, model(batch))
         optimizer.zero_grad(set_to_none=True)
         loss = sum(terms.values(), torch.zeros((), device=device))
         loss.backward()

@@ -71,11 +71,12 @@ def sheet(reconstructor: nn.Module, inputs: Tensor, face: Reconstruction) -> np.
     """Input, canonical, depth, normals, relit, re-rendered; below, the face turned: RGB uint8."""
     normals = normals_from_depth(face.depth)
     relit = shade(face.albedo, lambert_shading(normals, inputs.new_tensor([LIGHT])))
+    image, mask = reconstructor.rendered(face)
     upper = [
         *(pixels(picture)[0] for picture in (inputs, face.canonical)),
         np.repeat(relief(reconstructor, face)[0, ..., None], 3, axis=2),
         *(pixels(p)[0] for p in (normals * normals.new_tensor([1, 1, -1])[:, None, None], relit)),
-        pixels(torch.where(face.mask[:, None], face.image, -1))[0],
+        pixels(torch.where(mask[:, None], image, -1))[0],
     ]
     lower = [pixels(reconstructor.turned(face, yaw(degrees)))[0] for degrees in TURNS]
     rows = [labelled(upper, ("input", "canonical", "depth", "normals", "relit", "rendered again"))]
