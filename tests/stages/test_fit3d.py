@@ -16,7 +16,10 @@ class Falling(nn.Module):
         super().__init__()
         self.weight, self.steps, self.then = nn.Parameter(torch.ones(())), 0, then
 
-    def loss(self, images):
+    def forward(self, images):
+        return images
+
+    def loss(self, images, face):
         self.steps += 1
         return {"loss": self.weight * (1.0 if self.steps < 3 else self.then)}
 

@@ -198,10 +198,14 @@ class FaceRecognizer(BaseModel):
 
 
 def resize(images: Tensor, size: int) -> Tensor:
-    """Bilinear, antialiased resize of ``(B, C, H, W)`` to ``(B, C, size, size)``."""
-    if images.shape[-2:] == (size, size):
+    """Bilinear, antialiased resize of square ``(B, C, S, S)`` to ``(B, C, size, size)``."""
+    if images.shape[-1] == size:
         return images
-    return F.interpolate(images, (size, size), mode="bilinear", align_corners=False, antialias=True)
+    # Enlarged, an image has nothing to be smoothed; PyTorch smooths slowly even so.
+    smaller = size < images.shape[-1]
+    return F.interpolate(
+        images, (size, size), mode="bilinear", align_corners=False, antialias=smaller
+    )
 
 
 def summed_loss(terms: dict[str, Tensor]) -> Tensor:

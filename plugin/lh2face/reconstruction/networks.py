@@ -26,6 +26,23 @@ def _down(width: int, image_size: int) -> tuple[list[nn.Module], int]:
     return layers, channels
 
 
+class ToVector(nn.Conv2d):
+    """A convolution whose kernel is as large as the map: computed as the matrix product it is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, in_channels, k, k)`` to ``(B, out_channels)``."""
+        return F.linear(x.flatten(1), self.weight.flatten(1), self.bias)
+
+
+class FromVector(nn.ConvTranspose2d):
+    """A transposed convolution of a single pixel: computed as the matrix product it is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, in_channels)`` to ``(B, out_channels, k, k)``."""
+        maps = x @ self.weight.flatten(1)
+        return maps.unflatten(1, self.weight.shape[1:]) + self.bias[:, None, None]
+
+
 class FewMaps(nn.Conv2d):
     """A convolution from many channels to a few maps of the same size, quick on the CPU.
 
@@ -58,7 +75,7 @@ class Encoder(nn.Module):
         # A start near 0 is the frontal view under a middling light.
         nn.init.normal_(last.weight, std=0.01)
         nn.init.zeros_(last.bias)
-        mix = [nn.Conv2d(channels, channels, 4), nn.LeakyReLU(0.2, inplace=True), nn.Flatten()]
+        mix = [ToVector(channels, channels, 4), nn.LeakyReLU(0.2, inplace=True), nn.Flatten()]
         self.network = nn.Sequential(*layers, *mix, last, nn.Tanh())
 
     def forward(self, images: Tensor) -> Tensor:
@@ -80,9 +97,9 @@ class EncoderDecoder(nn.Module):
         layers, channels = _down(width, image_size)
         code = 8 * width
         layers += [
-            nn.Conv2d(channels, code, 4),
+            ToVector(channels, code, 4),
             nn.ReLU(inplace=True),
-            nn.ConvTranspose2d(code, channels, 4),
+            FromVector(code, channels, 4),
             nn.ReLU(inplace=True),
         ]
         for stage in reversed(range(_stages(image_size))):
