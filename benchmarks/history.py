@@ -22,7 +22,7 @@ from mmengine.hooks import IterTimerHook, RuntimeInfoHook
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.optim import OptimWrapper
 
-from lh2face.recognizers import hooks
+from lh2face.training import record as recording
 
 RECORDED = (1_000, 100_000, 1_000_000)
 SCALARS = ("loss", "loss_vmf", "loss_pps", "loss_pns", "loss_pp", "mean_kappa", "margin")
@@ -46,7 +46,11 @@ def step_cost(recorded: int, steps: int, work_dir: str) -> tuple[float, int]:
         optim_wrapper=OptimWrapper(torch.optim.SGD([parameter], lr=0.1)),
         visualizer=SimpleNamespace(add_scalars=lambda *_, **__: None, close=lambda: None),
     )
-    timer, info, record = IterTimerHook(), RuntimeInfoHook(), hooks.TrainingRecordHook(interval=10)
+    timer, info, record = (
+        IterTimerHook(),
+        RuntimeInfoHook(),
+        recording.TrainingRecordHook(interval=10),
+    )
     timer.before_train(runner)
     timer.before_train_epoch(runner)
     record.before_train(runner)
@@ -75,7 +79,7 @@ def main() -> None:
             first = None
             for recorded in RECORDED:
                 Path(folder, "training.csv").unlink(missing_ok=True)
-                keep = patch.object(hooks, "forget_history", lambda hub: None)
+                keep = patch.object(recording, "forget_history", lambda hub: None)
                 if name == "with":
                     milliseconds, size = step_cost(recorded, arguments.steps, folder)
                 else:

@@ -8,6 +8,7 @@ from lh2face import (
     recognizers,
     reconstruction,
     rendering,
+    training,
 )
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "recognizers",
     "reconstruction",
     "rendering",
+    "training",
 ]

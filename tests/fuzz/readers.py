@@ -534,7 +534,7 @@ def last_file(folder: Path) -> None:
 @reader(10, sets(file=last_file))
 def checkpoint_file(folder: Path) -> None:
     """Whether a checkpoint of one process is whole."""
-    from lh2face.recognizers import LastCheckpointHook
+    from lh2face.training import LastCheckpointHook
 
     never_raises(LastCheckpointHook.is_whole, folder / "last.pth")
 
@@ -559,8 +559,8 @@ def checkpoint_folder(folder: Path) -> None:
 
 def training_folder(folder: Path) -> None:
     """What a training keeps."""
-    from lh2face.recognizers.hooks import append_row
     from lh2face.stages.work_folder import FINGERPRINT, write_whole
+    from lh2face.training.record import append_row
 
     write_whole(folder / FINGERPRINT, {"processes": 1, "data": {"train.rec": "0"}})
     for step in (10, 20, 30):
@@ -570,8 +570,8 @@ def training_folder(folder: Path) -> None:
 @reader(10, sets(work=training_folder))
 def work_folder(folder: Path) -> None:
     """The folder of a training that goes on."""
-    from lh2face.recognizers.hooks import drop_rows
     from lh2face.stages.work_folder import prepare_work_dir
+    from lh2face.training.record import drop_rows
 
     prepare_work_dir(folder, {"data": {"train.rec": "0"}}, 1)
     if (folder / "training.csv").exists():

@@ -16,7 +16,7 @@ import test_train
 import torch
 
 from lh2face.distributed import ShardedCheckpointHook
-from lh2face.recognizers.hooks import LastCheckpointHook, TrainingRecordHook
+from lh2face.training import LastCheckpointHook, TrainingRecordHook
 
 EPOCHS = 100
 KEEPER = {"lh2face": LastCheckpointHook, "sharded": ShardedCheckpointHook}

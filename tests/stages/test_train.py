@@ -29,11 +29,12 @@ from lh2face.data.recordio import RecordReader, RecordWriter, identity, image_ke
 from lh2face.data.records import records_digest
 from lh2face.distributed.finite import NonFiniteError
 from lh2face.distributed.hook import ShardedCheckpointHook
-from lh2face.recognizers import EvenSampler, FaceRecognizer
-from lh2face.recognizers.hooks import LastCheckpointHook, TrainingRecordHook, drop_rows
+from lh2face.recognizers import FaceRecognizer
 from lh2face.registry import MODELS
 from lh2face.stages import train, work_folder
 from lh2face.stages.params import load_params
+from lh2face.training import EvenSampler, LastCheckpointHook, TrainingRecordHook
+from lh2face.training.record import drop_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 PEOPLE, IMAGES, SIZE = 5, 6, 32
@@ -769,7 +770,7 @@ DISTRIBUTED = """
     sys.path.insert(0, sys.argv[1])
     import test_train
     from lh2face import cli
-    from lh2face.recognizers.hooks import TrainingRecordHook
+    from lh2face.training import TrainingRecordHook
 
     _, _, aligned, out, head, what, epochs, batch = sys.argv
 

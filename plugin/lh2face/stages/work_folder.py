@@ -18,7 +18,7 @@ from lh2face.configs import RECOGNITION
 from lh2face.data.records import face_digests
 from lh2face.distributed import ShardedCheckpointHook
 from lh2face.distributed.checkpoint_files import names, remove
-from lh2face.recognizers import LastCheckpointHook
+from lh2face.training import LastCheckpointHook
 
 if TYPE_CHECKING:
     from mmengine.config import Config
