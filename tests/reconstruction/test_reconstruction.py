@@ -156,6 +156,29 @@ def test_too_few_faces_for_the_modes_is_an_error():
         Linear3DMMReconstructor(image_size=16, shape_modes=30, albedo_modes=8, faces=30)
 
 
+def test_on_the_meta_device_the_modes_have_their_shapes_and_cost_nothing(monkeypatch):
+    expected = {k: v.shape for k, v in MODELS.build(CONFIGS[1]).state_dict().items()}
+    monkeypatch.delattr("lh2face.reconstruction.linear_3dmm.canonical_faces")
+    with torch.device("meta"):
+        model = MODELS.build(CONFIGS[1])
+    assert {k: v.shape for k, v in model.state_dict().items()} == expected
+    assert all(value.is_meta for value in model.state_dict().values())
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config["type"])
+def test_the_trainer_gives_the_reconstructors_own_terms(config):
+    torch.manual_seed(0)
+    trainer = MODELS.build({"type": "ReconstructorTrainer", "reconstructor": config}).eval()
+    images = torch.rand(2, 3, 16, 16) * 2 - 1
+    face = trainer(images)
+    torch.testing.assert_close(face.view, trainer.reconstructor.view_of(images))
+    terms = trainer(images, torch.zeros(2, dtype=torch.long), mode="loss")
+    assert terms.keys() >= {"loss_image", "loss_flipped", "loss_prior"}
+    assert terms == trainer.reconstructor.loss(images, face)
+    with pytest.raises(ValueError, match="mode: expected 'loss' or 'tensor', found 'predict'"):
+        trainer(images, mode="predict")
+
+
 @pytest.mark.parametrize(("center", "reachable"), [(ROTATION_CENTER, True), (1.0, False)])
 def test_alignment_moves_a_turned_face_no_further_than_the_view_can(center, reachable):
     depth, _, _ = canonical_faces(20, 112)
