@@ -294,6 +294,7 @@ def convert(source: str, path: Path) -> None:
 def parameter_file(folder: Path) -> None:
     """The parameters of this repository."""
     shutil.copy(ROOT / "params.yaml", folder)
+    (folder / "plugin").symlink_to(ROOT / "plugin")
 
 
 @reader(3, sets(params=parameter_file))
@@ -306,7 +307,7 @@ def parameters(folder: Path) -> None:
 
 def overlays(folder: Path) -> None:
     """An overlay beside the parameters."""
-    shutil.copy(ROOT / "params.yaml", folder)
+    parameter_file(folder)
     shutil.copy(ROOT / "params" / "ci.yaml", folder / "overlay.yaml")
 
 
@@ -322,12 +323,12 @@ def model_folder(folder: Path) -> None:
     """An untrained model."""
     import torch
 
-    from lh2face.artifacts.model import recognizer_config, save_model
+    from lh2face.artifacts.model import save_model
     from lh2face.registry import MODELS
 
     torch.manual_seed(0)
-    backbone = {"type": "MobileFaceNet", "embedding_size": 8, "width": 0.1}
-    config = recognizer_config(backbone, 32)
+    backbone = {"type": "MobileFaceNet", "embedding_size": 8, "image_size": 32, "width": 0.1}
+    config = {"type": "FaceRecognizer", "backbone": backbone}
     save_model(folder, MODELS.build(config), config, {})
 
 

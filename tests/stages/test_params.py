@@ -1,4 +1,3 @@
-import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,11 +9,6 @@ from lh2face.data.training_sources import HeldOut, ImageFolder, Records
 from lh2face.stages.params import ParamsError, load_params, overlay_params, read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def params_file(tmp_path):
-    return Path(shutil.copy(ROOT / "params.yaml", tmp_path))
 
 
 def test_the_projects_own_parameters_are_valid():
@@ -34,9 +28,10 @@ def test_overlays_are_valid_and_keep_comments(params_file, overlay):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("  batch_size: 64", "  batchsize: 64", "train.batchsize: unknown key"),
-        ("  epochs: 6", "  epochs: many", r"train.epochs.*found 'many'"),
-        ("  epochs: 6", "  epochs: 0", r"train.epochs.*found 0"),
+        ("  steps: 900", "  stepps: 900", "fit3d.stepps: unknown key"),
+        ("  steps: 900", "  steps: many", r"fit3d.steps.*found 'many'"),
+        ("  steps: 900", "  steps: 0", r"fit3d.steps.*found 0"),
+        ("options: {}", "options: {train_cfg.max_epochs: 0}", r"train: train_cfg.*found 0"),
         (
             "type: synthetic\n    path: plugin/lh2face/data/synthetic # what",
             "type: internet\n    path: plugin/lh2face/data/synthetic # what",
@@ -154,9 +149,9 @@ def test_data_of_an_overlay_take_the_place_of_those_that_are_there(params_file, 
 
 
 def test_a_bad_overlay_changes_nothing(params_file, tmp_path):
-    (tmp_path / "bad.yaml").write_text("train: {epochs: -1}")
+    (tmp_path / "bad.yaml").write_text("fit3d: {steps: -1}")
     before = params_file.read_text()
-    with pytest.raises(ParamsError, match=r"train\.epochs"):
+    with pytest.raises(ParamsError, match=r"fit3d\.steps"):
         overlay_params(tmp_path / "bad.yaml", params_file)
     assert params_file.read_text() == before
 
@@ -170,9 +165,9 @@ def test_missing_parameters_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("  epochs: 6", '  epochs: "6"', r"train\.epochs: .*integer, found '6'"),
-        ("  epochs: 6", "  epochs: true", r"train\.epochs: .*integer, found True"),
-        ("  epochs: 6", "  epochs: 6.0", r"train\.epochs: .*integer, found 6\.0"),
+        ("  steps: 900", '  steps: "6"', r"fit3d\.steps: .*integer, found '6'"),
+        ("  steps: 900", "  steps: true", r"fit3d\.steps: .*integer, found True"),
+        ("  steps: 900", "  steps: 6.0", r"fit3d\.steps: .*integer, found 6\.0"),
         ("lr: 1.0e-3", 'lr: "0"', r"fit3d\.lr: .*number, found '0'"),
         ("lr: 1.0e-3", "lr: .nan", r"fit3d\.lr: .*finite number, found nan"),
         ("  seeds: [0, 1, 2]", "  seeds: [0, 1, 1]", r"compare\.seeds: found 1 more than once"),
@@ -193,12 +188,14 @@ def test_missing_parameters_are_named(tmp_path):
         ("  arcface: {", "  -x: {", r"heads\.-x.*pattern"),
         ("margin: 0.35}", "num_classes: 3}", r"heads\.cosface\.num_classes: unknown"),
         ("margin: 0.35}", "in_channels: 3}", r"heads\.cosface\.in_channels: unknown"),
-        ("image_size: 48", "image_size: 1000000", r"train\.image_size: .*1024, found 1000000"),
-        ("image_size: 48", "image_size: 40", r"train\.backbone: .*multiple of 16.* found 40"),
-        ("embedding_size: 128, ", "", r"train\.backbone\.embedding_size: missing"),
-        ("width: 0.5}", "image_size: 32}", r"train\.backbone\.image_size: unknown"),
-        ("{type: SGD, lr: 0.1", "{type: SGD, lr: -1", r"train\.optimizer: .*learning rate: -1"),
-        ("warmup_epochs: 1", "warmup_epochs: 7", r"warmup_epochs: found 7.* up to epochs, 6"),
+        ("config: plugin", "config: plugins", r"train: config: .*small\.py: no such file"),
+        (" 64}\n  lh2face_joint", " x}\n  lh2face_joint", r"heads\.lh2face\.vmf_dim: .*int, found"),
+        ("margin: 0.35}", "margin: 3.5}", r"train: heads\.cosface: .* from 0 to 2, found 3\.5"),
+        ("options: {}", "options: {a: 1}", r"train: options: found 'a', which mmengine does not"),
+        (
+            "options: {}", "options: {model.backbone.image_size: 40}",
+            r"train: model: .*multiple of 16.* found 40",
+        ),
         ("far: [1.0e-6, 1.0e-5", "far: [1.0e-5, 1.0e-6", r"far: expected ascending .* 1e-06 after"),
         ("far: [1.0e-6, 1.0e-5", "far: [1.0e-5, 1.0e-5", r"far: expected ascending .* 1e-05 after"),
         ("far: [1.0e-6,", 'far: ["1.0e-6",', r"evaluate\.far\.0: .*number, found '1\.0e-6'"),
@@ -263,15 +260,15 @@ def doubled(line: str) -> bytes:
         (b"? [a]\n: 1", "Keys should be strings"),
         (b"null: 3", "None: Keys should be strings"),
         (b"train: 3", "train: .*found 3"),
-        (b"train: {epochs: -1}", r"train\.epochs: .*found -1"),
+        (b"fit3d: {steps: -1}", r"fit3d\.steps: .*found -1"),
         (b"a: [1", "not valid YAML: .*line 1"),
-        (b"train: {epochs: 1}\ntrain: {epochs: 2}", "not valid YAML: .*duplicate key"),
+        (b"fit3d: {steps: 1}\nfit3d: {steps: 2}", "not valid YAML: .*duplicate key"),
         (b"a\0b: 1", "not valid YAML"),
         (b"\xff\xfe\0x", "not UTF-8 at byte 0"),
         (b"x: " + b"1" * 5000, "not valid YAML: .*4300 digits"),
         (b'"bad\\nkey": 1', r"bad\\nkey: unknown key"),
         (b"!!python/object/apply:os.system [x]", "not valid YAML: .*tag"),
-        (b"train: !own {epochs: 2}", "not valid YAML: .*tag"),
+        (b"fit3d: !own {steps: 2}", "not valid YAML: .*tag"),
         (b"[" * 3000, "nested too deep"),
         (b"a: &a [*a]", "every alias"),
         (doubled("{new}: &{new} [{old}]"), "every alias"),
@@ -283,11 +280,10 @@ def doubled(line: str) -> bytes:
     ids=range(24),
 )
 @pytest.mark.timeout(30)
-def test_an_odd_file_is_a_line_and_changes_nothing(tmp_path, content, message):
+def test_an_odd_file_is_a_line_and_changes_nothing(params_file, content, message):
     """As an overlay and, where it is no mapping, as the parameters themselves."""
-    good = (ROOT / "params.yaml").read_text()
-    odd, params = tmp_path / "odd.yaml", tmp_path / "params.yaml"
-    params.write_text(good)
+    tmp_path, params, good = params_file.parent, params_file, params_file.read_text()
+    odd = tmp_path / "odd.yaml"
     if content == "folder":
         odd.mkdir()
     elif content is not None:
@@ -300,7 +296,7 @@ def test_an_odd_file_is_a_line_and_changes_nothing(tmp_path, content, message):
     with pytest.raises(ParamsError) as raised:
         load_params(odd)
     assert str(raised.value).startswith(str(odd))
-    (tmp_path / "overlay.yaml").write_text("train: {epochs: 3}")
+    (tmp_path / "overlay.yaml").write_text("fit3d: {steps: 3}")
     with pytest.raises(ParamsError):
         overlay_params(tmp_path / "overlay.yaml", odd)
     if isinstance(content, bytes):

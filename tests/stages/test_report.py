@@ -177,7 +177,9 @@ def test_page_is_whole_small_and_the_same_each_time(params, run, page, monkeypat
     assert text.count("plotly.js v") == 1
     assert "<td>20.2</td>" in text and "512 MiB" in text
     # 10 steps at 640 images/s and 10 at 320, batches of 64: 3 s at 427 images/s.
-    assert params.train.batch_size == 64 and "<td>427</td><td>3</td>" in text
+    assert (
+        params.train.recipe().train_dataloader.batch_size == 64 and "<td>427</td><td>3</td>" in text
+    )
     monkeypatch.chdir(ROOT)
     report.run(params, run.benchmarks, run.runs, run.folder / "again")
     assert (run.folder / "again" / "index.html").read_text() == text

@@ -39,6 +39,12 @@ from lh2face.training.record import drop_rows
 ROOT = Path(__file__).resolve().parents[2]
 PEOPLE, IMAGES, SIZE = 5, 6, 32
 SHARDED = {"type": "ShardedHead", "head": {"type": "LH2FaceHead", "vmf_dim": 64}}
+SHORT = {
+    "batch_size": "train_dataloader.batch_size",
+    "epochs": "train_cfg.max_epochs",
+    "optimizer": "optim_wrapper.optimizer",
+    "workers": "train_dataloader.num_workers",
+}
 RECONSTRUCTOR = {"type": "Unsup3DReconstructor", "image_size": 16, "width": 4}
 
 
@@ -71,17 +77,17 @@ def fitted(tmp_path_factory) -> Path:
 
 def make_params(joint=None, **changes):
     small = {
-        "backbone": {"type": "MobileFaceNet", "embedding_size": 16, "width": 0.25},
-        "image_size": SIZE,
-        "batch_size": 8,
-        "epochs": 3,
-        "warmup_epochs": 0.5,
-        "workers": 0,
+        "model.backbone": {"embedding_size": 16, "image_size": SIZE, "width": 0.25},
+        "train_dataloader.batch_size": 8,
+        "train_cfg.max_epochs": 3,
+        "param_scheduler.0.end": 0.5,
+        "param_scheduler.1.begin": 0.5,
     }
+    options = {SHORT.get(name, name): value for name, value in changes.items()}
     params = load_params(ROOT / "params.yaml")
     return params.model_copy(
         update={
-            "train": params.train.model_copy(update={**small, **changes}),
+            "train": params.train.model_copy(update={"options": {**small, **options}}),
             "joint": params.joint.model_copy(update=joint or {}),
             "heads": {**params.heads, "sharded": SHARDED},
         }

@@ -200,16 +200,3 @@ def model_digest(path: Path) -> str:
     if not beside:
         return digest(path)
     return hashlib.sha256(json.dumps([digest(path), beside]).encode()).hexdigest()
-
-
-def recognizer_config(backbone: dict[str, Any], image_size: int) -> dict[str, Any]:
-    """Config of a recognizer that only embeds.
-
-    Args:
-        backbone: Config of the backbone, ``embedding_size`` included.
-        image_size: Side of the network's square input, px.
-
-    Returns:
-        What :func:`lh2face.registry.build` takes.
-    """
-    return {"type": "FaceRecognizer", "backbone": {**backbone, "image_size": image_size}}

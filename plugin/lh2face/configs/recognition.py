@@ -1,18 +1,15 @@
 # ruff: noqa: C408 -- mmengine configs are written with dict()
-"""Face recognition with LH2Face: the mmengine config to begin with."""
+"""Face recognition with LH2Face at 112 px: the mmengine config to begin with."""
 
 custom_imports = dict(imports=["lh2face"], allow_failed_imports=False)
 default_scope = "mmengine"
 
-image_size = 112
-embedding_size = 512
-epochs = 20
-
 model = dict(
     type="FaceRecognizer",
     data_preprocessor=dict(type="FacePreprocessor", mirror=0.5),
-    backbone=dict(type="MobileFaceNet", embedding_size=embedding_size, image_size=image_size),
-    head=dict(type="LH2FaceHead", num_classes=1000, in_channels=embedding_size),
+    backbone=dict(type="MobileFaceNet", embedding_size=512, image_size=112),
+    # The pipeline puts in the head of each row of its table, and how many people there are.
+    head=dict(type="LH2FaceHead", num_classes=1000, in_channels=512),
 )
 train_dataloader = dict(
     batch_size=128,
@@ -21,7 +18,7 @@ train_dataloader = dict(
     sampler=dict(type="EvenSampler"),
     collate_fn=dict(type="default_collate"),
     # The preprocessor mirrors.
-    dataset=dict(type="RecordFaces", root="data/aligned/train", image_size=image_size, mirror=0.0),
+    dataset=dict(type="RecordFaces", root="data/aligned/train", image_size=112, mirror=0.0),
 )
 optim_wrapper = dict(
     type="OptimWrapper",
@@ -35,13 +32,12 @@ optim_wrapper = dict(
     ),
     clip_grad=dict(max_norm=5.0),
 )
+# Without an end, a part ends with the training: one number, train_cfg.max_epochs, says when.
 param_scheduler = [
-    dict(type="LinearLR", start_factor=0.01, by_epoch=True, begin=0, end=1,
-         convert_to_iter_based=True),
-    dict(type="CosineAnnealingLR", by_epoch=True, begin=1, end=epochs, T_max=epochs - 1,
-         convert_to_iter_based=True),
-]  # fmt: skip
-train_cfg = dict(by_epoch=True, max_epochs=epochs)
+    dict(type="LinearLR", start_factor=0.01, begin=0, end=1, convert_to_iter_based=True),
+    dict(type="CosineAnnealingLR", begin=1, convert_to_iter_based=True),
+]
+train_cfg = dict(by_epoch=True, max_epochs=20)
 default_hooks = dict(
     seed=dict(type="SeedHook"),
     logger=dict(type="TrainingRecordHook", interval=10),

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from io import StringIO
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -18,6 +18,7 @@ from pydantic import (
     Field,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
     create_model,
     model_validator,
 )
@@ -29,6 +30,10 @@ from ruamel.yaml.nodes import Node
 from lh2face.data.benchmarks import BENCHMARKS
 from lh2face.data.training_sources import TRAINING_SOURCES, Seed
 from lh2face.evaluation.protocol import Protocol
+from lh2face.stages.recipe import check_recipe, load_recipe
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 # Bounds of a YAML file; its nodes are counted with every alias written out.
 LARGEST_FILE, MOST_NODES = 1 << 16, 20_000
@@ -67,7 +72,6 @@ def ascending(values: tuple[float, ...]) -> tuple[float, ...]:
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(gt=0)]
 Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(unique)]
-ImageSize = Annotated[int, Field(ge=32, le=1024)]
 # Names become parts of paths and of command lines.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$", max_length=100)]
 HeadName = Annotated[Name, AfterValidator(not_reserved)]
@@ -144,31 +148,23 @@ class Train(Section):
     """Training of a recognizer, the same for every head.
 
     Attributes:
-        backbone: Registered backbone and its arguments.
-        image_size: Side of what the backbone reads, px; the aligned faces have 112.
-        batch_size: Faces a step, of all processes together.
-        epochs: Passes over the training faces.
-        warmup_epochs: Epochs in which the learning rate rises; it then falls by a cosine.
-        optimizer: One of PyTorch's and its arguments.
-        workers: Processes that load faces; 0 for the training process itself.
+        config: The recipe, an mmengine config: network, batch, optimizer, schedule, augmentation.
+        options: Values put over it, by dotted name.
     """
 
-    backbone: dict[str, Any]
-    image_size: ImageSize
-    batch_size: PositiveInt
-    epochs: PositiveInt
-    warmup_epochs: Annotated[float, Field(ge=0)]
-    optimizer: dict[str, Any]
-    workers: Annotated[int, Field(ge=0, le=1024)]
+    config: str
+    options: dict[str, Any] = {}
 
-    @model_validator(mode="after")
-    def _warmup_ends(self) -> "Train":
-        if self.warmup_epochs > self.epochs:
-            raise ValueError(
-                f"warmup_epochs: found {self.warmup_epochs}, allowed are up to epochs, "
-                f"{self.epochs}"
-            )
-        return self
+    def recipe(self, folder: Path = Path()) -> "Config":
+        """The config with the options in it.
+
+        Args:
+            folder: That of ``params.yaml``, which ``config`` is relative to.
+
+        Raises:
+            RecipeError: As :func:`lh2face.stages.recipe.load_recipe`.
+        """
+        return load_recipe(folder / self.config, self.options)
 
 
 class Joint(Section):
@@ -292,19 +288,9 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _parts_exist(self) -> "Params":
-        import torch
-
         import lh2face  # noqa: F401  registers
-        from lh2face.registry import build, check
+        from lh2face.registry import check
 
-        backbone, size = self.train.backbone, self.train.image_size
-        # Without memory, and without a draw from PyTorch's generator, which runs depend on.
-        with torch.device("meta"):
-            build("backbone", backbone, "train.backbone", image_size=size, in_channels=3)
-        if "embedding_size" not in backbone:
-            raise ValueError("train.backbone.embedding_size: missing")
-        parameter = torch.nn.Parameter(torch.zeros(1))
-        build("optimizer", self.train.optimizer, "train.optimizer", params=[parameter])
         check("reconstructor", self.fit3d.reconstructor, "fit3d.reconstructor")
         for name, config in self.heads.items():
             check("head", config, f"heads.{name}", given=OF_TRAINING)
@@ -326,6 +312,17 @@ class Params(Section):
                 f"compare.benchmarks: found {self.compare.benchmarks}, expected the names of "
                 f"benchmarks: {sorted(self.benchmarks)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _recipe_can_be_built(self, info: ValidationInfo) -> "Params":
+        folder = (info.context or {}).get("folder", Path())
+        try:
+            recipe = self.train.recipe(folder)
+            heads = {f"heads.{name}": config for name, config in self.heads.items()}
+            check_recipe(recipe, heads)
+        except ValueError as error:
+            raise ValueError(f"train: {error}") from error
         return self
 
     @model_validator(mode="after")
@@ -373,7 +370,7 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
         ParamsError: If the file is missing, is not YAML, or a key is unknown, missing or has a
             value that is not allowed.
     """
-    return checked(Params, read_yaml(path), path)
+    return checked(Params, read_yaml(path), path, path.parent)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -438,10 +435,19 @@ def written_out(node: Node | None, known: dict[int, int]) -> int:
     return known[id(node)]
 
 
-def checked(schema: type[Checked], values: dict[str, Any], source: Path | str) -> Checked:
-    """The values of a file in their schema; :class:`ParamsError` names what is not allowed."""
+def checked(
+    schema: type[Checked], values: dict[str, Any], source: Path | str, folder: Path = Path()
+) -> Checked:
+    """The values of a file in their schema; :class:`ParamsError` names what is not allowed.
+
+    Args:
+        schema: The section that the file holds.
+        values: Its content.
+        source: The file, for messages.
+        folder: What the paths of recipes are relative to.
+    """
     try:
-        return schema.model_validate(values)
+        return schema.model_validate(values, context={"folder": folder})
     except ValidationError as error:
         # What is there and wrong comes before what is not there: it may be its other name.
         found = sorted(error.errors(), key=lambda item: item["type"] == "missing")
@@ -529,7 +535,8 @@ def overlay_params(overlay: Path, path: Path = Path("params.yaml")) -> None:
     stream = StringIO()
     yaml.dump(values, stream)
     text = stream.getvalue()
-    checked(Params, parse_yaml(YAML(typ="safe"), text, overlay), f"{overlay}, put over {path}")
+    values = parse_yaml(YAML(typ="safe"), text, overlay)
+    checked(Params, values, f"{overlay}, put over {path}", path.parent)
     with atomic_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
 

@@ -24,6 +24,7 @@ from lh2face.report.pictures import hardest, jpeg, png, strip
 from lh2face.report.table import overview, table
 from lh2face.stages.comparison import read_run
 from lh2face.stages.figures import METRICS, read_depth, read_fit
+from lh2face.stages.recipe import decisive
 
 if TYPE_CHECKING:
     from lh2face.stages.params import Params
@@ -94,6 +95,7 @@ def run(params: "Params", benchmarks: Path, runs: Path, out: Path) -> None:
         }
     made = provenance(params=compare.model_dump(), data=read)
     trained = [*compare.heads, *compare.joint_heads]
+    recipe = params.train.recipe()
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
     )
@@ -113,9 +115,10 @@ def run(params: "Params", benchmarks: Path, runs: Path, out: Path) -> None:
         fit3d=read_fit(runs / "fit3d" / METRICS),
         depth=read_depth(runs / "depth" / METRICS),
         training={
-            model: training_cost(folders[model], params.train.batch_size) for model in trained
+            model: training_cost(folders[model], recipe.train_dataloader.batch_size)
+            for model in trained
         },
-        params=shown_params(params),
+        params=shown_params(params) | {"train": dict(_flat(decisive(recipe)))},
         sources={name: config.model_dump(mode="json") for name, config in params.sources.items()},
         tested={name: config.model_dump(mode="json") for name, config in params.benchmarks.items()},
         provenance=dict(_flat({key: made[key] for key in SHOWN_PROVENANCE})),

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from lh2face.artifacts.outputs import atomic_dir, check_output, exclusive
 from lh2face.artifacts.provenance import provenance
-from lh2face.configs import RECOGNITION
 from lh2face.data.manifest import origin_of
 from lh2face.distributed.checkpoint_files import remove
 from lh2face.distributed.finite import NonFiniteError, in_words
 from lh2face.distributed.main_process import end_all, in_main_process
 from lh2face.stages.memory import reuse_freed_memory
+from lh2face.stages.recipe import decisive, sizes
 from lh2face.stages.work_folder import RECORD, checkpoints, prepare_work_dir, run_fingerprint
 from lh2face.text import check_utf8
 
@@ -105,7 +105,7 @@ def run(
         if is_main_process():
             read = {
                 "source": origin,
-                "train": params.train.model_dump(exclude={"workers"}),
+                "train": {key: part for key, part in decisive(config).items() if key != "model"},
                 "joint": params.joint.model_dump() if reconstructor else None,
                 "head": {"name": head, **params.heads[head]},
             }
@@ -121,59 +121,43 @@ def run(
 def training_config(
     params: "Params", aligned_train: Path, head: str, seed: int, reconstructor: Path | None
 ) -> "Config":
-    """The mmengine config of a run: ``configs/recognition.py`` with the parameters put in."""
-    from mmengine.config import Config
+    """The mmengine config of a run: the recipe with faces, head, seed and reconstructor put in."""
+    from mmengine.config import ConfigDict
     from mmengine.dist import get_world_size
 
-    from lh2face.artifacts.model import read_reconstructor, recognizer_config
+    from lh2face.artifacts.model import read_reconstructor
     from lh2face.registry import DATASETS
 
-    train = params.train
     if head not in params.heads:
         raise ValueError(f"head: expected one of {sorted(params.heads)}, found {head!r}")
-    config = Config.fromfile(RECOGNITION)
+    config = params.train.recipe()
     loader = config.train_dataloader
-    loader.dataset.update(root=str(aligned_train), image_size=train.image_size)
+    loader.dataset.update(root=str(aligned_train), image_size=config.model.backbone.image_size)
     dataset = DATASETS.build(loader.dataset)
-    steps = len(dataset) // train.batch_size
-    if steps == 0:
-        raise ValueError(
-            f"train.batch_size: {train.batch_size} is more than the {len(dataset)} images of "
-            f"{aligned_train}"
-        )
     if dataset.num_classes < 2:
         raise ValueError(
             f"{aligned_train}: training needs the faces of at least 2 people, found "
             f"{dataset.num_classes}"
         )
-    if train.batch_size % get_world_size():
+    if loader.batch_size > len(dataset):
         raise ValueError(
-            f"train.batch_size: {train.batch_size} images cannot be divided evenly over "
-            f"{get_world_size()} processes"
+            f"train: train_dataloader.batch_size: {loader.batch_size} is more than the "
+            f"{len(dataset)} images of {aligned_train}"
         )
-    config.model.update(recognizer_config(train.backbone, train.image_size))
-    config.model.head = {
-        **params.heads[head],
-        "num_classes": dataset.num_classes,
-        "in_channels": config.model.backbone.embedding_size,
-    }
-    if config.model.head.type == "ShardedHead":
-        config.default_hooks.checkpoint = {"type": "ShardedCheckpointHook"}
+    if loader.batch_size % get_world_size():
+        raise ValueError(
+            f"train: train_dataloader.batch_size: {loader.batch_size} images cannot be divided "
+            f"evenly over {get_world_size()} processes"
+        )
+    loader.batch_size //= get_world_size()
+    config.model.head = ConfigDict({**params.heads[head], **sizes(config, dataset.num_classes)})
     if reconstructor is not None:
         config.model.update(
             reconstructor=read_reconstructor(reconstructor), **params.joint.model_dump()
         )
-    loader.update(
-        batch_size=train.batch_size // get_world_size(),
-        num_workers=train.workers,
-        # Starting them anew costs more than an epoch out of the cache; they draw no random numbers.
-        persistent_workers=train.workers > 0,
-    )
-    # The parts that are not to decay need something to be exempt from.
-    config.optim_wrapper.optimizer = {"weight_decay": 0.0, **train.optimizer}
-    config.param_scheduler = schedule(steps * train.epochs, round(steps * train.warmup_epochs))
-    config.train_cfg.max_epochs = train.epochs
-    config.randomness = {"seed": seed}
+    if config.model.head.type == "ShardedHead":
+        config.default_hooks.checkpoint.type = "ShardedCheckpointHook"
+    config.randomness = {**config.get("randomness", {}), "seed": seed}
     # mmengine warns of its own use of what it deprecates; the record says what a run does.
     config.log_level = "ERROR"
     return config
@@ -186,15 +170,6 @@ def launcher_of(environment: Mapping[str, str]) -> str:
     # A batch script's shell has Slurm's variables too, but is no task of several.
     several = int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1
     return "slurm" if several and "SLURM_PROCID" in environment else "none"
-
-
-def schedule(steps: int, warmup: int) -> list[dict[str, Any]]:
-    """Learning rate: linear warm-up over ``warmup`` steps, then half a cosine down to 0."""
-    parts = [
-        {"type": "LinearLR", "start_factor": 0.01, "begin": 0, "end": warmup},
-        {"type": "CosineAnnealingLR", "T_max": steps - warmup, "begin": warmup, "end": steps},
-    ]
-    return [{**part, "by_epoch": False} for part in parts if part["end"] > part["begin"]]
 
 
 def unwrapped_model(runner: "Runner") -> Any:

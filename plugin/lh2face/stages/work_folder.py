@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from lh2face.artifacts.outputs import LOCK
 from lh2face.artifacts.provenance import PACKAGES, digest
-from lh2face.configs import RECOGNITION
 from lh2face.data.records import face_digests
 from lh2face.distributed import ShardedCheckpointHook
 from lh2face.distributed.checkpoint_files import names, remove
+from lh2face.stages.recipe import RECIPE, decisive
 from lh2face.training import LastCheckpointHook
 
 if TYPE_CHECKING:
@@ -48,12 +48,8 @@ def run_fingerprint(
 
     from lh2face.artifacts.model import RECONSTRUCTOR_WEIGHTS
 
-    resolved = json.loads(json.dumps(config.to_dict()))
-    loader = resolved["train_dataloader"]
-    for name in ("num_workers", "persistent_workers"):
-        loader.pop(name)
-    loader["dataset"].pop("root")
-    loader["batch_size"] *= get_world_size()
+    resolved = decisive(config)
+    resolved["train_dataloader"]["batch_size"] *= get_world_size()
     weights = None if reconstructor is None else digest(reconstructor / RECONSTRUCTOR_WEIGHTS)
     return {
         "data": face_digests(aligned_train),
@@ -168,8 +164,7 @@ def written_by_training(work_dir: Path) -> list[Path]:
     """
     marked = (work_dir / FINGERPRINT).exists()
     inside = [path for path in work_dir.iterdir() if path.name not in (LOCK, FINGERPRINT)]
-    # mmengine writes the config under its own name.
-    ours = {RECORD, f".{RECORD}.new", f"{FINGERPRINT}.new", RECOGNITION.name}
+    ours = {RECORD, f".{RECORD}.new", f"{FINGERPRINT}.new", RECIPE}
     ours |= {path.name for path in checkpoints(work_dir)}
     foreign = sorted(
         path.name
