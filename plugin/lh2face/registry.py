@@ -58,6 +58,7 @@ ROLES = {
         frozenset({"image_size"}),
         frozenset({"loss", "view_of", "rendered", "seen_depth", "turned"}),
     ),
+    "trainer": Role(frozenset({"reconstructor"}), frozenset({"reconstruction_loss"})),
     "renderer": Role(frozenset({"image_size"}), frozenset({"render", "warp_depth"})),
     "data_preprocessor": Role(methods=frozenset({"cast_data"})),
     "optimizer": Role(frozenset({"params", "lr"}), frozenset({"step"}), OPTIMIZERS),

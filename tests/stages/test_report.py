@@ -133,7 +133,13 @@ def write_reconstructor(runs):
         runs / "depth" / "samples.npz", input=plain, depth=plain[..., 0], turned=turned,
         turns=np.array(TURNS),
     )  # fmt: skip
-    metrics = {"steps": 4, "seconds": 2.0, "peak_memory_mib": 512, "loss_image": 0.1}
+    metrics = {
+        "steps": 4,
+        "seconds": 2.0,
+        "images_per_second": 64.0,
+        "peak_memory_mib": 512,
+        "loss_image": 0.1,
+    }
     (runs / "fit3d" / "metrics.json").write_text(json.dumps(metrics))
     measured = {"ours": {"SIDE": 1.5, "MAD": 20.25}}
     (runs / "depth" / "metrics.json").write_text(json.dumps(measured))

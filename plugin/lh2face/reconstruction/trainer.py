@@ -47,5 +47,8 @@ class ReconstructorTrainer(BaseModel):
         """
         if mode not in ("tensor", "loss"):
             raise ValueError(f"mode: expected 'loss' or 'tensor', found {mode!r}")
-        face = self.reconstructor(inputs)
-        return face if mode == "tensor" else self.reconstructor.loss(inputs, face)
+        return self.reconstructor(inputs) if mode == "tensor" else self.reconstruction_loss(inputs)
+
+    def reconstruction_loss(self, images: Tensor) -> dict[str, Tensor]:
+        """Loss terms of one step; the images as in :meth:`forward`."""
+        return self.reconstructor.loss(images, self.reconstructor(images))
