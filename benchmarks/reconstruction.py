@@ -104,7 +104,7 @@ def train_supervised(size: int, steps: int, batch: int, lr: float) -> nn.Module:
 
 def fitted(reconstructor: dict, data: Path, steps: int, batch: int, lr: float) -> nn.Module:
     """A reconstructor trained by the recipe of stage ``fit3d``, whole epochs of about ``steps``."""
-    faces = data / "aligned" / "train"
+    faces = data / "aligned" / "training" / "sources"
     options = {"train_dataloader.batch_size": batch, "optim_wrapper.optimizer.lr": lr}
     config = load_recipe(RECONSTRUCTION, options)
     config.model.reconstructor = reconstructor

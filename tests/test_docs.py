@@ -169,7 +169,7 @@ def test_the_snippets_run(text, workplace, registry, monkeypatch):
         terms = loss(embeddings, torch.arange(4))
         assert all(term.isfinite() for term in terms.values())
     if "runner" in space:
-        config.train_dataloader.batch_size, config.train_cfg.max_epochs = 16, 1
+        config.train_dataloader.batch_size, config.train_cfg.max_epochs = 16, 2
         config.experiment_name = "snippet"
         runner = type(space["runner"]).from_cfg(config)
         runner.train()

@@ -58,7 +58,9 @@ Detector = Annotated[
     Path | None, typer.Option(exists=True, help="Face detection ONNX file of insightface.")
 ]
 Source = Annotated[str, typer.Argument(show_default=False, help="Name in sources, params.yaml.")]
-Bench = Annotated[str, typer.Argument(show_default=False, help="Name in benchmarks, params.yaml.")]
+Bench = Annotated[
+    str, typer.Argument(show_default=False, help="Name in benchmarks or validation, params.yaml.")
+]
 Seed = Annotated[int, typer.Option(help="Seed of the run.")]
 
 

@@ -5,6 +5,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from lh2face.data.benchmarks.image_folder import ImageFolderBenchmark
+from lh2face.data.benchmarks.synthetic import SyntheticBenchmark
 from lh2face.data.training_sources import HeldOut, ImageFolder, Records
 from lh2face.stages.params import ParamsError, load_params, overlay_params, read_yaml
 
@@ -112,6 +113,90 @@ def test_nobody_of_a_folder_is_trained_and_tested_on(params_file, source, benchm
         load_params(params_file)
 
 
+SYNTHETIC = {"type": "synthetic", "path": "plugin/lh2face/data/synthetic", "people": 9, "seed": 3}
+BIN = {"type": "bin", "path": "bins", "file": "lfw.bin"}
+PAIRS = {"type": "pairs", "path": "photos", "list": "pairs.csv"}
+
+
+@pytest.mark.parametrize(
+    ("validation", "benchmark", "by"),
+    [
+        (SYNTHETIC, {**SYNTHETIC, "people": 60, "image_size": 64}, "seed"),
+        (SYNTHETIC, {**SYNTHETIC, "seed": 4}, None),
+        (BIN, BIN, "file"),
+        (BIN, {"type": "bin", "path": "bins/lfw.bin"}, "file"),
+        (BIN, {**BIN, "path": "more/../bins"}, "file"),
+        (BIN, {**BIN, "file": "cfp_fp.bin"}, None),
+        (PAIRS, PAIRS, "list"),
+        (PAIRS, {**PAIRS, "list": "./pairs.csv"}, "list"),
+        (PAIRS, {**PAIRS, "list": "others.csv"}, None),
+        (FOLDER, FOLDER, "held_out.fold"),
+        (FOLDER, {**FOLDER, "held_out": None}, "held_out.fold"),
+        (FOLDER, {**FOLDER, "held_out": {"fraction": 0.5, "fold": 0}}, None),
+        (FOLDER, {**FOLDER, "held_out": {"fraction": 0.4, "fold": 0}}, "held_out.fold"),
+        (FOLDER, {**FOLDER, "aligned": True}, "held_out.fold"),
+        (FOLDER, {**FOLDER, "path": "others"}, None),
+        (SYNTHETIC, BIN, None),
+    ],
+)
+def test_nobody_of_a_validation_is_in_a_benchmark(params_file, validation, benchmark, by):
+    values = read_yaml(params_file)
+    values["benchmarks"] = {"people": benchmark}
+    values["validation"] = {"looked_at": validation}
+    YAML().dump(values, params_file)
+    if by is None:
+        load_params(params_file)
+        return
+    with pytest.raises(ParamsError, match=f"looked_at another path or {by}, or weights would") as e:
+        load_params(params_file)
+    assert ": validation.looked_at, benchmarks.people: both may have the same people" in str(
+        e.value
+    )
+
+
+def test_nobody_of_a_folder_is_trained_on_and_validated_on(params_file):
+    values = read_yaml(params_file)
+    values["sources"] = {"mine": FOLDER}
+    values["validation"] = {"mine_too": {**FOLDER, "held_out": {"fraction": 0.5, "fold": 0}}}
+    YAML().dump(values, params_file)
+    with pytest.raises(
+        ParamsError, match=r": sources\.mine, validation\.mine_too: both have people"
+    ):
+        load_params(params_file)
+    values["validation"]["mine_too"] = FOLDER
+    YAML().dump(values, params_file)
+    load_params(params_file)
+
+
+@pytest.mark.parametrize(
+    ("validation", "message"),
+    [
+        (
+            {"people": {**BIN}},
+            r": validation: found \['people'\], which are names in benchmarks too",
+        ),
+        (
+            {"ijbb": {"type": "ijb", "path": "/data/IJBB", "lists": "ijbb"}},
+            r"\.ijbb\.type: found 'ijb', allowed are synthetic, image_folder, bin, pairs$",
+        ),
+        ({"a": {"path": "x"}}, r": validation\.a\.type: missing, allowed are synthetic, "),
+        ([], r": validation: .*found \[\]"),
+    ],
+)
+def test_a_validation_has_pairs_and_a_name_of_its_own(params_file, validation, message):
+    values = read_yaml(params_file)
+    values["validation"] = validation
+    YAML().dump(values, params_file)
+    with pytest.raises(ParamsError, match=message):
+        load_params(params_file)
+
+
+def test_an_overlay_can_take_the_validation_away(params_file, tmp_path):
+    (tmp_path / "none.yaml").write_text("validation: {}\n")
+    overlay_params(tmp_path / "none.yaml", params_file)
+    assert load_params(params_file).validation == {}
+
+
 def test_a_name_that_is_none_is_said(params_file):
     params_file.write_text(params_file.read_text().replace("  people:\n", "  a b:\n", 1))
     with pytest.raises(ParamsError, match=r": sources\.a b\.\[key\]: .*pattern.*found 'a b'"):
@@ -128,6 +213,12 @@ def test_a_section_makes_what_it_describes(params_file):
     assert params.source("photos") == ImageFolder("photos", held_out=held_out)
     assert params.source("rec") == Records("/data/ms1mv3")
     assert params.benchmark("people") == ImageFolderBenchmark("photos", held_out=held_out)
+    strangers = SyntheticBenchmark(
+        "plugin/lh2face/data/synthetic", people=20, pairs=150, truth_images=0, seed=100
+    )
+    assert params.benchmark("strangers") == strangers
+    with pytest.raises(ParamsError, match=r"benchmarks, validation: found 'lfw', .*'strangers'"):
+        params.benchmark("lfw")
     with pytest.raises(ParamsError, match=r"sources: found 'people', .*\['photos', 'rec'"):
         params.source("people")
 

@@ -18,7 +18,9 @@ train_dataloader = dict(
     sampler=dict(type="EvenSampler"),
     collate_fn=dict(type="default_collate"),
     # The preprocessor mirrors.
-    dataset=dict(type="RecordFaces", root="data/aligned/train", image_size=112, mirror=0.0),
+    dataset=dict(
+        type="RecordFaces", root="data/aligned/training/sources", image_size=112, mirror=0.0
+    ),
 )
 optim_wrapper = dict(
     type="OptimWrapper",

@@ -6,9 +6,11 @@ _base_ = "recognition.py"
 model = dict(
     _delete_=True,
     type="ReconstructorTrainer",
-    data_preprocessor=dict(type="FacePreprocessor", mirror=0.5),
+    data_preprocessor=dict(type="FacePreprocessor"),
     reconstructor=dict(type="Unsup3DReconstructor", image_size=32),
 )
+# No pairs tell what a reconstructor is worth.
+val_dataloader = val_evaluator = val_cfg = None
 train_dataloader = dict(batch_size=32, num_workers=0, dataset=dict(image_size=32))
 optim_wrapper = dict(
     _delete_=True,

@@ -7,7 +7,7 @@ import types
 import typing
 from collections.abc import Mapping
 from io import StringIO
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
@@ -27,7 +27,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import Node
 
-from lh2face.data.benchmarks import BENCHMARKS
+from lh2face.data.benchmarks import BENCHMARKS, PAIRED
 from lh2face.data.training_sources import TRAINING_SOURCES, Seed
 from lh2face.evaluation.protocol import Protocol
 from lh2face.stages.recipe import check_recipe, check_reconstruction, load_recipe
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 LARGEST_FILE, MOST_NODES = 1 << 16, 20_000
 MOST_ERRORS = 10
 # Sections that an overlay does not add to.
-REPLACED = {"sources", "benchmarks"}
+REPLACED = {"sources", "benchmarks", "validation"}
 # Arguments of a head that the training faces and the backbone decide.
 OF_TRAINING = frozenset({"num_classes", "in_channels"})
 # What has a folder of its own beside those of the heads.
@@ -271,6 +271,7 @@ class Params(Section):
         workers: Processes that make and align faces; results do not depend on it.
         sources: Who is trained on, by a name of your choice; people of one are none of another.
         benchmarks: What is tested on, likewise.
+        validation: What training is validated on, pairs of people who are in neither of these.
         others: Models of others, which are evaluated beside those that are trained.
         heads: Registered heads and their arguments, by a name of your choice.
     """
@@ -280,6 +281,7 @@ class Params(Section):
     benchmarks: Annotated[
         dict[Name, _any_of(BENCHMARKS)], Field(min_length=1)  # type: ignore[valid-type]
     ]
+    validation: dict[Name, _any_of(PAIRED)]  # type: ignore[valid-type]
     fit3d: Fit3D
     compare: Compare
     train: Train
@@ -333,20 +335,28 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _nobody_is_trained_and_tested_on(self) -> "Params":
-        for name, source in self.sources.items():
-            for other, benchmark in self.benchmarks.items():
-                same = source.type == benchmark.type == "image_folder"
-                if not (same and Path(source.path).resolve() == Path(benchmark.path).resolve()):
-                    continue
-                # Who is usable, and so the order that the split goes by, depends on these too.
-                who = {"held_out", "aligned", "landmarks"}
-                one, two = (config.model_dump(include=who) for config in (source, benchmark))
-                if one["held_out"] is None or one != two:
-                    raise ValueError(
-                        f"sources.{name}, benchmarks.{other}: both have people of {source.path}; "
-                        "give both the same held_out, aligned and landmarks, or some people would "
-                        "be trained and tested on"
-                    )
+        if both := sorted(set(self.benchmarks) & set(self.validation)):
+            raise ValueError(f"validation: found {both}, which are names in benchmarks too")
+        benchmarks = _named(self.benchmarks, "benchmarks")
+        validation = _named(self.validation, "validation")
+        sources = _named(self.sources, "sources")
+        for (name, source), (other, asked) in product(sources, [*benchmarks, *validation]):
+            # Both leave out the same people, whom the source has not and the other has alone.
+            if _same_folder(source, asked) and not (
+                source.held_out and _split(source) == _split(asked)
+            ):
+                raise ValueError(
+                    f"{name}, {other}: both have people of {source.path}; "
+                    "give both the same held_out, aligned and landmarks, or some people would "
+                    "be trained and tested on"
+                )
+        for (name, one), (other, asked) in product(validation, benchmarks):
+            if _same_people(one, asked):
+                raise ValueError(
+                    f"{name}, {other}: both may have the same people of {one.path}; give {name} "
+                    f"another path or {TOLD_APART_BY[one.type]}, or weights would be chosen on the "
+                    "people whom they are tested on"
+                )
         return self
 
     def source(self, name: str) -> Any:
@@ -357,9 +367,53 @@ class Params(Section):
         """
         return _made(TRAINING_SOURCES, self.sources, "sources", name)
 
+    @property
+    def paired(self) -> dict[str, Any]:
+        """The sections of ``benchmarks`` and ``validation``, which have no name in common."""
+        return {**self.benchmarks, **self.validation}
+
     def benchmark(self, name: str) -> Any:
-        """A benchmark's source; raises as :meth:`source`."""
-        return _made(BENCHMARKS, self.benchmarks, "benchmarks", name)
+        """The source of a benchmark or of a validation; raises as :meth:`source`."""
+        return _made(BENCHMARKS, self.paired, "benchmarks, validation", name)
+
+
+# What, beside its path, tells the people of one validation or benchmark of a type from another's.
+TOLD_APART_BY = {
+    "synthetic": "seed", "bin": "file", "pairs": "list", "image_folder": "held_out.fold"
+}  # fmt: skip
+
+
+def _named(sections: Mapping[str, Any], key: str) -> list[tuple[str, Any]]:
+    """Sections with their dotted keys."""
+    return [(f"{key}.{name}", section) for name, section in sections.items()]
+
+
+def _same_folder(one: Any, other: Any) -> bool:
+    """Whether both have people of one folder of photos."""
+    same = one.type == other.type == "image_folder"
+    return same and Path(one.path).resolve() == Path(other.path).resolve()
+
+
+def _split(config: Any) -> dict[str, Any]:
+    """How a folder's people are divided: who is usable, and so their order, depends on it too."""
+    found: dict[str, Any] = config.model_dump(include={"held_out", "aligned", "landmarks"})
+    return found
+
+
+def _same_people(one: Any, other: Any) -> bool:
+    """Whether a validation and a benchmark may have people in common."""
+    if _same_folder(one, other):
+        # Two folds of one division have nobody in common.
+        splits = [_split(config) for config in (one, other)]
+        folds = {held.pop("fold") for split in splits if (held := split["held_out"])}
+        return splits[0] != splits[1] or len(folds) < 2
+    return one.type == other.type and _who(one) == _who(other)
+
+
+def _who(config: Any) -> Path:
+    """The people of a validation or a benchmark, as a path below that of its files."""
+    value = getattr(config, TOLD_APART_BY[config.type], None)
+    return Path(config.path, "" if value is None else str(value)).resolve()
 
 
 def _made(registry: Mapping[str, type], sections: Mapping[str, Any], key: str, name: str) -> Any:
@@ -550,13 +604,13 @@ def overlay_params(overlay: Path, path: Path = Path("params.yaml")) -> None:
 def merge(base: dict[str, Any], update: dict[str, Any]) -> None:
     """Put the values of ``update`` into ``base``, section by section.
 
-    ``sources`` and ``benchmarks`` are replaced whole where the update gives a type: other data take
-    the place of those that are there.
+    ``sources``, ``benchmarks`` and ``validation`` are replaced whole where the update gives a type,
+    or nothing: other data take the place of those that are there.
     """
     for key, value in update.items():
         whole = not isinstance(value, dict) or not isinstance(base.get(key), dict)
         # A config with a type is one value: its arguments belong to that type alone.
-        if whole or "type" in value or (key in REPLACED and _has_types(value)):
+        if whole or "type" in value or (key in REPLACED and (not value or _has_types(value))):
             base[key] = value
         else:
             merge(base[key], value)
