@@ -15,8 +15,7 @@ from pathlib import Path
 import test_train
 import torch
 
-from lh2face.distributed import ShardedCheckpointHook
-from lh2face.training import LastCheckpointHook, TrainingRecordHook
+from lh2face.training import LastCheckpointHook, ShardedCheckpointHook, TrainingRecordHook
 
 EPOCHS = 100
 KEEPER = {"lh2face": LastCheckpointHook, "sharded": ShardedCheckpointHook}

@@ -55,7 +55,9 @@ class Recorded:
         self.message_hub = MessageHub.get_instance(str(work_dir))
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
         self.optim_wrapper = OptimWrapper(optimizer, clip_grad={"max_norm": 5.0})
-        self.visualizer = SimpleNamespace(add_scalars=lambda *_, **__: None, close=lambda: None)
+        self.visualizer = SimpleNamespace(
+            add_scalars=lambda *_, **__: None, close=lambda: None, _vis_backends={}
+        )
 
 
 def record(tmp_path: Path, monkeypatch, losses: list[float], processes: int = 1) -> list[dict]:
@@ -75,7 +77,7 @@ def record(tmp_path: Path, monkeypatch, losses: list[float], processes: int = 1)
     return read(tmp_path / "training.csv")
 
 
-@pytest.mark.parametrize(("processes", "rate"), [(1, "10"), (3, "30")])
+@pytest.mark.parametrize(("processes", "rate"), [(1, "5"), (3, "15")])
 def test_images_per_second_count_the_batch_of_all_processes(tmp_path, monkeypatch, processes, rate):
     rows = record(tmp_path, monkeypatch, [1.0, 3.0, 5.0, 6.0], processes)
     assert [(row["step"], row["loss"]) for row in rows] == [("2", "2"), ("4", "5.5")]
@@ -98,5 +100,8 @@ def test_a_loss_scaler_may_try_gradients_that_overflow(tmp_path):
     runner.message_hub.update_scalar("train/grad_norm", float("inf"))
     with pytest.raises(NonFiniteError, match="the norm of the gradients is inf"):
         check_step(runner, {"loss": 1.0})
-    runner.optim_wrapper.loss_scaler = None
+    runner.optim_wrapper.loss_scaler = SimpleNamespace(get_scale=lambda: 1.0)
     check_step(runner, {"loss": 1.0})
+    runner.optim_wrapper.loss_scaler = SimpleNamespace(get_scale=lambda: 0.5)
+    with pytest.raises(NonFiniteError, match=r"step 1, .*although the loss is scaled by 0\.5"):
+        check_step(runner, {"loss": 1.0})

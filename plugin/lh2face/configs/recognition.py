@@ -12,10 +12,10 @@ model = dict(
     head=dict(type="LH2FaceHead", num_classes=1000, in_channels=512),
 )
 train_dataloader = dict(
-    batch_size=128,
+    batch_size=128,  # of all processes together
     num_workers=4,
-    drop_last=True,
-    sampler=dict(type="EvenSampler"),
+    sampler=dict(type="DefaultSampler", shuffle=True),
+    batch_sampler=dict(type="EvenBatchSampler"),
     collate_fn=dict(type="default_collate"),
     # The preprocessor mirrors.
     dataset=dict(
@@ -39,11 +39,11 @@ param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, begin=0, end=1, convert_to_iter_based=True),
     dict(type="CosineAnnealingLR", begin=1, convert_to_iter_based=True),
 ]
-train_cfg = dict(by_epoch=True, max_epochs=20)
+train_cfg = dict(type="EpochLoop", max_epochs=20)
 default_hooks = dict(
     seed=dict(type="SeedHook"),
     logger=dict(type="TrainingRecordHook", interval=10),
-    checkpoint=dict(type="LastCheckpointHook"),
+    checkpoint=dict(type="LastCheckpointHook", interval=1000),
 )
 visualizer = dict(type="Visualizer", vis_backends=[dict(type="TensorboardVisBackend")])
 randomness = dict(seed=0)

@@ -1,7 +1,6 @@
 """Classes divided over processes: the head, its proxies, clipping and checkpoints."""
 
 from lh2face.distributed.head import ShardedHead
-from lh2face.distributed.hook import ShardedCheckpointHook
 from lh2face.distributed.proxies import ShardedProxies
 
-__all__ = ["ShardedCheckpointHook", "ShardedHead", "ShardedProxies"]
+__all__ = ["ShardedHead", "ShardedProxies"]

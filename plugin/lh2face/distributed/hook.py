@@ -5,40 +5,31 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.dist import broadcast
-from mmengine.hooks import Hook
 
-from lh2face.distributed.checkpoint_files import newest
 from lh2face.distributed.clipping import clip_grad_norm_
-from lh2face.distributed.finite import check_finite
 from lh2face.distributed.proxies import sharded_proxies
 from lh2face.registry import HOOKS
+from lh2face.training.checkpoints import CheckpointKeeper
 
 
 @HOOKS.register_module()
-class ShardedCheckpointHook(Hook):
+class ShardedCheckpointHook(CheckpointKeeper):
     """What a run with sharded proxies needs of mmengine's runner.
 
-    It keeps the state of the last finished epoch in ``<work_dir>/last.dcp``, and the one before it.
-    A run with ``resume=True`` and any number of processes goes on from the newest that is whole.
-    What is not finite is never written. The hook also clips gradients, where the config says
-    so, by the norm over all processes. It takes the place of the runner's checkpoint hook, which
-    writes what the first process holds.
+    It keeps the state of all processes in ``<work_dir>/last.dcp``, and the one before it in
+    ``before.dcp``; any number of processes goes on from it. When it is written and read:
+    :class:`~lh2face.training.checkpoints.CheckpointKeeper`. The hook also clips gradients, where
+    the config says so, by the norm over all processes. It takes the place of the runner's
+    checkpoint hook, which writes what the first process holds.
 
     Args:
-        interval: Epochs between two checkpoints; the last epoch is always kept.
+        interval: Steps between two checkpoints, ≥ 1.
 
     Example:
         ``default_hooks = dict(checkpoint=dict(type="ShardedCheckpointHook"))``
     """
 
-    # Before the hooks that look where the run is; so an epoch is kept when the next one begins, and
-    # what others do at its end, such as a step of the learning rate, is in.
-    priority = "HIGH"
     file_name = "last.dcp"
-
-    def __init__(self, interval: int = 1) -> None:
-        self.interval = interval
-        self.kept = 0
 
     @staticmethod
     def is_whole(path: Path) -> bool:
@@ -49,53 +40,40 @@ class ShardedCheckpointHook(Hook):
 
     def before_run(self, runner: Any) -> None:
         """Have the run start from every process's own proxies, not from the first one's."""
+        super().before_run(runner)
         runner._init_model_weights = partial(init_model_weights, runner)
 
     def before_train(self, runner: Any) -> None:
-        """Clip across processes, and go on from where a run was."""
-        sharded = [part.weight for part in sharded_proxies(runner.model).values()]
+        """Clip across processes."""
+        super().before_train(runner)
         if runner.optim_wrapper.clip_grad_kwargs:
+            sharded = [part.weight for part in sharded_proxies(runner.model).values()]
             runner.optim_wrapper.clip_func = partial(clip_grad_norm_, sharded=sharded)
-        path = runner._resume and newest(Path(runner.work_dir) / self.file_name, self.is_whole)
-        if path:
-            from lh2face.distributed.checkpoint import load
 
-            progress = load(path, runner.model, runner.optim_wrapper.optimizer)
-            runner.train_loop._epoch, runner.train_loop._iter = progress["epoch"], progress["iter"]
-            self.kept = progress["epoch"]
-            for scheduler, state in zip(runner.param_schedulers or [], progress["lr"], strict=True):
-                scheduler.load_state_dict(state)
-            if "loss_scaler" in progress:
-                runner.optim_wrapper.loss_scaler.load_state_dict(progress["loss_scaler"])
-
-    def before_train_epoch(self, runner: Any) -> None:
-        """Keep the epoch before."""
-        if runner.epoch >= self.kept + self.interval:
-            self.save(runner)
-
-    def after_train(self, runner: Any) -> None:
-        """Keep the last epoch."""
-        self.save(runner)
-
-    def save(self, runner: Any) -> None:
-        """Write ``<work_dir>/last.dcp``.
-
-        Raises:
-            NonFiniteError: If anything in it is not finite.
-        """
+    def write(self, runner: Any, path: Path, progress: dict[str, Any]) -> None:
+        """Write what each process holds, and what mmengine keeps beside the model."""
         from lh2face.distributed.checkpoint import save
 
-        check_finite(runner)
         progress = {
-            "epoch": runner.epoch,
-            "iter": runner.iter,
+            **progress,
             "lr": [scheduler.state_dict() for scheduler in runner.param_schedulers or []],
+            "info": runner.message_hub.state_dict()["runtime_info"],
         }
         if hasattr(runner.optim_wrapper, "loss_scaler"):
             progress["loss_scaler"] = runner.optim_wrapper.loss_scaler.state_dict()
-        path = Path(runner.work_dir) / self.file_name
         save(path, runner.model, runner.optim_wrapper.optimizer, progress)
-        self.kept = runner.epoch
+
+    def read(self, runner: Any, path: Path) -> dict[str, Any]:
+        """Read each process's part."""
+        from lh2face.distributed.checkpoint import load
+
+        progress = load(path, runner.model, runner.optim_wrapper.optimizer)
+        for scheduler, state in zip(runner.param_schedulers or [], progress["lr"], strict=True):
+            scheduler.load_state_dict(state)
+        runner.message_hub.update_info_dict(progress["info"])
+        if "loss_scaler" in progress:
+            runner.optim_wrapper.loss_scaler.load_state_dict(progress["loss_scaler"])
+        return progress
 
 
 def init_model_weights(runner: Any) -> None:

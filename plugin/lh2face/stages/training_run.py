@@ -129,7 +129,6 @@ def put_in(config: "Config", section: str, faces: Path, image_size: int, seed: i
             f"{section}: train_dataloader.batch_size: {loader.batch_size} images cannot be divided "
             f"evenly over {get_world_size()} processes"
         )
-    loader.batch_size //= get_world_size()
     config.randomness = {**config.get("randomness", {}), "seed": seed}
     # mmengine warns of its own use of what it deprecates; the record says what a run does.
     config.log_level = "ERROR"

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 from lh2face.artifacts.outputs import LOCK
 from lh2face.artifacts.provenance import PACKAGES, digest
 from lh2face.data.records import face_digests
-from lh2face.distributed import ShardedCheckpointHook
 from lh2face.distributed.checkpoint_files import names, remove
 from lh2face.stages.recipe import RECIPE, decisive
-from lh2face.training import LastCheckpointHook
+from lh2face.training import LastCheckpointHook, ShardedCheckpointHook
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -44,17 +43,13 @@ def run_fingerprint(
     Where the data lie, how many workers read them and how many processes divide the batch is left
     out: a run may go on with others.
     """
-    from mmengine.dist import get_world_size
-
     from lh2face.artifacts.model import RECONSTRUCTOR_WEIGHTS
 
-    resolved = decisive(config)
-    resolved["train_dataloader"]["batch_size"] *= get_world_size()
     weights = None if reconstructor is None else digest(reconstructor / RECONSTRUCTOR_WEIGHTS)
     return {
         "data": face_digests(aligned_train),
-        "parameters": resolved,
-        "code": code_digests(resolved["model"]),
+        "parameters": decisive(config),
+        "code": code_digests(config.model.to_dict()),
         "versions": {name: version(name) for name in PACKAGES},
         "reconstructor": weights,
     }

@@ -1,26 +1,62 @@
-"""The order of the training images."""
+"""Which training images make a batch, and in which order."""
 
-from collections.abc import Sized
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
 
-from mmengine.dataset import DefaultSampler
+from mmengine.dist import get_world_size
 from mmengine.registry import DATA_SAMPLERS
+from torch.utils.data import BatchSampler, Sampler
 
 
 @DATA_SAMPLERS.register_module()
-class EvenSampler(DefaultSampler):
-    """mmengine's ``DefaultSampler``, which here leaves out what the processes cannot divide.
+class EvenBatchSampler(Sampler[list[int]]):
+    """Batches whose size is that of all processes together, each process's part of them.
 
-    ``DefaultSampler`` shows some images twice in an epoch instead. With batches of B images in all,
-    an epoch of N images has N // B steps with any number of processes, and each step has the same
-    images.
+    With batches of B images, an epoch of N images has N // B steps with any number of processes,
+    and each step has the same images. What is left at the end of an epoch is left out.
+
+    mmengine builds it where a config has ``train_dataloader.batch_sampler``.
 
     Args:
-        dataset: What to draw from.
-        shuffle: Whether each epoch has an order of its own.
-        seed: Seed of the order, the same in every process; the run's, where mmengine builds it.
+        sampler: A sampler like mmengine's ``DefaultSampler``: it has the ``dataset``, and of W
+            processes the r-th gets the images r, r + W, r + 2W … of an order that all share.
+        batch_size: B, a multiple of the number of processes.
+
+    Raises:
+        ValueError: If the processes do not divide the batch, or there are fewer images than one.
+
+    Example:
+        ``train_dataloader = dict(batch_size=512, sampler=dict(type="DefaultSampler"),
+        batch_sampler=dict(type="EvenBatchSampler"), ...)``
     """
 
-    def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = None) -> None:
-        super().__init__(dataset, shuffle, seed, round_up=False)
-        self.num_samples = len(dataset) // self.world_size
-        self.total_size = self.num_samples * self.world_size
+    def __init__(self, sampler: Any, batch_size: int) -> None:
+        processes, images = get_world_size(), len(sampler.dataset)
+        if batch_size % processes:
+            raise ValueError(
+                f"train_dataloader.batch_size: {batch_size} images cannot be divided evenly over "
+                f"{processes} processes"
+            )
+        if batch_size > images:
+            raise ValueError(
+                f"train_dataloader.batch_size: {batch_size} is more than the {images} images"
+            )
+        self.sampler = sampler
+        self.batch_size = batch_size // processes
+        self.steps = images // batch_size
+        self.skipped = 0
+
+    def skip(self, batches: int) -> None:
+        """Let the next epoch begin after so many batches, whose images are then not read."""
+        self.skipped = batches
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """This process's part of each batch: B / W numbers of images."""
+        first, self.skipped = self.skipped, 0
+        part = islice(self.sampler, first * self.batch_size, self.steps * self.batch_size)
+        return iter(BatchSampler(part, self.batch_size, drop_last=True))
+
+    def __len__(self) -> int:
+        """Steps of a whole epoch."""
+        return self.steps

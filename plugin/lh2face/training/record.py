@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import all_reduce, get_world_size, is_main_process, master_only
+from mmengine.dist import all_reduce, get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer, MessageHub
 
 from lh2face.distributed.finite import LAST_FINITE, NonFiniteError, in_words
 from lh2face.progress import Bar, Lines, progress
 from lh2face.registry import HOOKS
+
+# Where the message hub, and with it a checkpoint, has the sums of the row to come.
+WINDOW = "window"
 
 
 @HOOKS.register_module()
@@ -22,7 +25,8 @@ class TrainingRecordHook(Hook):
 
     Each average becomes a row of ``<work_dir>/training.csv``, the scalars of TensorBoard (or what
     visualizer the config names), and what the progress shown says beside the step. Rows that a
-    resumed run will write again are dropped first.
+    resumed run will write again are dropped first; what it had summed of the next one is in its
+    checkpoint.
 
     It stops a run, in every process at the same step, when the loss or the norm of the gradients
     is not finite. It also keeps mmengine's own history of each step short: mmengine copies it at
@@ -36,17 +40,18 @@ class TrainingRecordHook(Hook):
 
     def __init__(self, interval: int = 50) -> None:
         self.interval = interval
-        self.sums: dict[str, float] = {}
-        self.steps = self.images = 0
         self.progress: Bar | Lines | None = None
         self.means = ""
 
     def before_train(self, runner: Any) -> None:
         """Open the record, at the step that the run starts or goes on from."""
         self.path = Path(runner.work_dir) / "training.csv"
-        drop_rows(self.path, runner.iter)
+        self.window = runner.message_hub.get_info(WINDOW) or new_window()
+        runner.message_hub.update_info(WINDOW, self.window)
+        # A row of this very step is one that a run which ended here wrote.
+        drop_rows(self.path, runner.iter - bool(self.window["steps"]))
         forget_history(runner.message_hub)
-        self.window_start = time.perf_counter()
+        self.clock = time.perf_counter()
         if is_main_process():
             self.progress = progress("training", runner.max_iters, done=runner.iter)
 
@@ -64,41 +69,62 @@ class TrainingRecordHook(Hook):
         """
         statistics = mean_over_processes(outputs or {})
         check_step(runner, statistics)
+        now, window = time.perf_counter(), self.window
         for name, value in statistics.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-        self.steps += 1
-        self.images += len(data_batch["inputs"]) * get_world_size()
-        if self.steps == self.interval or self.end_of_epoch(runner.train_dataloader, batch_idx):
-            self.write(runner)
-            forget_history(runner.message_hub)
-            self.sums, self.steps, self.images = {}, 0, 0
+            window["sums"][name] = window["sums"].get(name, 0.0) + value
+        window["steps"] += 1
+        window["images"] += len(data_batch["inputs"]) * get_world_size()
+        window["seconds"] += now - self.clock
+        self.clock = now
+        if window["steps"] == self.interval or self.end_of_epoch(
+            runner.train_dataloader, batch_idx
+        ):
+            self.write(runner, runner.iter + 1, runner.epoch + 1)
         if self.progress is not None:
             status = f"epoch {runner.epoch + 1}/{runner.max_epochs}{self.means}"
             self.progress.advance(status=status)
 
-    @master_only
-    def write(self, runner: Any) -> None:
-        """Write the averages of the window; the time of the next one begins."""
-        now = time.perf_counter()
+    def after_val(self, runner: Any) -> None:
+        """Leave the time of a validation out of the images a second."""
+        self.clock = time.perf_counter()
+
+    def write(self, runner: Any, step: int, epoch: int) -> None:
+        """Write the averages of the window, and begin the next."""
+        window = dict(self.window)
+        self.window.update(new_window())
+        forget_history(runner.message_hub)
         row = {
-            "step": runner.iter + 1,
-            "epoch": runner.epoch + 1,
+            "step": step,
+            "epoch": epoch,
             "lr": runner.optim_wrapper.get_lr()["lr"][0],
-            **{name: total / self.steps for name, total in self.sums.items()},
-            "images_per_second": self.images / (now - self.window_start),
+            **{name: total / window["steps"] for name, total in window["sums"].items()},
+            "images_per_second": window["images"] / window["seconds"],
         }
-        append_row(self.path, row)
-        runner.visualizer.add_scalars(
-            {k: v for k, v in row.items() if k != "step"}, step=row["step"]
-        )
         self.means = f"  loss {row['loss']:.3f}  {row['images_per_second']:.0f} images/s"
-        self.window_start = now
+        if is_main_process():
+            append_row(self.path, row)
+            scalars = {name: value for name, value in row.items() if name != "step"}
+            runner.visualizer.add_scalars(scalars, step=step)
+            flush(runner.visualizer)
 
     def after_train(self, runner: Any) -> None:
-        """Leave the terminal as it was and what was recorded on disk."""
+        """Write what is left; leave the terminal as it was and what was recorded on disk."""
+        if self.window["steps"]:
+            self.write(runner, runner.iter, runner.epoch + 1)
         if self.progress is not None:
             self.progress.close()
         runner.visualizer.close()
+
+
+def new_window() -> dict[str, Any]:
+    """What is summed for a row: each statistic, steps, images and seconds."""
+    return {"sums": {}, "steps": 0, "images": 0, "seconds": 0.0}
+
+
+def flush(visualizer: Any) -> None:
+    """Bring what a visualizer was given to disk, where a kill does not take it."""
+    for backend in visualizer._vis_backends.values():
+        getattr(backend.experiment, "flush", lambda: None)()
 
 
 def mean_over_processes(outputs: dict[str, torch.Tensor]) -> dict[str, float]:
@@ -120,12 +146,15 @@ def check_step(runner: Any, statistics: dict[str, float]) -> None:
     # Known where gradients are clipped, the same in every process.
     name = getattr(runner.optim_wrapper, "grad_name", "")
     norms = runner.message_hub.log_scalars.get(f"train/{name}")
+    scaler = getattr(runner.optim_wrapper, "loss_scaler", None)
     # A loss scaler tries factors that overflow, and leaves such steps out itself.
-    if norms is not None and not hasattr(runner.optim_wrapper, "loss_scaler"):
+    if norms is not None and scaler is None:
         watched["the norm of the gradients"] = norms.current()
-    for name, value in watched.items():
-        if not math.isfinite(value):
-            raise NonFiniteError(in_words(runner, runner.iter + 1, f"{name} is {value}"))
+    wrong = [f"{name} is {value}" for name, value in watched.items() if not math.isfinite(value)]
+    if scaler is not None and scaler.get_scale() < 1:
+        wrong.append(f"the gradients overflow, although the loss is scaled by {scaler.get_scale()}")
+    if wrong:
+        raise NonFiniteError(in_words(runner, runner.iter + 1, wrong[0]))
     last = {"step": runner.iter + 1, **statistics}
     runner.message_hub.update_info(LAST_FINITE, last, resumed=False)
 

@@ -1,0 +1,160 @@
+"""The training loop: epochs that can begin inside, validation by steps, signals."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import islice
+from typing import Any
+
+from mmengine.registry import LOOPS
+from mmengine.runner import EpochBasedTrainLoop
+from torch import nn
+from torch.utils.data import DataLoader
+
+# What a batch system sends: some time before it takes the machine, and when it does.
+SIGNALS = [getattr(signal, name) for name in ("SIGUSR1", "SIGTERM") if hasattr(signal, name)]
+
+
+@LOOPS.register_module()
+class EpochLoop(EpochBasedTrainLoop):
+    """Epochs of training that go on inside an epoch where a run was resumed there.
+
+    It validates by steps, and ends at once where a hook sets ``stop_training``, as mmengine's
+    ``EarlyStoppingHook`` does; a run that ended so stays ended when it is resumed.
+
+    While it runs, SIGUSR1 and SIGTERM do nothing but enter :attr:`asked`, which the hooks of
+    :mod:`lh2face.training.checkpoints` answer between two steps.
+
+    Args:
+        runner: The runner.
+        dataloader: The loader of the training images, or its config.
+        max_epochs: Epochs to train, ≥ 1.
+        val_interval: Steps between two validations; ``None``: after each epoch. The last step
+            always validates. Without a ``val_dataloader`` none does.
+
+    Raises:
+        ValueError: If a number is out of its range, or the images do not fill one batch.
+
+    Example:
+        ``train_cfg = dict(type="EpochLoop", max_epochs=20, val_interval=2000)``
+    """
+
+    def __init__(
+        self,
+        runner: Any,
+        dataloader: DataLoader | dict[str, Any],
+        max_epochs: int,
+        val_interval: int | None = None,
+    ) -> None:
+        numbers = {"max_epochs": max_epochs, "val_interval": val_interval}
+        for name, value in numbers.items():
+            if (type(value) is not int or value < 1) and (name, value) != ("val_interval", None):
+                raise ValueError(f"train_cfg.{name}: expected a whole number ≥ 1, found {value!r}")
+        super().__init__(runner, dataloader, max_epochs)
+        if not len(self.dataloader):
+            raise ValueError(
+                "train_dataloader.batch_size: is more than the "
+                f"{len(self.dataloader.dataset)} images"
+            )
+        self.val_interval = val_interval or len(self.dataloader)
+        self.asked: set[int] = set()
+        let_workers_finish(self.dataloader)
+
+    @property
+    def stop_training(self) -> bool:
+        """Whether a hook has ended the run; kept in checkpoints."""
+        return bool(self.runner.message_hub.get_info("stop_training", False))
+
+    @stop_training.setter
+    def stop_training(self, value: bool) -> None:
+        self.runner.message_hub.update_info("stop_training", value)
+
+    def run(self) -> nn.Module:
+        """Train to the last step, or until a hook ends the run; return the model."""
+        if self.runner.val_loop is not None:
+            let_workers_finish(self.runner.val_dataloader)
+        with noted(SIGNALS, self.asked):
+            self.runner.call_hook("before_train")
+            while self._iter < self._max_iters and not self.stop_training:
+                self.run_epoch()
+            self.runner.call_hook("after_train")
+        return self.runner.model
+
+    def run_epoch(self) -> None:
+        """Train to the end of the epoch, or until a hook ends the run."""
+        self.runner.call_hook("before_train_epoch")
+        self.runner.model.train()
+        for index, batch in self.rest_of_epoch():
+            self.run_iter(index, batch)
+            if index + 1 == len(self.dataloader):
+                self.runner.call_hook("after_train_epoch")
+                self._epoch += 1
+            if self.runner.val_loop is not None and self.validation_is_due():
+                self.validate()
+            if self.stop_training:
+                return
+
+    def rest_of_epoch(self) -> Iterator[tuple[int, Any]]:
+        """Batches that the epoch still has, with their places in it."""
+        done = self._iter - self._epoch * len(self.dataloader)
+        if hasattr(self.dataloader.batch_sampler, "skip"):
+            self.dataloader.batch_sampler.skip(done)
+            return enumerate(self.dataloader, done)
+        # Other samplers: the images of the batches before are read in vain.
+        return islice(enumerate(self.dataloader), done, None)
+
+    def validation_is_due(self) -> bool:
+        """Whether the step just done is one to validate after."""
+        return self._iter % self.val_interval == 0 or self._iter == self._max_iters
+
+    def validate(self) -> None:
+        """Validate, and have each part of the model in the mode in which it was before."""
+        training = [module for module in self.runner.model.modules() if module.training]
+        self.runner.val_loop.run()
+        for module in training:
+            module.training = True
+
+
+@contextmanager
+def noted(numbers: list[int], asked: set[int]) -> Iterator[None]:
+    """Have signals enter a set and do nothing else; afterwards they do again what they did."""
+    if threading.current_thread() is not threading.main_thread():  # others get no signals
+        yield
+        return
+    before = {
+        number: signal.signal(number, lambda number, _: asked.add(number)) for number in numbers
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def let_workers_finish(loader: DataLoader) -> None:
+    """Have a loader's workers leave signals to the process that trains.
+
+    A batch system sends them to every process. A worker that dies of one would end the run before
+    its checkpoint is written.
+    """
+    if loader.num_workers and hasattr(signal, "sigwaitinfo"):
+        loader.worker_init_fn = partial(start_deaf, loader.worker_init_fn)
+
+
+def start_deaf(init: Callable[[int], None] | None, worker: int) -> None:
+    """The start of a worker that heeds :data:`SIGNALS` of its own parent alone."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    threading.Thread(target=heed_parent, daemon=True).start()
+    if init is not None:
+        init(worker)
+
+
+def heed_parent() -> None:
+    """End the process when its parent, which is how a loader ends its workers, sends SIGTERM."""
+    while True:
+        found = signal.sigwaitinfo(SIGNALS)
+        if found.si_signo == signal.SIGTERM and found.si_pid == os.getppid():
+            os._exit(0)
