@@ -210,10 +210,8 @@ def overlays(harm: dict) -> dict[str, dict]:
         "sharded": {"heads": {"cosface": {"type": "ShardedHead", "head": harm}}},
         "backbone": {"train": {"backbone": {**harm, "embedding_size": 8}}},
         "optimizer": {"train": {"optimizer": harm}},
-        "reconstructor": {"fit3d": {"reconstructor": harm}},
-        "renderer": {
-            "fit3d": {"reconstructor": {"type": "Unsup3DReconstructor", "renderer": harm}}
-        },
+        "reconstructor": {"fit3d": {"options": {"model.reconstructor": harm}}},
+        "renderer": {"fit3d": {"options": {"model.reconstructor.renderer": harm}}},
     }
 
 

@@ -333,11 +333,12 @@ def test_without_true_depth_none_is_compared(params, run, tmp_path):
         ({"steps": True}, "a number as 'steps', found True"),
         ({"steps": np.inf}, "a number as 'steps', found inf"),
         ({"seconds": 0}, "seconds above 0, found 0"),
+        ({"images_per_second": None}, "a number as 'images_per_second', found None"),
         ({"peak_memory_mib": "much"}, "a number as 'peak_memory_mib', found 'much'"),
     ],
 )
 def test_figures_of_the_fit_are_numbers(tmp_path, change, words):
-    metrics = {"steps": 4, "seconds": 2.0}
+    metrics = {"steps": 4, "images_per_second": 64.0, "seconds": 2.0}
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
     assert read_fit(tmp_path / "metrics.json") == {**metrics, "peak_memory_mib": None}
     (tmp_path / "metrics.json").write_text(json.dumps({**metrics, **change}))

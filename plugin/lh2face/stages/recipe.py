@@ -151,7 +151,7 @@ def check_reconstruction(config: "Config") -> None:
 def _check_keys(config: "Config") -> None:
     """Check the names of the config's parts, and that a training has what it needs."""
     for name in config.keys() - _runner_arguments():
-        if close := _meant(name, _runner_arguments() - config.keys()):
+        if close := _meant(name, _runner_arguments()):
             raise RecipeError(f"{name}: unknown{close}")
     for name in NEEDED:
         if not isinstance(config.get(name), Mapping):
