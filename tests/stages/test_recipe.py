@@ -139,11 +139,17 @@ def test_a_head_that_cannot_be_built_is_named(head, message):
         ("_base_ = 'nowhere.py'", r"config: .*nowhere"),
         ("x = 1", r"model: expected a mapping, found None"),
         (f"_base_ = {str(SMALL)!r}\nparam_schedulers = []", r"param_schedulers: unknown; perhaps"),
+        ("_base_ = 'other.py'", r"config: .*its _base_ other\.py is not watched"),
+        (
+            "from mmengine.config import read_base\nwith read_base():\n    from .a import *",
+            r"config: .*imports from other configs are not watched",
+        ),
         (f"_base_ = {str(SMALL)!r}\nload_from = 'a.pth'", r"load_from: use train\.init"),
     ],
 )
 def test_a_config_that_cannot_be_used_is_named(tmp_path, text, message):
     path = tmp_path / "mine.py"
+    (tmp_path / "other.py").write_text("x = 1")
     if text is not None:
         path.write_text(text)
     with pytest.raises(RecipeError, match=f"^{message}"):

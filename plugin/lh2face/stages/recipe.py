@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lh2face import configs
+
 if TYPE_CHECKING:
     from mmengine.config import Config
 
@@ -26,6 +28,8 @@ INJECTED = (
     "experiment_name", "launcher", "load_from", "model.head", "randomness.seed", "resume",
     "train_dataloader.dataset.image_size", "train_dataloader.dataset.root", "work_dir",
 )  # fmt: skip
+# Every training stage depends on this folder.
+CONFIGS = Path(configs.__file__).resolve().parent
 # Under this name, and not that of the user's file, mmengine keeps the config in the work folder.
 RECIPE = "recipe.py"
 # Parts of a config that a training has.
@@ -66,7 +70,10 @@ def load_recipe(path: Path, options: Mapping[str, Any]) -> "Config":
     if not path.is_file():
         raise RecipeError(f"config: {path}: no such file; expected an mmengine config")
     try:
+        _check_watched(path)
         config = Config.fromfile(path)
+    except RecipeError:
+        raise
     except Exception as error:  # whatever the code of the file raises
         raise RecipeError(f"config: {path}: {one_line(error)}") from error
     allowed = {*_runner_arguments(), *config.keys()}
@@ -85,6 +92,23 @@ def load_recipe(path: Path, options: Mapping[str, Any]) -> "Config":
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise RecipeError(f"options: {one_line(error)}") from error
     return Config(config.to_dict(), cfg_text=config.text or "#", filename=RECIPE)
+
+
+def _check_watched(path: Path) -> None:
+    """Refuse a config that reads files which no stage depends on: a change there would be lost."""
+    from mmengine.config import Config
+
+    if Config._is_lazy_import(str(path)):
+        raise RecipeError(
+            f"config: {path}: imports from other configs are not watched; expected _base_ with "
+            "registered names"
+        )
+    for base in Config._get_base_files(str(path)):
+        found = Path(Config._get_cfg_path(base, str(path))[0]).resolve()
+        if not found.is_relative_to(CONFIGS):
+            raise RecipeError(
+                f"config: {path}: its _base_ {base} is not watched; allowed are those in {CONFIGS}"
+            )
 
 
 def _check_no_code(value: Any, key: str) -> None:
