@@ -114,10 +114,11 @@ class StopError(Exception):
     """What stops a run in these tests."""
 
 
-@pytest.mark.parametrize("step", [0, 4, 6])
+@pytest.mark.parametrize(("step", "interval"), [(0, 1), (4, 1), (6, 1000)])
 def test_a_resumed_run_ends_bit_for_bit_like_a_whole_one(
-    aligned, whole, tmp_path, monkeypatch, capsys, step
+    aligned, whole, tmp_path, monkeypatch, capsys, step, interval
 ):
+    options = {"default_hooks.checkpoint.interval": interval}
     original = TrainingRecordHook.after_train_iter
 
     def interrupted(self, runner, *args, **kwargs):
@@ -128,11 +129,11 @@ def test_a_resumed_run_ends_bit_for_bit_like_a_whole_one(
     with monkeypatch.context() as patch:
         patch.setattr(TrainingRecordHook, "after_train_iter", interrupted)
         with pytest.raises(StopError):
-            run(aligned, tmp_path / "fit3d")
+            run(aligned, tmp_path / "fit3d", **options)
     assert not (tmp_path / "fit3d").exists()
     torch.manual_seed(99)
     capsys.readouterr()
-    assert_equal(run(aligned, tmp_path / "fit3d"), load_file(whole / WEIGHTS))
+    assert_equal(run(aligned, tmp_path / "fit3d", **options), load_file(whole / WEIGHTS))
     assert ("epoch 1/3" in capsys.readouterr().out) == (step == 0)
     assert rows(tmp_path / "fit3d" / "training.csv") == rows(whole / "training.csv")
     metrics = read_fit(tmp_path / "fit3d" / "metrics.json")
