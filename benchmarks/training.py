@@ -1,22 +1,26 @@
-"""Training through mmengine's Runner against the same network in a bare PyTorch loop.
+"""A training step through mmengine's Runner against the same network in a bare PyTorch loop.
 
-    python benchmarks/training.py [--steps 12] [--batch 64] [--rounds 3]
+    python benchmarks/training.py [--blocks 12] [--steps 3] [--batch 64] [--size 112]
 
-MobileFaceNet at 112 × 112 with the LH2Face head, images from a record file. Each run is a process
-of its own that keeps freed memory as stage ``train`` does: without that, page faults take from a
-third to more than half of the time of either, by chance. The two take turns, so that a busy
-machine slows both; the median of the rounds counts.
+MobileFaceNet with the LH2Face head, images from a record file. In one process the Runner, with
+its loop, seeds, log and TensorBoard, and a bare loop with network, head, data and clipping of its
+own take turns, a few steps each, so that a busy machine slows both; the median of the blocks
+counts. A checkpoint is timed by itself, and counted at the interval of the config. Then the bare
+loop in bfloat16 and in float32 take turns in the same way.
 """
 
 import argparse
 import statistics
 import tempfile
 import time
-from multiprocessing import get_context
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
@@ -27,76 +31,145 @@ from lh2face.data.synthetic.generate import write_train
 from lh2face.registry import MODELS
 from lh2face.stages.memory import reuse_freed_memory
 
+INSTRUCTIONS = ("avx512_bf16", "amx_bf16")
 
-def config_for(root: Path, steps: int, batch: int) -> Config:
-    """The project's config for a fixed number of steps."""
+
+def config_for(root: Path, batch: int, size: int, people: int) -> Config:
+    """The project's config, for more epochs than anyone waits for."""
     config = Config.fromfile(RECOGNITION)
     config.work_dir = str(root / "work")
     config.experiment_name = f"benchmark-{time.time_ns()}"
     config.train_dataloader.update(batch_size=batch, num_workers=0)
-    config.train_dataloader.dataset.root = str(root / "train")
-    # By the default sampler an iteration-based loop sleeps two seconds between epochs.
-    config.train_dataloader.sampler = {"type": "InfiniteSampler"}
-    config.train_cfg = {"by_epoch": False, "max_iters": steps}
+    config.train_dataloader.dataset.update(root=str(root / "train"), image_size=size)
+    config.model.backbone.image_size = size
+    config.model.head.num_classes = people
+    config.train_cfg.max_epochs = 10_000
     config.param_scheduler = None
+    config.log_level = "ERROR"
     return config
 
 
-def runner(root: Path, steps: int, batch: int) -> float:
-    """Seconds that the Runner takes for the steps."""
-    made = Runner.from_cfg(config_for(root, steps, batch))
-    start = time.perf_counter()
-    made.train()
-    return time.perf_counter() - start
-
-
-def bare(root: Path, steps: int, batch: int) -> float:
-    """Seconds that a plain loop takes for the same steps."""
-    config = config_for(root, steps, batch)
+def bare_steps(config: Config, autocast: bool = False) -> Iterator[None]:
+    """A plain loop; each ``next`` is a step."""
     model = MODELS.build(config.model)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
-    data = RecordFaces(str(root / "train"), image_size=112, mirror=0.0)
-    loader = DataLoader(data, batch, shuffle=True, drop_last=True)
+    loader = config.train_dataloader
+    data = RecordFaces(loader.dataset.root, image_size=loader.dataset.image_size)
+    batches = DataLoader(data, loader.batch_size, shuffle=True, drop_last=True)
     model.train()
-    start = time.perf_counter()
-    done = 0
-    while done < steps:
-        for images in loader:
+    while True:
+        for images in batches:
             inputs = images["inputs"].float().div(127.5).sub(1)
             inputs = torch.where(torch.rand(len(inputs), 1, 1, 1) < 0.5, inputs.flip(3), inputs)
-            embeddings = model.backbone(inputs.contiguous(memory_format=torch.channels_last))
-            terms = model.head.loss(embeddings, images["label"])
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+            with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+                terms = model.head.loss(model.backbone(inputs), images["label"])
             optimizer.zero_grad(set_to_none=True)
             sum(value for name, value in terms.items() if "loss" in name).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
             optimizer.step()
-            done += 1
-            if done == steps:
-                break
+            yield
+
+
+class EnoughError(Exception):
+    """All blocks are timed."""
+
+
+class TakeTurns(Hook):
+    """After each block of the Runner's steps, as many of another loop; both are timed."""
+
+    priority = "LOWEST"
+
+    def __init__(self, other: Iterator[None], blocks: int, steps: int) -> None:
+        self.other, self.blocks, self.steps = other, blocks, steps
+        self.times: list[tuple[float, float]] = []
+        self.done = 0
+        self.checkpoint = 0.0
+
+    def before_train(self, runner: Any) -> None:
+        """Begin the first block."""
+        self.start = time.perf_counter()
+
+    def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
+        """Count a step; at the end of a block run the other loop's."""
+        self.done += 1
+        if self.done % self.steps:
+            return
+        mine = time.perf_counter() - self.start
+        self.times.append((mine, timed(self.other, self.steps)))
+        if len(self.times) > self.blocks:  # the first warms up
+            self.checkpoint = seconds_of_checkpoint(runner)
+            raise EnoughError
+        self.start = time.perf_counter()
+
+
+def seconds_of_checkpoint(runner: Any) -> float:
+    """Median time of a checkpoint, with the look at whether all is finite."""
+    (keeper,) = (hook for hook in runner.hooks if hasattr(hook, "kept"))
+    times = []
+    for _ in range(5):
+        keeper.kept = -1
+        start = time.perf_counter()
+        keeper.save(runner)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def timed(steps: Iterator[None], number: int) -> float:
+    """Seconds that some steps take."""
+    start = time.perf_counter()
+    for _ in range(number):
+        next(steps)
     return time.perf_counter() - start
 
 
+def ratio(times: list[tuple[float, float]]) -> float:
+    """Median of the blocks' ratios, without the first block."""
+    return statistics.median(first / second for first, second in times[1:])
+
+
+def through_the_runner(config: Config, blocks: int, steps: int) -> TakeTurns:
+    """Both loops' times."""
+    turns = TakeTurns(bare_steps(config), blocks, steps)
+    runner = Runner.from_cfg(config)
+    runner.register_hook(turns)
+    with suppress(EnoughError):
+        runner.train()
+    return turns
+
+
 def main() -> None:
-    """Print the ratio."""
+    """Print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=12)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=3)
-    arguments = parser.parse_args()
+    for name, default in {"blocks": 12, "steps": 3, "batch": 64, "size": 112}.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    given = parser.parse_args()
+    reuse_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        size = SyntheticConfig(train_people=20, benchmark_people=4, image_size=112)
-        write_train(size, root / "train", seed=0, workers=2)
-        times = {runner: [], bare: []}
-        for _ in range(arguments.rounds):
-            for run, seconds in times.items():
-                with get_context("spawn").Pool(1, initializer=reuse_freed_memory) as process:
-                    seconds.append(process.apply(run, (root, arguments.steps, arguments.batch)))
-        through, plain = (statistics.median(seconds) for seconds in times.values())
-    images = arguments.steps * arguments.batch
+        faces = SyntheticConfig(train_people=20, benchmark_people=4, image_size=given.size)
+        write_train(faces, root / "train", seed=0, workers=2)
+        config = config_for(root, given.batch, given.size, 20)
+        turns = through_the_runner(config, given.blocks, given.steps)
+        precisions = [bare_steps(config, autocast) for autocast in (True, False)]
+        low = [
+            tuple(timed(steps, given.steps) for steps in precisions)
+            for _ in range(given.blocks + 1)
+        ]
+    interval = config.default_hooks.checkpoint.interval
+    step = statistics.median(other for _, other in turns.times[1:]) / given.steps
+    share = turns.checkpoint / (interval * step)
     print(
-        f"mmengine's Runner {images / through:.1f} images/s, bare loop {images / plain:.1f}: "
-        f"{through / plain:.3f} times as long (aim: at most 1.05)"
+        f"step of {given.batch} images at {given.size} px: bare {1000 * step:.0f} ms; the Runner "
+        f"with seeds, log and TensorBoard takes {ratio(turns.times):.3f} times as long; a "
+        f"checkpoint takes {1000 * turns.checkpoint:.0f} ms, {share:.4f} of a step at every "
+        f"{interval} steps; together {ratio(turns.times) + share:.3f} (aim: at most 1.03)"
+    )
+    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+    has = {name: name in flags for name in INSTRUCTIONS}
+    print(
+        f"bfloat16 takes {ratio(low):.3f} times as long as float32 (aim: at most 1 where the "
+        f"processor has the instructions; this one: {has})"
     )
 
 

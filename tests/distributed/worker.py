@@ -19,6 +19,7 @@ import lh2face  # noqa: F401
 from lh2face.distributed import checkpoint
 from lh2face.distributed.proxies import ShardedProxies
 from lh2face.registry import DATASETS, MODELS
+from lh2face.training import AutocastOptimWrapper
 
 C, D, BATCH, STEPS = 7, 8, 6, 3
 HEADS = [
@@ -39,7 +40,7 @@ PLAN = (
     (0, ["gradients", "run"]),
     (1, ["gradients"]),
     (3, ["gradients", "run", "other_processes_state"]),
-    (2, ["gradients", "sampling", "trained", "run_half"]),
+    (2, ["gradients", "sampling", "trained", "run_half", "overflow"]),
     (0, ["resumed"]),
     (3, ["resumed", "run_on"]),
 )
@@ -217,11 +218,12 @@ def run(folder: Path, work_dir: str = "", epochs: int = 4, resume: bool = False)
         launcher="pytorch" if WORLD else "none",
         train_dataloader={
             "dataset": {"type": "Points"},
-            "batch_size": BATCH // (WORLD or 1),
+            "batch_size": BATCH,
             "sampler": {"type": "DefaultSampler", "shuffle": True},
+            "batch_sampler": {"type": "EvenBatchSampler"},
             "collate_fn": {"type": "default_collate"},
         },
-        train_cfg={"by_epoch": True, "max_epochs": epochs},
+        train_cfg={"type": "EpochLoop", "max_epochs": epochs},
         optim_wrapper={
             "optimizer": {"type": "SGD", "lr": 0.5, "momentum": 0.9},
             "clip_grad": {"max_norm": 0.1},
@@ -252,6 +254,14 @@ def run_half(folder: Path) -> dict:
 def run_on(folder: Path) -> dict:
     """From there on, by another number of processes."""
     return run(folder, "half", resume=True)
+
+
+def overflow(folder: Path) -> dict:
+    """A step in float16 whose gradients are infinite in one process."""
+    parameter = nn.Parameter(torch.ones(2))
+    wrapper = AutocastOptimWrapper("float16", optimizer=torch.optim.SGD([parameter], lr=0.1))
+    wrapper.update_params((parameter * (torch.inf if RANK else 1.0)).sum())
+    return {"parameter": parameter.detach(), "scale": wrapper.loss_scaler.get_scale()}
 
 
 def other_processes_state(folder: Path) -> dict:

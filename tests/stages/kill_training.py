@@ -1,7 +1,11 @@
 """Train with many a sudden death: ``python kill_training.py ALIGNED OUT HEAD KILLS``.
 
-Each life is a fork of this process, killed at a random moment, every other one as soon as it begins
-to write a checkpoint. Prints as JSON how many were killed while they wrote one.
+An epoch has 15 steps and a checkpoint is written every 4, so most deaths are inside an epoch and
+most lives begin there.
+
+Each life is a fork of this process, killed after a random number of steps, every other one when it
+next writes a checkpoint. Prints as JSON how many were killed while they wrote one, and how many
+lives began inside an epoch.
 """
 
 import json
@@ -16,8 +20,9 @@ import test_train
 import torch
 
 from lh2face.training import LastCheckpointHook, ShardedCheckpointHook, TrainingRecordHook
+from lh2face.training.checkpoints import CheckpointKeeper
 
-EPOCHS = 100
+EPOCHS, BATCH, STEPS, INTERVAL = 25, 2, 15, 4
 KEEPER = {"lh2face": LastCheckpointHook, "sharded": ShardedCheckpointHook}
 
 
@@ -46,26 +51,27 @@ def stopped_while_writing(child: int, work: Path, since: float) -> bool:
     return False
 
 
-def tell_epochs() -> None:
-    """Have a run print after how many epochs it begins, and each that ends."""
-    before_train, write = TrainingRecordHook.before_train, TrainingRecordHook.write
+def tell_steps() -> None:
+    """Have a run print after how many steps it begins, and each that it does."""
+    before_train, after_step = CheckpointKeeper.before_train, TrainingRecordHook.after_train_iter
 
     def begin(self, runner):
+        self.interval = INTERVAL
         before_train(self, runner)
-        print("from", runner.epoch, flush=True)
+        print("from", runner.iter, flush=True)
 
-    def end(self, runner):
-        write(self, runner)
-        print("done", runner.epoch + 1, flush=True)
+    def end(self, runner, *args, **kwargs):
+        after_step(self, runner, *args, **kwargs)
+        print("done", runner.iter + 1, flush=True)
 
-    TrainingRecordHook.before_train, TrainingRecordHook.write = begin, end
+    CheckpointKeeper.before_train, TrainingRecordHook.after_train_iter = begin, end
 
 
 def main() -> None:
     aligned, out, head, kills = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
     torch.set_num_threads(1)
     keeper, work = KEEPER[head], out.with_name(f"{out.name}.work")
-    moments, killed_writing, reached = random.Random(0), 0, 0
+    moments, killed_writing, inside, reached = random.Random(0), 0, 0, 0
     for life in range(kills + 1):
         log = out.with_name(f"{life}.log")
         log.touch()
@@ -73,17 +79,20 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT), 1)
-            tell_epochs()
-            test_train.run(aligned, out, head=head, epochs=EPOCHS)
+            tell_steps()
+            test_train.run(aligned, out, head=head, epochs=EPOCHS, batch_size=BATCH)
             os._exit(0)
         if life < kills:
-            while life % 4 and not log.stat().st_size:  # every fourth may die while it starts
-                time.sleep(0.001)
+            if life % 4:
+                after = moments.randint(1, 12)
+                while log.read_text().count("done") < after:
+                    time.sleep(0.001)
+            else:  # it may die while it starts
+                time.sleep(moments.uniform(0, 3))
+            since = time.time()
             if life % 2:
-                while not stopped_while_writing(child, work, born):
+                while not stopped_while_writing(child, work, since):
                     time.sleep(0.0002)
-            else:
-                time.sleep(moments.uniform(0, 0.5 if life % 4 else 3))
             os.kill(child, signal.SIGKILL)
             killed_writing += writing(work, born)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -93,11 +102,12 @@ def main() -> None:
         lines = log.read_text().splitlines()
         told = [line.split() for line in lines if line.startswith(("from ", "done "))]
         if told:
-            # An epoch is told as it ends, just before it is kept.
             kept = int(told[0][1])
-            assert reached - 1 <= kept <= reached, f"life {life}: goes on after {kept} of {reached}"
+            lost = reached - kept
+            assert 0 <= lost <= INTERVAL, f"life {life}: goes on after {kept} of {reached}"
+            inside += kept % STEPS > 0
             reached = int(told[-1][1])
-    print(json.dumps({"killed_writing": killed_writing, "epochs": reached}))
+    print(json.dumps({"killed_writing": killed_writing, "inside": inside, "steps": reached}))
 
 
 if __name__ == "__main__":

@@ -19,14 +19,24 @@ import torch.distributed.checkpoint as dcp
 from mmengine.dist import all_gather_object, barrier, is_main_process
 from torch import nn
 from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
-from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
+from torch.distributed.checkpoint.metadata import (
+    Metadata,
+    StorageMeta,
+    TensorStorageMetadata,
+)
 from torch.distributed.checkpoint.planner import ReadItem
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Shard
 from torch.utils._pytree import tree_map
 
-from lh2face.distributed.checkpoint_files import change_over, remove, unfinished
+from lh2face.distributed.checkpoint_files import (
+    change_over,
+    check_same_shapes,
+    remove,
+    shapes,
+    unfinished,
+)
 from lh2face.distributed.collectives import rank, world_size
 from lh2face.distributed.proxies import ShardedProxies, sharded_proxies
 
@@ -61,7 +71,8 @@ def save(
             :mod:`lh2face.distributed.checkpoint_files`).
         model: The model, in ``DistributedDataParallel`` or not.
         optimizer: Its optimizer.
-        progress: How far the run is, JSON types only, the same in every process.
+        progress: How far the run is, the same in every process; of types that
+            ``torch.load(..., weights_only=True)`` reads.
     """
     new = unfinished(path)
     barrier()
@@ -69,7 +80,8 @@ def save(
         remove(new)
     barrier()
     state, _ = _whole_state(model, optimizer)
-    dcp.save({**state, "progress": json.dumps(progress)}, checkpoint_id=new)
+    # In a tuple PyTorch leaves it whole, as it does not with a dict.
+    dcp.save({**state, "progress": (progress,)}, checkpoint_id=new)
     # Every process digests the files that it wrote.
     parts = all_gather_object({part.name: sha256(part) for part in new.glob(f"__{rank()}_*")})
     if is_main_process():
@@ -150,13 +162,21 @@ def load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict
 
     Raises:
         FileNotFoundError: If there is no such folder.
+        ValueError: If it is that of another model.
     """
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: no such checkpoint")
     whole, own = _whole_state(model, optimizer)
-    whole["progress"] = ""
-    dcp.load(whole, storage_reader=SafeReader(path), planner=SafePlanner())
-    progress = json.loads(whole.pop("progress"))
+    whole["progress"] = ()
+    reader = SafeReader(path)
+    kept = {
+        name.removeprefix("model."): tuple(entry.size)
+        for name, entry in reader.read_metadata().state_dict_metadata.items()
+        if name.startswith("model.") and isinstance(entry, TensorStorageMetadata)
+    }
+    check_same_shapes(path, shapes(whole["model"]), kept)
+    dcp.load(whole, storage_reader=reader, planner=SafePlanner())
+    (progress,) = whole.pop("progress")
     model_state, optimizer_state = (tree_map(_part, whole[key]) for key in ("model", "optimizer"))
     set_state_dict(
         model,

@@ -2,9 +2,11 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+import torch
 from mmengine.dist import broadcast_object_list, is_main_process
 
 
@@ -61,6 +63,24 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors of a state."""
+    return {name: tuple(value.shape) for name, value in state.items() if torch.is_tensor(value)}
+
+
+def check_same_shapes(
+    path: Path, model: Mapping[str, tuple[int, ...]], kept: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Raise ``ValueError`` unless a checkpoint has a model's tensors, in their shapes."""
+    for name in {**model, **kept}:
+        expected, found = (side.get(name, "no such tensor") for side in (model, kept))
+        if expected != found:
+            raise ValueError(
+                f"{path}: is the checkpoint of another model; {name}: expected {expected}, "
+                f"found {found}"
+            )
 
 
 def sync(path: Path) -> None:

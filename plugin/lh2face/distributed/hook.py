@@ -57,7 +57,7 @@ class ShardedCheckpointHook(CheckpointKeeper):
         progress = {
             **progress,
             "lr": [scheduler.state_dict() for scheduler in runner.param_schedulers or []],
-            "info": runner.message_hub.state_dict()["runtime_info"],
+            "message_hub": runner.message_hub.state_dict(),
         }
         if hasattr(runner.optim_wrapper, "loss_scaler"):
             progress["loss_scaler"] = runner.optim_wrapper.loss_scaler.state_dict()
@@ -70,7 +70,7 @@ class ShardedCheckpointHook(CheckpointKeeper):
         progress = load(path, runner.model, runner.optim_wrapper.optimizer)
         for scheduler, state in zip(runner.param_schedulers or [], progress["lr"], strict=True):
             scheduler.load_state_dict(state)
-        runner.message_hub.update_info_dict(progress["info"])
+        runner.message_hub.load_state_dict(progress["message_hub"])
         if "loss_scaler" in progress:
             runner.optim_wrapper.loss_scaler.load_state_dict(progress["loss_scaler"])
         return progress

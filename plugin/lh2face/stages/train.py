@@ -43,6 +43,7 @@ def run(
             two people, the processes do not divide the batch, the reconstructor's folder is none,
             or as :func:`lh2face.stages.training_run.train_into`.
         NonFiniteError: If the loss, a gradient or a weight becomes NaN or infinite.
+        SystemExit: With 143 at SIGTERM, when a checkpoint is written.
     """
     from lh2face.artifacts.model import load_reconstructor, save_model
 

@@ -52,6 +52,7 @@ def train_into(
             process trains into it.
         NonFiniteError: If the loss, a gradient or a weight becomes NaN or infinite. The last
             checkpoint is kept, and nothing is written.
+        SystemExit: With 143 at SIGTERM, when a checkpoint is written. Nothing else is.
     """
     from mmengine.dist import barrier, get_world_size, init_dist, is_main_process
     from mmengine.runner import Runner

@@ -48,13 +48,13 @@ class EvenBatchSampler(Sampler[list[int]]):
         self.skipped = 0
 
     def skip(self, batches: int) -> None:
-        """Let the next epoch begin after so many batches, whose images are then not read."""
+        """Begin after so many batches, whose images are then not read, until told otherwise."""
         self.skipped = batches
 
     def __iter__(self) -> Iterator[list[int]]:
         """This process's part of each batch: B / W numbers of images."""
-        first, self.skipped = self.skipped, 0
-        part = islice(self.sampler, first * self.batch_size, self.steps * self.batch_size)
+        first, end = self.skipped * self.batch_size, self.steps * self.batch_size
+        part = islice(self.sampler, first, end)
         return iter(BatchSampler(part, self.batch_size, drop_last=True))
 
     def __len__(self) -> int:

@@ -10,7 +10,13 @@ import torch
 from mmengine.dist import all_reduce, barrier, is_main_process
 from mmengine.hooks import Hook
 
-from lh2face.distributed.checkpoint_files import change_over, newest, unfinished
+from lh2face.distributed.checkpoint_files import (
+    change_over,
+    check_same_shapes,
+    newest,
+    shapes,
+    unfinished,
+)
 from lh2face.distributed.finite import check_finite
 from lh2face.registry import HOOKS
 from lh2face.training.loop import SIGNALS, EpochLoop
@@ -140,7 +146,7 @@ class CheckpointKeeper(Hook):
         ended = signal.SIGTERM in asked
         if is_main_process():
             then = "the same command goes on from there" if ended else "training goes on"
-            name = signal.Signals(max(asked)).name
+            name = "SIGTERM" if ended else "SIGUSR1"
             print(
                 f"{runner.work_dir}: {name}: checkpoint written at step {runner.iter} of "
                 f"{runner.max_iters}; {then}",
@@ -215,20 +221,4 @@ class LastCheckpointHook(CheckpointKeeper):
             return
         self.progress = checkpoint["meta"]
         model = getattr(runner.model, "module", runner.model).state_dict()
-        check_same_shapes(self.path, model, checkpoint["state_dict"])
-
-
-def check_same_shapes(
-    path: Path, model: dict[str, torch.Tensor], kept: dict[str, torch.Tensor]
-) -> None:
-    """Raise ``ValueError`` unless a checkpoint has the model's tensors, in their shapes."""
-    shapes, found = (
-        {name: tuple(value.shape) for name, value in state.items()} for state in (model, kept)
-    )
-    for name in {**shapes, **found}:
-        expected, has = shapes.get(name, "no such tensor"), found.get(name, "no such tensor")
-        if expected != has:
-            raise ValueError(
-                f"{path}: is the checkpoint of another model; {name}: expected {expected}, "
-                f"found {has}"
-            )
+        check_same_shapes(self.path, shapes(model), shapes(checkpoint["state_dict"]))
