@@ -54,7 +54,11 @@ ROLES = {
     ),
     "head": Role(frozenset({"num_classes", "in_channels"}), frozenset({"loss"})),
     "proxies": Role(frozenset({"num_classes", "in_channels"}), frozenset({"target"})),
-    "reconstructor": Role(frozenset({"image_size"}), frozenset({"loss", "seen_depth", "turned"})),
+    "reconstructor": Role(
+        frozenset({"image_size"}),
+        frozenset({"loss", "view_of", "rendered", "seen_depth", "turned"}),
+    ),
+    "trainer": Role(frozenset({"reconstructor"}), frozenset({"reconstruction_loss"})),
     "renderer": Role(frozenset({"image_size"}), frozenset({"render", "warp_depth"})),
     "data_preprocessor": Role(methods=frozenset({"cast_data"})),
     "pipeline": Role(registry=TRANSFORMS),

@@ -20,6 +20,11 @@ def test_the_projects_own_parameters_are_valid():
 OVERLAYS = {path.name for path in (ROOT / "params").iterdir()} - {"study.yaml", "study_ci.yaml"}
 
 
+# What is put over the recipes.
+OF_TRAIN = "options: {} # values put over it, such as {train_cfg.max_epochs: 12}"
+OF_FIT3D = "options: {} # values put over it, such as {train_cfg.max_epochs: 30}"
+
+
 @pytest.mark.parametrize("overlay", sorted(OVERLAYS))
 def test_overlays_are_valid_and_keep_comments(params_file, overlay):
     overlay_params(ROOT / "params" / overlay, params_file)
@@ -29,10 +34,12 @@ def test_overlays_are_valid_and_keep_comments(params_file, overlay):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("  steps: 900", "  stepps: 900", "fit3d.stepps: unknown key"),
-        ("  steps: 900", "  steps: many", r"fit3d.steps.*found 'many'"),
-        ("  steps: 900", "  steps: 0", r"fit3d.steps.*found 0"),
-        ("options: {}", "options: {train_cfg.max_epochs: 0}", r"train: train_cfg.*found 0"),
+        ("bootstrap: 200", "bootstrab: 200", "evaluate.bootstrab: unknown key"),
+        ("bootstrap: 200", "bootstrap: many", r"evaluate.bootstrap.*found 'many'"),
+        ("bootstrap: 200", "bootstrap: 0", r"evaluate.bootstrap.*found 0"),
+        (OF_TRAIN, "options: {train_cfg.max_epochs: 0}", r"train: train_cfg.*found 0"),
+        (OF_FIT3D, "options: {train_cfg.max_epochs: 0}", r"fit3d: train_cfg.*found 0"),
+        (OF_FIT3D, "steps: 900", r"fit3d\.steps: unknown key"),
         (
             "type: synthetic\n    path: plugin/lh2face/data/synthetic # what",
             "type: internet\n    path: plugin/lh2face/data/synthetic # what",
@@ -261,11 +268,11 @@ def test_missing_parameters_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("  steps: 900", '  steps: "6"', r"fit3d\.steps: .*integer, found '6'"),
-        ("  steps: 900", "  steps: true", r"fit3d\.steps: .*integer, found True"),
-        ("  steps: 900", "  steps: 6.0", r"fit3d\.steps: .*integer, found 6\.0"),
-        ("lr: 1.0e-3", 'lr: "0"', r"fit3d\.lr: .*number, found '0'"),
-        ("lr: 1.0e-3", "lr: .nan", r"fit3d\.lr: .*finite number, found nan"),
+        ("bootstrap: 200", 'bootstrap: "6"', r"evaluate\.bootstrap: .*integer, found '6'"),
+        ("bootstrap: 200", "bootstrap: true", r"evaluate\.bootstrap: .*integer, found True"),
+        ("bootstrap: 200", "bootstrap: 6.0", r"evaluate\.bootstrap: .*integer, found 6\.0"),
+        ("reco_weight: 0.1", 'reco_weight: "0"', r"joint\.reco_weight: .*number, found '0'"),
+        ("reco_weight: 0.1", "reco_weight: .nan", r"joint\.reco_weight: .*finite number"),
         ("  seeds: [0, 1, 2]", "  seeds: [0, 1, 1]", r"compare\.seeds: found 1 more than once"),
         ("  seeds: [0, 1, 2]", "  seeds: []", r"compare\.seeds: .*at least 1 item"),
         ("  seeds: [0, 1, 2]", "  seeds: [4294967296]", r"compare\.seeds\.0: .*less than"),
@@ -284,12 +291,24 @@ def test_missing_parameters_are_named(tmp_path):
         ("  arcface: {", "  -x: {", r"heads\.-x.*pattern"),
         ("margin: 0.35}", "num_classes: 3}", r"heads\.cosface\.num_classes: unknown"),
         ("margin: 0.35}", "in_channels: 3}", r"heads\.cosface\.in_channels: unknown"),
-        ("config: plugin", "config: plugins", r"train: config: .*small\.py: no such file"),
+        ("configs/small", "configs/smalls", r"train: config: .*smalls\.py: no such file"),
+        ("configs/reconst", "config/reconst", r"fit3d: config: .*reconstruction\.py: no such file"),
         (" 64}\n  lh2face_joint", " x}\n  lh2face_joint", r"heads\.lh2face\.vmf_dim: .*int, found"),
         ("margin: 0.35}", "margin: 3.5}", r"train: heads\.cosface: .* from 0 to 2, found 3\.5"),
-        ("options: {}", "options: {a: 1}", r"train: options: found 'a', which mmengine does not"),
+        (OF_TRAIN, "options: {a: 1}", r"train: options: found 'a', which mmengine does not"),
         (
-            "options: {}", "options: {model.backbone.image_size: 40}",
+            OF_FIT3D, "options: {model.reconstructor.image_size: 40}",
+            r"fit3d: model: .*image_size: expected a power of two .* found 40",
+        ),
+        (
+            OF_FIT3D, "options: {model.reconstructor.width: many}",
+            r"fit3d: model\.reconstructor\.width: expected int, found 'many'",
+        ),
+        (OF_FIT3D, "options: {model.reconstructor.type: X}", r"fit3d: .*type: found 'X'"),
+        (OF_FIT3D, "options: {model.type: FaceRecognizer}", r"fit3d: .*type: found 'FaceRec"),
+        (OF_FIT3D, "options: {optim_wrapper.optimizer.lr: -1}", r"fit3d: .*learning rate: -1"),
+        (
+            OF_TRAIN, "options: {model.backbone.image_size: 40}",
             r"train: model: .*multiple of 16.* found 40",
         ),
         ("far: [1.0e-6, 1.0e-5", "far: [1.0e-5, 1.0e-6", r"far: expected ascending .* 1e-06 after"),
@@ -325,8 +344,8 @@ def test_values_are_as_documented(params_file, old, new, message):
 
 
 def test_whole_numbers_stand_for_real_ones(params_file):
-    params_file.write_text(params_file.read_text().replace("lr: 1.0e-3", "lr: 1"))
-    assert load_params(params_file).fit3d.lr == 1.0
+    params_file.write_text(params_file.read_text().replace("reco_weight: 0.1", "reco_weight: 1"))
+    assert load_params(params_file).joint.reco_weight == 1.0
 
 
 def test_every_unknown_key_is_a_line_up_to_ten(params_file):
@@ -356,15 +375,15 @@ def doubled(line: str) -> bytes:
         (b"? [a]\n: 1", "Keys should be strings"),
         (b"null: 3", "None: Keys should be strings"),
         (b"train: 3", "train: .*found 3"),
-        (b"fit3d: {steps: -1}", r"fit3d\.steps: .*found -1"),
+        (b"fit3d: {seed: -1}", r"fit3d\.seed: .*found -1"),
         (b"a: [1", "not valid YAML: .*line 1"),
-        (b"fit3d: {steps: 1}\nfit3d: {steps: 2}", "not valid YAML: .*duplicate key"),
+        (b"fit3d: {seed: 1}\nfit3d: {seed: 2}", "not valid YAML: .*duplicate key"),
         (b"a\0b: 1", "not valid YAML"),
         (b"\xff\xfe\0x", "not UTF-8 at byte 0"),
         (b"x: " + b"1" * 5000, "not valid YAML: .*4300 digits"),
         (b'"bad\\nkey": 1', r"bad\\nkey: unknown key"),
         (b"!!python/object/apply:os.system [x]", "not valid YAML: .*tag"),
-        (b"fit3d: !own {steps: 2}", "not valid YAML: .*tag"),
+        (b"fit3d: !own {seed: 2}", "not valid YAML: .*tag"),
         (b"[" * 3000, "nested too deep"),
         (b"a: &a [*a]", "every alias"),
         (doubled("{new}: &{new} [{old}]"), "every alias"),

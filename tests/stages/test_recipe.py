@@ -8,7 +8,13 @@ import torch
 from mmengine.config import Config
 
 from lh2face.registry import MODELS
-from lh2face.stages.recipe import RecipeError, check_recipe, decisive, load_recipe
+from lh2face.stages.recipe import (
+    RecipeError,
+    check_recipe,
+    check_reconstruction,
+    decisive,
+    load_recipe,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "plugin" / "lh2face" / "configs"
@@ -22,7 +28,11 @@ HEADS = {"heads.lh2face": {"type": "LH2FaceHead", "vmf_dim": 64}}
 def test_the_shipped_recipes_can_be_built(path):
     if path.name == "mmpretrain.py":
         pytest.skip("that of another toolbox")
-    check_recipe(load_recipe(path, {}), HEADS)
+    recipe = load_recipe(path, {})
+    if recipe.model.type == "ReconstructorTrainer":
+        check_reconstruction(recipe)
+    else:
+        check_recipe(recipe, HEADS)
 
 
 def test_options_are_put_over_the_config_dotted_or_nested():

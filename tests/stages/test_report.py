@@ -136,7 +136,13 @@ def write_reconstructor(runs):
         runs / "depth" / "samples.npz", input=plain, depth=plain[..., 0], turned=turned,
         turns=np.array(TURNS),
     )  # fmt: skip
-    metrics = {"steps": 4, "seconds": 2.0, "peak_memory_mib": 512, "loss_image": 0.1}
+    metrics = {
+        "steps": 4,
+        "seconds": 2.0,
+        "images_per_second": 64.0,
+        "peak_memory_mib": 512,
+        "loss_image": 0.1,
+    }
     (runs / "fit3d" / "metrics.json").write_text(json.dumps(metrics))
     measured = {"ours": {"SIDE": 1.5, "MAD": 20.25}}
     (runs / "depth" / "metrics.json").write_text(json.dumps(measured))
@@ -358,11 +364,12 @@ def test_without_true_depth_none_is_compared(params, run, tmp_path):
         ({"steps": True}, "a number as 'steps', found True"),
         ({"steps": np.inf}, "a number as 'steps', found inf"),
         ({"seconds": 0}, "seconds above 0, found 0"),
+        ({"images_per_second": None}, "a number as 'images_per_second', found None"),
         ({"peak_memory_mib": "much"}, "a number as 'peak_memory_mib', found 'much'"),
     ],
 )
 def test_figures_of_the_fit_are_numbers(tmp_path, change, words):
-    metrics = {"steps": 4, "seconds": 2.0}
+    metrics = {"steps": 4, "images_per_second": 64.0, "seconds": 2.0}
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
     assert read_fit(tmp_path / "metrics.json") == {**metrics, "peak_memory_mib": None}
     (tmp_path / "metrics.json").write_text(json.dumps({**metrics, **change}))

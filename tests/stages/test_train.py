@@ -701,7 +701,7 @@ def test_resumed_run_with_sharded_classes_ends_like_a_whole_one(aligned, tmp_pat
 def test_bad_requests_are_named_and_leave_nothing(aligned, tmp_path):
     with pytest.raises(ValueError, match=r"head: expected one of .*'cosface'.*, found 'arkface'"):
         run(aligned, tmp_path / "model", head="arkface")
-    with pytest.raises(ValueError, match=r"train\.batch_size: 31 is more than the 30 images"):
+    with pytest.raises(ValueError, match=r"train: .*batch_size: 31 is more than the 30 images"):
         run(aligned, tmp_path / "model", batch_size=31)
     assert not list(tmp_path.iterdir())
 
@@ -890,8 +890,10 @@ def test_sigterm_to_one_of_two_processes_ends_both_and_one_goes_on_inside_the_ep
 def test_a_batch_that_the_processes_do_not_divide_is_refused(aligned, tmp_path):
     codes, printed = two_processes(aligned, tmp_path / "model", batch=9)
     assert codes == [1, 1], printed
-    expected = "train.batch_size: 9 images cannot be divided evenly over 2 processes"
-    assert printed == [f"lh2face: {expected}\n", ""]
+    expected = (
+        "train: train_dataloader.batch_size: 9 images cannot be divided evenly over 2 processes"
+    )
+    assert printed == [f"lh2face: train: train_dataloader.{expected}\n", ""]
     assert not (tmp_path / "model.work").exists()
 
 

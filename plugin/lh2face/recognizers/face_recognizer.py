@@ -166,11 +166,11 @@ class FaceRecognizer(BaseModel):
     def joint_loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The four terms of joint training, weighted; arguments as in :meth:`forward`."""
         small = self.to_reconstructor(images)
-        reconstruction = self.reconstructor(small)
-        canonical = resize(reconstruction.canonical, images.shape[-1])
+        face = self.reconstructor(small)
+        canonical = resize(face.canonical, images.shape[-1])
         # One pass for both kinds of image: batch normalisation then sees in training the mixture
         # that its running statistics describe.
-        both = torch.cat([self.fuse(images, reconstruction), self.fuse(canonical, reconstruction)])
+        both = torch.cat([self.fuse(images, face), self.fuse(canonical, face)])
         embeddings, canonical_embeddings = self.backbone(both).chunk(2)
 
         # The head's statistics are to end on the images, which are what is embedded later.
@@ -178,11 +178,10 @@ class FaceRecognizer(BaseModel):
         terms = self.recognition_loss(embeddings, labels)
         terms["loss_canon"] = self.weights["canon_weight"] * summed_loss(canonical_terms)
         terms["loss_reco"] = self.weights["reco_weight"] * summed_loss(
-            self.reconstructor.loss(small)
+            self.reconstructor.loss(small, face)
         )
-        view_of_mirrored = self.reconstructor(small.flip(3)).view
         terms["loss_view"] = self.weights["view_weight"] * view_consistency_loss(
-            reconstruction.view, view_of_mirrored, self.weights["view_prior"]
+            face.view, self.reconstructor.view_of(small.flip(3)), self.weights["view_prior"]
         )
         return terms
 
@@ -207,10 +206,14 @@ class FaceRecognizer(BaseModel):
 
 
 def resize(images: Tensor, size: int) -> Tensor:
-    """Bilinear, antialiased resize of ``(B, C, H, W)`` to ``(B, C, size, size)``."""
-    if images.shape[-2:] == (size, size):
+    """Bilinear, antialiased resize of square ``(B, C, S, S)`` to ``(B, C, size, size)``."""
+    if images.shape[-1] == size:
         return images
-    return F.interpolate(images, (size, size), mode="bilinear", align_corners=False, antialias=True)
+    # Enlarged, an image has nothing to be smoothed; PyTorch smooths slowly even so.
+    smaller = size < images.shape[-1]
+    return F.interpolate(
+        images, (size, size), mode="bilinear", align_corners=False, antialias=smaller
+    )
 
 
 def summed_loss(terms: dict[str, Tensor]) -> Tensor:

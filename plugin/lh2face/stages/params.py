@@ -30,7 +30,7 @@ from ruamel.yaml.nodes import Node
 from lh2face.data.benchmarks import BENCHMARKS, PAIRED
 from lh2face.data.training_sources import TRAINING_SOURCES, Seed
 from lh2face.evaluation.protocol import Protocol
-from lh2face.stages.recipe import check_recipe, load_recipe
+from lh2face.stages.recipe import check_recipe, check_reconstruction, load_recipe
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -126,21 +126,38 @@ def _any_of(registry: Mapping[str, type]) -> Any:
     return Annotated[functools.reduce(operator.or_, sections), Field(discriminator="type")]
 
 
-class Fit3D(Section):
+class Recipe(Section):
+    """A training whose recipe is an mmengine config.
+
+    Attributes:
+        config: The recipe: network, batch, optimizer, schedule, augmentation.
+        options: Values put over it, by dotted name.
+    """
+
+    config: str
+    options: dict[str, Any] = {}
+
+    def recipe(self, folder: Path = Path()) -> "Config":
+        """The config with the options in it.
+
+        Args:
+            folder: That of ``params.yaml``, which ``config`` is relative to.
+
+        Raises:
+            RecipeError: As :func:`lh2face.stages.recipe.load_recipe`.
+        """
+        return load_recipe(folder / self.config, self.options)
+
+
+class Fit3D(Recipe):
     """Training of the reconstructor on the aligned faces.
 
     Attributes:
-        reconstructor: Registered reconstructor and its arguments.
-        steps: Optimizer steps.
-        batch_size: Faces a step.
-        lr: Learning rate of Adam.
+        config: The recipe, an mmengine config: reconstructor, batch, optimizer, schedule.
+        options: Values put over it, by dotted name.
         seed: Seed of weights and batches.
     """
 
-    reconstructor: dict[str, Any]
-    steps: PositiveInt
-    batch_size: PositiveInt
-    lr: Annotated[float, Field(gt=0)]
     seed: Seed = 0
 
 
@@ -154,7 +171,7 @@ class Init(Section):
     path: str
 
 
-class Train(Section):
+class Train(Recipe):
     """Training of a recognizer, the same for every head.
 
     Attributes:
@@ -163,20 +180,7 @@ class Train(Section):
         init: The weights to begin from, of which there may be none.
     """
 
-    config: str
-    options: dict[str, Any] = {}
     init: Annotated[list[Init], Field(max_length=1)] = []
-
-    def recipe(self, folder: Path = Path()) -> "Config":
-        """The config with the options in it.
-
-        Args:
-            folder: That of ``params.yaml``, which ``config`` is relative to.
-
-        Raises:
-            RecipeError: As :func:`lh2face.stages.recipe.load_recipe`.
-        """
-        return load_recipe(folder / self.config, self.options)
 
 
 class Joint(Section):
@@ -305,7 +309,6 @@ class Params(Section):
         import lh2face  # noqa: F401  registers
         from lh2face.registry import check
 
-        check("reconstructor", self.fit3d.reconstructor, "fit3d.reconstructor")
         for name, config in self.heads.items():
             check("head", config, f"heads.{name}", given=OF_TRAINING)
         for name in (*self.compare.heads, *self.compare.joint_heads):
@@ -329,14 +332,18 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
-    def _recipe_can_be_built(self, info: ValidationInfo) -> "Params":
+    def _recipes_can_be_built(self, info: ValidationInfo) -> "Params":
         folder = (info.context or {}).get("folder", Path())
-        try:
-            recipe = self.train.recipe(folder)
-            heads = {f"heads.{name}": config for name, config in self.heads.items()}
-            check_recipe(recipe, heads)
-        except ValueError as error:
-            raise ValueError(f"train: {error}") from error
+        heads = {f"heads.{name}": config for name, config in self.heads.items()}
+        checks = {
+            "train": lambda recipe: check_recipe(recipe, heads),
+            "fit3d": check_reconstruction,
+        }
+        for section, check_it in checks.items():
+            try:
+                check_it(getattr(self, section).recipe(folder))
+            except ValueError as error:
+                raise ValueError(f"{section}: {error}") from error
         return self
 
     @model_validator(mode="after")

@@ -144,6 +144,38 @@ def check_recipe(
 
     from lh2face.registry import build
 
+    _check_keys(config)
+    shared = {**config.model.to_dict(), **(more or {}), "head": None}
+    with _aside():
+        with torch.device("meta"):
+            model = build("recognizer", shared, "model")
+            _check_embedding(model.backbone, shared["backbone"])
+            for key, head in heads.items():
+                model.head = build("head", {**head, **sizes(config, CLASSES)}, key)
+        _check_parts(config)
+        _check_optimization(model, config)
+
+
+def check_reconstruction(config: "Config") -> None:
+    """Check the recipe of a reconstructor as :func:`check_recipe` does that of a recognizer.
+
+    Raises:
+        RecipeError: If anything is unknown, missing or refused.
+    """
+    import torch
+
+    from lh2face.registry import build
+
+    _check_keys(config)
+    with _aside():
+        with torch.device("meta"):
+            model = build("trainer", config.model.to_dict(), "model")
+        _check_parts(config)
+        _check_optimization(model, config)
+
+
+def _check_keys(config: "Config") -> None:
+    """Check the names of the config's parts, and that a training has what it needs."""
     for name in config.keys() - _runner_arguments():
         if close := _meant(name, _runner_arguments()):
             raise RecipeError(f"{name}: unknown{close}")
@@ -152,15 +184,15 @@ def check_recipe(
             raise RecipeError(f"{name}: expected a mapping, found {config.get(name)!r:.100}")
     if config.get("load_from"):
         raise RecipeError("load_from: use train.init, whose file the pipeline watches")
-    shared = {**config.model.to_dict(), **(more or {}), "head": None}
+
+
+@contextlib.contextmanager
+def _aside() -> Iterator[None]:
+    """Print nothing, and draw nothing from PyTorch's generator, which runs depend on."""
+    import torch
+
     with torch.random.fork_rng([]), contextlib.redirect_stdout(io.StringIO()):
-        with torch.device("meta"):
-            model = build("recognizer", shared, "model")
-            _check_embedding(model.backbone, shared["backbone"])
-            for key, head in heads.items():
-                model.head = build("head", {**head, **sizes(config, CLASSES)}, key)
-        _check_parts(config)
-        _check_optimization(model, config)
+        yield
 
 
 def sizes(config: "Config", num_classes: int) -> dict[str, int]:

@@ -23,7 +23,7 @@ from lh2face.report import figures
 from lh2face.report.pictures import hardest, jpeg, png, strip
 from lh2face.report.table import overview, table
 from lh2face.stages.comparison import read_run
-from lh2face.stages.figures import METRICS, read_depth, read_fit
+from lh2face.stages.figures import METRICS, read_depth, read_fit, read_record
 from lh2face.stages.recipe import decisive
 from lh2face.training.validation import MEAN
 from lh2face.training.validation import RECORD as VALIDATIONS
@@ -124,7 +124,11 @@ def run(params: "Params", benchmarks: Path, runs: Path, out: Path) -> None:
             model: training_cost(folders[model], recipe.train_dataloader.batch_size)
             for model in trained
         },
-        params=shown_params(params) | {"train": dict(_flat(decisive(recipe)))},
+        params=shown_params(params)
+        | {
+            "train": dict(_flat(decisive(recipe))),
+            "fit3d": dict(_flat(decisive(params.fit3d.recipe()))),
+        },
         sources={name: config.model_dump(mode="json") for name, config in params.sources.items()},
         validated={n: config.model_dump(mode="json") for n, config in params.validation.items()},
         tested={name: config.model_dump(mode="json") for name, config in params.benchmarks.items()},
@@ -323,17 +327,9 @@ def training_record(model: Path) -> dict[str, pd.DataFrame]:
 
 def training_cost(folders: list[Path], batch_size: int) -> dict[str, float]:
     """Steps, images a second and seconds of a training, the mean over the seeds."""
-    costs = []
-    for folder in folders:
-        path = folder / "model" / "training.csv"
-        record = pd.DataFrame(read_rows(path, {"step": int, "images_per_second": float}))
-        if record.empty:
-            raise ValueError(f"{path}: has no row")
-        seen = record["step"].diff().fillna(record["step"]) * batch_size
-        seconds = (seen / record["images_per_second"]).sum()
-        costs.append((record["step"].iloc[-1], seen.sum() / seconds, seconds))
-    steps, rate, seconds = np.mean(costs, axis=0).tolist()
-    return {"steps": steps, "images_per_second": rate, "seconds": seconds}
+    records = [folder / "model" / "training.csv" for folder in folders]
+    costs = [read_record(record, batch_size)[0] for record in records]
+    return {name: np.mean([cost[name] for cost in costs]).item() for name in costs[0]}
 
 
 def shown_params(params: "Params") -> dict[str, dict[str, Any]]:

@@ -18,6 +18,7 @@ from lh2face.data.records import face_digests
 from lh2face.distributed.checkpoint_files import names, remove
 from lh2face.stages.recipe import RECIPE, decisive
 from lh2face.training import LastCheckpointHook, ShardedCheckpointHook
+from lh2face.training.record import RECORD
 from lh2face.training.validation import BEST
 from lh2face.training.validation import RECORD as VALIDATIONS
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
 FINGERPRINT = "fingerprint.json"
-RECORDS = ("training.csv", VALIDATIONS)
+RECORDS = (RECORD, VALIDATIONS)
 PACKAGE = Path(__file__).parents[1]
 # Parts of the package that no training runs; a change there lets a run go on.
 NOT_IN_TRAINING = {"adapters", "cli.py", "report", "study", "tools"}

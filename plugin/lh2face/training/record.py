@@ -15,6 +15,8 @@ from lh2face.distributed.finite import LAST_FINITE, NonFiniteError, in_words
 from lh2face.progress import Bar, Lines, progress
 from lh2face.registry import HOOKS
 
+RECORD = "training.csv"
+
 # Where the message hub, and with it a checkpoint, has the sums of the row to come.
 WINDOW = "window"
 
@@ -45,7 +47,7 @@ class TrainingRecordHook(Hook):
 
     def before_train(self, runner: Any) -> None:
         """Open the record, at the step that the run starts or goes on from."""
-        self.path = Path(runner.work_dir) / "training.csv"
+        self.path = Path(runner.work_dir) / RECORD
         self.window = runner.message_hub.get_info(WINDOW) or new_window()
         runner.message_hub.update_info(WINDOW, self.window)
         # A row of this very step is one that a run which ended here wrote.
