@@ -50,8 +50,8 @@ def face_features(
 def directions(faces: np.ndarray) -> np.ndarray:
     """Unit sums ``(N, d)`` of the embeddings ``(N, 2, d)`` of faces and their mirror images."""
     sums = faces.sum(axis=1)
-    lengths: np.ndarray = np.linalg.norm(sums, axis=1, keepdims=True).clip(1e-12)
-    return sums / lengths
+    unit: np.ndarray = sums / np.linalg.norm(sums, axis=1, keepdims=True).clip(1e-12)
+    return unit
 
 
 def concentrations(embeddings: np.ndarray) -> np.ndarray:

@@ -12,6 +12,8 @@ model = dict(
 )
 train_dataloader = dict(batch_size=8 * 128)  # of all processes together
 optim_wrapper = dict(
+    type="AutocastOptimWrapper",
+    dtype="float16",
     optimizer=dict(lr=0.1, momentum=0.9, weight_decay=5e-4),
     paramwise_cfg=dict(norm_decay_mult=None, bias_decay_mult=None),
 )
