@@ -1,6 +1,7 @@
 """Recipes: what options do, and that whatever cannot be trained is named before anything runs."""
 
 import copy
+import math
 from pathlib import Path
 
 import pytest
@@ -83,8 +84,11 @@ REFUSED = [
     ({"optim_wrapper.paramwise_cfg.norm": 1}, r"optim_wrapper\.paramwise_cfg: found \['norm'\]"),
     ({"param_scheduler.0.end": 7}, r"param_scheduler\.0\.end: .*max_epochs, 6, found 7"),
     ({"param_scheduler.0.end": "x"}, r"param_scheduler\.0\.end: .*found 'x'"),
-    ({"param_scheduler.0.ende": 1}, r"param_scheduler\.0: .*'ende'"),
-    ({"param_scheduler.0.type": "X"}, r"param_scheduler\.0: .*X is not in"),
+    ({"param_scheduler.0.ende": 1}, r"param_scheduler\.0, with 1000 steps an epoch: .*'ende'"),
+    (
+        {"param_scheduler.0.type": "X"},
+        r"param_scheduler\.0, with 1000 steps an epoch: .*X is not in",
+    ),
     ({"param_scheduler.5.end": 1}, r"options: .*Index 5"),
     ({"train_cfg.max_epochs": 0}, r"train_cfg\.max_epochs: .* ≥ 1, found 0"),
     ({"train_cfg.max_epochs": "six"}, r"train_cfg\.max_epochs: .*found 'six'"),
@@ -189,3 +193,38 @@ def test_what_loads_the_data_decides_nothing():
     assert decisive(load_recipe(SMALL, loading)) == base
     assert decisive(load_recipe(SMALL, {"train_dataloader.batch_size": 7})) != base
     assert "root" not in base["train_dataloader"]["dataset"]
+
+
+def rates(path: Path, epochs: int, steps: int) -> list[float]:
+    """Learning rate of each step by a recipe's schedule, as the Runner builds and steps it."""
+    from mmengine.optim import OptimWrapper
+    from mmengine.registry import PARAM_SCHEDULERS
+
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    wrapper = OptimWrapper(torch.optim.SGD([parameter], lr=0.1))
+    parts = [
+        PARAM_SCHEDULERS.build(
+            {"end": epochs, **one}, default_args={"optimizer": wrapper, "epoch_length": steps}
+        )
+        for one in load_recipe(path, {}).param_scheduler
+    ]
+    found = []
+    for _ in range(epochs * steps):
+        found.append(wrapper.get_lr()["lr"][0])
+        wrapper.update_params(parameter.sum())
+        for part in parts:
+            part.step()
+    return found
+
+
+def test_the_rate_warms_up_for_an_epoch_and_falls_to_zero():
+    found = rates(SMALL, epochs=4, steps=5)
+    assert found[0] == pytest.approx(0.001) and max(found) == pytest.approx(0.1)
+    assert found[:6] == sorted(found[:6]) and found[5:] == sorted(found[5:], reverse=True)
+    half = [0.05 * (1 + math.cos(math.pi * step / 15)) for step in range(15)]
+    assert found[5:] == pytest.approx(half)
+
+
+def test_the_rate_of_arcface_torch_falls_on_a_line():
+    found = rates(CONFIGS / "arcface_torch" / "ms1mv3_r50.py", epochs=4, steps=5)
+    assert found == pytest.approx([0.1 * (1 - step / 20) for step in range(20)])

@@ -752,30 +752,6 @@ def test_a_folder_that_is_no_reconstructor_is_refused(aligned, fitted, tmp_path,
     assert not (tmp_path / "model.work").exists()
 
 
-def test_learning_rate_warms_up_and_falls_to_zero():
-    parameter = torch.nn.Parameter(torch.zeros(1))
-    from mmengine.optim import OptimWrapper
-    from mmengine.registry import PARAM_SCHEDULERS
-
-    wrapper = OptimWrapper(torch.optim.SGD([parameter], lr=0.1))
-    parts = [
-        PARAM_SCHEDULERS.build(config, default_args={"optimizer": wrapper})
-        for config in train.schedule(steps=20, warmup=5)
-    ]
-    rates = []
-    for _ in range(20):
-        rates.append(wrapper.get_lr()["lr"][0])
-        wrapper.update_params(parameter.sum())
-        for part in parts:
-            part.step()
-    assert rates[0] == pytest.approx(0.001)
-    assert max(rates) == pytest.approx(0.1, rel=0.02)
-    assert rates[:5] == sorted(rates[:5])
-    assert rates[5:] == sorted(rates[5:], reverse=True)
-    assert rates[-1] < 0.002
-    assert len(train.schedule(steps=20, warmup=0)) == 1
-
-
 def test_config_can_be_inherited(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(f"_base_ = {str(RECOGNITION)!r}\nmodel = dict(head=dict(num_classes=7))\n")
@@ -908,3 +884,10 @@ def test_one_process_goes_on_where_two_were_interrupted(aligned, tmp_path, capsy
     assert "epoch 3/3" in told and "epoch 2/3" not in told
     record = rows(tmp_path / "model" / "training.csv")
     assert [row["step"] for row in record] == ["3", "6", "9"] and record[:2] == before
+
+
+def test_a_warm_up_shorter_than_a_step_is_named(aligned, tmp_path):
+    expected = r"train: param_scheduler\.0, with 3 steps an epoch: end should be larger than begin"
+    with pytest.raises(ValueError, match=f"^{expected}"):
+        run(aligned, tmp_path / "model", **{"param_scheduler.0.end": 0.1})
+    assert not (tmp_path / "model").exists()

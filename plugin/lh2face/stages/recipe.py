@@ -154,6 +154,7 @@ def check_recipe(
                 model.head = build("head", {**head, **sizes(config, CLASSES)}, key)
         _check_parts(config)
         _check_optimization(model, config)
+        check_schedule(config, STEPS_AN_EPOCH)
 
 
 def check_reconstruction(config: "Config") -> None:
@@ -172,6 +173,7 @@ def check_reconstruction(config: "Config") -> None:
             model = build("trainer", config.model.to_dict(), "model")
         _check_parts(config)
         _check_optimization(model, config)
+        check_schedule(config, STEPS_AN_EPOCH)
 
 
 def _check_keys(config: "Config") -> None:
@@ -229,9 +231,8 @@ def _check_embedding(backbone: Any, config: Mapping[str, Any]) -> None:
 
 
 def _check_optimization(model: Any, config: "Config") -> None:
-    """Build the optimizer over the model's parameters, and the schedule over the optimizer."""
+    """Build the optimizer over the model's parameters."""
     from mmengine.optim import build_optim_wrapper
-    from mmengine.registry import PARAM_SCHEDULERS
     from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
     from lh2face.registry import check, check_arguments
@@ -245,7 +246,24 @@ def _check_optimization(model: Any, config: "Config") -> None:
             f"optim_wrapper.paramwise_cfg: found {sorted(unknown)}, allowed are {sorted(PARAMWISE)}"
         )
     with _in_words("optim_wrapper"):
-        wrapper = build_optim_wrapper(model, copy.deepcopy(config.optim_wrapper))
+        build_optim_wrapper(model, copy.deepcopy(config.optim_wrapper))
+
+
+def check_schedule(config: "Config", steps: int) -> None:
+    """Build the schedule over an optimizer of its own.
+
+    Args:
+        config: The recipe.
+        steps: Number of steps in an epoch.
+
+    Raises:
+        RecipeError: If anything is refused, ends after the training, or is shorter than a step.
+    """
+    import torch
+    from mmengine.optim import OptimWrapper
+    from mmengine.registry import PARAM_SCHEDULERS
+
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0, momentum=0.9)
     epochs = config.train_cfg.get("max_epochs")
     for key, one in _listed(config, "param_scheduler"):
         by_epoch = epochs if one.get("by_epoch", True) else None
@@ -256,8 +274,8 @@ def _check_optimization(model: Any, config: "Config") -> None:
                     f"{key}.{name}: expected a number up to train_cfg.max_epochs, {epochs}, found "
                     f"{found!r:.100}"
                 )
-        with _in_words(key):
-            given = {"optimizer": wrapper, "epoch_length": STEPS_AN_EPOCH}
+        with _in_words(f"{key}, with {steps} steps an epoch"):
+            given = {"optimizer": OptimWrapper(optimizer), "epoch_length": steps}
             PARAM_SCHEDULERS.build(
                 {**({"end": epochs} if by_epoch else {}), **one}, default_args=given
             )

@@ -20,6 +20,7 @@ from lh2face.distributed.checkpoint_files import remove
 from lh2face.distributed.finite import NonFiniteError, in_words
 from lh2face.distributed.main_process import end_all, in_main_process
 from lh2face.stages.memory import reuse_freed_memory
+from lh2face.stages.recipe import check_schedule
 from lh2face.stages.work_folder import checkpoints, prepare_work_dir
 from lh2face.text import check_utf8
 from lh2face.training.validation import BEST
@@ -113,7 +114,8 @@ def put_in(config: "Config", section: str, faces: Path, image_size: int, seed: i
         The data set.
 
     Raises:
-        ValueError: If there are too few images for one batch, or the processes do not divide it.
+        ValueError: If there are too few images for one batch, the processes do not divide it, or a
+            part of the schedule is shorter than a step.
     """
     from mmengine.dist import get_world_size
 
@@ -132,6 +134,10 @@ def put_in(config: "Config", section: str, faces: Path, image_size: int, seed: i
             f"{section}: train_dataloader.batch_size: {loader.batch_size} images cannot be divided "
             f"evenly over {get_world_size()} processes"
         )
+    try:
+        check_schedule(config, len(dataset) // loader.batch_size)
+    except ValueError as error:
+        raise ValueError(f"{section}: {error}") from error
     config.randomness = {**config.get("randomness", {}), "seed": seed}
     # mmengine warns of its own use of what it deprecates; the record says what a run does.
     config.log_level = "ERROR"
