@@ -14,7 +14,7 @@ from lh2face.reconstruction.losses import confidence_l1
 from lh2face.reconstruction.metrics import mean_angle_deviation, scale_invariant_depth_error
 from lh2face.reconstruction.networks import FewMaps, FromVector, ToVector
 from lh2face.registry import MODELS
-from lh2face.rendering import transform
+from lh2face.rendering import normals_from_depth, transform
 
 CONFIGS = [
     {"type": "Unsup3DReconstructor", "image_size": 16, "width": 4},
@@ -104,6 +104,12 @@ def test_empty_mask_gives_no_nan():
     loss = confidence_l1(image, torch.zeros(1, 3, 4, 4), empty, torch.ones(1, 1, 4, 4))
     loss.backward()
     assert loss == 0 and (image.grad == 0).all()
+
+
+def test_a_surface_without_extent_has_a_gradient():
+    depth = torch.zeros(1, 4, 4, requires_grad=True)
+    normals_from_depth(depth).sum().backward()
+    assert depth.grad.isfinite().all()
 
 
 def test_depth_errors_of_known_surfaces():

@@ -869,7 +869,7 @@ def test_a_batch_that_the_processes_do_not_divide_is_refused(aligned, tmp_path):
     expected = (
         "train: train_dataloader.batch_size: 9 images cannot be divided evenly over 2 processes"
     )
-    assert printed == [f"lh2face: train: train_dataloader.{expected}\n", ""]
+    assert printed == [f"lh2face: {expected}\n", ""]
     assert not (tmp_path / "model.work").exists()
 
 
