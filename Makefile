@@ -37,7 +37,7 @@ fuzz: setup
 test-slurm: setup
 	python -m pytest -m slurm -rs
 
-# Against the real mmpretrain, in an environment of its own over the main one's packages.
+# Against the real mmpretrain, and timm, in an environment of its own over the main one's packages.
 test-mmpretrain: .venv-mmpretrain/installed
 	python -m pytest -m mmpretrain
 

@@ -13,30 +13,33 @@ after joint training.
 import argparse
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from mmengine.runner import Runner
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from torch import Tensor, nn
 
 from lh2face.artifacts.model import load_model, read_description
+from lh2face.configs import RECONSTRUCTION
 from lh2face.data.align import norm_crop
 from lh2face.data.benchmark import Benchmark, read_benchmark
-from lh2face.data.datasets import RecordFaces
 from lh2face.data.images import decode_rgb
 from lh2face.data.synthetic.face_model import sample_identity
 from lh2face.data.synthetic.photograph import photograph, random_scene
 from lh2face.recognizers.face_recognizer import resize
+from lh2face.recognizers.preprocessor import normalize_images
 from lh2face.reconstruction.networks import EncoderDecoder
-from lh2face.registry import MODELS
 from lh2face.stages.align_benchmark import aligned_depth
 from lh2face.stages.depth import depth_errors, read_faces
-from lh2face.stages.fit3d import normalized, train
 from lh2face.stages.memory import reuse_freed_memory
+from lh2face.stages.recipe import load_recipe
+from lh2face.stages.training_run import put_in
 from lh2face.tools.reconstruct import load_reconstructor
 
 SHOTS = 6
@@ -86,7 +89,7 @@ def train_supervised(size: int, steps: int, batch: int, lr: float) -> nn.Module:
     for _ in track(range(steps), "supervised"):
         rows = torch.randint(len(images), (batch,))
         on = mask[rows].float()
-        wrong = model(normalized(images[rows])) - depth[rows].nan_to_num(1.0)
+        wrong = model(normalize_images(images[rows])) - depth[rows].nan_to_num(1.0)
         shift = (wrong * on).sum((1, 2), keepdim=True) / on.sum((1, 2), keepdim=True).clamp_min(1)
         loss = ((wrong - shift).abs() * on).mean()
         for axis in (1, 2):
@@ -99,12 +102,18 @@ def train_supervised(size: int, steps: int, batch: int, lr: float) -> nn.Module:
     return model
 
 
-def fitted(config: dict, data: Path, steps: int, batch: int, lr: float) -> nn.Module:
-    """A reconstructor trained as stage ``fit3d`` trains it."""
-    model = MODELS.build(config)
-    faces = RecordFaces(str(data / "aligned" / "train"), image_size=model.image_size, mirror=0.0)
-    train(model, faces, steps=steps, batch_size=batch, lr=lr)
-    return model
+def fitted(reconstructor: dict, data: Path, steps: int, batch: int, lr: float) -> nn.Module:
+    """A reconstructor trained by the recipe of stage ``fit3d``, whole epochs of about ``steps``."""
+    faces = data / "aligned" / "training" / "sources"
+    options = {"train_dataloader.batch_size": batch, "optim_wrapper.optimizer.lr": lr}
+    config = load_recipe(RECONSTRUCTION, options)
+    config.model.reconstructor = reconstructor
+    images = len(put_in(config, "fit3d", faces, reconstructor["image_size"], seed=0))
+    config.train_cfg.max_epochs = max(1, round(steps * batch / images))
+    with TemporaryDirectory() as folder:
+        runner = Runner.from_cfg({**config, "work_dir": folder})
+        runner.train()
+    return runner.model.reconstructor
 
 
 @torch.no_grad()
@@ -154,7 +163,9 @@ def main() -> None:
     arguments = parser.parse_args()
     reuse_freed_memory()
     budget = arguments.steps, arguments.batch, arguments.lr
-    table = Table(f"{arguments.size} px, {arguments.steps} steps", "SIDE · 10²", "MAD, °", "s")
+    table = Table(
+        f"{arguments.size} px, about {arguments.steps} steps", "SIDE · 10²", "MAD, °", "s"
+    )
     benchmark, rows = read_benchmark(arguments.data / "aligned" / "benchmarks" / "people"), {}
     for name in arguments.ways:
         torch.manual_seed(0)

@@ -45,6 +45,7 @@ def config_for(root: Path, batch: int, size: int, people: int) -> Config:
     config.model.head.num_classes = people
     config.train_cfg.max_epochs = 10_000
     config.param_scheduler = None
+    config.val_dataloader = config.val_evaluator = config.val_cfg = None
     config.log_level = "ERROR"
     return config
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from synthetic_faces import faces
 
+from lh2face.recognizers.preprocessor import normalize_images
 from lh2face.registry import MODELS
-from lh2face.stages.fit3d import normalized, train
 from lh2face.tools.reconstruct import sheet, write_turn
 
 SIZE = 64
@@ -35,12 +35,18 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     images = pictures(people=12, photos=6)
     model = MODELS.build({"type": "Linear3DMMReconstructor", "image_size": SIZE, "faces": 60})
-    faces_read = [{"inputs": image} for image in images]
-    losses = train(model, faces_read, steps=steps, batch_size=8, lr=1e-3)
-    print({name: round(value, 3) for name, value in losses.items()})
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    for _ in range(steps):
+        batch = normalize_images(images[torch.randint(len(images), (8,))])
+        losses = model.loss(batch, model(batch))
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    print({name: round(value.item(), 3) for name, value in losses.items()})
 
     out.mkdir(parents=True, exist_ok=True)
-    face = normalized(pictures(people=1, photos=1, kind="frontal"))
+    face = normalize_images(pictures(people=1, photos=1, kind="frontal"))
     with torch.no_grad():
         fitted = model.eval()(face)
         cv2.imwrite(str(out / "face.png"), sheet(model, face, fitted)[..., ::-1])

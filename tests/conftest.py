@@ -1,14 +1,24 @@
 """What tests of several parts share."""
 
+import shutil
 from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def params_file(tmp_path) -> Path:
+    """The project's parameters in a folder of their own, with the recipes that they name."""
+    (tmp_path / "plugin").symlink_to(ROOT / "plugin")
+    return Path(shutil.copy(ROOT / "params.yaml", tmp_path))
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real faces and reference renders, which a user's clone does not have."""
-    path = Path(__file__).resolve().parents[2] / "shared" / "data"
+    path = ROOT.parent / "shared" / "data"
     if not path.is_dir():
         pytest.skip(f"needs the reference data in {path}")
     return path

@@ -87,15 +87,14 @@ def test_the_files_that_are_named_exist(page):
 
 
 @pytest.mark.parametrize("text", blocks("yaml"))
-def test_the_overlays_are_valid(text, tmp_path):
+def test_the_overlays_are_valid(text, params_file):
     from lh2face.stages.params import load_params, overlay_params
 
-    params = Path(shutil.copy(ROOT / "params.yaml", tmp_path))
-    overlay = tmp_path / "mine.yaml"
+    overlay = params_file.with_name("mine.yaml")
     overlay.write_text(text)
-    before = load_params(params)
-    overlay_params(overlay, params)
-    assert load_params(params) != before
+    before = load_params(params_file)
+    overlay_params(overlay, params_file)
+    assert load_params(params_file) != before
 
 
 def test_four_paths_of_the_field_are_the_users():
@@ -170,7 +169,7 @@ def test_the_snippets_run(text, workplace, registry, monkeypatch):
         terms = loss(embeddings, torch.arange(4))
         assert all(term.isfinite() for term in terms.values())
     if "runner" in space:
-        config.train_dataloader.batch_size, config.train_cfg.max_epochs = 16, 1
+        config.train_dataloader.batch_size, config.train_cfg.max_epochs = 16, 2
         config.experiment_name = "snippet"
         runner = type(space["runner"]).from_cfg(config)
         runner.train()
@@ -237,7 +236,7 @@ def test_every_knob_is_in_the_reference(site):
     rows = re.findall(r"<td><code>([\w.]+)</code></td>\s*<td>(.*?)</td>", text)
     assert all(meaning for _, meaning in rows)
     keys = {key for key, _ in rows}
-    assert {"workers", "heads", "train.epochs", "joint.fusion", "evaluate.bootstrap"} <= keys
+    assert {"workers", "heads", "train.options", "joint.fusion", "evaluate.bootstrap"} <= keys
     of_types = {"path", "held_out.fraction", "images_per_person", "origin", "list"}
     assert {f"sources.NAME.{key}" for key in of_types} <= keys
     assert {f"benchmarks.NAME.{key}" for key in ("lists", "file", "list", "pairs")} <= keys

@@ -74,12 +74,10 @@ def photos(root: Path) -> None:
 
 
 @pytest.mark.parametrize("locale", LOCALES)
-def test_commands_end_in_a_result_or_in_one_line(tmp_path, request, locale):
+def test_commands_end_in_a_result_or_in_one_line(tmp_path, params_file, locale):
     root = tmp_path / named("ph\xfftos")
     photos(root)
     (tmp_path / "photos").symlink_to(root.name)
-    text = (request.config.rootpath / "params.yaml").read_text(encoding="utf-8")
-    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
     (tmp_path / "over.yaml").write_text(OVERLAY, encoding="utf-8")
     lines = [f"{path} 0 {path.parent.name}" for path in sorted(root.rglob("*.jpg"))]
     (tmp_path / named("list\xff.txt")).write_bytes(os.fsencode("\n".join(lines)))

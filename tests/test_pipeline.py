@@ -1,5 +1,6 @@
 """The two engines see one DAG, and stages do what the DAG says."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from lh2face.data.benchmark import read_benchmark
 from lh2face.data.manifest import read_manifest
 from lh2face.stages import align, align_benchmark, benchmark, data
-from lh2face.stages.params import load_params
+from lh2face.stages.params import load_params, overlay_params
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -30,6 +31,27 @@ def test_snakemake_and_dvc_have_the_same_dag():
     assert renamed <= rules
 
 
+def test_without_validation_neither_engine_has_a_stage_of_it(tmp_path):
+    for name in ("dvc.yaml", "params.yaml", "Snakefile", ".dvcignore"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "workflow", tmp_path / "workflow")
+    overlay = tmp_path / "none.yaml"
+    overlay.write_text("validation: {}\n")
+    overlay_params(overlay, tmp_path / "params.yaml")
+    said = ""
+    for command in (
+        ["dvc", "init", "--no-scm", "--quiet"],
+        ["dvc", "stage", "list", "--name-only"],
+        ["snakemake", "--list-rules", "--cores", "1"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", *command], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        said += done.stdout
+    assert "train@lh2face-0" in said and "train_lh2face_0" in said and "validation" not in said
+
+
 def test_snakemake_orders_the_stages_as_dvc_does():
     import networkx
     from dvc.repo import Repo
@@ -41,6 +63,9 @@ def test_snakemake_orders_the_stages_as_dvc_does():
     assert ("train@lh2face-0", "align_benchmark@people") not in edges
     assert ("joint@lh2face_joint-0", "align_benchmark@people") not in edges
     assert ("embed@lh2face-0-people-0", "align_benchmark@people") in edges
+    for model in ("train@lh2face-0", "joint@lh2face_joint-0"):
+        assert (model, "align_validation@strangers") in edges
+    assert ("fit3d", "align_validation@strangers") not in edges
     assert ("joint@lh2face_joint-0", "fit3d") in edges
     assert ("train@lh2face-0", "fit3d") not in edges
     for stage in Repo(ROOT).index.stages:

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from lh2face.registry import MODELS, ROLES, build, check
+from lh2face.data.datasets import RecordFaces
+from lh2face.registry import MODELS, ROLES, build, check, check_arguments
 
 BACKBONE = {"type": "MobileFaceNet", "embedding_size": 8, "image_size": 32, "width": 0.25}
 
@@ -39,6 +40,23 @@ def test_only_registered_names_are_known(name):
 def test_a_class_of_another_kind_is_refused(role, name):
     with pytest.raises(ValueError, match=rf"here\.type: found '{name}'.* allowed are"):
         check(role, {"type": name}, "here")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"type": "RandomMirrow"}, r"here\.pipeline\.1\.type: found 'RandomMirrow'.* RandomMirror"),
+        ({"type": "os.system"}, r"here\.pipeline\.1\.type: found 'os.system'"),
+        ({"type": "MobileFaceNet"}, r"here\.pipeline\.1\.type: found 'MobileFaceNet'"),
+        ({"type": "RandomBlur", "sigma": 2}, r"here\.pipeline\.1\.sigma: expected tuple"),
+        ({"type": "RandomBlur", "sigm": 2}, r"here\.pipeline\.1\.sigm: unknown; RandomBlur allows"),
+    ],
+)
+def test_transforms_in_a_list(config, message):
+    mirror = {"type": "RandomMirror", "probability": 0.5}
+    check_arguments(RecordFaces, {"root": "a", "pipeline": [mirror]}, "here")
+    with pytest.raises(ValueError, match=message):
+        check_arguments(RecordFaces, {"root": "a", "pipeline": [mirror, config]}, "here")
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,7 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "trap").mkdir()
     (tmp_path / "trap" / "__init__.py").touch()
     (tmp_path / "trap" / "registry.py").write_text("open('owned', 'w').close()")
+    (tmp_path / "plugin").symlink_to(ROOT / "plugin")  # the recipes that the parameters name
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "trap", raising=False)
@@ -210,10 +211,8 @@ def overlays(harm: dict) -> dict[str, dict]:
         "sharded": {"heads": {"cosface": {"type": "ShardedHead", "head": harm}}},
         "backbone": {"train": {"backbone": {**harm, "embedding_size": 8}}},
         "optimizer": {"train": {"optimizer": harm}},
-        "reconstructor": {"fit3d": {"reconstructor": harm}},
-        "renderer": {
-            "fit3d": {"reconstructor": {"type": "Unsup3DReconstructor", "renderer": harm}}
-        },
+        "reconstructor": {"fit3d": {"options": {"model.reconstructor": harm}}},
+        "renderer": {"fit3d": {"options": {"model.reconstructor.renderer": harm}}},
     }
 
 
@@ -223,7 +222,7 @@ def test_parameters_run_nothing(folder, harm, place):
     text = (ROOT / "params.yaml").read_text()
     (folder / "params.yaml").write_text(text)
     YAML().dump(overlays(harm)[place], folder / "overlay.yaml")
-    with pytest.raises(ParamsError, match=r"overlay\.yaml, put over .*(found|unknown)"):
+    with pytest.raises(ParamsError, match=r"overlay\.yaml, put over .*(found|unknown|allowed)"):
         overlay_params(folder / "overlay.yaml", folder / "params.yaml")
     assert (folder / "params.yaml").read_text() == text
 

@@ -1,6 +1,7 @@
 """LH2Face (arXiv 2506.23555) for face-recognition toolboxes; importing it registers its parts."""
 
 from lh2face import (
+    augmentation,
     backbones,
     data,
     distributed,
@@ -12,6 +13,7 @@ from lh2face import (
 )
 
 __all__ = [
+    "augmentation",
     "backbones",
     "data",
     "distributed",

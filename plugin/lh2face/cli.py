@@ -58,7 +58,9 @@ Detector = Annotated[
     Path | None, typer.Option(exists=True, help="Face detection ONNX file of insightface.")
 ]
 Source = Annotated[str, typer.Argument(show_default=False, help="Name in sources, params.yaml.")]
-Bench = Annotated[str, typer.Argument(show_default=False, help="Name in benchmarks, params.yaml.")]
+Bench = Annotated[
+    str, typer.Argument(show_default=False, help="Name in benchmarks or validation, params.yaml.")
+]
 Seed = Annotated[int, typer.Option(help="Seed of the run.")]
 
 
@@ -154,6 +156,14 @@ def init(out: Out, seed: Seed) -> None:
 
 
 @app.command(rich_help_panel=STAGES)
+def weights(source: In, out: Out) -> None:
+    """Check weights to begin a training from."""
+    from lh2face.stages import weights as stage
+
+    stage.run(load(), source, out)
+
+
+@app.command(rich_help_panel=STAGES)
 def train(
     aligned: In,
     out: Out,
@@ -162,11 +172,21 @@ def train(
     reconstructor: Annotated[
         Path | None, typer.Option(exists=True, help="Fitted reconstructor: train jointly with it.")
     ] = None,
+    validation: Annotated[
+        Path | None, typer.Option(help="Folder of the aligned validations of params.yaml.")
+    ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the weights that train.init names."),
+    ] = None,
 ) -> None:
     """Train a recognizer with one head and one seed."""
     from lh2face.stages import train as stage
 
-    stage.run(load(), aligned, out, head=head, seed=seed, reconstructor=reconstructor)
+    stage.run(
+        load(), aligned, out, head=head, seed=seed, reconstructor=reconstructor,
+        validation=validation, init=init,
+    )  # fmt: skip
 
 
 @app.command(rich_help_panel=STAGES)

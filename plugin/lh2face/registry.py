@@ -10,15 +10,15 @@ through :func:`check` or :func:`build`, for which only registered classes exist.
 
 import inspect
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS, OPTIMIZERS, TRANSFORMS, Registry
 
 __all__ = [
-    "DATASETS", "HOOKS", "METRICS", "MODELS", "OPTIMIZERS", "ROLES", "TRANSFORMS", "Role", "build",
-    "check",
+    "DATASETS", "HOOKS", "METRICS", "MODELS", "OPTIMIZERS", "ROLES", "TRANSFORMS", "Registry",
+    "Role", "build", "check", "check_arguments",
 ]  # fmt: skip
 
 
@@ -54,10 +54,15 @@ ROLES = {
     ),
     "head": Role(frozenset({"num_classes", "in_channels"}), frozenset({"loss"})),
     "proxies": Role(frozenset({"num_classes", "in_channels"}), frozenset({"target"})),
-    "reconstructor": Role(frozenset({"image_size"}), frozenset({"loss", "seen_depth", "turned"})),
+    "reconstructor": Role(
+        frozenset({"image_size"}),
+        frozenset({"loss", "view_of", "rendered", "seen_depth", "turned"}),
+    ),
+    "trainer": Role(frozenset({"reconstructor"}), frozenset({"reconstruction_loss"})),
     "renderer": Role(frozenset({"image_size"}), frozenset({"render", "warp_depth"})),
     "data_preprocessor": Role(methods=frozenset({"cast_data"})),
-    "optimizer": Role(frozenset({"params", "lr", "weight_decay"}), frozenset({"step"}), OPTIMIZERS),
+    "pipeline": Role(registry=TRANSFORMS),
+    "optimizer": Role(frozenset({"params", "lr"}), frozenset({"step"}), OPTIMIZERS),
 }
 
 
@@ -111,22 +116,43 @@ def _check_config(
             f"{where}.type: found {name!r:.100}, which is not registered as such a part; allowed "
             f"are {', '.join(allowed)}, and your own of `lh2face --import MODULE`"
         )
-    cls = allowed[name]
-    every = inspect.signature(cls).parameters.values()
+    return check_arguments(allowed[name], config, where, given)
+
+
+def check_arguments(
+    called: Callable[..., Any], config: Mapping[str, Any], where: str, given: Collection[str] = ()
+) -> dict[str, inspect.Parameter]:
+    """Check the arguments in a config by the names and types that a class or function declares.
+
+    Args:
+        called: The class or function.
+        config: Arguments by name; ``type`` is passed over.
+        where: The file or key that holds the config, for messages.
+        given: Names of arguments that are filled in later; they are not allowed here.
+
+    Returns:
+        The parameters that the config may give.
+
+    Raises:
+        ValueError: Naming the key, what was found and what is allowed.
+    """
+    every = inspect.signature(called).parameters.values()
     parameters = {
         one.name: one
         for one in every
         if one.name not in given and one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)
     }
     takes_any = any(one.kind is one.VAR_KEYWORD for one in every)
-    hints = _type_hints(cls)
+    hints = _type_hints(called.__init__ if inspect.isclass(called) else called)
     for key, value in config.items():
         if key == "type":
             continue
         if key not in parameters and (key in given or not takes_any):
             # As Python writes it, so that the message stays one line, of a length to read.
             shown = repr(str(key))[1:-1]
-            raise ValueError(f"{where}.{shown:.100}: unknown; {name} allows {sorted(parameters)}")
+            raise ValueError(
+                f"{where}.{shown:.100}: unknown; {called.__name__} allows {sorted(parameters)}"
+            )
         hint = hints.get(key, Any)
         if not _matches(value, hint):
             shown = getattr(hint, "__name__", hint) if isinstance(hint, type) else hint
@@ -151,10 +177,10 @@ def _check_inside(key: str, value: Any, where: str, given: Collection[str]) -> N
             _check_inside(key, item, f"{where}.{number}", given)
 
 
-def _type_hints(cls: type) -> dict[str, Any]:
-    """Types of the constructor's arguments; none where a class's own cannot be resolved."""
+def _type_hints(called: Callable[..., Any]) -> dict[str, Any]:
+    """Types of the arguments; none where a user's own cannot be resolved."""
     try:
-        return get_type_hints(cls.__init__)
+        return get_type_hints(called)
     except (AttributeError, NameError, TypeError):
         return {}
 

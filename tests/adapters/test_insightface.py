@@ -25,6 +25,7 @@ BACKBONES = [
     {"type": "MobileFaceNet", "embedding_size": 64, "width": 0.5, "image_size": 48},
     {"type": "MobileFaceNet", "embedding_size": 64, "width": 0.5, "image_size": 80},
     {"type": "IResNet", "depth": 18, "embedding_size": 64, "image_size": 112},
+    {"type": "VisionTransformer", "width": 64, "depth": 2, "embedding_size": 64, "image_size": 112},
 ]
 
 

@@ -207,11 +207,13 @@ def workplace(tmp_path_factory, toolbox) -> Path:
 
 
 @pytest.mark.mmpretrain
-def test_heads_in_the_real_toolbox(workplace, toolbox):
-    tests = [Path(pytest.__file__).with_name("__main__.py"), HERE / "in_toolbox.py"]
+@pytest.mark.parametrize("tests", [HERE / "in_toolbox.py", ROOT / "tests/backbones/test_timm.py"])
+def test_in_the_environment_of_the_real_toolbox(workplace, toolbox, tests):
+    """The heads in its classifier; and timm, which needs torchvision as it does."""
+    program = Path(pytest.__file__).with_name("__main__.py")
     arguments = ["-q", "-p", "no:cacheprovider", f"--rootdir={ROOT}"]
     done = subprocess.run(
-        [workplace / "bin" / "python", *tests, *arguments],
+        [workplace / "bin" / "python", program, tests, *arguments],
         cwd=ROOT, env=toolbox, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]

@@ -16,19 +16,20 @@ from lh2face.artifacts.model import (
     load_reconstructor,
     load_weights,
     read_description,
-    recognizer_config,
     save_model,
 )
 from lh2face.registry import build
 
+RECOGNIZER = {
+    "type": "FaceRecognizer",
+    "backbone": {"type": "MobileFaceNet", "embedding_size": 8, "image_size": 32, "width": 0.25},
+}
 RECONSTRUCTOR = {"type": "Unsup3DReconstructor", "image_size": 16, "width": 4}
 
 
 @pytest.fixture
 def folder(tmp_path):
-    config = recognizer_config(
-        {"type": "MobileFaceNet", "embedding_size": 8, "width": 0.25}, image_size=32
-    )
+    config = RECOGNIZER
     save_model(tmp_path, build("recognizer", config, "test"), config, {"params": {}})
     return tmp_path
 
@@ -46,9 +47,7 @@ def fitted(tmp_path):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
 def test_a_full_disk_is_an_oserror(tmp_path):
     (tmp_path / WEIGHTS).symlink_to("/dev/full")
-    config = recognizer_config(
-        {"type": "MobileFaceNet", "embedding_size": 8, "width": 0.25}, image_size=32
-    )
+    config = RECOGNIZER
     with pytest.raises(OSError, match="No space left"):
         save_model(tmp_path, build("recognizer", config, "test"), config, {})
 

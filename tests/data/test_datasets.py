@@ -40,7 +40,7 @@ def training_set(root, images, labels, *, classes: str | bytes | None = b"2,20,2
 def test_training_set_gives_rgb(tmp_path):
     blue = np.zeros((20, 20, 3), np.uint8)
     blue[..., 0] = 255
-    faces = RecordFaces(training_set(tmp_path, [encoded(blue)] * 2, [0, 1]), 16, mirror=0.0)
+    faces = RecordFaces(training_set(tmp_path, [encoded(blue)] * 2, [0, 1]), 16)
     # The second time from the cache.
     for item in (faces[1], faces[1]):
         assert len(faces) == faces.num_classes == 2 and item["label"] == 1
@@ -143,7 +143,7 @@ def equal(first, second):
 
 def test_what_workers_decoded_is_kept_for_later_epochs(tmp_path, decoded):
     root = training_set(tmp_path, NOISE, [i % 2 for i in range(8)])
-    faces = RecordFaces(root, image_size=20, mirror=0.0)
+    faces = RecordFaces(root, image_size=20)
     first = epoch(faces, 2)
     assert not decoded
     # All from the cache, which the workers filled and which outlived them.
@@ -154,17 +154,82 @@ def test_what_workers_decoded_is_kept_for_later_epochs(tmp_path, decoded):
     assert equal(epoch(faces, 0), first)
 
 
+MIRROR = [{"type": "RandomMirror"}]
+# What draws the most numbers of each image.
+NOISY = [*MIRROR, {"type": "RandomOcclusion", "probability": 1.0}]
+
+
+def test_the_pipeline_mirrors_half_of_the_images(tmp_path):
+    root = training_set(tmp_path, NOISE, [i % 2 for i in range(8)])
+    plain, faces = RecordFaces(root, 20), RecordFaces(root, 20, pipeline=MIRROR)
+    mirrored = []
+    for number in range(40):
+        faces.set_epoch(0, number)
+        for one, two in zip(plain, faces, strict=True):
+            assert one["label"] == two["label"]
+            mirrored.append(torch.equal(two["inputs"], one["inputs"].flip(2)))
+            assert mirrored[-1] or torch.equal(two["inputs"], one["inputs"])
+    # 160 expected, with a standard deviation of 9.
+    assert 120 < sum(mirrored) < 200
+
+
+def test_augmentation_follows_seed_epoch_and_index_alone(tmp_path, monkeypatch):
+    root = training_set(tmp_path, NOISE[:1] * 8, [i % 2 for i in range(8)])
+    faces = RecordFaces(root, 20, pipeline=NOISY)
+    found = {}
+    for seed, number in ((0, 0), (0, 1), (1, 0)):
+        faces.set_epoch(seed, number)
+        found[seed, number] = epoch(faces, 0)
+    # Eight times the same image.
+    images = torch.cat([images for run in found.values() for images, _ in run])
+    assert len(images.unique(dim=0)) == 24
+    monkeypatch.setattr(datasets, "CACHE_BYTES", 0)
+    bare = RecordFaces(root, 20, pipeline=NOISY)
+    # Epoch 0 of seed 0 until it is said otherwise; then by workers, without a cache, backwards.
+    assert equal(epoch(bare, 0), found[0, 0])
+    bare.set_epoch(0, 1)
+    assert equal(epoch(bare, 2), found[0, 1])
+    backwards = [bare[i]["inputs"] for i in reversed(range(8))][::-1]
+    assert torch.equal(torch.stack(backwards), torch.cat([images for images, _ in found[0, 1]]))
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_workers_that_are_kept_hear_of_the_epoch(tmp_path, context):
+    root = training_set(tmp_path, NOISE, [i % 2 for i in range(8)])
+    faces = RecordFaces(root, 20, pipeline=NOISY)
+    loader = DataLoader(
+        faces, 3, num_workers=1, multiprocessing_context=context, persistent_workers=True
+    )
+    for number in (0, 5, 1):
+        faces.set_epoch(7, number)
+        found = [(batch["inputs"], batch["label"]) for batch in loader]
+        assert equal(found, epoch(faces, 0))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda results: {"img": results["img"][:10]}, r"found uint8 of shape \(10, 20, 3\)"),
+        (lambda results: {"img": results["img"] / 255}, r"found float64 of shape \(20, 20, 3\)"),
+    ],
+)
+def test_a_pipeline_that_makes_something_else_is_named(tmp_path, change, message):
+    faces = RecordFaces(training_set(tmp_path, NOISE[:2], [0, 1]), 20, pipeline=[change])
+    with pytest.raises(ValueError, match=rf"^pipeline: expected .*\(20, 20, 3\), {message}"):
+        faces[0]
+
+
 def test_the_cache_changes_no_result(tmp_path, decoded, monkeypatch):
     root = training_set(tmp_path, NOISE, [i % 2 for i in range(8)])
-    kept = RecordFaces(root, image_size=20, mirror=0.0)
+    kept = RecordFaces(root, image_size=20)
     monkeypatch.setattr(datasets, "CACHE_BYTES", 8 * 3 * 20 * 20 - 1)
-    bare = RecordFaces(root, image_size=20, mirror=0.0)
+    bare = RecordFaces(root, image_size=20)
     assert equal(epoch(kept, 0), epoch(bare, 0)) and len(decoded) == 16
     assert equal(epoch(kept, 0), epoch(bare, 0)) and len(decoded) == 24
 
 
 def test_a_process_that_is_sent_the_set_has_a_cache_of_its_own(tmp_path, decoded):
-    faces = RecordFaces(training_set(tmp_path, NOISE[:2], [0, 1]), image_size=20, mirror=0.0)
+    faces = RecordFaces(training_set(tmp_path, NOISE[:2], [0, 1]), image_size=20)
     expected = faces[1]["inputs"]
     sent = pickle.loads(pickle.dumps(faces))
     assert torch.equal(sent[1]["inputs"], expected) and len(decoded) == 2
@@ -206,7 +271,7 @@ def test_sources_are_joined_in_the_order_of_their_names(tmp_path, monkeypatch, c
     source(root / "b", [1, 0, 1], start=2)
     source(root / "a", [0, 0, 4], classes=6)
     source(root / "c", [0], records=tmp_path / "elsewhere", start=5)
-    faces = RecordFaces(str(root), image_size=20, mirror=0.0)
+    faces = RecordFaces(str(root), image_size=20)
     expected = naive((root / "a", 6), (root / "b", 2), (tmp_path / "elsewhere", 1))
     assert len(faces) == len(expected) == 7 and faces.num_classes == 9
     for _ in range(2):
@@ -230,7 +295,7 @@ def test_joined_sources_share_one_bound_of_memory(tmp_path, monkeypatch):
 def test_one_folder_with_a_manifest_is_its_records(tmp_path):
     bare = tmp_path / "bare"
     root = source(tmp_path / "x", [0, 1, 2], records=bare)
-    with_manifest, without = RecordFaces(str(root), 20, 0.0), RecordFaces(str(bare), 20, 0.0)
+    with_manifest, without = RecordFaces(str(root), 20), RecordFaces(str(bare), 20)
     assert equal(epoch(with_manifest, 0), epoch(without, 0))
 
 

@@ -3,12 +3,13 @@
 import csv
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
-from lh2face.data.image_folder import ImageFolderError, convert, read_landmarks
+from lh2face.data.image_folder import ImageFolderError, convert, held_out, read_landmarks
 from lh2face.data.recordio import RecordReader
 from lh2face.data.synthetic import generate
 
@@ -207,3 +208,14 @@ def test_impostors_of_many_templates_are_drawn(monkeypatch, templates):
     if templates > 2 * most + 1:
         other = generate.template_pairs(subjects, np.random.default_rng(1))
         assert set(zip(*other, strict=True)) != set(zip(first, second, strict=True))
+
+
+def test_several_folds_leave_out_the_people_of_each():
+    found = SimpleNamespace(people=range(11), root=Path("photos"))
+
+    def kept(fold: int | list[int]) -> list[int]:
+        return held_out(found, 0.25, fold, np.random.default_rng(5)).tolist()
+
+    assert kept([0, 2]) == sorted([*kept(0), *kept(2)]) and len(kept([0, 2])) == 6
+    with pytest.raises(ImageFolderError, match=r"expected 0 … 2 \(fraction .*, found 3"):
+        kept([0, 3])

@@ -99,7 +99,7 @@ def test_records_can_be_trained_on(monkeypatch, tmp_path):
     (tmp_path / "tar").mkdir()
     shards = write_webdataset(tmp_path / "tar")
     assert not run(monkeypatch, "webdataset", shards, tmp_path / "out")
-    faces = RecordFaces(str(tmp_path / "out"), image_size=20, mirror=0.0)
+    faces = RecordFaces(str(tmp_path / "out"), image_size=20)
     assert faces.num_classes == 2
     assert [faces[i]["label"] for i in range(5)] == [0, 0, 1, 0, 1]
     assert (tmp_path / "out" / "identities.csv").read_text() == "identity,class\nn001,0\nb 7,1\n"
@@ -271,7 +271,7 @@ def test_bad_lines_of_a_list_are_listed(monkeypatch, tmp_path):
     ]  # fmt: skip
     (tmp_path / "list").write_text("\n".join(lines))
     assert not run(monkeypatch, "magface_list", tmp_path / "list", tmp_path / "out")
-    faces = RecordFaces(str(tmp_path / "out"), image_size=20, mirror=0.0)
+    faces = RecordFaces(str(tmp_path / "out"), image_size=20)
     assert [faces[i]["label"] for i in range(len(faces))] == [0, 0, 1]
     assert (tmp_path / "out" / "property").read_text() == "2,20,20\n"
     found = {}

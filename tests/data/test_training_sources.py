@@ -118,7 +118,7 @@ def test_records_are_read_where_they_lie(tmp_path, capsys, missing):
         path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in root.iterdir()
     }
     assert capsys.readouterr().out == f"{root}: {layout}, identities 0 … 2\n"
-    joined, bare = (RecordFaces(str(path), mirror=0.0) for path in (tmp_path / "out", root))
+    joined, bare = (RecordFaces(str(path)) for path in (tmp_path / "out", root))
     assert joined.num_classes == bare.num_classes == 3
     assert [joined[i]["label"] for i in range(4)] == [0, 1, 1, 2]
     assert (joined[3]["inputs"] == bare[3]["inputs"]).all()
@@ -194,7 +194,7 @@ def test_what_is_converted_keeps_its_bytes(tmp_path, capsys, make, workers):
     assert line == (f"{source.path}: 5 images of 2 identities; left out 1, listed in failures.csv")
     with (out / "failures.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 1
-    faces = RecordFaces(str(out), mirror=0.0)
+    faces = RecordFaces(str(out))
     assert [faces[i]["label"] for i in range(5)] == [label for label, _ in LABELLED]
 
 

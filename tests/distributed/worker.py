@@ -206,7 +206,7 @@ def run(folder: Path, work_dir: str = "", epochs: int = 4, resume: bool = False)
     runner = Runner(
         model={
             "type": "FaceRecognizer",
-            "data_preprocessor": {"type": "FacePreprocessor", "mirror": 0.0},
+            "data_preprocessor": {"type": "FacePreprocessor"},
             "backbone": {"type": "Flat"},
             "head": {
                 "type": "ShardedHead",

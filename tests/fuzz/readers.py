@@ -96,7 +96,7 @@ def train_rec(folder: Path) -> None:
     """Records, index and property, as training reads them."""
     from lh2face.data.datasets import RecordFaces
 
-    faces = RecordFaces(str(folder), image_size=24, mirror=0.0)
+    faces = RecordFaces(str(folder), image_size=24)
     for index in range(min(len(faces), 8)):
         faces[index]
 
@@ -118,7 +118,7 @@ def training_source(folder: Path) -> None:
     from lh2face.data.records import inspect_records
 
     inspect_records(folder)
-    RecordFaces(str(folder), image_size=24, mirror=0.0)
+    RecordFaces(str(folder), image_size=24)
 
 
 # One holds the mark of a record, one nothing.
@@ -294,6 +294,7 @@ def convert(source: str, path: Path) -> None:
 def parameter_file(folder: Path) -> None:
     """The parameters of this repository."""
     shutil.copy(ROOT / "params.yaml", folder)
+    (folder / "plugin").symlink_to(ROOT / "plugin")
 
 
 @reader(3, sets(params=parameter_file))
@@ -306,7 +307,7 @@ def parameters(folder: Path) -> None:
 
 def overlays(folder: Path) -> None:
     """An overlay beside the parameters."""
-    shutil.copy(ROOT / "params.yaml", folder)
+    parameter_file(folder)
     shutil.copy(ROOT / "params" / "ci.yaml", folder / "overlay.yaml")
 
 
@@ -322,12 +323,12 @@ def model_folder(folder: Path) -> None:
     """An untrained model."""
     import torch
 
-    from lh2face.artifacts.model import recognizer_config, save_model
+    from lh2face.artifacts.model import save_model
     from lh2face.registry import MODELS
 
     torch.manual_seed(0)
-    backbone = {"type": "MobileFaceNet", "embedding_size": 8, "width": 0.1}
-    config = recognizer_config(backbone, 32)
+    backbone = {"type": "MobileFaceNet", "embedding_size": 8, "image_size": 32, "width": 0.1}
+    config = {"type": "FaceRecognizer", "backbone": backbone}
     save_model(folder, MODELS.build(config), config, {})
 
 

@@ -37,14 +37,17 @@ class LinearReconstructor(nn.Module):
 
     def forward(self, images: Tensor) -> SimpleNamespace:
         assert images.shape[1:] == (3, self.image_size, self.image_size)
-        left, right = images[..., : self.image_size // 2], images[..., self.image_size // 2 :]
-        view = self.linear((left - right).mean((2, 3)))
         depth = 1 + 0.1 * (images * self.gain).mean(1).tanh()
-        return SimpleNamespace(canonical=images * self.gain, depth=depth, view=view)
+        canonical = images * self.gain
+        return SimpleNamespace(canonical=canonical, depth=depth, view=self.view_of(images))
 
-    def loss(self, images: Tensor) -> dict[str, Tensor]:
+    def view_of(self, images: Tensor) -> Tensor:
+        left, right = images[..., : self.image_size // 2], images[..., self.image_size // 2 :]
+        return self.linear((left - right).mean((2, 3)))
+
+    def loss(self, images: Tensor, face: SimpleNamespace) -> dict[str, Tensor]:
         return {
-            "loss_reco": (images * self.gain - images).abs().mean(),
+            "loss_reco": (face.canonical - images).abs().mean(),
             "loss_smooth": self.gain.square(),
             "confidence": self.gain.detach(),
         }

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lh2face.recognizers.preprocessor import FacePreprocessor, mirror_some, normalize_images
+from lh2face.recognizers.preprocessor import FacePreprocessor, normalize_images
 
 
 def images(count: int, size: int = 8) -> torch.Tensor:
@@ -30,28 +30,10 @@ def test_other_input_is_refused(wrong):
         normalize_images(wrong)
 
 
-def test_each_image_is_mirrored_or_not():
-    x = images(200)
-    torch.manual_seed(0)
-    y = mirror_some(x, 0.3)
-    kept = (y == x).all((1, 2, 3))
-    flipped = (y == x.flip(3)).all((1, 2, 3))
-    assert (kept ^ flipped).all()
-    assert 35 <= flipped.sum() <= 85  # 60 expected, 6.5 standard deviation
-    torch.manual_seed(0)
-    assert torch.equal(mirror_some(x, 0.3), y)
-
-
-def test_mirrors_only_when_training():
-    preprocessor, data = FacePreprocessor(mirror=1.0), {"inputs": images(4), "label": [0, 1, 0, 1]}
-    plain = normalize_images(data["inputs"])
-    assert torch.equal(preprocessor(data)["inputs"], plain)
-    training = preprocessor(data, training=True)
-    assert torch.equal(training["inputs"], plain.flip(3))
-    assert training["label"] == [0, 1, 0, 1]
+def test_training_changes_nothing_and_other_keys_are_passed_on():
+    data = {"inputs": images(4), "label": [0, 1, 0, 1]}
+    for training in (False, True):
+        found = FacePreprocessor()(data, training=training)
+        assert torch.equal(found["inputs"], normalize_images(data["inputs"]))
+        assert found["label"] == [0, 1, 0, 1]
     assert data["inputs"].dtype == torch.uint8
-
-
-def test_probability_out_of_range_is_refused():
-    with pytest.raises(ValueError, match=r"mirror: .* found 1\.5"):
-        FacePreprocessor(mirror=1.5)

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from lh2face.data.align import TEMPLATE
 from lh2face.data.synthetic.canonical import canonical_faces
@@ -11,6 +12,7 @@ from lh2face.reconstruction.base import ROTATION_CENTER, VIEW_RANGE
 from lh2face.reconstruction.linear_3dmm import principal_components
 from lh2face.reconstruction.losses import confidence_l1
 from lh2face.reconstruction.metrics import mean_angle_deviation, scale_invariant_depth_error
+from lh2face.reconstruction.networks import FewMaps, FromVector, ToVector
 from lh2face.registry import MODELS
 from lh2face.rendering import transform
 
@@ -31,12 +33,16 @@ def test_shapes_and_ranges(model):
     face = model(torch.rand(2, 3, 16, 16) * 2 - 1)
     assert face.depth.shape == (2, 16, 16) and face.view.shape == (2, 6)
     assert face.depth.min() >= 0.9 and face.depth.max() <= 1.1
-    assert face.canonical.shape == face.image.shape == face.albedo.shape == (2, 3, 16, 16)
+    image, mask = model.rendered(face)
+    assert face.canonical.shape == image.shape == face.albedo.shape == (2, 3, 16, 16)
+    assert mask.shape == (2, 16, 16) and mask.dtype == torch.bool
+    assert face.canonical.abs().max() <= 1
     assert face.light[:, :2].min() >= 0
 
 
 def test_losses_reach_every_network(model):
-    sum(model.loss(torch.rand(2, 3, 16, 16) * 2 - 1).values()).backward()
+    images = torch.rand(2, 3, 16, 16) * 2 - 1
+    sum(model.loss(images, model(images)).values()).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
     for name, network in model.named_children():
@@ -49,12 +55,35 @@ def test_training_lowers_the_loss(model):
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     losses = []
     for _ in range(30):
-        loss = sum(model.loss(images).values())
+        loss = sum(model.loss(images, model(images)).values())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0] - 0.1
+
+
+@pytest.mark.parametrize(
+    ("layer", "plain", "shape"),
+    [
+        (ToVector(6, 5, 4), nn.Conv2d(6, 5, 4), (2, 6, 4, 4)),
+        (FromVector(6, 5, 4), nn.ConvTranspose2d(6, 5, 4), (2, 6, 1, 1)),
+        (FewMaps(6, 2, 5), nn.Conv2d(6, 2, 5, padding=2), (2, 6, 9, 9)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_quick_layers_are_pytorchs(layer, plain, shape):
+    plain.load_state_dict(layer.state_dict())
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(shape, generator=generator, dtype=torch.float64)
+    found = []
+    for module in (layer.double(), plain.double()):
+        inputs = x.clone().requires_grad_()
+        y = module(inputs.flatten(1) if isinstance(module, FromVector) else inputs)
+        y = y.view(len(y), -1)
+        y.sin().sum().backward()
+        found.append((y, inputs.grad, *(p.grad for p in module.parameters())))
+    torch.testing.assert_close(*found)
 
 
 def test_weights_can_be_saved_and_loaded(model, tmp_path):
@@ -125,6 +154,29 @@ def test_beside_the_head_nothing_is_rendered():
 def test_too_few_faces_for_the_modes_is_an_error():
     with pytest.raises(ValueError, match="faces: more than"):
         Linear3DMMReconstructor(image_size=16, shape_modes=30, albedo_modes=8, faces=30)
+
+
+def test_on_the_meta_device_the_modes_have_their_shapes_and_cost_nothing(monkeypatch):
+    expected = {k: v.shape for k, v in MODELS.build(CONFIGS[1]).state_dict().items()}
+    monkeypatch.delattr("lh2face.reconstruction.linear_3dmm.canonical_faces")
+    with torch.device("meta"):
+        model = MODELS.build(CONFIGS[1])
+    assert {k: v.shape for k, v in model.state_dict().items()} == expected
+    assert all(value.is_meta for value in model.state_dict().values())
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config["type"])
+def test_the_trainer_gives_the_reconstructors_own_terms(config):
+    torch.manual_seed(0)
+    trainer = MODELS.build({"type": "ReconstructorTrainer", "reconstructor": config}).eval()
+    images = torch.rand(2, 3, 16, 16) * 2 - 1
+    face = trainer(images)
+    torch.testing.assert_close(face.view, trainer.reconstructor.view_of(images))
+    terms = trainer(images, torch.zeros(2, dtype=torch.long), mode="loss")
+    assert terms.keys() >= {"loss_image", "loss_flipped", "loss_prior"}
+    assert terms == trainer.reconstructor.loss(images, face)
+    with pytest.raises(ValueError, match="mode: expected 'loss' or 'tensor', found 'predict'"):
+        trainer(images, mode="predict")
 
 
 @pytest.mark.parametrize(("center", "reachable"), [(ROTATION_CENTER, True), (1.0, False)])

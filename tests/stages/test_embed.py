@@ -32,8 +32,8 @@ def png(seed: int, size: int = SIZE) -> bytes:
 @pytest.fixture(scope="module")
 def params():
     params = load_params(ROOT / "params.yaml")
-    backbone = {"type": "MobileFaceNet", "embedding_size": 12, "width": 0.25}
-    train = params.train.model_copy(update={"backbone": backbone, "image_size": SIZE})
+    options = {"model.backbone": {"embedding_size": 12, "image_size": SIZE, "width": 0.25}}
+    train = params.train.model_copy(update={"options": options})
     return params.model_copy(update={"train": train})
 
 

@@ -1,34 +1,239 @@
-"""Stage fit3d: what it must not hand on."""
+"""Stage fit3d: what it writes, that an interruption changes nothing, what it must not pass on."""
 
+import csv
+import json
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import cv2
+import numpy as np
 import pytest
 import torch
-from torch import nn
+from safetensors.torch import load_file
 
+from lh2face.artifacts.model import load_reconstructor
+from lh2face.artifacts.outputs import MANIFEST
+from lh2face.artifacts.provenance import read_provenance
+from lh2face.data.recordio import RecordWriter
+from lh2face.distributed.finite import NonFiniteError
+from lh2face.reconstruction import Unsup3DReconstructor
 from lh2face.stages import fit3d
+from lh2face.stages.figures import read_fit, read_record
+from lh2face.stages.params import load_params
+from lh2face.training import TrainingRecordHook
 
-FACES = [{"inputs": torch.zeros(3, 2, 2, dtype=torch.uint8)}] * 4
-
-
-class Falling(nn.Module):
-    """Its loss is a number over a weight that the first step moves; then one that is given."""
-
-    def __init__(self, then: float) -> None:
-        super().__init__()
-        self.weight, self.steps, self.then = nn.Parameter(torch.ones(())), 0, then
-
-    def loss(self, images):
-        self.steps += 1
-        return {"loss": self.weight * (1.0 if self.steps < 3 else self.then)}
+ROOT = Path(__file__).resolve().parents[2]
+IMAGES = 30
+WEIGHTS = "reconstructor.safetensors"
+SMALL = {
+    "model.reconstructor": {"type": "Unsup3DReconstructor", "image_size": 16, "width": 4},
+    "train_dataloader.batch_size": 8,
+    "train_cfg.max_epochs": 3,
+}
 
 
-@pytest.mark.parametrize("then", [float("nan"), float("inf")])
-def test_a_loss_that_is_not_finite_stops_at_its_step(then):
-    model = Falling(then)
-    with pytest.raises(ValueError, match=r"stopped at step 3: loss (nan|inf).*fit3d\.lr: found 0"):
-        fit3d.train(model, FACES, steps=3, batch_size=2, lr=0.1)
-    assert model.weight.isfinite()
+@pytest.fixture(scope="module")
+def aligned(tmp_path_factory) -> Path:
+    """Records of noisy ramps; their labels play no part."""
+    folder = tmp_path_factory.mktemp("aligned")
+    rng = np.random.default_rng(0)
+    ramp = np.linspace(60, 190, 32)[:, None, None] * np.ones((1, 32, 3))
+    with RecordWriter(folder / "train.rec") as writer:
+        for key in range(IMAGES):
+            image = (ramp + rng.integers(-40, 40, ramp.shape)).clip(0, 255).astype(np.uint8)
+            writer.write(key + 1, cv2.imencode(".jpg", image)[1].tobytes(), key % 2)
+    return folder
 
 
-def test_the_terms_of_the_last_step_are_returned():
-    terms = fit3d.train(Falling(1.0), FACES, steps=3, batch_size=2, lr=0.1)
-    assert terms["loss"] < 1
+def run(aligned: Path, out: Path, seed: int = 0, **options) -> dict[str, torch.Tensor]:
+    params = load_params(ROOT / "params.yaml")
+    fit = params.fit3d.model_copy(update={"options": {**SMALL, **options}, "seed": seed})
+    fit3d.run(params.model_copy(update={"fit3d": fit}), aligned, out)
+    return load_file(out / WEIGHTS)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return [
+            {name: cell for name, cell in row.items() if name != "images_per_second"}
+            for row in csv.DictReader(file)
+        ]
+
+
+def assert_equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert first.keys() == second.keys()
+    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+
+
+@pytest.fixture(scope="module")
+def whole(aligned, tmp_path_factory) -> Path:
+    """A run that nothing interrupted."""
+    out = tmp_path_factory.mktemp("runs") / "fit3d"
+    run(aligned, out)
+    return out
+
+
+def test_writes_a_reconstructor_its_record_and_what_it_took(aligned, whole):
+    written = {WEIGHTS, "model.json", "training.csv", "metrics.json", MANIFEST}
+    assert {path.name for path in whole.iterdir()} == written
+    model = load_reconstructor(whole)
+    assert isinstance(model, Unsup3DReconstructor)
+    assert model(torch.zeros(1, 3, 16, 16)).depth.shape == (1, 16, 16)
+    record, metrics = rows(whole / "training.csv"), read_fit(whole / "metrics.json")
+    terms = {"loss", "loss_image", "loss_flipped", "loss_prior", "loss_smooth"}
+    assert metrics.keys() == terms | {"steps", "images_per_second", "seconds", "peak_memory_mib"}
+    assert metrics["steps"] == 9 and metrics["peak_memory_mib"] > 0
+    assert metrics["loss_image"] == float(record[-1]["loss_image"])
+    assert metrics["seconds"] == pytest.approx(72 / metrics["images_per_second"], rel=0.01)
+    assert float(record[-1]["loss"]) < float(record[0]["loss"])
+    made = read_provenance(whole)
+    assert made["seed"] == 0 and made["data"].keys() >= {"train.rec"}
+    assert made["params"]["model"]["type"] == "ReconstructorTrainer"
+    assert not list(whole.with_name("fit3d.work").glob("last*"))
+
+
+def test_the_rate_falls_along_a_cosine_to_the_end(whole, aligned, tmp_path):
+    rates = [float(row["lr"]) for row in rows(whole / "training.csv")]
+    # Rows end with an epoch of three steps: the rate is that of the steps 3, 6 and 9.
+    expected = [1e-3 * (1 + np.cos(np.pi * step / 9)) / 2 for step in (2, 5, 8)]
+    assert rates == pytest.approx(expected, rel=0.02)
+
+
+def test_another_seed_is_another_reconstructor(aligned, whole, tmp_path):
+    again, other = run(aligned, tmp_path / "again"), run(aligned, tmp_path / "other", seed=1)
+    assert_equal(again, load_file(whole / WEIGHTS))
+    name = "view_network.network.0.weight"
+    assert not torch.equal(other[name], again[name])
+
+
+class StopError(Exception):
+    """What stops a run in these tests."""
+
+
+@pytest.mark.parametrize(("step", "interval"), [(0, 1), (4, 1), (6, 1000)])
+def test_a_resumed_run_ends_bit_for_bit_like_a_whole_one(
+    aligned, whole, tmp_path, monkeypatch, capsys, step, interval
+):
+    options = {"default_hooks.checkpoint.interval": interval}
+    original = TrainingRecordHook.after_train_iter
+
+    def interrupted(self, runner, *args, **kwargs):
+        original(self, runner, *args, **kwargs)
+        if runner.iter >= step:
+            raise StopError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingRecordHook, "after_train_iter", interrupted)
+        with pytest.raises(StopError):
+            run(aligned, tmp_path / "fit3d", **options)
+    assert not (tmp_path / "fit3d").exists()
+    torch.manual_seed(99)
+    capsys.readouterr()
+    assert_equal(run(aligned, tmp_path / "fit3d", **options), load_file(whole / WEIGHTS))
+    assert ("epoch 1/3" in capsys.readouterr().out) == (step == 0)
+    assert rows(tmp_path / "fit3d" / "training.csv") == rows(whole / "training.csv")
+    metrics = read_fit(tmp_path / "fit3d" / "metrics.json")
+    assert (metrics["steps"], metrics["loss"]) == (9, read_fit(whole / "metrics.json")["loss"])
+
+
+def test_other_faces_begin_again(aligned, tmp_path, monkeypatch, capsys):
+    def stop(self, runner, *args, **kwargs):
+        if runner.iter >= 4:
+            raise StopError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingRecordHook, "after_train_iter", stop)
+        with pytest.raises(StopError):
+            run(aligned, tmp_path / "fit3d")
+    capsys.readouterr()
+    run(aligned, tmp_path / "fit3d", **{"optim_wrapper.optimizer.lr": 2e-3})
+    changed = "these changed: parameters.optim_wrapper.optimizer.lr\n"
+    assert changed in capsys.readouterr().out
+
+
+def test_an_absurd_rate_stops_in_one_line_and_leaves_no_reconstructor(aligned, tmp_path):
+    words = r"stopped at step \d, learning rate \S+: the (loss|norm of the gradients) is (nan|inf)"
+    with pytest.raises(NonFiniteError, match=words) as it:
+        run(aligned, tmp_path / "fit3d", **{"optim_wrapper.optimizer.lr": 1e30})
+    assert "\n" not in str(it.value)
+    assert not (tmp_path / "fit3d").exists()
+
+
+def test_fewer_faces_than_a_batch_are_named(aligned, tmp_path):
+    with pytest.raises(ValueError, match=r"fit3d: .*batch_size: 31 is more than the 30 images of"):
+        run(aligned, tmp_path / "fit3d", **{"train_dataloader.batch_size": 31})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_record_without_a_row_is_named(tmp_path):
+    (tmp_path / "training.csv").write_text("step,loss,images_per_second\n")
+    with pytest.raises(ValueError, match=r"training\.csv: has no row"):
+        read_record(tmp_path / "training.csv", 8)
+
+
+def test_a_record_tells_the_time_of_all_its_windows(tmp_path):
+    (tmp_path / "training.csv").write_text("step,loss,images_per_second\n4,3,16\n6,2,8\n")
+    cost, losses = read_record(tmp_path / "training.csv", 8)
+    # 4 steps of 8 at 16 images/s, then 2 steps at 8.
+    assert cost == {"steps": 6, "images_per_second": 12.0, "seconds": 4.0}
+    assert losses == {"loss": 2.0}
+
+
+IN_TWO = """
+    import sys
+    sys.path.insert(0, sys.argv[1])
+    import test_fit3d
+    from pathlib import Path
+    aligned, out, batch = Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
+    try:
+        test_fit3d.run(aligned, out, **{"train_dataloader.batch_size": batch})
+    except (ValueError, OSError) as error:
+        sys.exit(f"lh2face: {error}")
+"""
+
+
+def two_processes(aligned: Path, out: Path, batch: int) -> tuple[list[int], list[str]]:
+    """Train in two processes as torchrun starts them; exit codes, and what was printed."""
+    script = out.with_name("script.py")
+    script.write_text(textwrap.dedent(IN_TWO))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, script, Path(__file__).parent, aligned, out, str(batch)],
+            env={
+                **os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port), "RANK": str(rank), "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": "2",
+            },
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    printed = [process.communicate(timeout=200)[0] for process in processes]
+    return [process.returncode for process in processes], printed
+
+
+def test_two_processes_train_one_reconstructor(aligned, whole, tmp_path):
+    codes, printed = two_processes(aligned, tmp_path / "fit3d", 8)
+    assert codes == [0, 0], printed
+    assert "epoch 3/3" in printed[0] and "epoch" not in printed[1]
+    record = rows(tmp_path / "fit3d" / "training.csv")
+    assert [row["step"] for row in record] == ["3", "6", "9"]
+    alone = rows(whole / "training.csv")
+    # The same images in each step, mirrored by other draws.
+    for two, one in zip(record, alone, strict=True):
+        assert float(two["loss"]) == pytest.approx(float(one["loss"]), rel=0.05)
+    assert json.loads((tmp_path / "fit3d" / "metrics.json").read_text())["steps"] == 9
+
+
+def test_a_batch_that_two_processes_do_not_divide_is_refused(aligned, tmp_path):
+    codes, printed = two_processes(aligned, tmp_path / "fit3d", 9)
+    assert codes == [1, 1], printed
+    assert printed[0].startswith("lh2face: fit3d: train_dataloader.batch_size: 9 images cannot be")
+    assert printed[0].count("\n") == 1 and printed[1] == ""

@@ -1,5 +1,6 @@
 """The report of a small run: what is on the page, and what a real browser makes of it."""
 
+import base64
 import json
 import shutil
 from html.parser import HTMLParser
@@ -102,8 +103,10 @@ def run(params, tmp_path_factory):
 def write_model(folder):
     """What a training leaves, as far as the report reads it."""
     (folder / "model").mkdir(parents=True)
-    record = "step,epoch,images_per_second\n10,1,640\n20,2,320\n"
+    record = "step,epoch,loss,images_per_second\n10,1,3.5,640\n20,2,2.25,320\n"
     (folder / "model" / "training.csv").write_text(record)
+    record = "step,name,accuracy\n10,strangers,0.5\n10,mean,0.75\n20,strangers,0.5\n20,mean,0.875\n"
+    (folder / "model" / "validation.csv").write_text(record)
     made = {"head": {"num_classes": 1549}, "provenance": {"params": {"source": "photos"}}}
     (folder / "model" / "model.json").write_text(json.dumps(made))
 
@@ -133,7 +136,13 @@ def write_reconstructor(runs):
         runs / "depth" / "samples.npz", input=plain, depth=plain[..., 0], turned=turned,
         turns=np.array(TURNS),
     )  # fmt: skip
-    metrics = {"steps": 4, "seconds": 2.0, "peak_memory_mib": 512, "loss_image": 0.1}
+    metrics = {
+        "steps": 4,
+        "seconds": 2.0,
+        "images_per_second": 64.0,
+        "peak_memory_mib": 512,
+        "loss_image": 0.1,
+    }
     (runs / "fit3d" / "metrics.json").write_text(json.dumps(metrics))
     measured = {"ours": {"SIDE": 1.5, "MAD": 20.25}}
     (runs / "depth" / "metrics.json").write_text(json.dumps(measured))
@@ -177,10 +186,40 @@ def test_page_is_whole_small_and_the_same_each_time(params, run, page, monkeypat
     assert text.count("plotly.js v") == 1
     assert "<td>20.2</td>" in text and "512 MiB" in text
     # 10 steps at 640 images/s and 10 at 320, batches of 64: 3 s at 427 images/s.
-    assert params.train.batch_size == 64 and "<td>427</td><td>3</td>" in text
+    assert (
+        params.train.recipe().train_dataloader.batch_size == 64 and "<td>427</td><td>3</td>" in text
+    )
     monkeypatch.chdir(ROOT)
     report.run(params, run.benchmarks, run.runs, run.folder / "again")
     assert (run.folder / "again" / "index.html").read_text() == text
+
+
+def numbers(packed: dict[str, str]) -> list[float]:
+    """What plotly packs an array into."""
+    return np.frombuffer(base64.b64decode(packed["bdata"]), packed["dtype"]).tolist()
+
+
+def test_training_curves_are_those_of_the_records(page, params):
+    text = page.read_text()
+    found = json.loads(
+        text.partition('<script type="application/json" id="figures">')[2].partition("</script>")[0]
+    )
+    lines = found["training/loss"]["data"]
+    # The untrained model has none, and the others keep the colours of the other figures.
+    assert [line["legendgroup"] for line in lines] == [m for m in MODELS[1:] for _ in SEEDS]
+    colors = {line["legendgroup"]: line["line"] for line in found["benchmark/people/roc"]["data"]}
+    for line in lines:
+        assert (numbers(line["x"]), numbers(line["y"])) == ([10, 20], [3.5, 2.25])
+        assert line["line"] == colors[line["legendgroup"]]
+    for line in found["training/accuracy"]["data"]:
+        assert (numbers(line["x"]), numbers(line["y"])) == ([10, 20], [0.75, 0.875])
+    assert 'id="training/loss"' in text and "the mean over strangers." in text
+
+
+def test_a_run_without_a_record_of_loss_or_validation_has_no_curve(tmp_path):
+    (tmp_path / "a" / "model").mkdir(parents=True)
+    (tmp_path / "a" / "model" / "training.csv").write_text("step,images_per_second\n3,4\n")
+    assert report.training_figures({"a": [tmp_path / "a"]}, ["a"]) == {}
 
 
 class Page(HTMLParser):
@@ -325,11 +364,12 @@ def test_without_true_depth_none_is_compared(params, run, tmp_path):
         ({"steps": True}, "a number as 'steps', found True"),
         ({"steps": np.inf}, "a number as 'steps', found inf"),
         ({"seconds": 0}, "seconds above 0, found 0"),
+        ({"images_per_second": None}, "a number as 'images_per_second', found None"),
         ({"peak_memory_mib": "much"}, "a number as 'peak_memory_mib', found 'much'"),
     ],
 )
 def test_figures_of_the_fit_are_numbers(tmp_path, change, words):
-    metrics = {"steps": 4, "seconds": 2.0}
+    metrics = {"steps": 4, "images_per_second": 64.0, "seconds": 2.0}
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
     assert read_fit(tmp_path / "metrics.json") == {**metrics, "peak_memory_mib": None}
     (tmp_path / "metrics.json").write_text(json.dumps({**metrics, **change}))
@@ -459,7 +499,9 @@ def test_in_a_browser(browser, page):
     opened = Browser(browser, page, viewport={"width": 1280, "height": 900}, color_scheme="dark")
     lines = [model for model in MODELS for _ in SEEDS]
     traces = opened.traces()
-    assert len(traces) == 11
+    assert len(traces) == 13
+    for name in ("training/loss", "training/accuracy"):
+        assert traces.pop(name) == lines[len(SEEDS) :]  # the first model is not trained
     for name, drawn in traces.items():
         # The dotted line of the calibration is nobody's.
         assert drawn == [*lines, *([""] if name.endswith("/calibration") else [])], name

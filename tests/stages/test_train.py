@@ -38,6 +38,12 @@ from lh2face.training.record import drop_rows
 ROOT = Path(__file__).resolve().parents[2]
 PEOPLE, IMAGES, SIZE = 5, 6, 32
 SHARDED = {"type": "ShardedHead", "head": {"type": "LH2FaceHead", "vmf_dim": 64}}
+SHORT = {
+    "batch_size": "train_dataloader.batch_size",
+    "epochs": "train_cfg.max_epochs",
+    "optimizer": "optim_wrapper.optimizer",
+    "workers": "train_dataloader.num_workers",
+}
 RECONSTRUCTOR = {"type": "Unsup3DReconstructor", "image_size": 16, "width": 4}
 
 
@@ -70,17 +76,17 @@ def fitted(tmp_path_factory) -> Path:
 
 def make_params(joint=None, **changes):
     small = {
-        "backbone": {"type": "MobileFaceNet", "embedding_size": 16, "width": 0.25},
-        "image_size": SIZE,
-        "batch_size": 8,
-        "epochs": 3,
-        "warmup_epochs": 0.5,
-        "workers": 0,
+        "model.backbone": {"embedding_size": 16, "image_size": SIZE, "width": 0.25},
+        "train_dataloader.batch_size": 8,
+        "train_cfg.max_epochs": 3,
+        "param_scheduler.0.end": 0.5,
+        "param_scheduler.1.begin": 0.5,
     }
+    options = {SHORT.get(name, name): value for name, value in changes.items()}
     params = load_params(ROOT / "params.yaml")
     return params.model_copy(
         update={
-            "train": params.train.model_copy(update={**small, **changes}),
+            "train": params.train.model_copy(update={"options": {**small, **options}}),
             "joint": params.joint.model_copy(update=joint or {}),
             "heads": {**params.heads, "sharded": SHARDED},
         }
@@ -696,7 +702,7 @@ def test_resumed_run_with_sharded_classes_ends_like_a_whole_one(aligned, tmp_pat
 def test_bad_requests_are_named_and_leave_nothing(aligned, tmp_path):
     with pytest.raises(ValueError, match=r"head: expected one of .*'cosface'.*, found 'arkface'"):
         run(aligned, tmp_path / "model", head="arkface")
-    with pytest.raises(ValueError, match=r"train\.batch_size: 31 is more than the 30 images"):
+    with pytest.raises(ValueError, match=r"train: .*batch_size: 31 is more than the 30 images"):
         run(aligned, tmp_path / "model", batch_size=31)
     assert not list(tmp_path.iterdir())
 
@@ -885,8 +891,10 @@ def test_sigterm_to_one_of_two_processes_ends_both_and_one_goes_on_inside_the_ep
 def test_a_batch_that_the_processes_do_not_divide_is_refused(aligned, tmp_path):
     codes, printed = two_processes(aligned, tmp_path / "model", batch=9)
     assert codes == [1, 1], printed
-    expected = "train.batch_size: 9 images cannot be divided evenly over 2 processes"
-    assert printed == [f"lh2face: {expected}\n", ""]
+    expected = (
+        "train: train_dataloader.batch_size: 9 images cannot be divided evenly over 2 processes"
+    )
+    assert printed == [f"lh2face: train: train_dataloader.{expected}\n", ""]
     assert not (tmp_path / "model.work").exists()
 
 

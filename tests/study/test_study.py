@@ -105,13 +105,12 @@ def out(tmp_path, plan):
 
 
 @pytest.mark.parametrize("part", load_plan(PLAN).parts)
-def test_every_part_of_the_plan_gives_valid_parameters(part, tmp_path):
+def test_every_part_of_the_plan_gives_valid_parameters(part, params_file, tmp_path):
     plan = load_plan(PLAN)
     chosen = {head: configs[0] for head, configs in plan.candidates.items()}
-    shutil.copy(ROOT / "params.yaml", tmp_path)
     YAML().dump(plan.overlay(part, 0, chosen), tmp_path / "overlay.yaml")
-    overlay_params(tmp_path / "overlay.yaml", tmp_path / "params.yaml")
-    params = load_params(tmp_path / "params.yaml")
+    overlay_params(tmp_path / "overlay.yaml", params_file)
+    params = load_params(params_file)
     names = list(plan.heads(plan.parts[part], chosen))
     assert [*params.compare.heads, *params.compare.joint_heads] == names
     assert params.compare.seeds == plan.parts[part].seeds

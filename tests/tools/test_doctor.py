@@ -21,12 +21,9 @@ def run(monkeypatch, capsys, folder) -> tuple[int, str]:
 
 
 @pytest.fixture
-def checkout(tmp_path, request) -> Path:
+def checkout(params_file) -> Path:
     """A folder with ``params.yaml``, and the code that it says faces are made from."""
-    root = request.config.rootpath
-    (tmp_path / "params.yaml").write_text((root / "params.yaml").read_text())
-    (tmp_path / "plugin").symlink_to(root / "plugin")
-    return tmp_path
+    return params_file.parent
 
 
 def test_all_that_is_required_is_there(monkeypatch, capsys, tmp_path):

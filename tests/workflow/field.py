@@ -16,7 +16,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from lh2face.adapters.insightface import export_onnx
-from lh2face.artifacts.model import recognizer_config, save_model
+from lh2face.artifacts.model import save_model
 from lh2face.data.align import aligned_face
 from lh2face.data.csv_files import PAIR_LIST, read_rows
 from lh2face.data.ijb_meta import read_meta, write_meta
@@ -78,9 +78,8 @@ def write_field(out: Path, workers: int = 2) -> Path:
     for config in benchmarks.values():
         config["origin"] = "synthetic"
     with tempfile.TemporaryDirectory() as folder:
-        config = recognizer_config(
-            {"type": "MobileFaceNet", "embedding_size": 32, "width": 0.25}, 112
-        )
+        backbone = {"type": "MobileFaceNet", "embedding_size": 32, "image_size": 112, "width": 0.25}
+        config = {"type": "FaceRecognizer", "backbone": backbone}
         save_model(Path(folder), MODELS.build(config), config, {})
         export_onnx(Path(folder), out / "theirs.onnx")
     models = read_yaml(ROOT / "params" / "ci.yaml")["compare"]["models"]

@@ -64,9 +64,9 @@ def test_another_scheduler_by_its_submit_command(tmp_path, clone):
     submit.chmod(0o755)
     run(
         clone, "snakemake", "--profile", "workflow/profiles/cluster-generic", "--jobs", "2",
-        "--latency-wait", "20", "data/aligned/train/people", SUBMIT=str(submit),
+        "--latency-wait", "20", "data/aligned/training/sources/people", SUBMIT=str(submit),
     )  # fmt: skip
-    assert (clone / "data" / "aligned" / "train" / "people" / "train.rec").exists()
+    assert (clone / "data" / "aligned" / "training" / "sources" / "people" / "train.rec").exists()
     lines = log.read_text().splitlines()
     assert len(lines) >= 2 and all("-N" in line and "mem_free=" in line for line in lines)
 
@@ -75,7 +75,7 @@ def test_two_tasks_of_srun_train_one_model(slurm, clone):
     run(clone, "dvc", "repro", "align")
     said = run(
         clone, "srun", "--ntasks=2", "--mem=4000", "lh2face", "train", "--head", "lh2face",
-        "--seed", "0", "data/aligned/train", "model", OMP_NUM_THREADS="1",
+        "--seed", "0", "data/aligned/training/sources", "model", OMP_NUM_THREADS="1",
     )  # fmt: skip
     # Only the first of the two tells how far they are.
     assert said.count("training: 6/6") == 1

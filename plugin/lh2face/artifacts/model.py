@@ -43,13 +43,20 @@ def save_model(
     }
     write_weights(directory / WEIGHTS, weights)
     description = {
-        "recognizer": {key: value for key, value in config.items() if key != "head"},
+        "recognizer": _without_beginning({k: v for k, v in config.items() if k != "head"}),
         "head": config.get("head"),
         "image_size": config["backbone"]["image_size"],
         "embedding_size": config["backbone"]["embedding_size"],
         "provenance": provenance,
     }
     (directory / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+
+
+def _without_beginning(config: Any) -> Any:
+    """A config, and those in it, without what its weights were before training."""
+    if not isinstance(config, dict):
+        return config
+    return {key: _without_beginning(one) for key, one in config.items() if key != "init_cfg"}
 
 
 def write_weights(path: Path, weights: dict[str, torch.Tensor]) -> None:
@@ -200,16 +207,3 @@ def model_digest(path: Path) -> str:
     if not beside:
         return digest(path)
     return hashlib.sha256(json.dumps([digest(path), beside]).encode()).hexdigest()
-
-
-def recognizer_config(backbone: dict[str, Any], image_size: int) -> dict[str, Any]:
-    """Config of a recognizer that only embeds.
-
-    Args:
-        backbone: Config of the backbone, ``embedding_size`` included.
-        image_size: Side of the network's square input, px.
-
-    Returns:
-        What :func:`lh2face.registry.build` takes.
-    """
-    return {"type": "FaceRecognizer", "backbone": {**backbone, "image_size": image_size}}

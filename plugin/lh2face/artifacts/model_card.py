@@ -80,7 +80,7 @@ def training(description: dict[str, Any]) -> Iterator[str]:
         "Head": head.get("type"),
         "Backbone": description["recognizer"]["backbone"].get("type"),
         "Input": f"{description['image_size']} px; the file itself takes 112 px",
-        "Epochs": params.get("train", {}).get("epochs"),
+        "Epochs": params.get("train", {}).get("train_cfg", {}).get("max_epochs"),
         "Seed": made.get("seed"),
     }
     return (f"- {key}: {markdown_text(value)}" for key, value in known.items() if value is not None)

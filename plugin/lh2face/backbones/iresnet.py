@@ -1,7 +1,10 @@
 """Improved residual network of ArcFace (Deng et al., CVPR 2019, arXiv 1801.07698, section 3.2:
 "BN-Conv-BN-PReLU-Conv-BN" units and the "E" output)."""
 
+from typing import Any
+
 import torch
+from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from lh2face.backbones.prelu import PReLU
@@ -46,7 +49,7 @@ class IBasicBlock(nn.Module):
 
 
 @MODELS.register_module()
-class IResNet(nn.Module):
+class IResNet(BaseModule):
     """IResNet-18/34/50/100/200 for any input size divisible by 16.
 
     Parameter names and shapes are the ones in circulation for this network (``conv1``, ``bn1``,
@@ -58,6 +61,7 @@ class IResNet(nn.Module):
         image_size: Side of the square input, px; a multiple of 16.
         in_channels: Channels of the input; more than 3 when renderer outputs are fused in.
         dropout: Probability of dropping a feature before the last linear layer.
+        init_cfg: As for :class:`mmengine.model.BaseModule`.
 
     Raises:
         ValueError: If ``depth`` or ``image_size`` is not one of the allowed.
@@ -73,8 +77,9 @@ class IResNet(nn.Module):
         image_size: int = 112,
         in_channels: int = 3,
         dropout: float = 0.0,
+        init_cfg: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(init_cfg)
         if depth not in STAGE_BLOCKS:
             raise ValueError(f"depth: expected one of {sorted(STAGE_BLOCKS)}, found {depth!r}")
         final = final_size(image_size)

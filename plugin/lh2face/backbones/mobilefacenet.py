@@ -1,6 +1,9 @@
 """MobileFaceNet (Chen et al., "MobileFaceNets: Efficient CNNs for Accurate Real-Time Face
 Verification on Mobile Devices", 2018, arXiv 1804.07573, table 1)."""
 
+from typing import Any
+
+from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from lh2face.backbones.prelu import PReLU
@@ -56,7 +59,7 @@ class Bottleneck(nn.Module):
 
 
 @MODELS.register_module()
-class MobileFaceNet(nn.Module):
+class MobileFaceNet(BaseModule):
     """MobileFaceNet for any input size divisible by 16.
 
     The published network reads 112² and ends in a 7×7 global depthwise convolution; here that
@@ -67,6 +70,7 @@ class MobileFaceNet(nn.Module):
         image_size: Side of the square input, px; a multiple of 16.
         width: Factor on every channel count but the embedding's (rounded to multiples of 8).
         in_channels: Channels of the input; more than 3 when renderer outputs are fused in.
+        init_cfg: As for :class:`mmengine.model.BaseModule`.
 
     Raises:
         ValueError: If ``image_size`` is not a multiple of 16 or ``width`` is not positive.
@@ -81,8 +85,9 @@ class MobileFaceNet(nn.Module):
         image_size: int = 112,
         width: float = 1.0,
         in_channels: int = 3,
+        init_cfg: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(init_cfg)
         if width <= 0:
             raise ValueError(f"width: expected a positive factor, found {width!r}")
         final = final_size(image_size)

@@ -1,18 +1,15 @@
 # ruff: noqa: C408 -- mmengine configs are written with dict()
-"""Face recognition with LH2Face: the mmengine config to begin with."""
+"""Face recognition with LH2Face at 112 px: the mmengine config to begin with."""
 
 custom_imports = dict(imports=["lh2face"], allow_failed_imports=False)
 default_scope = "mmengine"
 
-image_size = 112
-embedding_size = 512
-epochs = 20
-
 model = dict(
     type="FaceRecognizer",
-    data_preprocessor=dict(type="FacePreprocessor", mirror=0.5),
-    backbone=dict(type="MobileFaceNet", embedding_size=embedding_size, image_size=image_size),
-    head=dict(type="LH2FaceHead", num_classes=1000, in_channels=embedding_size),
+    data_preprocessor=dict(type="FacePreprocessor"),
+    backbone=dict(type="MobileFaceNet", embedding_size=512, image_size=112),
+    # The pipeline puts in the head of each row of its table, and how many people there are.
+    head=dict(type="LH2FaceHead", num_classes=1000, in_channels=512),
 )
 train_dataloader = dict(
     batch_size=128,  # of all processes together
@@ -20,9 +17,28 @@ train_dataloader = dict(
     sampler=dict(type="DefaultSampler", shuffle=True),
     batch_sampler=dict(type="EvenBatchSampler"),
     collate_fn=dict(type="default_collate"),
-    # The preprocessor mirrors.
-    dataset=dict(type="RecordFaces", root="data/aligned/train", image_size=image_size, mirror=0.0),
+    dataset=dict(
+        type="RecordFaces",
+        root="data/aligned/training/sources",
+        image_size=112,
+        pipeline=[dict(type="RandomMirror")],
+    ),
 )
+val_dataloader = dict(
+    batch_size=128,  # of each process
+    num_workers=4,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    collate_fn=dict(type="default_collate"),
+    # Verification bins, or aligned benchmarks with pairs. None in all three of val_dataloader,
+    # val_evaluator and val_cfg: no validation.
+    dataset=dict(
+        type="PairFaces",
+        paths=["data/aligned/training/validation/strangers"],
+        image_size=112,
+    ),
+)
+val_evaluator = dict(type="VerificationAccuracy", far=1e-2)
+val_cfg = dict()
 optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="SGD", lr=0.1, momentum=0.9, weight_decay=5e-4),
@@ -35,17 +51,17 @@ optim_wrapper = dict(
     ),
     clip_grad=dict(max_norm=5.0),
 )
+# Without an end, a part ends with the training: one number, train_cfg.max_epochs, says when.
 param_scheduler = [
-    dict(type="LinearLR", start_factor=0.01, by_epoch=True, begin=0, end=1,
-         convert_to_iter_based=True),
-    dict(type="CosineAnnealingLR", by_epoch=True, begin=1, end=epochs, T_max=epochs - 1,
-         convert_to_iter_based=True),
-]  # fmt: skip
-train_cfg = dict(type="EpochLoop", max_epochs=epochs)
+    dict(type="LinearLR", start_factor=0.01, begin=0, end=1, convert_to_iter_based=True),
+    dict(type="CosineAnnealingLR", begin=1, convert_to_iter_based=True),
+]
+train_cfg = dict(type="EpochLoop", max_epochs=20)
 default_hooks = dict(
     seed=dict(type="SeedHook"),
     logger=dict(type="TrainingRecordHook", interval=10),
     checkpoint=dict(type="LastCheckpointHook", interval=1000),
+    validation=dict(type="ValidationRecordHook"),
 )
 visualizer = dict(type="Visualizer", vis_backends=[dict(type="TensorboardVisBackend")])
 randomness = dict(seed=0)

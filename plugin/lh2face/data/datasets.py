@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from mmengine.dataset import Compose
 from torch.utils.data import Dataset
 
+from lh2face.augmentation.draws import Draws
 from lh2face.data.images import decode_rgb
 from lh2face.data.manifest import (
     MANIFEST,
@@ -33,8 +34,6 @@ from lh2face.registry import DATASETS
 # Decoded images are kept while they fit in this much memory, shared by all epochs.
 CACHE_BYTES = 1 << 30
 # Up to this size of a record file all labels are looked at before training; of a greater one at
-# The most bytes of a file of three numbers.
-PROPERTY = 100
 # their first use, because each header is a page to read: about 20 GB for 5 million images.
 SCANNED_BYTES = 4 << 30
 
@@ -52,7 +51,9 @@ class RecordFaces(Dataset):
             Without ``train.idx`` keys count from 0 in the file's order; without ``property`` and
             manifest the greatest label says how many identities there are.
         image_size: Side S of the images given, px.
-        mirror: Probability of a left-right mirror, by torch's generator of the process.
+        pipeline: Configs of transforms that change the decoded images, in this order, such as
+            ``[dict(type="RandomMirror")]``; see :mod:`lh2face.augmentation`. Their draws depend on
+            the seed of the run, the epoch and the index of the image alone (:meth:`set_epoch`).
 
     Attributes:
         sources: The sources in their order.
@@ -63,24 +64,57 @@ class RecordFaces(Dataset):
             records.
         RecordError: If a record cannot be read, or its label is no identity.
         ImageError: If its image cannot be decoded.
+        ValueError: If the pipeline makes something else of an image than ``(S, S, 3)`` uint8.
+
+    Example:
+        ``dataset=dict(type="RecordFaces", root="data/train", pipeline=[dict(type="RandomMirror"),
+        dict(type="RandomCrop", probability=0.2)])``
     """
 
-    def __init__(self, root: str, image_size: int = 112, mirror: float = 0.5) -> None:
+    def __init__(
+        self, root: str, image_size: int = 112, pipeline: list[dict[str, Any]] | None = None
+    ) -> None:
         self.sources = [FaceSource(folder) for folder in face_folders(Path(root))]
         # Where the images and the labels of each source begin; at the end, how many there are.
         self._starts = list(accumulate((len(s.keys) for s in self.sources), initial=0))
         self._offsets = list(accumulate((s.num_classes for s in self.sources), initial=0))
         self.num_classes = self._offsets[-1]
         self.image_size = image_size
-        self.mirror = mirror
-        shape = (len(self), 3, image_size, image_size)
+        self.pipeline = Compose(pipeline)
+        self._draws = Draws()
+        # In memory that workers share however they were started, so that those which are kept for
+        # several epochs see it change.
+        self._seed_and_epoch = torch.zeros(2, dtype=torch.int64, device="cpu").share_memory_()
+        self._shape = (image_size, image_size, 3)
+        shape = (len(self), *self._shape)
         self._cache = ImageCache(shape) if math.prod(shape) <= CACHE_BYTES else None
 
-    def _decode(self, index: int) -> tuple[Tensor, int]:
+    def set_epoch(self, seed: int, epoch: int) -> None:
+        """Say what augmentation draws from, in this process and in the workers of its loaders.
+
+        An image is then changed in the same way whatever the number of workers, the order of the
+        images and the step that a run goes on from. Without a call both numbers are 0.
+
+        Args:
+            seed: Seed of the run, ≥ 0.
+            epoch: Number of the epoch, from 0.
+        """
+        self._seed_and_epoch.copy_(torch.tensor([seed, epoch]))
+
+    def _decode(self, index: int) -> tuple[np.ndarray, int]:
         number = bisect_right(self._starts, index) - 1
         pixels, label = self.sources[number].decode(index - self._starts[number], self.image_size)
-        image = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
-        return image, self._offsets[number] + label
+        return pixels, self._offsets[number] + label
+
+    def _augment(self, pixels: np.ndarray, index: int) -> np.ndarray:
+        rng = self._draws.of(*self._seed_and_epoch.tolist(), index)
+        pixels = self.pipeline({"img": pixels, "rng": rng})["img"]
+        if pixels.shape != self._shape or pixels.dtype != np.uint8:
+            raise ValueError(
+                f"pipeline: expected it to keep the images uint8 of shape {self._shape}, found "
+                f"{pixels.dtype} of shape {pixels.shape}"
+            )
+        return pixels
 
     def __len__(self) -> int:
         return self._starts[-1]
@@ -88,12 +122,13 @@ class RecordFaces(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         index = range(len(self))[index]
         found = self._cache.get(index) if self._cache else None
-        image, label = found or self._decode(index)
+        pixels, label = found or self._decode(index)
         if self._cache and not found:
-            self._cache.put(index, image, label)
-        if self.mirror and torch.rand(()) < self.mirror:
-            image = image.flip(2)
-        return {"inputs": image, "label": label}
+            self._cache.put(index, pixels, label)
+        if self.pipeline.transforms:
+            pixels = self._augment(pixels, index)
+        # A view: collating copies it anyway, and a batch at once is cheaper to transpose.
+        return {"inputs": torch.from_numpy(pixels).permute(2, 0, 1), "label": label}
 
 
 class FaceSource:
@@ -158,26 +193,26 @@ class ImageCache:
     filled. A process that is started in another way begins with an empty cache of its own.
 
     Args:
-        shape: ``(N, C, H, W)``.
+        shape: ``(N, H, W, C)``.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape = shape
         # Anonymous: /dev/shm is often too small, and writing beyond its end kills a process.
         images, labels = mmap.mmap(-1, math.prod(shape)), mmap.mmap(-1, 8 * shape[0])
-        self._images = torch.frombuffer(images, dtype=torch.uint8).view(shape)
+        self._images = np.frombuffer(images, np.uint8).reshape(shape)
         # Label + 1; 0 where the image is not known.
         self._labels = memoryview(labels).cast("q")
         # Also a memory barrier: who sees the label of an image sees all of its pixels.
         self._lock = multiprocessing.Lock()
 
-    def get(self, index: int) -> tuple[Tensor, int] | None:
+    def get(self, index: int) -> tuple[np.ndarray, int] | None:
         """A copy of an image, and its label, if any process put them there."""
         with self._lock:
             label = self._labels[index]
-        return (self._images[index].clone(), label - 1) if label else None
+        return (self._images[index].copy(), label - 1) if label else None
 
-    def put(self, index: int, image: Tensor, label: int) -> None:
+    def put(self, index: int, image: np.ndarray, label: int) -> None:
         """Keep an image and its label, ≥ 0, for all processes."""
         self._images[index] = image
         with self._lock:

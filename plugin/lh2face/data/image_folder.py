@@ -144,13 +144,16 @@ def convert(
         log.warning("%s: left out %d, listed in failures.csv", root, len(found.left_out))
 
 
-def held_out(found: Photos, fraction: float, fold: int, rng: np.random.Generator) -> np.ndarray:
+def held_out(
+    found: Photos, fraction: float, fold: int | list[int], rng: np.random.Generator
+) -> np.ndarray:
     """The people who are kept for a benchmark, ascending; the others are trained on.
 
     Args:
         found: The photos.
         fraction: Share of the people.
-        fold: Which share of them, from 0: the folds of a seed have no person in common.
+        fold: Which share of them, from 0, or which shares: the folds of a seed have no person in
+            common.
         rng: Of the seed; it orders the people.
 
     Raises:
@@ -160,12 +163,13 @@ def held_out(found: Photos, fraction: float, fold: int, rng: np.random.Generator
     order = rng.permutation(people)
     count = round(fraction * people)
     folds = people // count if count else 1
-    if fold >= folds:
+    kept = [fold] if isinstance(fold, int) else fold
+    if max(kept) >= folds:
         raise ImageFolderError(
             f"{found.root}: held_out.fold: expected 0 … {folds - 1} (fraction {fraction} of "
-            f"{people} people), found {fold}"
+            f"{people} people), found {max(kept)}"
         )
-    return np.sort(order[fold * count : (fold + 1) * count])
+    return np.unique([order[one * count : (one + 1) * count] for one in kept])
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from lh2face.text import printable
 People = Annotated[int, Field(ge=2)]
 # What every generator of random numbers here takes.
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Fold = Annotated[int, Field(ge=0)]
 
 
 class TrainingSource(Protocol):
@@ -52,12 +53,12 @@ class HeldOut:
 
     Attributes:
         fraction: Share of the people.
-        fold: Which share of them; the folds of a seed have no person in common.
+        fold: Which share of them, or which shares; the folds of a seed have no person in common.
         seed: Seed of the people's order.
     """
 
     fraction: Annotated[float, Field(gt=0, lt=1)] = 0.25
-    fold: Annotated[int, Field(ge=0)] = 0
+    fold: Fold | Annotated[list[Fold], Field(min_length=1)] = 0
     seed: Seed = 0
 
 

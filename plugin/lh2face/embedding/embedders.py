@@ -118,6 +118,5 @@ def embed_images(recognizer: "FaceRecognizer", images: np.ndarray) -> np.ndarray
     with torch.inference_mode():
         for pixels in torch.from_numpy(images).permute(0, 3, 1, 2).split(BATCH):
             inputs = normalize_images(pixels.to(device))
-            both = recognizer(torch.cat([inputs, inputs.flip(3)]))
-            batches.append(both.view(2, len(pixels), -1).transpose(0, 1).cpu().numpy())
+            batches.append(torch.stack(recognizer(inputs, mode="predict")).cpu().numpy())
     return np.concatenate(batches)

@@ -47,6 +47,13 @@ def face_features(
     return features * detector_score[:, None] if score else features
 
 
+def directions(faces: np.ndarray) -> np.ndarray:
+    """Unit sums ``(N, d)`` of the embeddings ``(N, 2, d)`` of faces and their mirror images."""
+    sums = faces.sum(axis=1)
+    unit: np.ndarray = sums / np.linalg.norm(sums, axis=1, keepdims=True).clip(1e-12)
+    return unit
+
+
 def concentrations(embeddings: np.ndarray) -> np.ndarray:
     """κ of each face: the mean norm of the embeddings of the image and of its mirror image.
 

@@ -5,12 +5,12 @@ from typing import Any
 
 from torch import Tensor
 
+from lh2face.arguments import between, positive
 from lh2face.functional.margins import (
     angular_margin,
     margin_cross_entropy,
     straight_through_margin,
 )
-from lh2face.heads.arguments import between, positive
 from lh2face.heads.proxy_head import ProxyHead
 from lh2face.registry import MODELS
 

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lh2face.arguments import between, positive
 from lh2face.functional.margins import angular_margin, margin_cross_entropy
 from lh2face.functional.similarities import HardNegatives, unit
-from lh2face.heads.arguments import between, positive
 from lh2face.heads.proxy_head import ProxyHead, mean_over_ranks
 from lh2face.registry import MODELS
 

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lh2face.arguments import at_least, between
 from lh2face.functional.margins import (
     margin_cross_entropy,
     mean_over_labels,
@@ -13,7 +14,6 @@ from lh2face.functional.margins import (
 )
 from lh2face.functional.similarities import length
 from lh2face.functional.vmf import log_density_ratio
-from lh2face.heads.arguments import at_least, between
 from lh2face.heads.proxy_head import ProxyHead, mean_over_ranks
 from lh2face.registry import MODELS
 

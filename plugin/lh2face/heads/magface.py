@@ -5,9 +5,9 @@ from typing import Any
 
 from torch import Tensor
 
+from lh2face.arguments import between, positive, rising
 from lh2face.functional.margins import angular_margin, margin_cross_entropy
 from lh2face.functional.similarities import length
-from lh2face.heads.arguments import between, positive, rising
 from lh2face.heads.proxy_head import ProxyHead
 from lh2face.registry import MODELS
 

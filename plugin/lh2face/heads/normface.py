@@ -4,8 +4,8 @@ from typing import Any
 
 from torch import Tensor
 
+from lh2face.arguments import positive
 from lh2face.functional.margins import margin_cross_entropy
-from lh2face.heads.arguments import positive
 from lh2face.heads.proxy_head import ProxyHead
 from lh2face.registry import MODELS
 

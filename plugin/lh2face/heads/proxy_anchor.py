@@ -5,9 +5,9 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
+from lh2face.arguments import between, positive
 from lh2face.functional.margins import positive_proxy_loss
 from lh2face.functional.similarities import unit
-from lh2face.heads.arguments import between, positive
 from lh2face.heads.proxy_head import ProxyHead
 from lh2face.registry import MODELS
 

@@ -7,6 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from lh2face.arguments import at_least
 from lh2face.functional.similarities import (
     HardNegatives,
     Similarities,
@@ -14,7 +15,6 @@ from lh2face.functional.similarities import (
     shortened,
     unit,
 )
-from lh2face.heads.arguments import at_least
 from lh2face.registry import MODELS
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 from torch import Tensor
 
+from lh2face.arguments import between, positive
 from lh2face.functional.margins import angular_margin, margin_cross_entropy
 from lh2face.functional.similarities import length
 from lh2face.functional.vmf import log_normalizer, log_normalizer_of_scf
-from lh2face.heads.arguments import between, positive
 from lh2face.heads.proxy_head import ProxyHead
 from lh2face.registry import MODELS
 

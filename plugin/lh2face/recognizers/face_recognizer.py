@@ -121,7 +121,8 @@ class FaceRecognizer(BaseModel):
             inputs: ``(B, 3, S, S)`` RGB in [-1, 1].
             label: ``(B,)`` int64 identities; read when ``mode`` is ``"loss"``.
             mode: ``"tensor"``: the embeddings ``(B, d)`` float32, unnormalised;
-                ``"predict"``: the same as a list of B vectors;
+                ``"predict"``: those of the image and of its mirror image, as evaluation reads a
+                face: a list of B tensors ``(2, d)``;
                 ``"loss"``: the loss terms and statistics of one training step.
 
         Returns:
@@ -134,9 +135,16 @@ class FaceRecognizer(BaseModel):
             return self.loss(inputs, label)
         if mode not in ("tensor", "predict"):
             raise ValueError(f"mode: expected 'loss', 'predict' or 'tensor', found {mode!r}")
-        reconstruction = None if self.fusion == "none" else self.reconstruct(inputs)
-        embeddings = self.backbone(self.fuse(inputs, reconstruction))
-        return embeddings if mode == "tensor" else list(embeddings)
+        if mode == "predict":
+            embeddings = self.embed(torch.cat([inputs, inputs.flip(3)]))
+            return list(torch.stack(embeddings.chunk(2), dim=1))
+        return self.embed(inputs)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Embeddings ``(B, d)`` float32, unnormalised, of ``(B, 3, S, S)`` in [-1, 1]."""
+        reconstruction = None if self.fusion == "none" else self.reconstruct(images)
+        embeddings: Tensor = self.backbone(self.fuse(images, reconstruction))
+        return embeddings
 
     def loss(self, images: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
         """Loss terms of one step; arguments as in :meth:`forward`."""
@@ -158,11 +166,11 @@ class FaceRecognizer(BaseModel):
     def joint_loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The four terms of joint training, weighted; arguments as in :meth:`forward`."""
         small = self.to_reconstructor(images)
-        reconstruction = self.reconstructor(small)
-        canonical = resize(reconstruction.canonical, images.shape[-1])
+        face = self.reconstructor(small)
+        canonical = resize(face.canonical, images.shape[-1])
         # One pass for both kinds of image: batch normalisation then sees in training the mixture
         # that its running statistics describe.
-        both = torch.cat([self.fuse(images, reconstruction), self.fuse(canonical, reconstruction)])
+        both = torch.cat([self.fuse(images, face), self.fuse(canonical, face)])
         embeddings, canonical_embeddings = self.backbone(both).chunk(2)
 
         # The head's statistics are to end on the images, which are what is embedded later.
@@ -170,11 +178,10 @@ class FaceRecognizer(BaseModel):
         terms = self.recognition_loss(embeddings, labels)
         terms["loss_canon"] = self.weights["canon_weight"] * summed_loss(canonical_terms)
         terms["loss_reco"] = self.weights["reco_weight"] * summed_loss(
-            self.reconstructor.loss(small)
+            self.reconstructor.loss(small, face)
         )
-        view_of_mirrored = self.reconstructor(small.flip(3)).view
         terms["loss_view"] = self.weights["view_weight"] * view_consistency_loss(
-            reconstruction.view, view_of_mirrored, self.weights["view_prior"]
+            face.view, self.reconstructor.view_of(small.flip(3)), self.weights["view_prior"]
         )
         return terms
 
@@ -199,10 +206,14 @@ class FaceRecognizer(BaseModel):
 
 
 def resize(images: Tensor, size: int) -> Tensor:
-    """Bilinear, antialiased resize of ``(B, C, H, W)`` to ``(B, C, size, size)``."""
-    if images.shape[-2:] == (size, size):
+    """Bilinear, antialiased resize of square ``(B, C, S, S)`` to ``(B, C, size, size)``."""
+    if images.shape[-1] == size:
         return images
-    return F.interpolate(images, (size, size), mode="bilinear", align_corners=False, antialias=True)
+    # Enlarged, an image has nothing to be smoothed; PyTorch smooths slowly even so.
+    smaller = size < images.shape[-1]
+    return F.interpolate(
+        images, (size, size), mode="bilinear", align_corners=False, antialias=smaller
+    )
 
 
 def summed_loss(terms: dict[str, Tensor]) -> Tensor:

@@ -29,18 +29,21 @@ class Reconstruction(NamedTuple):
         albedo: ``(B, 3, S, S)`` in [−1, 1].
         light: ``(B, 4)``: ambient, diffuse, lx, ly.
         view: ``(B, 6)``: rx, ry, rz in rad, tx, ty, tz.
-        canonical: ``(B, 3, S, S)`` the shaded face in the canonical view.
-        image: ``(B, 3, S, S)`` the re-rendering in the input's view.
-        mask: ``(B, S, S)`` bool, where the re-rendering shows the face.
+        shaded: ``(B, 3, S, S)`` the albedo in that light, above 1 where it is over-exposed.
+        terms: Loss terms of the canonical face alone, scalars.
     """
 
     depth: Tensor
     albedo: Tensor
     light: Tensor
     view: Tensor
-    canonical: Tensor
-    image: Tensor
-    mask: Tensor
+    shaded: Tensor
+    terms: dict[str, Tensor]
+
+    @property
+    def canonical(self) -> Tensor:
+        """``(B, 3, S, S)`` the shaded face in the canonical view, in [−1, 1]."""
+        return self.shaded.clamp(-1, 1)
 
 
 class Reconstructor(nn.Module):
@@ -98,7 +101,7 @@ class Reconstructor(nn.Module):
         return depth
 
     def forward(self, images: Tensor) -> Reconstruction:
-        """Take faces apart.
+        """Take faces apart; nothing is rendered.
 
         Args:
             images: ``(B, 3, S, S)`` in [−1, 1].
@@ -106,51 +109,54 @@ class Reconstructor(nn.Module):
         Raises:
             ValueError: If the images are of another size.
         """
-        return self.take_apart(images)[0]
-
-    def take_apart(self, images: Tensor) -> tuple[Reconstruction, dict[str, Tensor]]:
-        """As :meth:`forward`, with the loss terms of the canonical face."""
         size = self.image_size
         if images.ndim != 4 or images.shape[1:] != (3, size, size):
             raise ValueError(
                 f"images: expected (B, 3, {size}, {size}), found {tuple(images.shape)}"
             )
         depth, albedo, terms = self.canonical(images)
-        view = self.view_network(images) * self.view_range
-        return self.assemble(depth, albedo, self.light_of(images), view), terms
+        light = self.light_of(images)
+        shaded = in_light(depth, albedo, light)
+        return Reconstruction(depth, albedo, light, self.view_of(images), shaded, terms)
 
     def light_of(self, images: Tensor) -> Tensor:
         """``(B, 4)``: ambient and diffuse in 0 … 1, lx and ly in −1 … 1."""
         strength, direction = self.light_network(images).split(2, dim=1)
         return torch.cat([strength / 2 + 0.5, direction], 1)
 
-    def assemble(
-        self, depth: Tensor, albedo: Tensor, light: Tensor, view: Tensor
-    ) -> Reconstruction:
-        """Shade and render what a face was taken apart into."""
-        canonical = shade(albedo, lambert_shading(normals_from_depth(depth), light))
-        image, mask = self.renderer.render(canonical, self.surface(depth), view)
-        return Reconstruction(depth, albedo, light, view, canonical.clamp(-1, 1), image, mask)
+    def view_of(self, images: Tensor) -> Tensor:
+        """The view of images ``(B, 3, S, S)``, and nothing else of them: ``(B, 6)``."""
+        return self.view_network(images) * self.view_range
 
-    def loss(self, images: Tensor) -> dict[str, Tensor]:
+    def loss(self, images: Tensor, face: Reconstruction) -> dict[str, Tensor]:
         """Losses of a batch.
 
         Args:
             images: ``(B, 3, S, S)`` in [−1, 1].
+            face: What :meth:`forward` made of them.
 
         Returns:
             Scalars ``loss_image``, ``loss_flipped``, ``loss_prior``, and those of the subclass.
         """
-        face, terms = self.take_apart(images)
-        flipped = self.assemble(face.depth.flip(2), face.albedo.flip(3), face.light, face.view)
+        depth, albedo = face.depth.flip(2), face.albedo.flip(3)
+        # The face and the flipped face are drawn in one call.
+        shaded = torch.cat([face.shaded, in_light(depth, albedo, face.light)])
+        surface = self.surface(torch.cat([face.depth, depth]))
+        drawn, covered = self.renderer.render(shaded, surface, face.view.repeat(2, 1))
+        (image, flipped), (mask, flipped_mask) = drawn.chunk(2), covered.chunk(2)
         sigma = F.softplus(self.confidence_network(images))
         return {
-            "loss_image": confidence_l1(face.image, images, face.mask, sigma[:, :1]),
+            "loss_image": confidence_l1(image, images, mask, sigma[:, :1]),
             "loss_flipped": self.flip_weight
-            * confidence_l1(flipped.image, images, flipped.mask, sigma[:, 1:]),
+            * confidence_l1(flipped, images, flipped_mask, sigma[:, 1:]),
             "loss_prior": self.view_prior * (face.view / self.view_range).square().mean(),
-            **terms,
+            **face.terms,
         }
+
+    def rendered(self, face: Reconstruction) -> tuple[Tensor, Tensor]:
+        """The face rendered again in the input's view ``(B, 3, S, S)``, and where the
+        face is ``(B, S, S)`` bool."""
+        return self.renderer.render(face.shaded, self.surface(face.depth), face.view)
 
     def seen_depth(self, face: Reconstruction) -> tuple[Tensor, Tensor]:
         """Depth in the input's view ``(B, S, S)``, and where there is one ``(B, S, S)`` bool."""
@@ -160,3 +166,8 @@ class Reconstructor(nn.Module):
         """The canonical face in other views ``(B, 6)``: ``(B, 3, S, S)``, −1 off the face."""
         image, mask = self.renderer.render(face.canonical, self.surface(face.depth), view)
         return torch.where(mask[:, None], image, -1)
+
+
+def in_light(depth: Tensor, albedo: Tensor, light: Tensor) -> Tensor:
+    """The albedo of a surface ``(B, S, S)`` in a light ``(B, 4)``: ``(B, 3, S, S)``."""
+    return shade(albedo, lambert_shading(normals_from_depth(depth), light))

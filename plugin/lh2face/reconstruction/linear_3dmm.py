@@ -57,13 +57,28 @@ class Linear3DMMReconstructor(Reconstructor):
         self.coefficient_network = Encoder(image_size, shape_modes + albedo_modes, width)
         if faces * image_size**2 > LARGEST:
             raise ValueError(f"faces: found {faces}, too many at {image_size} px for the memory")
-        with torch.device("cpu"):  # numbers even where the networks are built without any
-            depth, albedo, head = canonical_faces(faces, image_size)
-        self.register_buffer("head", head)
-        for name, maps, count in (("shape", depth, shape_modes), ("skin", albedo, albedo_modes)):
-            mean, modes = principal_components(maps.flatten(1), count)
-            self.register_buffer(f"{name}_mean", mean)
-            self.register_buffer(f"{name}_modes", modes.contiguous())
+        pixels = image_size**2
+        self.register_buffer("head", torch.zeros(image_size, image_size, dtype=torch.bool))
+        for name, length, count in (
+            ("shape", pixels, shape_modes),
+            ("skin", 3 * pixels, albedo_modes),
+        ):
+            self.register_buffer(f"{name}_mean", torch.zeros(length))
+            self.register_buffer(f"{name}_modes", torch.zeros(count, length))
+        if not self.head.is_meta:  # built there, a model is asked for its shapes alone
+            self.fit_modes(faces)
+
+    def fit_modes(self, faces: int) -> None:
+        """Fit means and modes to so many synthetic faces, always the same."""
+        with torch.device("cpu"):
+            depth, albedo, head = canonical_faces(faces, self.image_size)
+        self.head.copy_(head)
+        for name, maps in (("shape", depth), ("skin", albedo)):
+            mean, modes = getattr(self, f"{name}_mean"), getattr(self, f"{name}_modes")
+            for buffer, values in zip(
+                (mean, modes), principal_components(maps.flatten(1), len(modes)), strict=True
+            ):
+                buffer.copy_(values)
 
     def canonical(self, images: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Depth, albedo, and ``loss_coefficients``."""

@@ -121,6 +121,24 @@ def kappa_against(evaluations: Evaluations, faces: pd.Series, values: pd.Series)
     return figure
 
 
+def loss(records: Evaluations) -> Figure:
+    """Loss of a training over its steps, from the records of the trainings."""
+    figure = curves(records, "training", "step", "loss", hover="step %{x}<br>loss %{y:.3g}")
+    figure.update_xaxes(title="step")
+    figure.update_yaxes(title="loss", rangemode="tozero")
+    return figure
+
+
+def accuracy(records: Evaluations) -> Figure:
+    """Accuracy on the validation over the steps, the mean over its lists of pairs."""
+    hover = "step %{x}<br>accuracy %{y:.2%}"
+    figure = curves(records, "validation", "step", "accuracy", hover)
+    figure.update_traces(mode="lines+markers")
+    figure.update_xaxes(title="step", rangemode="tozero")
+    figure.update_yaxes(title="accuracy", tickformat=".0%")
+    return figure
+
+
 def curves(
     evaluations: Evaluations, file: str, x: str, y: str, hover: str, custom: tuple | list = ()
 ) -> Figure:

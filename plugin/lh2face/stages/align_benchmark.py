@@ -25,8 +25,8 @@ def run(params: "Params", name: str, raw: Path, out: Path) -> None:
     """Write a benchmark's aligned faces and its lists (:mod:`lh2face.data.benchmark`).
 
     Args:
-        params: The parameters; ``benchmarks`` and ``workers`` are read.
-        name: A key of ``benchmarks``.
+        params: The parameters; ``benchmarks``, ``validation`` and ``workers`` are read.
+        name: A key of ``benchmarks`` or ``validation``.
         raw: Folder written by stage ``benchmark``.
         out: Folder to write.
 

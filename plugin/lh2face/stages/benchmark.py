@@ -14,8 +14,8 @@ def run(params: "Params", name: str, out: Path) -> None:
     """Write a benchmark's photographs, if they are not there already, and ``source.json``.
 
     Args:
-        params: The parameters; ``benchmarks`` and ``workers`` are read.
-        name: A key of ``benchmarks``.
+        params: The parameters; ``benchmarks``, ``validation`` and ``workers`` are read.
+        name: A key of ``benchmarks`` or ``validation``.
         out: Folder to write.
 
     Raises:
@@ -25,5 +25,5 @@ def run(params: "Params", name: str, out: Path) -> None:
     with atomic_dir(out, [Path(source.path)]) as folder:
         source.write(folder, params.workers)
         (folder / "source.json").write_text(
-            json.dumps(params.benchmarks[name].model_dump(), indent=1) + "\n", encoding="utf-8"
+            json.dumps(params.paired[name].model_dump(), indent=1) + "\n", encoding="utf-8"
         )

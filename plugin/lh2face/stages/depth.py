@@ -13,11 +13,11 @@ from lh2face.data.arrays import read_arrays
 from lh2face.data.benchmark import Benchmark, read_benchmarks
 from lh2face.data.images import decode_rgb
 from lh2face.recognizers.face_recognizer import resize
+from lh2face.recognizers.preprocessor import normalize_images
 from lh2face.reconstruction import Reconstruction
 from lh2face.reconstruction.metrics import mean_angle_deviation, scale_invariant_depth_error
 from lh2face.rendering import normals_from_depth
 from lh2face.stages.figures import METRICS
-from lh2face.stages.fit3d import normalized
 
 SAMPLES = 6
 TURNS = range(-60, 61, 5)  # degrees
@@ -49,7 +49,7 @@ def read_faces(benchmark: Benchmark, rows: list[int], size: int, device: torch.d
     """Faces of a benchmark by row, ``(N, 3, size, size)`` in [−1, 1]."""
     faces = benchmark.faces
     images = [decode_rgb(faces[row + 1][1], size, f"{faces.path}: key {row + 1}") for row in rows]
-    return normalized(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(device))
+    return normalize_images(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(device))
 
 
 def depth_errors(model: nn.Module, benchmark: Benchmark, device: torch.device) -> dict[str, object]:
@@ -94,7 +94,7 @@ def samples(model: nn.Module, benchmark: Benchmark, device: torch.device) -> dic
         "canonical": pixels(face.canonical),
         "depth": relief(model, face),
         "normals": pixels(normals),
-        "re-rendered": pixels(face.image),
+        "re-rendered": pixels(model.rendered(face)[0]),
         "turned": np.stack([pixels(t) for t in turned], axis=1),
         "turns": np.array(TURNS),
     }

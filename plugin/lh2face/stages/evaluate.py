@@ -17,7 +17,7 @@ from lh2face.data.ijb_meta import meta_paths
 from lh2face.evaluation.bootstrap import draw_weights, interval
 from lh2face.evaluation.checks import EvaluationError
 from lh2face.evaluation.conditions import tar_by_condition
-from lh2face.evaluation.ijb import concentrations
+from lh2face.evaluation.ijb import concentrations, directions
 from lh2face.evaluation.matching import expected_cosine
 from lh2face.evaluation.protocol import Protocol, Results, run_protocol
 from lh2face.evaluation.quality import calibration, error_versus_reject, reject_area
@@ -174,13 +174,6 @@ def conditions(
     _, people = np.unique(benchmark.images["identity"], return_inverse=True)
     weights = draw_weights(people.max() + 1, rounds=protocol.bootstrap, seed=protocol.seed)
     return tar_by_condition(found, kappa, people, benchmark.images["kind"], protocol, weights)
-
-
-def directions(faces: np.ndarray) -> np.ndarray:
-    """Unit sums ``(N, d)`` of the embeddings ``(N, 2, d)`` of faces and their mirror images."""
-    sums = faces.sum(axis=1)
-    lengths: np.ndarray = np.linalg.norm(sums, axis=1, keepdims=True).clip(1e-12)
-    return sums / lengths
 
 
 def bin_metrics(pairs: Pairs) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """The figures of ``metrics.json`` by their paths in it, and how people name them."""
 
+import csv
 import re
 from pathlib import Path
 from typing import Any
 
 from lh2face.artifacts.json_object import number, read_object
+from lh2face.data.csv_files import read_rows
 
 METRICS = "metrics.json"
 TITLES = {
@@ -44,19 +46,53 @@ def title(path: str) -> str:
         ) from None
 
 
+def read_record(path: Path, batch_size: int) -> tuple[dict[str, float], dict[str, float]]:
+    """``training.csv`` of a run, which has all of it however often it was interrupted.
+
+    Args:
+        path: The file.
+        batch_size: Images a step, of all processes.
+
+    Returns:
+        ``steps``, ``images_per_second`` and ``seconds``; and each loss, the means of the last row.
+
+    Raises:
+        ValueError: If it has no row, or is no such file.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        names = next(csv.reader(file), [])
+    losses = [name for name in names if "loss" in name]
+    rows = read_rows(path, dict.fromkeys(["step", "images_per_second", *losses], float))
+    if not rows:
+        raise ValueError(f"{path}: has no row")
+    before = [0.0, *(row["step"] for row in rows)]
+    seconds = sum(
+        (row["step"] - start) * batch_size / row["images_per_second"]
+        for row, start in zip(rows, before, strict=False)
+    )
+    steps = int(rows[-1]["step"])
+    cost = {
+        "steps": steps,
+        "images_per_second": round(steps * batch_size / seconds, 1),
+        "seconds": round(seconds, 3),
+    }
+    return cost, {name: rows[-1][name] for name in losses}
+
+
 def read_fit(path: Path) -> dict[str, Any]:
     """``metrics.json`` of stage ``fit3d``.
 
     Returns:
-        ``steps``, ``seconds`` and ``peak_memory_mib`` (None where the system did not tell); losses.
+        ``steps``, ``images_per_second``, ``seconds`` and ``peak_memory_mib`` (None where the
+        system did not tell); losses.
 
     Raises:
-        ValueError: If one of these is no finite number, or ``steps`` or ``seconds`` not above 0.
+        ValueError: If one of these is no finite number, or one of the first three not above 0.
     """
     found = read_object(path, "a folder of stage fit3d")
     if found.get("peak_memory_mib") is not None:
         number(found["peak_memory_mib"], path, "peak_memory_mib")
-    for key in ("steps", "seconds"):
+    for key in ("steps", "images_per_second", "seconds"):
         if number(found.get(key), path, key) <= 0:
             raise ValueError(f"{path}: expected {key} above 0, found {found[key]}")
     return {"peak_memory_mib": None, **found}

@@ -15,18 +15,18 @@ def run(params: "Params", out: Path, *, seed: int) -> None:
     """Write a recognizer with random weights, as ``train`` would write a trained one.
 
     Args:
-        params: The parameters; ``train.backbone`` and ``train.image_size`` are read.
+        params: The parameters; the recipe's model is read.
         out: Folder to write: ``model.safetensors``, ``model.json``.
         seed: Seed of the weights.
     """
     import torch
 
-    from lh2face.artifacts.model import recognizer_config, save_model
+    from lh2face.artifacts.model import save_model
     from lh2face.registry import build
 
     check_utf8(out)
     torch.manual_seed(seed)
-    config = recognizer_config(params.train.backbone, params.train.image_size)
+    config = {**params.train.recipe().model.to_dict(), "head": None}
     with atomic_dir(out) as folder:
         made = provenance(params=config, data={}, seed=seed)
-        save_model(folder, build("recognizer", config, "train.backbone"), config, made)
+        save_model(folder, build("recognizer", config, "model"), config, made)

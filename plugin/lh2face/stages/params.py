@@ -7,9 +7,9 @@ import types
 import typing
 from collections.abc import Mapping
 from io import StringIO
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -18,6 +18,7 @@ from pydantic import (
     Field,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
     create_model,
     model_validator,
 )
@@ -26,15 +27,19 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import Node
 
-from lh2face.data.benchmarks import BENCHMARKS
+from lh2face.data.benchmarks import BENCHMARKS, PAIRED
 from lh2face.data.training_sources import TRAINING_SOURCES, Seed
 from lh2face.evaluation.protocol import Protocol
+from lh2face.stages.recipe import check_recipe, check_reconstruction, load_recipe
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 # Bounds of a YAML file; its nodes are counted with every alias written out.
 LARGEST_FILE, MOST_NODES = 1 << 16, 20_000
 MOST_ERRORS = 10
 # Sections that an overlay does not add to.
-REPLACED = {"sources", "benchmarks"}
+REPLACED = {"sources", "benchmarks", "validation"}
 # Arguments of a head that the training faces and the backbone decide.
 OF_TRAINING = frozenset({"num_classes", "in_channels"})
 # What has a folder of its own beside those of the heads.
@@ -67,7 +72,6 @@ def ascending(values: tuple[float, ...]) -> tuple[float, ...]:
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(gt=0)]
 Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(unique)]
-ImageSize = Annotated[int, Field(ge=32, le=1024)]
 # Names become parts of paths and of command lines.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$", max_length=100)]
 HeadName = Annotated[Name, AfterValidator(not_reserved)]
@@ -122,53 +126,61 @@ def _any_of(registry: Mapping[str, type]) -> Any:
     return Annotated[functools.reduce(operator.or_, sections), Field(discriminator="type")]
 
 
-class Fit3D(Section):
+class Recipe(Section):
+    """A training whose recipe is an mmengine config.
+
+    Attributes:
+        config: The recipe: network, batch, optimizer, schedule, augmentation.
+        options: Values put over it, by dotted name.
+    """
+
+    config: str
+    options: dict[str, Any] = {}
+
+    def recipe(self, folder: Path = Path()) -> "Config":
+        """The config with the options in it.
+
+        Args:
+            folder: That of ``params.yaml``, which ``config`` is relative to.
+
+        Raises:
+            RecipeError: As :func:`lh2face.stages.recipe.load_recipe`.
+        """
+        return load_recipe(folder / self.config, self.options)
+
+
+class Fit3D(Recipe):
     """Training of the reconstructor on the aligned faces.
 
     Attributes:
-        reconstructor: Registered reconstructor and its arguments.
-        steps: Optimizer steps.
-        batch_size: Faces a step.
-        lr: Learning rate of Adam.
+        config: The recipe, an mmengine config: reconstructor, batch, optimizer, schedule.
+        options: Values put over it, by dotted name.
         seed: Seed of weights and batches.
     """
 
-    reconstructor: dict[str, Any]
-    steps: PositiveInt
-    batch_size: PositiveInt
-    lr: Annotated[float, Field(gt=0)]
     seed: Seed = 0
 
 
-class Train(Section):
+class Init(Section):
+    """Weights to begin a training from.
+
+    Attributes:
+        path: What :func:`~lh2face.training.weights.read_weights` reads.
+    """
+
+    path: str
+
+
+class Train(Recipe):
     """Training of a recognizer, the same for every head.
 
     Attributes:
-        backbone: Registered backbone and its arguments.
-        image_size: Side of what the backbone reads, px; the aligned faces have 112.
-        batch_size: Faces a step, of all processes together.
-        epochs: Passes over the training faces.
-        warmup_epochs: Epochs in which the learning rate rises; it then falls by a cosine.
-        optimizer: One of PyTorch's and its arguments.
-        workers: Processes that load faces; 0 for the training process itself.
+        config: The recipe, an mmengine config: network, batch, optimizer, schedule, augmentation.
+        options: Values put over it, by dotted name.
+        init: The weights to begin from, of which there may be none.
     """
 
-    backbone: dict[str, Any]
-    image_size: ImageSize
-    batch_size: PositiveInt
-    epochs: PositiveInt
-    warmup_epochs: Annotated[float, Field(ge=0)]
-    optimizer: dict[str, Any]
-    workers: Annotated[int, Field(ge=0, le=1024)]
-
-    @model_validator(mode="after")
-    def _warmup_ends(self) -> "Train":
-        if self.warmup_epochs > self.epochs:
-            raise ValueError(
-                f"warmup_epochs: found {self.warmup_epochs}, allowed are up to epochs, "
-                f"{self.epochs}"
-            )
-        return self
+    init: Annotated[list[Init], Field(max_length=1)] = []
 
 
 class Joint(Section):
@@ -272,6 +284,7 @@ class Params(Section):
         workers: Processes that make and align faces; results do not depend on it.
         sources: Who is trained on, by a name of your choice; people of one are none of another.
         benchmarks: What is tested on, likewise.
+        validation: What training is validated on, pairs of people who are in neither of these.
         others: Models of others, which are evaluated beside those that are trained.
         heads: Registered heads and their arguments, by a name of your choice.
     """
@@ -281,6 +294,7 @@ class Params(Section):
     benchmarks: Annotated[
         dict[Name, _any_of(BENCHMARKS)], Field(min_length=1)  # type: ignore[valid-type]
     ]
+    validation: dict[Name, _any_of(PAIRED)]  # type: ignore[valid-type]
     fit3d: Fit3D
     compare: Compare
     train: Train
@@ -292,20 +306,9 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _parts_exist(self) -> "Params":
-        import torch
-
         import lh2face  # noqa: F401  registers
-        from lh2face.registry import build, check
+        from lh2face.registry import check
 
-        backbone, size = self.train.backbone, self.train.image_size
-        # Without memory, and without a draw from PyTorch's generator, which runs depend on.
-        with torch.device("meta"):
-            build("backbone", backbone, "train.backbone", image_size=size, in_channels=3)
-        if "embedding_size" not in backbone:
-            raise ValueError("train.backbone.embedding_size: missing")
-        parameter = torch.nn.Parameter(torch.zeros(1))
-        build("optimizer", self.train.optimizer, "train.optimizer", params=[parameter])
-        check("reconstructor", self.fit3d.reconstructor, "fit3d.reconstructor")
         for name, config in self.heads.items():
             check("head", config, f"heads.{name}", given=OF_TRAINING)
         for name in (*self.compare.heads, *self.compare.joint_heads):
@@ -329,21 +332,44 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _recipes_can_be_built(self, info: ValidationInfo) -> "Params":
+        folder = (info.context or {}).get("folder", Path())
+        heads = {f"heads.{name}": config for name, config in self.heads.items()}
+        checks = {
+            "train": lambda recipe: check_recipe(recipe, heads),
+            "fit3d": check_reconstruction,
+        }
+        for section, check_it in checks.items():
+            try:
+                check_it(getattr(self, section).recipe(folder))
+            except ValueError as error:
+                raise ValueError(f"{section}: {error}") from error
+        return self
+
+    @model_validator(mode="after")
     def _nobody_is_trained_and_tested_on(self) -> "Params":
-        for name, source in self.sources.items():
-            for other, benchmark in self.benchmarks.items():
-                same = source.type == benchmark.type == "image_folder"
-                if not (same and Path(source.path).resolve() == Path(benchmark.path).resolve()):
-                    continue
-                # Who is usable, and so the order that the split goes by, depends on these too.
-                who = {"held_out", "aligned", "landmarks"}
-                one, two = (config.model_dump(include=who) for config in (source, benchmark))
-                if one["held_out"] is None or one != two:
-                    raise ValueError(
-                        f"sources.{name}, benchmarks.{other}: both have people of {source.path}; "
-                        "give both the same held_out, aligned and landmarks, or some people would "
-                        "be trained and tested on"
-                    )
+        if both := sorted(set(self.benchmarks) & set(self.validation)):
+            raise ValueError(f"validation: found {both}, which are names in benchmarks too")
+        benchmarks = _named(self.benchmarks, "benchmarks")
+        validation = _named(self.validation, "validation")
+        sources = _named(self.sources, "sources")
+        for (name, source), (other, asked) in product(sources, [*benchmarks, *validation]):
+            # The source leaves out whomever the other has.
+            if _same_folder(source, asked) and not (
+                _division(source) == _division(asked) and _folds(source) >= _folds(asked) > set()
+            ):
+                raise ValueError(
+                    f"{name}, {other}: both have people of {source.path}; "
+                    "give both the same held_out, aligned and landmarks, or some people would "
+                    "be trained and tested on"
+                )
+        for (name, one), (other, asked) in product(validation, benchmarks):
+            if _same_people(one, asked):
+                raise ValueError(
+                    f"{name}, {other}: both may have the same people of {one.path}; give {name} "
+                    f"another path or {TOLD_APART_BY[one.type]}, or weights would be chosen on the "
+                    "people whom they are tested on"
+                )
         return self
 
     def source(self, name: str) -> Any:
@@ -354,9 +380,60 @@ class Params(Section):
         """
         return _made(TRAINING_SOURCES, self.sources, "sources", name)
 
+    @property
+    def paired(self) -> dict[str, Any]:
+        """The sections of ``benchmarks`` and ``validation``, which have no name in common."""
+        return {**self.benchmarks, **self.validation}
+
     def benchmark(self, name: str) -> Any:
-        """A benchmark's source; raises as :meth:`source`."""
-        return _made(BENCHMARKS, self.benchmarks, "benchmarks", name)
+        """The source of a benchmark or of a validation; raises as :meth:`source`."""
+        return _made(BENCHMARKS, self.paired, "benchmarks, validation", name)
+
+
+# What, beside its path, tells the people of one validation or benchmark of a type from another's.
+TOLD_APART_BY = {
+    "synthetic": "seed", "bin": "file", "pairs": "list", "image_folder": "held_out.fold"
+}  # fmt: skip
+
+
+def _named(sections: Mapping[str, Any], key: str) -> list[tuple[str, Any]]:
+    """Sections with their dotted keys."""
+    return [(f"{key}.{name}", section) for name, section in sections.items()]
+
+
+def _same_folder(one: Any, other: Any) -> bool:
+    """Whether both have people of one folder of photos."""
+    same = one.type == other.type == "image_folder"
+    return same and Path(one.path).resolve() == Path(other.path).resolve()
+
+
+def _division(config: Any) -> dict[str, Any]:
+    """How a folder's people are divided: who is usable, and so their order, depends on it too."""
+    found: dict[str, Any] = config.model_dump(include={"held_out", "aligned", "landmarks"})
+    (found["held_out"] or {}).pop("fold", None)
+    return found
+
+
+def _folds(config: Any) -> set[int]:
+    """The folds that a folder's ``held_out`` names; none for all people."""
+    fold = config.held_out.fold if config.held_out else []
+    return {fold} if isinstance(fold, int) else set(fold)
+
+
+def _same_people(one: Any, other: Any) -> bool:
+    """Whether a validation and a benchmark may have people in common."""
+    if _same_folder(one, other):
+        # The folds of one division have nobody in common; without any, all people are meant.
+        first, second = _folds(one), _folds(other)
+        apart = first and second and first.isdisjoint(second)
+        return not apart or _division(one) != _division(other)
+    return one.type == other.type and _who(one) == _who(other)
+
+
+def _who(config: Any) -> Path:
+    """The people of a validation or a benchmark, as a path below that of its files."""
+    value = getattr(config, TOLD_APART_BY[config.type], None)
+    return Path(config.path, "" if value is None else str(value)).resolve()
 
 
 def _made(registry: Mapping[str, type], sections: Mapping[str, Any], key: str, name: str) -> Any:
@@ -373,7 +450,7 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
         ParamsError: If the file is missing, is not YAML, or a key is unknown, missing or has a
             value that is not allowed.
     """
-    return checked(Params, read_yaml(path), path)
+    return checked(Params, read_yaml(path), path, path.parent)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -438,10 +515,19 @@ def written_out(node: Node | None, known: dict[int, int]) -> int:
     return known[id(node)]
 
 
-def checked(schema: type[Checked], values: dict[str, Any], source: Path | str) -> Checked:
-    """The values of a file in their schema; :class:`ParamsError` names what is not allowed."""
+def checked(
+    schema: type[Checked], values: dict[str, Any], source: Path | str, folder: Path = Path()
+) -> Checked:
+    """The values of a file in their schema; :class:`ParamsError` names what is not allowed.
+
+    Args:
+        schema: The section that the file holds.
+        values: Its content.
+        source: The file, for messages.
+        folder: What the paths of recipes are relative to.
+    """
     try:
-        return schema.model_validate(values)
+        return schema.model_validate(values, context={"folder": folder})
     except ValidationError as error:
         # What is there and wrong comes before what is not there: it may be its other name.
         found = sorted(error.errors(), key=lambda item: item["type"] == "missing")
@@ -529,7 +615,8 @@ def overlay_params(overlay: Path, path: Path = Path("params.yaml")) -> None:
     stream = StringIO()
     yaml.dump(values, stream)
     text = stream.getvalue()
-    checked(Params, parse_yaml(YAML(typ="safe"), text, overlay), f"{overlay}, put over {path}")
+    values = parse_yaml(YAML(typ="safe"), text, overlay)
+    checked(Params, values, f"{overlay}, put over {path}", path.parent)
     with atomic_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
@@ -537,13 +624,13 @@ def overlay_params(overlay: Path, path: Path = Path("params.yaml")) -> None:
 def merge(base: dict[str, Any], update: dict[str, Any]) -> None:
     """Put the values of ``update`` into ``base``, section by section.
 
-    ``sources`` and ``benchmarks`` are replaced whole where the update gives a type: other data take
-    the place of those that are there.
+    ``sources``, ``benchmarks`` and ``validation`` are replaced whole where the update gives a type,
+    or nothing: other data take the place of those that are there.
     """
     for key, value in update.items():
         whole = not isinstance(value, dict) or not isinstance(base.get(key), dict)
         # A config with a type is one value: its arguments belong to that type alone.
-        if whole or "type" in value or (key in REPLACED and _has_types(value)):
+        if whole or "type" in value or (key in REPLACED and (not value or _has_types(value))):
             base[key] = value
         else:
             merge(base[key], value)

@@ -23,7 +23,10 @@ from lh2face.report import figures
 from lh2face.report.pictures import hardest, jpeg, png, strip
 from lh2face.report.table import overview, table
 from lh2face.stages.comparison import read_run
-from lh2face.stages.figures import METRICS, read_depth, read_fit
+from lh2face.stages.figures import METRICS, read_depth, read_fit, read_record
+from lh2face.stages.recipe import decisive
+from lh2face.training.validation import MEAN
+from lh2face.training.validation import RECORD as VALIDATIONS
 
 if TYPE_CHECKING:
     from lh2face.stages.params import Params
@@ -50,6 +53,8 @@ CURVES = {
     "kappa": [figures.kappa],
     "calibration": [figures.calibration],
 }
+# The figures of the trainings: name, table, what draws it.
+TRAININGS = [("loss", "training", figures.loss), ("accuracy", "validation", figures.accuracy)]
 # Of a benchmark, where it has them.
 COUNTED = ("people", "templates", "template pairs")
 SHOWN_PROVENANCE = ("commit", "params_digest", "device", "versions")
@@ -94,6 +99,7 @@ def run(params: "Params", benchmarks: Path, runs: Path, out: Path) -> None:
         }
     made = provenance(params=compare.model_dump(), data=read)
     trained = [*compare.heads, *compare.joint_heads]
+    recipe = params.train.recipe()
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
     )
@@ -106,17 +112,25 @@ def run(params: "Params", benchmarks: Path, runs: Path, out: Path) -> None:
             f"benchmark/{name}/{figure}": plot
             for name, parts in found.items()
             for figure, plot in parts["figures"].items()
-        },
+        }
+        | (trainings := training_figures(folders, trained)),
+        trainings=trainings,
         counted=[key for key in COUNTED if any(key in parts["about"] for parts in found.values())],
         trained_on=trained_on(folders[trained[0]][0]) if trained else {},
         **reconstructions(runs / "depth" / "samples.npz"),
         fit3d=read_fit(runs / "fit3d" / METRICS),
         depth=read_depth(runs / "depth" / METRICS),
         training={
-            model: training_cost(folders[model], params.train.batch_size) for model in trained
+            model: training_cost(folders[model], recipe.train_dataloader.batch_size)
+            for model in trained
         },
-        params=shown_params(params),
+        params=shown_params(params)
+        | {
+            "train": dict(_flat(decisive(recipe))),
+            "fit3d": dict(_flat(decisive(params.fit3d.recipe()))),
+        },
         sources={name: config.model_dump(mode="json") for name, config in params.sources.items()},
+        validated={n: config.model_dump(mode="json") for n, config in params.validation.items()},
         tested={name: config.model_dump(mode="json") for name, config in params.benchmarks.items()},
         provenance=dict(_flat({key: made[key] for key in SHOWN_PROVENANCE})),
         plotly=get_plotlyjs(),
@@ -277,19 +291,45 @@ def reconstructions(samples: Path) -> dict[str, Any]:
     return {"turns": turns, "reconstructions": rows}
 
 
+def training_figures(folders: dict[str, list[Path]], trained: list[str]) -> dict[str, Any]:
+    """Plotly's JSON of what the trainings recorded: their loss and, where they have one, their
+    validation.
+
+    Args:
+        folders: Of each model, one a seed, in the order of the other figures' colours.
+        trained: Which of the models were trained here.
+    """
+    records = {
+        model: [training_record(folder / "model") for folder in of_model if model in trained]
+        for model, of_model in folders.items()
+    }
+    seeds = [seed for of_model in records.values() for seed in of_model]
+    found = {
+        f"training/{name}": draw(records)
+        for name, table, draw in TRAININGS
+        if any(not seed[table].empty for seed in seeds)
+    }
+    return {name: json.loads(figure.to_json()) for name, figure in found.items()}
+
+
+def training_record(model: Path) -> dict[str, pd.DataFrame]:
+    """The tables of a training: ``training`` and ``validation``, of which that may be empty."""
+    rows = read_rows(model / "training.csv", {"step": int}, {"loss": float})
+    found = []
+    if (path := model / VALIDATIONS).exists():
+        found = read_rows(path, {"step": int, "name": str}, {"accuracy": float})
+    means = [row for row in found if row["name"] == MEAN]
+    return {
+        "training": pd.DataFrame(rows, columns=["step", "loss"]).dropna(),
+        "validation": pd.DataFrame(means, columns=["step", "accuracy"]).dropna(),
+    }
+
+
 def training_cost(folders: list[Path], batch_size: int) -> dict[str, float]:
     """Steps, images a second and seconds of a training, the mean over the seeds."""
-    costs = []
-    for folder in folders:
-        path = folder / "model" / "training.csv"
-        record = pd.DataFrame(read_rows(path, {"step": int, "images_per_second": float}))
-        if record.empty:
-            raise ValueError(f"{path}: has no row")
-        seen = record["step"].diff().fillna(record["step"]) * batch_size
-        seconds = (seen / record["images_per_second"]).sum()
-        costs.append((record["step"].iloc[-1], seen.sum() / seconds, seconds))
-    steps, rate, seconds = np.mean(costs, axis=0).tolist()
-    return {"steps": steps, "images_per_second": rate, "seconds": seconds}
+    records = [folder / "model" / "training.csv" for folder in folders]
+    costs = [read_record(record, batch_size)[0] for record in records]
+    return {name: np.mean([cost[name] for cost in costs]).item() for name in costs[0]}
 
 
 def shown_params(params: "Params") -> dict[str, dict[str, Any]]:

@@ -13,20 +13,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lh2face.artifacts.outputs import LOCK
-from lh2face.artifacts.provenance import PACKAGES, digest
-from lh2face.configs import RECOGNITION
+from lh2face.artifacts.provenance import PACKAGES, digest, joined
 from lh2face.data.records import face_digests
 from lh2face.distributed.checkpoint_files import names, remove
+from lh2face.stages.recipe import RECIPE, decisive
 from lh2face.training import LastCheckpointHook, ShardedCheckpointHook
+from lh2face.training.record import RECORD
+from lh2face.training.validation import BEST
+from lh2face.training.validation import RECORD as VALIDATIONS
 
 if TYPE_CHECKING:
     from mmengine.config import Config
 
 FINGERPRINT = "fingerprint.json"
-RECORD = "training.csv"
+RECORDS = (RECORD, VALIDATIONS)
 PACKAGE = Path(__file__).parents[1]
 # Parts of the package that no training runs; a change there lets a run go on.
-NOT_IN_TRAINING = {"adapters", "cli.py", "evaluation", "report", "study", "tools"}
+NOT_IN_TRAINING = {"adapters", "cli.py", "report", "study", "tools"}
 # mmengine's folder of a run, with its log and what TensorBoard reads.
 RUN_FOLDER = re.compile(r"\d{8}_\d{6}")
 
@@ -45,19 +48,39 @@ def run_fingerprint(
     """
     from lh2face.artifacts.model import RECONSTRUCTOR_WEIGHTS
 
-    resolved = json.loads(json.dumps(config.to_dict()))
-    loader = resolved["train_dataloader"]
-    for name in ("num_workers", "persistent_workers"):
-        loader.pop(name)
-    loader["dataset"].pop("root")
+    resolved = decisive(config)
     weights = None if reconstructor is None else digest(reconstructor / RECONSTRUCTOR_WEIGHTS)
     return {
         "data": face_digests(aligned_train),
-        "parameters": resolved,
+        "parameters": with_digests(resolved),
         "code": code_digests(resolved["model"]),
         "versions": {name: version(name) for name in PACKAGES},
         "reconstructor": weights,
     }
+
+
+# Arguments that are paths of files, whose content decides a result.
+FILES = {"FaceWeights": "path", "PairFaces": "paths"}
+
+
+def with_digests(config: Any) -> Any:
+    """A config, JSON types only, with what is in its files in place of where they are."""
+    if isinstance(config, list):
+        return [with_digests(one) for one in config]
+    if not isinstance(config, dict):
+        return config
+    found = {key: with_digests(value) for key, value in config.items()}
+    if (key := FILES.get(config.get("type", ""))) in config:
+        paths = config[key] if isinstance(config[key], list) else [config[key]]
+        found[key] = [content_digest(Path(path)) for path in paths]
+    return found
+
+
+def content_digest(path: Path) -> str:
+    """:func:`digest` of a file, or of all files in a folder that other programs did not leave."""
+    inside = [path] if path.is_file() else sorted(path.rglob("*"))
+    files = [file for file in inside if file.is_file() and not file.name.startswith(".")]
+    return joined({str(file.relative_to(path)): digest(file) for file in files})
 
 
 def code_digests(model: dict[str, Any]) -> dict[str, str]:
@@ -66,6 +89,8 @@ def code_digests(model: dict[str, Any]) -> dict[str, str]:
     Args:
         model: Config of the model.
     """
+    from mmengine.registry import WEIGHT_INITIALIZERS
+
     from lh2face.registry import MODELS
 
     files = {
@@ -74,7 +99,7 @@ def code_digests(model: dict[str, Any]) -> dict[str, str]:
         if (name := path.relative_to(PACKAGE)).parts[0] not in NOT_IN_TRAINING
     }
     for name in types_in(model):
-        path = Path(inspect.getfile(MODELS.get(name)))
+        path = Path(inspect.getfile(MODELS.get(name) or WEIGHT_INITIALIZERS.get(name)))
         if not path.is_relative_to(PACKAGE):
             files[name] = path
     return {name: digest(path) for name, path in files.items()}
@@ -165,7 +190,8 @@ def written_by_training(work_dir: Path) -> list[Path]:
     marked = (work_dir / FINGERPRINT).exists()
     inside = [path for path in work_dir.iterdir() if path.name not in (LOCK, FINGERPRINT)]
     # mmengine writes the config under its own name.
-    ours = {RECORD, f".{RECORD}.new", f"{FINGERPRINT}.new", RECOGNITION.name}
+    ours = {f"{FINGERPRINT}.new", BEST, f"{BEST}.new", RECIPE}
+    ours |= {name for record in RECORDS for name in (record, f".{record}.new")}
     ours |= {path.name for path in checkpoints(work_dir)}
     foreign = sorted(
         path.name

@@ -13,10 +13,10 @@ from lh2face.artifacts.model import load_reconstructor as load_fitted
 from lh2face.artifacts.outputs import atomic_files
 from lh2face.data.images import decode_rgb, read_file
 from lh2face.progress import track
+from lh2face.recognizers.preprocessor import normalize_images
 from lh2face.reconstruction import Reconstruction
 from lh2face.rendering import lambert_shading, normals_from_depth, shade
 from lh2face.stages.depth import pixels, relief
-from lh2face.stages.fit3d import normalized
 
 TURNS = (-60, -40, -20, 0, 20, 40, 60)
 # Light of the relit picture: ambient, diffuse, and where it travels to, from the upper left.
@@ -47,7 +47,7 @@ def run(images: Sequence[Path], model: Path, out: Path) -> None:
     with torch.no_grad(), atomic_files(out, written, images) as folder:
         for path, name in track(list(zip(images, names, strict=True)), "drawing faces"):
             picture = torch.from_numpy(decode_rgb(read_file(path), size, str(path)))
-            inputs = normalized(picture.permute(2, 0, 1)[None])
+            inputs = normalize_images(picture.permute(2, 0, 1)[None])
             face = reconstructor(inputs)
             picture = sheet(reconstructor, inputs, face)[..., ::-1]
             (folder / f"{name}.png").write_bytes(cv2.imencode(".png", picture)[1].tobytes())
@@ -71,11 +71,12 @@ def sheet(reconstructor: nn.Module, inputs: Tensor, face: Reconstruction) -> np.
     """Input, canonical, depth, normals, relit, re-rendered; below, the face turned: RGB uint8."""
     normals = normals_from_depth(face.depth)
     relit = shade(face.albedo, lambert_shading(normals, inputs.new_tensor([LIGHT])))
+    image, mask = reconstructor.rendered(face)
     upper = [
         *(pixels(picture)[0] for picture in (inputs, face.canonical)),
         np.repeat(relief(reconstructor, face)[0, ..., None], 3, axis=2),
         *(pixels(p)[0] for p in (normals * normals.new_tensor([1, 1, -1])[:, None, None], relit)),
-        pixels(torch.where(face.mask[:, None], face.image, -1))[0],
+        pixels(torch.where(mask[:, None], image, -1))[0],
     ]
     lower = [pixels(reconstructor.turned(face, yaw(degrees)))[0] for degrees in TURNS]
     rows = [labelled(upper, ("input", "canonical", "depth", "normals", "relit", "rendered again"))]

@@ -4,19 +4,33 @@ from lh2face import mmengine_compat
 from lh2face.distributed.hook import ShardedCheckpointHook
 from lh2face.training.batches import EvenBatchSampler
 from lh2face.training.checkpoints import LastCheckpointHook
+from lh2face.training.freezing import FreezeHook
 from lh2face.training.loop import EpochLoop
 from lh2face.training.precision import AutocastOptimWrapper
 from lh2face.training.record import TrainingRecordHook
 from lh2face.training.seeding import SeedHook
+from lh2face.training.validation import (
+    BestModelHook,
+    PairFaces,
+    ValidationRecordHook,
+    VerificationAccuracy,
+)
+from lh2face.training.weights import FaceWeights
 
 mmengine_compat.apply()
 
 __all__ = [
     "AutocastOptimWrapper",
+    "BestModelHook",
     "EpochLoop",
     "EvenBatchSampler",
+    "FaceWeights",
+    "FreezeHook",
     "LastCheckpointHook",
+    "PairFaces",
     "SeedHook",
     "ShardedCheckpointHook",
     "TrainingRecordHook",
+    "ValidationRecordHook",
+    "VerificationAccuracy",
 ]

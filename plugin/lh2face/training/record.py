@@ -15,6 +15,8 @@ from lh2face.distributed.finite import LAST_FINITE, NonFiniteError, in_words
 from lh2face.progress import Bar, Lines, progress
 from lh2face.registry import HOOKS
 
+RECORD = "training.csv"
+
 # Where the message hub, and with it a checkpoint, has the sums of the row to come.
 WINDOW = "window"
 
@@ -45,7 +47,7 @@ class TrainingRecordHook(Hook):
 
     def before_train(self, runner: Any) -> None:
         """Open the record, at the step that the run starts or goes on from."""
-        self.path = Path(runner.work_dir) / "training.csv"
+        self.path = Path(runner.work_dir) / RECORD
         self.window = runner.message_hub.get_info(WINDOW) or new_window()
         runner.message_hub.update_info(WINDOW, self.window)
         # A row of this very step is one that a run which ended here wrote.
@@ -183,7 +185,7 @@ def drop_rows(path: Path, last_step: int) -> None:
     if not path.exists():
         return
     header, *rows = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    kept = [row for row in rows if _is_row_until(row, header.count(","), last_step)]
+    kept = [row for row in rows if _is_row_until(row, header.split(","), last_step)]
     if not kept:
         path.unlink()
         return
@@ -192,9 +194,11 @@ def drop_rows(path: Path, last_step: int) -> None:
     new.replace(path)
 
 
-def _is_row_until(row: str, commas: int, last_step: int) -> bool:
+def _is_row_until(row: str, header: list[str], last_step: int) -> bool:
+    cells = row.split(",")
     try:
-        step, *_ = map(float, row.split(","))
+        # All cells are numbers, but for the name in a record of validations.
+        step, *_ = [float(c) for c, of in zip(cells, header, strict=True) if of != "name"]
     except ValueError:
         return False
-    return row.count(",") == commas and step <= last_step
+    return step <= last_step

@@ -3,10 +3,12 @@
 import re
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from mmengine.registry import DefaultScope
-from mmpretrain.registry import MODELS
+from mmpretrain.registry import MODELS, TRANSFORMS
 from mmpretrain.structures import DataSample
 
 from lh2face import heads
@@ -115,3 +117,26 @@ def test_mixup_is_refused(parts):
     mixed = model.data_preprocessor(data, training=True)
     with pytest.raises(ValueError, match="gt_score"):
         model(**mixed, mode="loss")
+
+
+def test_the_documented_pipeline(tmp_path):
+    """The transforms among the toolbox's own, which has one of the name RandomCrop too."""
+    page = (ROOT / "docs/how-to/plug-in.md").read_text().partition("## Augmentation")[2]
+    space: dict = {}
+    exec(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1], space)
+    noise = np.random.default_rng(0).integers(0, 256, (90, 100, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), noise)
+    changed = {"probability": 1.0}
+    pipeline = [{**one, **changed} if "prob" in str(one) else one for one in space["pipeline"]]
+    torch.manual_seed(0)
+    images = []
+    for steps in (pipeline, [pipeline[0], pipeline[1], pipeline[-1]]):
+        transforms = [TRANSFORMS.build(one) for one in steps]
+        data = {"img_path": str(tmp_path / "a.png"), "gt_label": 3}
+        for transform in transforms:
+            data = transform(data)
+        images.append(data["inputs"])
+    assert all(image.shape == (3, 112, 112) for image in images)
+    assert data["data_samples"].gt_label.tolist() == [3]
+    black = (images[0] == 0).all(0).float().mean()
+    assert 0 < black < 0.81  # AdaFace's crop, which keeps the size

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lh2face.data.synthetic import SyntheticConfig
-from lh2face.data.synthetic.generate import write_train
+from lh2face.data.synthetic.generate import write_benchmark, write_train
 
 
 def test_a_killed_worker_ends_the_stage(tmp_path):
@@ -67,3 +67,9 @@ def test_a_failure_to_write_waits_for_nobody(tmp_path):
     (tmp_path / "train").touch()
     with pytest.raises(FileExistsError):
         write_train(config, tmp_path / "train", seed=0, workers=1)
+
+
+def test_a_benchmark_may_keep_no_depth(tmp_path):
+    config = SyntheticConfig(benchmark_people=4, image_size=32, pairs=2, truth_images=0)
+    write_benchmark(config, tmp_path, seed=0, workers=1)
+    assert (tmp_path / "images.csv").exists() and not (tmp_path / "truth.npz").exists()

@@ -19,5 +19,7 @@ BENCHMARKS: dict[str, type[BenchmarkSource]] = {
     "bin": Bin,
     "pairs": Pairs,
 }
+# Those that have pairs of faces, which training can be validated on.
+PAIRED = {name: cls for name, cls in BENCHMARKS.items() if cls is not IJB}
 
-__all__ = ["BENCHMARKS", "BenchmarkSource", "RawBenchmark"]
+__all__ = ["BENCHMARKS", "PAIRED", "BenchmarkSource", "RawBenchmark"]

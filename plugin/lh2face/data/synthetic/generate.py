@@ -210,11 +210,12 @@ def _write_benchmark(
                 template_ids.append(person * len(TEMPLATES) + template_of[session] + 1)
                 media_ids.append(media)
     write_rows(out / "images.csv", ("name", *COLUMNS), (row.values() for row in rows))
-    index, depth, view = zip(*truth, strict=True)
-    np.savez(
-        out / "truth.npz", index=np.array(index), depth=np.stack(depth).astype(np.float16),
-        view=np.stack(view),
-    )  # fmt: skip
+    if truth:
+        index, depth, view = zip(*truth, strict=True)
+        np.savez(
+            out / "truth.npz", index=np.array(index), depth=np.stack(depth).astype(np.float16),
+            view=np.stack(view),
+        )  # fmt: skip
     write_meta(
         out,
         "bench",

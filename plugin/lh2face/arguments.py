@@ -1,4 +1,4 @@
-"""Checks of the heads' arguments; an error names the argument, what was found, what may be."""
+"""Checks of arguments; an error names the argument, what was found, what may be."""
 
 import math
 from numbers import Real

@@ -1,0 +1,109 @@
+"""The cost of each transform, and a sheet of what it makes of synthetic faces.
+
+    python benchmarks/augmentation.py [--size 112] [--images 500] [--sheet augmentation.png]
+
+The cost is that of a transform which changes every image, beside decoding a face's JPEG, what is
+read anyway in the first epoch; and with its default probability beside a step of training, per
+image, of MobileFaceNet of a quarter width at that size.
+"""
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from measure import seconds
+
+from lh2face import augmentation
+from lh2face.augmentation.draws import Draws
+from lh2face.backbones import MobileFaceNet
+from lh2face.data.align import norm_crop
+from lh2face.data.images import decode_rgb, encode_jpeg, encode_png
+from lh2face.data.synthetic.face_model import sample_identity
+from lh2face.data.synthetic.photograph import photograph, random_scene
+from lh2face.registry import TRANSFORMS
+
+NAMES = [name for name in augmentation.__all__ if name != "RandomTransform"]
+PEOPLE, COLUMNS = 4, 8
+
+
+def faces(size: int) -> list[np.ndarray]:
+    """Aligned photographs of a few synthetic people."""
+    rng, found = np.random.default_rng(0), []
+    for seed in np.random.SeedSequence(0).spawn(PEOPLE):
+        [taken] = photograph(sample_identity(rng), [random_scene("any", rng, seed)], 160)
+        crop = norm_crop(decode_rgb(taken.jpeg, None, "a photograph"), taken.landmarks)
+        found.append(cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA))
+    return found
+
+
+def changed(name: str, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """An image under a transform that changes every one."""
+    transform = TRANSFORMS.build({"type": name, "probability": 1.0})
+    return transform({"img": image, "rng": rng})["img"]
+
+
+def sheet(size: int) -> np.ndarray:
+    """A row for each person as it is, then a row for each transform, drawn several times."""
+    people, draws = faces(size), Draws()
+    rows = [people * (COLUMNS // PEOPLE)]
+    for name in NAMES:
+        rows.append([changed(name, face, draws.of(0, 0, i)) for i, face in enumerate(rows[0])])
+    return np.concatenate([np.concatenate(row, axis=1) for row in rows])
+
+
+def step(size: int) -> float:
+    """Seconds a step of training of a small network takes for an image."""
+    network = MobileFaceNet(128, size - size % 16, width=0.25)
+    images = torch.rand(64, 3, size - size % 16, size - size % 16)
+    images = images.contiguous(memory_format=torch.channels_last)
+    network.to(memory_format=torch.channels_last)
+
+    def run() -> None:
+        network.zero_grad()
+        network(images).square().mean().backward()
+
+    return seconds(run) / len(images)
+
+
+def main() -> None:
+    """Print the table; write the sheet if asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, default=112)
+    parser.add_argument("--images", type=int, default=500)
+    parser.add_argument("--sheet", type=Path, help="PNG to write")
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    if arguments.sheet:
+        arguments.sheet.write_bytes(encode_png(sheet(arguments.size)))
+    image, draws, count = faces(arguments.size)[0], Draws(), arguments.images
+    encoded = encode_jpeg(image)
+
+    def decode() -> None:
+        for _ in range(count):
+            decode_rgb(encoded, None, "a face")
+
+    floor, training = seconds(decode), step(arguments.size)
+    print(
+        f"decoding a face of {arguments.size} px: {count / floor:.0f} images/s on one core; "
+        f"training: {1 / training:.0f}"
+    )
+    for name in NAMES:
+        transform = TRANSFORMS.build({"type": name, "probability": 1.0})
+
+        def run(transform=transform) -> None:
+            for index in range(count):
+                transform({"img": image, "rng": draws.of(0, 0, index)})
+
+        took = seconds(run)
+        share = TRANSFORMS.build({"type": name}).probability * took / count / training
+        print(
+            f"{name}: {count / took:.0f} images/s, {took / floor:.2f} times decoding; by default "
+            f"{share:.1%} of a step (aim: at most 10 %)"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,290 @@
+"""Random transforms of training images, in mmengine's registry.
+
+A transform is called as those of mmcv are, with a dict of an image. It reads ``img``, RGB
+``(H, W, 3)`` uint8, and ``rng``, the :class:`numpy.random.Generator` that all its draws come from;
+it returns the dict with another ``img``. A data set that gives no ``rng`` may use the transforms
+too: then each draws from a generator of its own, seeded from PyTorch's generator of the process,
+which a data loader seeds differently for every worker.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from lh2face.arguments import at_least, between, rising
+from lh2face.augmentation import pixels
+from lh2face.augmentation.pixels import INTERPOLATIONS, Image
+from lh2face.registry import TRANSFORMS
+
+
+class RandomTransform:
+    """Base of the transforms: changes an image with a probability.
+
+    Args:
+        probability: In [0, 1].
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+
+    def __init__(self, probability: float) -> None:
+        self.probability = between("probability", probability, 0, 1)
+
+    def change(self, image: Image, rng: np.random.Generator) -> Image:
+        """A changed image of the same shape; ``image`` itself stays as it is."""
+        raise NotImplementedError
+
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Change the image of a dict, or not.
+
+        Args:
+            results: ``img`` ``(H, W, 3)`` uint8 RGB and, if draws are to be repeatable, ``rng``.
+
+        Returns:
+            The dict, its ``img`` replaced where it was changed.
+
+        Raises:
+            ValueError: If ``img`` is another kind of array.
+        """
+        image, rng = results["img"], results.get("rng")
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(
+                f"img: {type(self).__name__} expected uint8 of shape (H, W, 3), found "
+                f"{image.dtype} of shape {image.shape}"
+            )
+        if rng is None:
+            rng = np.random.default_rng(int(torch.randint(1 << 62, ())))
+        if rng.random() < self.probability:
+            return {**results, "img": self.change(image, rng)}
+        return results
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        return f"{type(self).__name__}({arguments})"
+
+
+@TRANSFORMS.register_module()
+class RandomMirror(RandomTransform):
+    """Mirror the image left to right.
+
+    Args:
+        probability: Of mirroring an image, in [0, 1].
+
+    Example:
+        ``pipeline=[dict(type="RandomMirror")]``
+    """
+
+    def __init__(self, probability: float = 0.5) -> None:
+        super().__init__(probability)
+
+    def change(self, image: Image, rng: np.random.Generator) -> Image:
+        return pixels.mirror(image)
+
+
+@TRANSFORMS.register_module()
+class RandomCrop(RandomTransform):
+    """Keep a rectangle of the image where it is and blacken the rest, as AdaFace does.
+
+    The default values are those of AdaFace (Kim et al., CVPR 2022, arXiv 2204.00964) and its code.
+    The area is uniform in its range. The ratio is uniform in its logarithm, among those ratios
+    with which the rectangle fits into the image.
+
+    Args:
+        probability: Of cropping an image, in [0, 1].
+        area: Least and greatest share of the image that is kept, in (0, 1].
+        ratio: Least and greatest ratio of height to width, > 0.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        probability: float = 0.2,
+        area: tuple[float, float] = (0.2, 1.0),
+        ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    ) -> None:
+        super().__init__(probability)
+        self.area = rising("area", area, 1e-4, 1)
+        self.ratio = rising("ratio", ratio, 0.01, 100)
+
+    def change(self, image: Image, rng: np.random.Generator) -> Image:
+        return pixels.keep_rectangle(image, *rectangle(rng, image, self.area, self.ratio))
+
+
+@TRANSFORMS.register_module()
+class RandomOcclusion(RandomTransform):
+    """Cover a rectangle of the image with noise: random erasing.
+
+    Shares and ratios are those of Zhong et al., "Random Erasing Data Augmentation", AAAI 2020
+    (arXiv 1708.04896), and so is the cover, a random colour for every pixel. Area and ratio are
+    drawn as by :class:`RandomCrop`.
+
+    Args:
+        probability: Of covering a part of an image, in [0, 1].
+        area: Least and greatest share of the image that is covered, in (0, 1].
+        ratio: Least and greatest ratio of height to width, > 0.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        probability: float = 0.2,
+        area: tuple[float, float] = (0.02, 0.4),
+        ratio: tuple[float, float] = (0.3, 1 / 0.3),
+    ) -> None:
+        super().__init__(probability)
+        self.area = rising("area", area, 1e-4, 1)
+        self.ratio = rising("ratio", ratio, 0.01, 100)
+
+    def change(self, image: Image, rng: np.random.Generator) -> Image:
+        top, left, height, width = rectangle(rng, image, self.area, self.ratio)
+        cover = rng.integers(0, 256, (height, width, 3), np.uint8)
+        return pixels.cover_rectangle(image, top, left, cover)
+
+
+@TRANSFORMS.register_module()
+class RandomLowResolution(RandomTransform):
+    """Shrink the image and enlarge it again, each by a random interpolation, as AdaFace does.
+
+    Args:
+        probability: Of changing an image, in [0, 1].
+        scale: Least and greatest factor on its sides, in (0, 1]; uniform. AdaFace's are 0.2 and 1.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+
+    def __init__(self, probability: float = 0.2, scale: tuple[float, float] = (0.2, 1.0)) -> None:
+        super().__init__(probability)
+        self.scale = rising("scale", scale, 0.01, 1)
+
+    def change(self, image: Image, rng: np.random.Generator) -> Image:
+        down, up = rng.choice(INTERPOLATIONS, 2).tolist()
+        return pixels.low_resolution(image, rng.uniform(*self.scale), down, up)
+
+
+@TRANSFORMS.register_module()
+class RandomPhotometric(RandomTransform):
+    """Change brightness, contrast and saturation, in a random order, as AdaFace does.
+
+    Each factor is uniform in ``1 ± its argument``.
+
+    Args:
+        probability: Of changing an image, in [0, 1].
+        brightness: Greatest distance of the factor from 1, in [0, 1]. AdaFace's three are 0.5.
+        contrast: The same for contrast.
+        saturation: The same for saturation.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        probability: float = 0.2,
+        brightness: float = 0.5,
+        contrast: float = 0.5,
+        saturation: float = 0.5,
+    ) -> None:
+        super().__init__(probability)
+        self.brightness = between("brightness", brightness, 0, 1)
+        self.contrast = between("contrast", contrast, 0, 1)
+        self.saturation = between("saturation", saturation, 0, 1)
+
+    def change(self, image: Image, rng: np.random.Generator) -> Image:
+        parts = [
+            (pixels.brightness, self.brightness),
+            (pixels.contrast, self.contrast),
+            (pixels.saturation, self.saturation),
+        ]
+        for number in rng.permutation(len(parts)):
+            function, reach = parts[number]
+            image = function(image, rng.uniform(1 - reach, 1 + reach))
+        return image
+
+
+@TRANSFORMS.register_module()
+class RandomJPEG(RandomTransform):
+    """Write the image as JPEG and read it again.
+
+    Args:
+        probability: Of changing an image, in [0, 1].
+        quality: Least and greatest quality, 1 … 100; uniform. The default is that of Real-ESRGAN
+            (Wang et al., ICCVW 2021, arXiv 2107.10833).
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+
+    def __init__(self, probability: float = 0.2, quality: tuple[int, int] = (30, 95)) -> None:
+        super().__init__(probability)
+        rising("quality", quality, 1, 100)
+        self.quality = [at_least("quality", bound, 1) for bound in quality]
+
+    def change(self, image: Image, rng: np.random.Generator) -> Image:
+        return pixels.jpeg(image, int(rng.integers(*self.quality, endpoint=True)))
+
+
+@TRANSFORMS.register_module()
+class RandomBlur(RandomTransform):
+    """Blur the image, by a Gaussian or along a straight line in a random direction.
+
+    Args:
+        probability: Of blurring an image, in [0, 1].
+        sigma: Least and greatest standard deviation of the Gaussian, px; uniform. The default is
+            that of SimCLR (Chen et al., ICML 2020, arXiv 2002.05709).
+        length: Least and greatest length of the line, px; both odd; uniform over the odd numbers.
+            The default is that of Albumentations' ``MotionBlur``.
+        motion: Share of the blurred images that are blurred along a line, in [0, 1].
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        probability: float = 0.2,
+        sigma: tuple[float, float] = (0.1, 2.0),
+        length: tuple[int, int] = (3, 7),
+        motion: float = 0.5,
+    ) -> None:
+        super().__init__(probability)
+        self.sigma = rising("sigma", sigma, 0.01, 100)
+        rising("length", length, 1, 99)
+        self.length = [at_least("length", bound, 1) for bound in length]
+        if any(bound % 2 == 0 for bound in self.length):
+            raise ValueError(f"length: expected two odd numbers, found {length!r}")
+        self.motion = between("motion", motion, 0, 1)
+
+    def change(self, image: Image, rng: np.random.Generator) -> Image:
+        if rng.random() < self.motion:
+            first, last = (bound // 2 for bound in self.length)
+            length = 1 + 2 * int(rng.integers(first, last, endpoint=True))
+            return pixels.motion_blur(image, length, rng.uniform(0, 180))
+        return pixels.gaussian_blur(image, rng.uniform(*self.sigma))
+
+
+def rectangle(
+    rng: np.random.Generator, image: Image, area: tuple[float, float], ratio: tuple[float, float]
+) -> tuple[int, int, int, int]:
+    """A random rectangle inside of an image: its top, left, height and width, px.
+
+    Args:
+        rng: What to draw from.
+        image: ``(H, W, 3)``.
+        area: Range of its share of the image, in (0, 1]; uniform.
+        ratio: Range of height to width; uniform in its logarithm, cut to the ratios with which a
+            rectangle of that area fits into the image.
+    """
+    height, width = image.shape[:2]
+    share = rng.uniform(*area)
+    low, high = np.log(np.clip(ratio, share * height / width, height / width / share))
+    tall = np.exp(rng.uniform(low, high))
+    h, w = np.sqrt(share * height * width * np.array([tall, 1 / tall])).round().astype(int)
+    h, w = min(max(h, 1), height), min(max(w, 1), width)
+    top, left = rng.integers(0, (height - h + 1, width - w + 1))
+    return int(top), int(left), int(h), int(w)

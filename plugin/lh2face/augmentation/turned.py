@@ -1,0 +1,193 @@
+"""Faces turned to the side by the project's renderer."""
+
+import math
+from functools import cache
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lh2face.arguments import between, rising
+from lh2face.augmentation.pixels import Image
+from lh2face.augmentation.transforms import RandomTransform
+from lh2face.registry import TRANSFORMS
+
+# Views that are rendered, once for all images.
+VIEWS = 128
+# Synthetic people whose mean depth is that of all faces.
+PEOPLE = 16
+# Depth about which a face turns; near to the landmarks, which stay in the middle then.
+CENTRE = 0.94
+# The background is a smooth field of so many cells a side.
+CELLS = 8
+# How far a cell outside of the head counts, in cells.
+REACH = 1.5
+# Softness of the outline, in shares of the image's side, and of the hair and ears, which fade into
+# the background: where they end differs from head to head.
+SOFTNESS, FADING = 0.01, 0.03
+ROUNDS = 8
+
+
+class Warp(NamedTuple):
+    """How one view is made of an image.
+
+    Attributes:
+        x: ``(S, S)`` float32, the column of the image that each pixel shows.
+        y: The same of rows.
+        head: ``(S, S)`` float32, how much of each pixel is head, 0 … 1.
+    """
+
+    x: NDArray[np.float32]
+    y: NDArray[np.float32]
+    head: NDArray[np.float32]
+
+
+@TRANSFORMS.register_module()
+class TurnedFaces(RandomTransform):
+    """Turn a face to the side and up or down, and align it again.
+
+    Photos of a training set are mostly frontal, those that a recognizer has to tell apart are not.
+    The face is laid on the mean depth of synthetic faces, turned by :class:`DepthMeshRenderer`,
+    and seen where alignment by five points would put it. Beside the head is a smooth field of the
+    colours that the image has there. The depth is the same for all images; so views are rendered
+    once, when the first image is turned, which takes some seconds; an image is then only sampled.
+
+    It takes the face to be frontal: one that is turned already is turned by too much. Images are
+    square.
+
+    Args:
+        probability: Of turning an image, in [0, 1].
+        yaw: Least and greatest angle to the left or the right, degrees in [0, 80]; uniform.
+        pitch: Greatest angle up or down, degrees in [0, 30]; uniform.
+
+    Raises:
+        ValueError: If an argument is out of its range, or an image is not square.
+
+    Example:
+        ``pipeline=[dict(type="RandomMirror"), dict(type="TurnedFaces", probability=0.4)]``
+    """
+
+    def __init__(
+        self,
+        probability: float = 0.4,
+        yaw: tuple[float, float] = (20.0, 70.0),
+        pitch: float = 10.0,
+    ) -> None:
+        super().__init__(probability)
+        self.yaw = rising("yaw", yaw, 0, 80)
+        self.pitch = between("pitch", pitch, 0, 30)
+
+    def change(self, image: Image, rng: np.random.Generator) -> Image:
+        height, width = image.shape[:2]
+        if height != width:
+            raise ValueError(f"img: TurnedFaces needs square images, found {width} × {height}")
+        seen = warps(height, self.yaw, self.pitch)[rng.integers(VIEWS)]
+        return turn(image, seen)
+
+
+def turn(image: Image, warp: Warp) -> Image:
+    """An image ``(S, S, 3)`` in a view."""
+    turned = cv2.remap(image, warp.x, warp.y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.blendLinear(turned, background(image), warp.head, 1 - warp.head)
+
+
+def background(image: Image) -> Image:
+    """What may be behind a head: the colours outside of it, smoothed to the middle."""
+    size = len(image)
+    cells = cv2.resize(image, (CELLS, CELLS), interpolation=cv2.INTER_AREA).reshape(-1, 3)
+    field = (_spread(size) @ cells).reshape(CELLS, CELLS, 3).astype(np.uint8)
+    return cv2.resize(field, (size, size), interpolation=cv2.INTER_LINEAR)
+
+
+@cache
+def warps(size: int, yaw: tuple[float, float], pitch: float) -> list[Warp]:
+    """The views of a range of angles, degrees, for images of a size; always the same."""
+    depth, surface = _surface(size)
+    rng = np.random.default_rng(0)
+    # Spread evenly, so that a few views fill the range.
+    angles = np.linspace(*yaw, VIEWS) * rng.permutation(np.resize([1, -1], VIEWS))
+    turned = np.radians(np.stack([rng.uniform(-pitch, pitch, VIEWS), angles], 1))
+    return [warp_of(depth, surface, aligned_view(depth, rx, ry)) for rx, ry in turned.tolist()]
+
+
+def warp_of(depth: Tensor, surface: Tensor, view: Tensor) -> Warp:
+    """How a view is made of an image that lies on a depth map.
+
+    Args:
+        depth: ``(S, S)``.
+        surface: ``(S, S)`` bool, where the head is.
+        view: ``(1, 6)``.
+    """
+    from lh2face.rendering import DepthMeshRenderer
+
+    size = len(depth)
+    rows, columns = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    places, mask = DepthMeshRenderer(size, rotation_center=CENTRE).render(
+        torch.stack([columns, rows])[None].float(),
+        torch.where(surface, depth, torch.nan)[None],
+        view,
+    )
+    x, y = places[0].numpy()
+    # Where the column runs backwards, the inside of the far cheek shows.
+    head = mask[0].numpy() & (cv2.Sobel(x, cv2.CV_32F, 1, 0) >= 0)
+    soft = cv2.GaussianBlur(head.astype(np.float32), (0, 0), max(SOFTNESS * size, 0.3))
+    # 0 at the edge of the head in the image, 1 further inside.
+    rim = cv2.GaussianBlur(surface.numpy().astype(np.float32), (0, 0), FADING * size)
+    faded = cv2.remap((2 * rim - 1).clip(0, 1), x, y, cv2.INTER_LINEAR)
+    return Warp(x, y, np.minimum(soft, head) * faded)
+
+
+def aligned_view(depth: Tensor, rx: float, ry: float) -> Tensor:
+    """The view ``(1, 6)`` of a turned face that alignment by its five points would leave as it is.
+
+    Args:
+        depth: ``(S, S)``.
+        rx: Pitch, rad.
+        ry: Yaw, rad.
+    """
+    from lh2face.data.align import TEMPLATE, TEMPLATE_SIZE, estimate_norm
+    from lh2face.rendering import focal_length, project, transform
+
+    size = depth.shape[-1]
+    ratio, focal, middle = size / TEMPLATE_SIZE, focal_length(size), (size - 1) / 2
+    # Images are shrunk from the template's size, which keeps edges in place, not pixel centres.
+    spots = torch.from_numpy((TEMPLATE + 0.5) * ratio - 0.5)
+    columns, rows = spots.round().long().T
+    points = depth[rows, columns] * torch.stack([*(spots.T - middle) / focal, torch.ones(5)])
+    view = torch.tensor([[rx, ry, 0, 0, 0, 0]])
+    for _ in range(ROUNDS):
+        moved = transform(points[None], view, CENTRE)
+        seen = (project(moved, size)[0].T.numpy() + 0.5) / ratio - 0.5
+        matrix = estimate_norm(seen)
+        # Where the middle of the image goes, px of the template.
+        centre = (TEMPLATE_SIZE - 1) / 2
+        shift = torch.from_numpy(matrix @ [centre, centre, 1] - centre).float()
+        far = float(moved[:, 2].mean())
+        view[0, 2] += math.atan2(matrix[1, 0], matrix[0, 0])
+        view[0, 3:5] += shift * ratio * far / focal
+        view[0, 5] += far * (1 / math.hypot(*matrix[:, 0]) - 1)
+    return view
+
+
+@cache
+def _surface(size: int) -> tuple[Tensor, Tensor]:
+    """The mean depth ``(S, S)`` of synthetic faces, and where the head is ``(S, S)`` bool."""
+    from lh2face.data.synthetic.canonical import canonical_faces
+
+    depth, _, head = canonical_faces(PEOPLE, size)
+    mean = depth.mean(0)
+    return (mean + mean.flip(1)) / 2, head | head.flip(1)
+
+
+@cache
+def _spread(size: int) -> NDArray[np.float64]:
+    """Weights ``(CELLS², CELLS²)`` of the background: from cells outside of the head to all."""
+    head = _surface(size)[1].numpy().astype(np.float32)
+    outside = 1 - cv2.resize(head, (CELLS, CELLS), interpolation=cv2.INTER_AREA).ravel()
+    place = np.stack(np.divmod(np.arange(CELLS**2), CELLS), 1)
+    apart = np.square(place[:, None] - place).sum(2)
+    weights = np.exp(-apart / (2 * REACH**2)) * (outside + 1e-9)
+    return weights / weights.sum(1, keepdims=True)

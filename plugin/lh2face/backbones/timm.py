@@ -1,0 +1,130 @@
+"""Any network of timm (https://github.com/huggingface/pytorch-image-models) as a backbone."""
+
+from typing import Any
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from lh2face.arguments import at_least
+from lh2face.registry import MODELS
+
+# Of channels that a fusion adds to the image's three: they are left as they are.
+OTHER_MEAN = OTHER_STD = 0.5
+
+
+@MODELS.register_module()
+class TimmBackbone(BaseModule):
+    """A network of timm whose last layer gives the embedding.
+
+    Nothing is downloaded unless ``pretrained`` asks for it, and then only when training begins
+    (``init_weights``), never when a trained model is loaded. The image is scaled to the mean and
+    deviation that the network's published weights were trained with.
+
+    Args:
+        name: A model of ``timm.list_models()``; a tag after a point names its published weights,
+            as in ``"resnet18.a1_in1k"``.
+        embedding_size: Length d of the embedding.
+        image_size: Side of the square input, px; which are possible depends on the network.
+        in_channels: Channels of the input; more than 3 when renderer outputs are fused in.
+        pretrained: Begin training from timm's published weights.
+        drop_path_rate: Stochastic depth, for networks that have it.
+        drop_rate: Dropout before the last layer, likewise.
+        init_cfg: As for :class:`mmengine.model.BaseModule`.
+
+    Raises:
+        ImportError: If timm is not installed.
+        ValueError: If timm has no such network, or it cannot be built for images of that size.
+
+    Example:
+        ``backbone=dict(type="TimmBackbone", name="convnext_atto", embedding_size=512,
+        image_size=112)``
+    """
+
+    def __init__(
+        self,
+        name: str,
+        embedding_size: int = 512,
+        image_size: int = 112,
+        in_channels: int = 3,
+        pretrained: bool = False,
+        drop_path_rate: float | None = None,
+        drop_rate: float | None = None,
+        init_cfg: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        try:
+            import timm
+        except ImportError as error:
+            raise ImportError(
+                f"TimmBackbone needs timm, which does not import ({error}): "
+                'pip install "lh2face[timm]"'
+            ) from None
+        # create_model would fetch what other kinds of names say, such as "hf_hub:…".
+        if not timm.is_model(name):
+            raise ValueError(
+                f"name: expected one of timm.list_models() of timm {timm.__version__}, found "
+                f"{name!r:.100}"
+            )
+        at_least("embedding_size", embedding_size, 1)
+        at_least("image_size", image_size, 1)
+        self.pretrained = pretrained
+        self.config = {
+            "model_name": name,
+            "num_classes": embedding_size,
+            "in_chans": in_channels,
+            "drop_path_rate": drop_path_rate,
+            "drop_rate": drop_rate,
+        }
+        try:
+            published = timm.get_pretrained_cfg(name)
+            if published.fixed_input_size:
+                self.config["img_size"] = image_size
+            # Without memory: whether a size fits shows when an image passes.
+            with torch.device("meta"):
+                image = torch.zeros(2, in_channels, image_size, image_size)
+                found = tuple(self._created()(image).shape)
+        except Exception as error:  # what the networks raise differs
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise ValueError(
+                f"{name}: cannot be built for images of {image_size} px with {in_channels} "
+                f"channels: {reason}"
+            ) from error
+        if found != (2, embedding_size):
+            raise ValueError(
+                f"{name}: expected embeddings (2, {embedding_size}) of two images, found {found}; "
+                "it is no network for whole images"
+            )
+        self.network = self._created()
+        more = [OTHER_MEAN] * (in_channels - 3), [OTHER_STD] * (in_channels - 3)
+        mean, std = (
+            torch.tensor([*values, *other][:in_channels]).view(-1, 1, 1)
+            for values, other in zip((published.mean, published.std), more, strict=True)
+        )
+        # (x + 1) / 2 brings [-1, 1] to [0, 1], in which mean and deviation are given.
+        self.register_buffer("scale", 0.5 / std, persistent=False)
+        self.register_buffer("shift", (0.5 - mean) / std, persistent=False)
+
+    def _created(self, pretrained: bool = False) -> nn.Module:
+        import timm
+
+        return timm.create_model(**self.config, pretrained=pretrained)
+
+    def init_weights(self) -> None:
+        """Load the published weights if they are asked for, then what ``init_cfg`` says."""
+        if self.pretrained and not self.is_init:
+            self.network.load_state_dict(self._created(pretrained=True).state_dict())
+        # Some of timm's networks have a method of this name, which would draw weights again.
+        self.network.is_init = True
+        super().init_weights()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embed images.
+
+        Args:
+            images: ``(B, in_channels, S, S)`` in [-1, 1].
+
+        Returns:
+            Unnormalised embeddings ``(B, embedding_size)`` float32.
+        """
+        return self.network(images * self.scale + self.shift).float()

@@ -1,0 +1,22 @@
+# ruff: noqa: C408 -- mmengine configs are written with dict()
+"""The recipe of a reconstructor, learnt from single images."""
+
+_base_ = "recognition.py"
+
+model = dict(
+    _delete_=True,
+    type="ReconstructorTrainer",
+    data_preprocessor=dict(type="FacePreprocessor"),
+    reconstructor=dict(type="Unsup3DReconstructor", image_size=32),
+)
+# No pairs tell what a reconstructor is worth.
+val_dataloader = val_evaluator = val_cfg = None
+train_dataloader = dict(batch_size=32, num_workers=0, dataset=dict(image_size=32))
+optim_wrapper = dict(
+    _delete_=True,
+    type="OptimWrapper",
+    optimizer=dict(type="Adam", lr=1e-3, betas=(0.9, 0.999), weight_decay=5e-4),
+    clip_grad=dict(max_norm=1.0),
+)
+param_scheduler = [dict(type="CosineAnnealingLR", convert_to_iter_based=True)]
+train_cfg = dict(max_epochs=15)

@@ -1,0 +1,54 @@
+"""The mmengine model that trains a reconstructor alone."""
+
+from typing import Any
+
+from mmengine.model import BaseModel
+from torch import Tensor
+
+from lh2face.reconstruction.base import Reconstruction
+from lh2face.registry import MODELS
+
+
+@MODELS.register_module()
+class ReconstructorTrainer(BaseModel):
+    """A reconstructor and what prepares its images; its loss is the reconstructor's own.
+
+    Args:
+        reconstructor: Config of the reconstructor.
+        data_preprocessor: Config of the preprocessor; :class:`FacePreprocessor` if ``None``.
+        init_cfg: As for :class:`mmengine.model.BaseModule`.
+
+    Example:
+        ``model = dict(type="ReconstructorTrainer",
+        reconstructor=dict(type="Unsup3DReconstructor", image_size=64))``
+    """
+
+    def __init__(
+        self,
+        reconstructor: dict[str, Any],
+        data_preprocessor: dict[str, Any] | None = None,
+        init_cfg: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor or {"type": "FacePreprocessor"}, init_cfg)
+        self.reconstructor = MODELS.build(reconstructor)
+
+    def forward(
+        self, inputs: Tensor, label: Tensor | None = None, mode: str = "tensor"
+    ) -> Reconstruction | dict[str, Tensor]:
+        """Take faces apart, or compute the losses.
+
+        Args:
+            inputs: ``(B, 3, S, S)`` RGB in [-1, 1], S the reconstructor's ``image_size``.
+            label: Of the images; not read.
+            mode: ``"tensor"``: the reconstruction; ``"loss"``: the loss terms of one training step.
+
+        Raises:
+            ValueError: If ``mode`` is another.
+        """
+        if mode not in ("tensor", "loss"):
+            raise ValueError(f"mode: expected 'loss' or 'tensor', found {mode!r}")
+        return self.reconstructor(inputs) if mode == "tensor" else self.reconstruction_loss(inputs)
+
+    def reconstruction_loss(self, images: Tensor) -> dict[str, Tensor]:
+        """Loss terms of one step; the images as in :meth:`forward`."""
+        return self.reconstructor.loss(images, self.reconstructor(images))

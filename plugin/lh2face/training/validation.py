@@ -1,0 +1,335 @@
+"""Validation while training: pairs of faces, their accuracy, its record, and the best weights."""
+
+import csv
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.hooks import EarlyStoppingHook, Hook
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from lh2face.data.align import check_aligned
+from lh2face.data.benchmark import PairList, check_kinds, read_benchmark
+from lh2face.data.images import decode_rgb
+from lh2face.data.verification_bin import read_bin
+from lh2face.distributed.checkpoint_files import sync, unfinished
+from lh2face.distributed.collectives import all_gather
+from lh2face.evaluation.ijb import directions
+from lh2face.evaluation.roc import roc_curve, tar_figures
+from lh2face.evaluation.verification import fold_accuracy, fold_decisions
+from lh2face.registry import DATASETS, HOOKS, METRICS
+from lh2face.training.record import append_row, drop_rows
+
+RECORD, BEST = "validation.csv", "best.safetensors"
+ABOUT = "validation"  # the key of a safetensors file's metadata
+# What the mean over all benchmarks is called, beside the names of benchmarks.
+MEAN = "mean"
+HEAD = "head."
+
+
+class ValidationError(ValueError):
+    """A validation that cannot be run; the message names the file or the key."""
+
+
+@DATASETS.register_module()
+class PairFaces(Dataset):
+    """Faces of verification pairs: ``dict(inputs (3, S, S) uint8 RGB, label int)``.
+
+    Each face is given once, however many pairs have it; the label is its index.
+
+    Args:
+        paths: Verification bins, such as ``lfw.bin``, and folders of benchmarks with pairs, as
+            stage ``align_benchmark`` writes them. A list of pairs has the name of the file or
+            folder, and that of the list behind it, ``people/profile``, where a folder has several.
+        image_size: Side S of the images given, px.
+
+    Attributes:
+        metainfo: ``pairs``: a :class:`~lh2face.data.benchmark.PairList` of indices by name.
+
+    Raises:
+        ValidationError: If there is no path, one is missing, two have one name, or one has no
+            pairs.
+        BinError: If a file is no verification bin.
+        BenchmarkError: If the pairs of a file are all of one person, or all of two.
+        ImageError: If a face cannot be decoded or is not 112 × 112 px.
+    """
+
+    def __init__(self, paths: Sequence[str], image_size: int = 112) -> None:
+        self.image_size = image_size
+        self._faces: list[tuple[bytes, str]] = []
+        pairs: dict[str, PairList] = {}
+        for path in map(Path, paths):
+            name = path.stem if path.is_file() else path.name
+            if name == MEAN or any(known.partition("/")[0] == name for known in pairs):
+                raise ValidationError(f"{path}: the name {name} is taken; give it another")
+            pairs |= self._folder(path, name) if path.is_dir() else self._bin(path, name)
+        if not pairs:
+            raise ValidationError("PairFaces.paths: found none; expected a path or more")
+        self.metainfo = {"pairs": pairs}
+        for encoded, source in self._faces:  # now, not hours later
+            check_aligned(encoded, source)
+
+    def _bin(self, path: Path, name: str) -> dict[str, PairList]:
+        if not path.exists():
+            raise ValidationError(f"{path}: no such file or folder; expected pairs to validate on")
+        images, same = read_bin(path)
+        check_kinds(same, path)
+        first: dict[bytes, int] = {}  # a photo may be in several pairs
+        for number, image in enumerate(images):
+            first.setdefault(image, number)
+        rows = {image: row for row, image in enumerate(first, start=len(self._faces))}
+        self._faces += [(image, f"{path}: image {number}") for image, number in first.items()]
+        found = np.array([rows[image] for image in images])
+        return {name: PairList(found[::2], found[1::2], same)}
+
+    def _folder(self, path: Path, name: str) -> dict[str, PairList]:
+        benchmark = read_benchmark(path)
+        if not benchmark.pairs:
+            raise ValidationError(f"{path}: has no pairs of faces to validate on")
+        listed = [np.r_[pairs.first, pairs.second] for pairs in benchmark.pairs.values()]
+        used, start = np.unique(np.concatenate(listed)), len(self._faces)
+        where = benchmark.faces.path
+        self._faces += [(benchmark.faces[row + 1][1], f"{where}: image {row}") for row in used]
+
+        def indexed(pairs: PairList) -> PairList:
+            first, second = (start + np.searchsorted(used, p) for p in (pairs.first, pairs.second))
+            return PairList(first, second, pairs.same, pairs.fold)
+
+        alone = len(benchmark.pairs) == 1
+        return {
+            name if alone else f"{name}/{of_list}": indexed(pairs)
+            for of_list, pairs in benchmark.pairs.items()
+        }
+
+    def __len__(self) -> int:
+        return len(self._faces)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        pixels = decode_rgb(self._faces[index][0], self.image_size, self._faces[index][1])
+        return {"inputs": torch.from_numpy(pixels).permute(2, 0, 1).contiguous(), "label": index}
+
+
+@METRICS.register_module()
+class VerificationAccuracy:
+    """Accuracy over ten folds, and TAR at a FAR, as stage ``evaluate`` works them out.
+
+    For :class:`PairFaces` and a model whose ``predict`` gives the embeddings of an image and of its
+    mirror image, such as :class:`~lh2face.recognizers.FaceRecognizer`.
+
+    Args:
+        far: The false accept rate; where it is finer than one impostor pair there is no ``tar``.
+    """
+
+    def __init__(self, far: float = 1e-3) -> None:
+        self.far = far
+        self.dataset_meta: dict[str, Any] = {}
+        self._rows: list[Tensor] = []
+        self._faces: list[Tensor] = []
+
+    def process(self, data_batch: dict[str, Any], data_samples: Sequence[Tensor]) -> None:
+        """Keep the embeddings ``(2, d)`` of each face of a batch of :class:`PairFaces`."""
+        faces = torch.stack(list(data_samples))
+        self._rows.append(torch.as_tensor(data_batch["label"], device=faces.device))
+        self._faces.append(faces)
+
+    def evaluate(self, size: int) -> dict[str, float]:
+        """The figures of what all processes kept, which then begin anew; the same in each.
+
+        Args:
+            size: Number of faces.
+
+        Returns:
+            ``NAME/accuracy`` and ``NAME/tar`` of every list of pairs, of every benchmark of several
+            lists their mean, and ``mean/…`` over the benchmarks.
+
+        Raises:
+            EvaluationError: If an embedding is not finite, or there are fewer pairs than folds.
+        """
+        rows, faces = (torch.cat(all_gather(torch.cat(part))) for part in (self._rows, self._faces))
+        self._rows, self._faces = [], []
+        # A sampler pads its last batch with faces that another process has too.
+        embeddings = np.full((size, *faces.shape[1:]), np.nan, np.float32)
+        embeddings[rows.cpu().numpy()] = faces.float().cpu().numpy()
+        unit = directions(embeddings)
+        by_list = {
+            name: self._figures((unit[pairs.first] * unit[pairs.second]).sum(axis=1), pairs)
+            for name, pairs in self.dataset_meta["pairs"].items()
+        }
+        of_benchmark: dict[str, list[dict[str, float]]] = {}
+        for name, figures in by_list.items():
+            of_benchmark.setdefault(name.partition("/")[0], []).append(figures)
+        means = {name: mean_of(lists) for name, lists in of_benchmark.items()}
+        every = {**by_list, **means, MEAN: mean_of(list(means.values()))}
+        return {
+            f"{name}/{key}": value
+            for name, all_of in every.items()
+            for key, value in all_of.items()
+        }
+
+    def _figures(self, scores: np.ndarray, pairs: PairList) -> dict[str, float]:
+        accuracy, _ = fold_accuracy(fold_decisions(scores, pairs.same, fold=pairs.fold), pairs.fold)
+        impostors = int((~pairs.same).sum())
+        (tar,) = tar_figures(*roc_curve(scores, pairs.same), [self.far], impostors).values()
+        return {"accuracy": accuracy} if tar is None else {"accuracy": accuracy, "tar": tar}
+
+
+def mean_of(figures: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Means of the figures that all of them have."""
+    return {
+        key: float(np.mean([one[key] for one in figures]))
+        for key in figures[0]
+        if all(key in one for one in figures)
+    }
+
+
+@HOOKS.register_module()
+class ValidationRecordHook(Hook):
+    """Write what each validation finds: a line, TensorBoard's scalars, ``validation.csv``.
+
+    The file is ``<work_dir>/validation.csv``; a row has the step, a name, and the figures
+    ``name/figure`` of a metric. Rows that a resumed run will write again are dropped first; the
+    others are told to :class:`mmengine.hooks.EarlyStoppingHook`, which keeps nothing itself.
+    """
+
+    priority = "BELOW_NORMAL"
+    path: Path | None = None  # of the record, once a training has begun
+
+    def before_train(self, runner: Any) -> None:
+        """Open the record, at the step that the run starts or goes on from."""
+        self.path = Path(runner.work_dir) / RECORD
+        found: list[Any] = [None]
+        if is_main_process():
+            drop_rows(self.path, runner.iter)
+            found = [recorded(self.path)]
+        broadcast_object_list(found)
+        for hook in runner.hooks:
+            if isinstance(hook, EarlyStoppingHook):
+                for metrics in found[0]:
+                    hook.after_val_epoch(runner, metrics)
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float]) -> None:
+        """Add what a validation found."""
+        if not is_main_process():
+            return
+        runner.visualizer.add_scalars(
+            {f"val/{name}": value for name, value in metrics.items()}, step=runner.iter
+        )
+        by_name: dict[str, dict[str, float]] = {}
+        for key, value in metrics.items():
+            name, _, figure = key.rpartition("/")
+            by_name.setdefault(name, {})[figure] = value
+        figures = {figure: math.nan for found in by_name.values() for figure in found}
+        for name, found in by_name.items():
+            # As Python writes numbers, so that they are the same when they are read.
+            values = {key: repr(value) for key, value in {**figures, **found}.items()}
+            if self.path is not None:
+                append_row(self.path, {"step": runner.iter, "name": name, **values})
+        shown = "  ".join(f"{key} {value:.4f}" for key, value in metrics.items())
+        print(f"validation at step {runner.iter}: {shown}", flush=True)
+
+
+def recorded(path: Path) -> list[dict[str, float]]:
+    """The metrics of each validation in a record, in their order."""
+    if not path.exists():
+        return []
+    found: dict[str, dict[str, float]] = {}
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            name, metrics = row.pop("name"), found.setdefault(row.pop("step"), {})
+            metrics |= {f"{name}/{figure}": float(value) for figure, value in row.items()}
+    return list(found.values())
+
+
+@HOOKS.register_module()
+class BestModelHook(Hook):
+    """Keep the weights of the best validation in ``<work_dir>/best.safetensors``.
+
+    They are those of the model without its head, and without the optimizer. Each is written beside
+    its place, brought to disk and renamed; a run that goes on knows what it kept.
+
+    Args:
+        monitor: Name of the metric that is to be high.
+
+    Raises:
+        ValidationError: If the config has no validation, or that no such metric.
+    """
+
+    priority = "LOW"
+
+    def __init__(self, monitor: str = f"{MEAN}/accuracy") -> None:
+        self.monitor = monitor
+        self.value: float | None = None  # until a training begins
+
+    def before_train(self, runner: Any) -> None:
+        """Look at what is kept."""
+        if runner._val_loop is None:
+            raise ValidationError(
+                "BestModelHook: there is no val_dataloader to choose by; name a validation, or "
+                "leave the hook out"
+            )
+        kept = [None]
+        if is_main_process():
+            kept = [kept_best(Path(runner.work_dir))]
+        broadcast_object_list(kept)
+        self.value = kept[0]["value"] if kept[0] else -math.inf
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float]) -> None:
+        """Keep the weights if they are better than all before."""
+        if self.value is None:
+            return
+        if self.monitor not in metrics:
+            raise ValidationError(
+                f"BestModelHook.monitor: found {self.monitor!r}, allowed are {', '.join(metrics)}"
+            )
+        value = metrics[self.monitor]
+        if not value > self.value:
+            return
+        self.value = value
+        if is_main_process():
+            model = getattr(runner.model, "module", runner.model)
+            weights = {
+                name: tensor.detach().cpu().contiguous()
+                for name, tensor in model.state_dict().items()
+                if not name.startswith(HEAD)
+            }
+            about = {"step": runner.iter, "monitor": self.monitor, "value": value}
+            path = Path(runner.work_dir) / BEST
+            unfinished(path).write_bytes(save(weights, {ABOUT: json.dumps(about)}))
+            sync(unfinished(path))
+            unfinished(path).replace(path)
+            sync(path.parent)
+
+
+def kept_best(work_dir: Path) -> dict[str, Any] | None:
+    """What :class:`BestModelHook` kept in a folder: ``step``, ``monitor`` and ``value``."""
+    path = work_dir / BEST
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            about: dict[str, Any] = json.loads(file.metadata()[ABOUT])
+            return about
+    except (SafetensorError, TypeError, KeyError, ValueError):
+        print(f"{path}: damaged; the best weights are looked for anew", flush=True)
+        path.unlink()
+        return None
+
+
+def take_best(model: nn.Module, work_dir: Path) -> dict[str, Any] | None:
+    """Put the weights that :class:`BestModelHook` kept into a model, if there are any.
+
+    Returns:
+        As :func:`kept_best`.
+    """
+    about = kept_best(work_dir)
+    if about is not None:
+        model.load_state_dict(load_file(work_dir / BEST), strict=False)
+    return about

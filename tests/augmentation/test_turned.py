@@ -1,0 +1,125 @@
+"""Turned faces against the renderer itself, the template of alignment and symmetry."""
+
+import math
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from lh2face.augmentation import TurnedFaces, turned
+from lh2face.augmentation.turned import CENTRE, aligned_view, background, turn, warps
+from lh2face.data.align import TEMPLATE, estimate_norm
+from lh2face.rendering import DepthMeshRenderer, focal_length, project, transform
+
+SIZE = 48
+# Few views at a wide range, so that tests are quick.
+YAW, PITCH = (20.0, 70.0), 10.0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_views():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(turned, "VIEWS", 12)
+        warps.cache_clear()
+        yield
+    warps.cache_clear()
+
+
+def smooth(size: int = SIZE) -> np.ndarray:
+    noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
+    return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 4), None, 0, 255, cv2.NORM_MINMAX)
+
+
+@pytest.mark.parametrize("degrees", [(0, 0), (0, 30), (0, -60), (10, 45), (-20, 75)])
+def test_a_turned_face_is_aligned(degrees):
+    """Its five points, found by the camera's own functions, need no other alignment."""
+    depth, _ = turned._surface(112)
+    view = aligned_view(depth, *map(math.radians, degrees))
+    assert view[0, :2].tolist() == pytest.approx(np.radians(degrees), abs=1e-6)
+    x, y = torch.from_numpy(TEMPLATE.T).float()
+    z = depth[y.round().long(), x.round().long()]
+    rays = torch.stack([x - 55.5, y - 55.5, torch.full((5,), focal_length(112))])
+    points = z * rays / focal_length(112)
+    seen = project(transform(points[None], view, CENTRE), 112)[0].T.numpy()
+    moved = np.c_[TEMPLATE, np.ones(5)] @ estimate_norm(seen).T
+    assert np.abs(moved - TEMPLATE).max() < 0.1
+
+
+def test_an_image_is_sampled_as_the_renderer_draws_it():
+    image = smooth()
+    depth, surface = turned._surface(SIZE)
+    view = aligned_view(depth, 0.1, 0.8)
+    texture = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+    shown = torch.where(surface, depth, torch.nan)[None]
+    expected, mask = DepthMeshRenderer(SIZE, rotation_center=CENTRE).render(texture, shown, view)
+    warp = turned.warp_of(depth, surface, view)
+    full = warp.head > 0.999
+    assert 0.15 < full.mean() < 0.6 and not (full & ~mask[0].numpy()).any()
+    difference = np.abs(turn(image, warp) - expected[0].permute(1, 2, 0).numpy())[full]
+    assert difference.mean() < 1 and difference.max() < 12
+    # Where there is no head at all, the background shows.
+    none = warp.head == 0
+    assert none.any() and (turn(image, warp)[none] == background(image)[none]).all()
+
+
+def test_a_face_that_is_not_turned_is_the_image():
+    image = smooth()
+    for warp in warps(SIZE, (0.0, 0.0), 0.0):
+        inside = warp.head > 0.999
+        assert inside.mean() > 0.3
+        assert np.abs(turn(image, warp).astype(int) - image)[inside].mean() < 2
+
+
+def test_left_and_right_are_mirror_images():
+    image = smooth()
+    depth, surface = turned._surface(SIZE)
+    right, left = (
+        turned.warp_of(depth, surface, aligned_view(depth, 0.1, yaw)) for yaw in (0.7, -0.7)
+    )
+    mirrored = turn(image[:, ::-1].copy(), left)[:, ::-1]
+    difference = np.abs(turn(image, right).astype(int) - mirrored)
+    assert difference.mean() < 2
+
+
+def test_which_side_is_turned_away():
+    """By a positive yaw the nose, which is near, goes to the left: the left half is the far one."""
+    depth, surface = turned._surface(SIZE)
+    middle = (SIZE - 1) / 2
+    shares = []
+    for yaw in (0.7, -0.7):
+        warp = turned.warp_of(depth, surface, aligned_view(depth, 0.0, yaw))
+        shares.append((warp.x[warp.head > 0.5] > middle).mean())
+    assert shares[1] < 0.4 < 0.6 < shares[0]
+
+
+def test_views_fill_the_range_on_both_sides(monkeypatch):
+    seen = []
+    monkeypatch.setattr(turned, "aligned_view", lambda depth, rx, ry: seen.append((rx, ry)))
+    monkeypatch.setattr(turned, "warp_of", lambda *arguments: None)
+    monkeypatch.setattr(turned, "VIEWS", 128)
+    warps.cache_clear()
+    assert len(warps(SIZE, YAW, PITCH)) == 128
+    warps.cache_clear()
+    pitch, yaw = np.degrees(np.array(seen)).T
+    assert (yaw > 0).sum() == 64
+    assert np.abs(yaw).min() == pytest.approx(20) and np.abs(yaw).max() == pytest.approx(70)
+    assert -10 <= pitch.min() < -9 and 9 < pitch.max() <= 10
+    # Each side has all angles.
+    for side in (yaw[yaw > 0], -yaw[yaw < 0]):
+        assert side.min() < 24 and side.max() > 66 and abs(side.mean() - 45) < 5
+
+
+def test_the_background_has_the_colours_beside_the_head():
+    surface = turned._surface(SIZE)[1].numpy()
+    image = np.where(surface[..., None], [255, 0, 0], [0, 0, 200]).astype(np.uint8)
+    found = background(image)
+    # Cells at the outline hold a part of both.
+    assert found[..., 0].mean() < 60 and found[..., 2].mean() > 150
+    assert found[0, 0].tolist() == pytest.approx([0, 0, 200], abs=25)
+
+
+def test_other_shapes_are_refused():
+    face = {"img": np.zeros((20, 24, 3), np.uint8), "rng": np.random.default_rng(0)}
+    with pytest.raises(ValueError, match=r"^img: TurnedFaces needs square images, found 24 × 20"):
+        TurnedFaces(1.0)(face)
