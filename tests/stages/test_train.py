@@ -578,6 +578,7 @@ def test_interrupted_writing_leaves_the_checkpoint_before(
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize(("head", "kills"), [("lh2face", 20), ("sharded", 20)])
 def test_killed_again_and_again_it_ends_bit_for_bit_like_a_whole_run(
     aligned, tmp_path, head, kills

@@ -4,6 +4,7 @@ import csv
 import os
 import signal
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -72,18 +73,16 @@ def test_a_run_killed_inside_epochs_ends_bit_for_bit_like_a_whole_one(
     }
     whole = make_runner(tmp_path / "whole", **options)
     whole.train()
-    work, seen = tmp_path / "work", Steps()
-    for step in deaths:
-        runner = make_runner(work, resume=True, hooks=[seen, Act(step, die)], **options)
-        before = len(seen.steps)
-        with pytest.raises(StopError):
+    work, seen, reached = tmp_path / "work", Steps(), 0
+    for step in [*deaths, None]:
+        hooks = [seen] if step is None else [seen, Act(step, die)]
+        runner = make_runner(work, resume=True, hooks=hooks, **options)
+        begun = len(seen.steps)
+        with pytest.raises(StopError) if step else nullcontext():
             runner.train()
-        first = seen.steps[before][0]
-        reached = seen.steps[before - 1][0] + 1 if before else 0
-        assert 0 <= reached - first < 4 + accumulate
-        torch.manual_seed(step)
-    runner = make_runner(work, resume=True, hooks=[seen], **options)
-    runner.train()
+        assert 0 <= reached - seen.steps[begun][0] < 4 + accumulate
+        reached = seen.steps[-1][0] + 1
+        torch.manual_seed(reached)
     assert (runner.iter, runner.epoch) == (15, 3)
     assert all((epoch, place) == divmod(step, 5) for step, epoch, place in seen.steps)
     same(weights(runner), weights(whole))
@@ -159,6 +158,14 @@ def test_signals_do_again_what_they_did_when_the_run_is_over(tmp_path, act):
         assert act is die
     assert within[0] not in before
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)] == before
+
+
+def test_without_a_hook_that_answers_signals_do_what_they_did(tmp_path):
+    before, within = signal.getsignal(signal.SIGTERM), []
+    note = Act(1, lambda runner: within.append(signal.getsignal(signal.SIGTERM)))
+    hooks = {"logger": {"type": "TrainingRecordHook"}, "checkpoint": None}
+    make_runner(tmp_path, epochs=1, hooks=[note], default_hooks=hooks).train()
+    assert within == [before]
 
 
 def test_a_run_outside_the_main_thread_leaves_signals_alone(tmp_path):

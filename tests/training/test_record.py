@@ -4,6 +4,7 @@ import csv
 import itertools
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -48,6 +49,7 @@ def test_a_run_that_begins_anew_begins_its_record_anew(tmp_path):
 class Recorded:
     """As much of a runner as the record of a run needs."""
 
+    backends: ClassVar[dict] = {}
     iter, epoch, max_iters, max_epochs, train_dataloader = 0, 0, 4, 1, range(4)
 
     def __init__(self, work_dir: Path) -> None:
@@ -56,7 +58,7 @@ class Recorded:
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
         self.optim_wrapper = OptimWrapper(optimizer, clip_grad={"max_norm": 5.0})
         self.visualizer = SimpleNamespace(
-            add_scalars=lambda *_, **__: None, close=lambda: None, _vis_backends={}
+            add_scalars=lambda *_, **__: None, close=lambda: None, _vis_backends=self.backends
         )
 
 
@@ -82,6 +84,14 @@ def test_images_per_second_count_the_batch_of_all_processes(tmp_path, monkeypatc
     rows = record(tmp_path, monkeypatch, [1.0, 3.0, 5.0, 6.0], processes)
     assert [(row["step"], row["loss"]) for row in rows] == [("2", "2"), ("4", "5.5")]
     assert [row["images_per_second"] for row in rows] == [rate, rate]
+
+
+def test_each_row_is_on_disk_before_the_next_step(tmp_path, monkeypatch):
+    """A kill takes what TensorBoard's writer still has in memory."""
+    flushed = []
+    backend = SimpleNamespace(experiment=SimpleNamespace(flush=lambda: flushed.append(1)))
+    monkeypatch.setattr(Recorded, "backends", {"board": backend})
+    assert len(record(tmp_path, monkeypatch, [1.0, 3.0, 5.0, 6.0])) == len(flushed) == 2
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

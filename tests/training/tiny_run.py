@@ -106,6 +106,11 @@ def make_runner(
 ) -> Runner:
     """The Runner of a config as in ``configs/recognition.py``."""
     keeper = "LastCheckpointHook" if head == "lh2face" else "ShardedCheckpointHook"
+    default_hooks = {
+        "seed": {"type": "SeedHook"},
+        "logger": {"type": "TrainingRecordHook", "interval": 3},
+        "checkpoint": {"type": keeper, "interval": interval},
+    }
     return Runner(
         model={
             "type": "FaceRecognizer",
@@ -130,16 +135,11 @@ def make_runner(
             "clip_grad": {"max_norm": 1.0},
             **(wrapper or {}),
         },
-        default_hooks={
-            "seed": {"type": "SeedHook"},
-            "logger": {"type": "TrainingRecordHook", "interval": 3},
-            "checkpoint": {"type": keeper, "interval": interval},
-        },
         custom_hooks=hooks or [],
         visualizer={"type": "Visualizer", "vis_backends": [{"type": "TensorboardVisBackend"}]},
         randomness={"seed": 3},
         log_level="ERROR",
-        **{"param_scheduler": RATES, **changes},
+        **{"param_scheduler": RATES, "default_hooks": default_hooks, **changes},
     )
 
 

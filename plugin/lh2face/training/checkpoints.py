@@ -79,6 +79,7 @@ class CheckpointKeeper(Hook):
                 f"train_cfg: {type(self).__name__} needs dict(type='EpochLoop', max_epochs=...), "
                 f"found {type(runner.train_loop).__name__}, which cannot go on inside an epoch"
             )
+        runner.train_loop.heeded = SIGNALS
         if runner._resume and runner._load_from is None:
             runner._resume = False
             path = newest(Path(runner.work_dir) / self.file_name, self.is_whole)

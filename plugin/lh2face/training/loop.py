@@ -25,8 +25,8 @@ class EpochLoop(EpochBasedTrainLoop):
     It validates by steps, and ends at once where a hook sets ``stop_training``, as mmengine's
     ``EarlyStoppingHook`` does; a run that ended so stays ended when it is resumed.
 
-    While it runs, SIGUSR1 and SIGTERM do nothing but enter :attr:`asked`, which the hooks of
-    :mod:`lh2face.training.checkpoints` answer between two steps.
+    With a hook of :mod:`lh2face.training.checkpoints`, SIGUSR1 and SIGTERM do nothing while it runs
+    but enter :attr:`asked`, which the hook answers between two steps.
 
     Args:
         runner: The runner.
@@ -60,6 +60,7 @@ class EpochLoop(EpochBasedTrainLoop):
                 f"{len(self.dataloader.dataset)} images"
             )
         self.val_interval = val_interval or len(self.dataloader)
+        self.heeded: list[int] = []
         self.asked: set[int] = set()
         let_workers_finish(self.dataloader)
 
@@ -76,7 +77,7 @@ class EpochLoop(EpochBasedTrainLoop):
         """Train to the last step, or until a hook ends the run; return the model."""
         if self.runner.val_loop is not None:
             let_workers_finish(self.runner.val_dataloader)
-        with noted(SIGNALS, self.asked):
+        with noted(self.heeded, self.asked):
             self.runner.call_hook("before_train")
             while self._iter < self._max_iters and not self.stop_training:
                 self.run_epoch()
