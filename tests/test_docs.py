@@ -173,7 +173,7 @@ def test_the_snippets_run(text, workplace, registry, monkeypatch):
         config.experiment_name = "snippet"
         runner = type(space["runner"]).from_cfg(config)
         runner.train()
-        assert (runner.iter, runner.epoch) == (2, 1)
+        assert (runner.iter, runner.epoch) == (4, 2)
     if "head" in config:
         centres = class_centres(dict(config.head)).PartialFC_V2(None, 512, 10)
         assert centres(torch.randn(4, 512), torch.arange(4)).isfinite()

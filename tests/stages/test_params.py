@@ -226,7 +226,7 @@ def test_a_section_makes_what_it_describes(params_file):
     assert params.source("rec") == Records("/data/ms1mv3")
     assert params.benchmark("people") == ImageFolderBenchmark("photos", held_out=held_out)
     strangers = SyntheticBenchmark(
-        "plugin/lh2face/data/synthetic", people=20, pairs=150, truth_images=0, seed=100
+        "plugin/lh2face/data/synthetic", people=10, pairs=100, truth_images=0, seed=100
     )
     assert params.benchmark("strangers") == strangers
     with pytest.raises(ParamsError, match=r"benchmarks, validation: found 'lfw', .*'strangers'"):
