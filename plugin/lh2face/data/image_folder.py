@@ -3,11 +3,10 @@
 import codecs
 import csv
 import hashlib
-import logging
 import os
 import tempfile
 from array import array
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,14 +20,13 @@ import numpy as np
 from lh2face.data.align import TEMPLATE, TEMPLATE_SIZE, check_landmarks
 from lh2face.data.csv_files import PAIR_LIST, write_rows
 from lh2face.data.ijb_meta import write_meta
-from lh2face.data.images import ImageError, decode_rgb, encode_jpeg, read_file
+from lh2face.data.images import ImageError, decode_rgb, decoded_size, encode_jpeg, read_file
 from lh2face.data.parallel import in_order
-from lh2face.data.recordio import RecordWriter
+from lh2face.data.recordio import WRITE_BYTES, RecordWriter
 from lh2face.data.sources import LIST_LINE, LeftOut, people, photos, repeated
 from lh2face.data.synthetic.generate import benchmark_meta
 from lh2face.progress import track
 
-log = logging.getLogger(__name__)
 PAIRS = 300
 # Probe templates of a person, at most: the list of all pairs grows with their square.
 PROBES = 5
@@ -101,49 +99,6 @@ class Photos:
         write_rows(out / "failures.csv", ("file", "reason"), rows)
 
 
-def convert(
-    root: Path, out: Path, *, aligned: bool, landmarks: Path | None, benchmark_fraction: float,
-    seed: int, fold: int = 0, parts: Collection[str] = LEAST,
-) -> None:  # fmt: skip
-    """Write ``train/`` and ``benchmark/``, people of one not in the other.
-
-    A photo that cannot be used is left out, as is a person with fewer than two photos; each stands
-    with its reason in ``failures.csv`` of either part. Of equal files of one person the first
-    counts; those of several people are all left out, as nobody can tell whose they are.
-
-    Args:
-        root: Folder with one folder a person.
-        out: Folder to write into.
-        aligned: The photos are upright, centred faces that fill the image.
-        landmarks: CSV without header: path below ``root``, then x, y of the two eyes, the nose and
-            the two mouth corners in px. Needed unless ``aligned``.
-        benchmark_fraction: Share of the people in the benchmark.
-        seed: Seed of the split and of the pairs.
-        fold: Which share of them, from 0: the folds of a seed have no person in common.
-        parts: Which of the two to write; one alone has everybody in it.
-
-    Raises:
-        ImageFolderError: If the folder or the file is missing, the file names absent images,
-            there are too few people, or there is no such fold.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    with read_photos(root, out, aligned=aligned, landmarks=landmarks, workers=1) as found:
-        rng = np.random.default_rng(seed)
-        everybody = np.arange(len(found.people))
-        members = dict.fromkeys(parts, everybody)
-        if len(members) > 1:
-            held = held_out(found, benchmark_fraction, fold, rng)
-            members = {"train": np.setdiff1d(everybody, held), "benchmark": held}
-        else:
-            rng.permutation(len(everybody))
-        if "train" in parts:
-            write_train(found, members["train"], out / "train", crops=False)
-        if "benchmark" in parts:
-            write_benchmark(found, members["benchmark"], out / "benchmark", rng)
-    if found.left_out:
-        log.warning("%s: left out %d, listed in failures.csv", root, len(found.left_out))
-
-
 def held_out(found: Photos, fraction: float, fold: int, rng: np.random.Generator) -> np.ndarray:
     """The people who are kept for a benchmark, ascending; the others are trained on.
 
@@ -190,7 +145,7 @@ def read_photos(
     if not aligned and landmarks is None:
         raise ImageFolderError(f"{root}: give landmarks, or set aligned: true")
     points = read_landmarks(landmarks, root) if landmarks is not None else None
-    with tempfile.TemporaryFile(dir=scratch) as store:
+    with tempfile.TemporaryFile(buffering=WRITE_BYTES, dir=scratch) as store:
         yield Photos(root, *_read_people(root, points, store, workers), store)
 
 
@@ -200,6 +155,7 @@ def _read_people(
     """The usable photos of each person, and what is left out; their bytes go into a file."""
     folders, left_out = people(root)
     groups: list[list[Photo]] = [[] for _ in folders]
+    end = 0
 
     def jobs() -> Iterator[tuple[int, Path]]:
         for number, folder in enumerate(track(folders, "reading people")):
@@ -214,11 +170,10 @@ def _read_people(
             left_out.append(LeftOut(str(path), found.reason))
         else:
             landmarks, content, is_crop = found
-            start = store.tell()
-            store.write(landmarks.tobytes())
-            size = store.write(content)
-            digest = hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()
-            groups[number].append(Photo(path.name, digest, start, size, is_crop))
+            size = len(content)
+            digest = hashlib.sha256(content).digest()[:DIGEST_BYTES]
+            groups[number].append(Photo(path.name, digest, end, size, is_crop))
+            end += store.write(landmarks.tobytes() + content)
     again = _repeated(folders, groups)
     left_out += again
     dropped = {where for where, _ in again}
@@ -337,7 +292,7 @@ def _examine(
     """Landmarks and bytes of a photo, and whether it has a crop's size; or why it is no use."""
     try:
         content = read_file(path)
-        height, width = decode_rgb(content, None, str(path)).shape[:2]
+        height, width = decoded_size(content, str(path))
         landmarks = _landmarks_of(path, points, height, width)
     except ImageError as error:
         return error

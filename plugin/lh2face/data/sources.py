@@ -75,19 +75,22 @@ def people(root: Path) -> tuple[list[Path], list[LeftOut]]:
     Hidden folders, and those that systems make, are no people. Of several names of one folder the
     first that is no link counts.
     """
-    folders, left_out = [], []
-    for path in sorted(root.iterdir()):
-        if not path.is_dir():
+    folders, left_out = {}, []
+    for entry in _entries(root):
+        path = root / entry.name
+        if not _is_dir(entry, path):
             if _is_picture(path):
                 left_out.append(LeftOut(str(path), "beside the people's folders"))
-            elif path.is_symlink() and not path.exists():
+            elif entry.is_symlink() and not path.exists():
                 left_out.append(LeftOut(str(path), "a broken link"))
         elif _is_hidden(path):
             left_out += _hidden(path)
         else:
-            folders.append(path)
-    real = {path: path.resolve() for path in folders}
-    known = {real[path]: path for path in sorted(folders, key=Path.is_symlink, reverse=True)}
+            folders[path] = entry.is_symlink()
+    # Only links are followed: to resolve every name takes long.
+    parent = root.resolve()
+    real = {path: path.resolve() if link else parent / path.name for path, link in folders.items()}
+    known = {real[path]: path for path in sorted(folders, key=folders.get, reverse=True)}
     again = {path: known[real[path]].name for path in folders if known[real[path]] != path}
     left_out += [LeftOut(str(path), f"the same folder as {name}") for path, name in again.items()]
     return [path for path in folders if path not in again], left_out
@@ -101,24 +104,21 @@ def photos(folder: Path) -> tuple[list[Path], list[LeftOut]]:
     """
     paths, left_out = [], []
     try:
-        # Not iterdir: to ask each of a million files what it is takes long.
-        with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
+        entries = _entries(folder)
     except OSError as error:
         return [], [LeftOut(str(folder), error.strerror or str(error))]
     for entry in entries:
         path = folder / entry.name
-        # Of links that lead in a circle, only that of Path does not raise.
-        if path.is_dir() if entry.is_symlink() else entry.is_dir():
+        if _is_dir(entry, path):
             if _is_hidden(path):
                 left_out += _hidden(path)
             else:
                 reason = "in a folder below the person's; move it up to use it"
                 left_out += [LeftOut(picture, reason) for picture in _pictures_below(path)]
-        elif path.name.startswith("."):
+        elif entry.name.startswith("."):
             if _is_picture(path):
                 left_out.append(LeftOut(str(path), "a hidden file"))
-        elif path.name not in SYSTEM_FILES:
+        elif entry.name not in SYSTEM_FILES:
             paths.append(path)
     return paths, left_out
 
@@ -256,6 +256,17 @@ def _from_file(where: str, identity: str, path: Path) -> Face | LeftOut:
         return Face(where, identity, read_file(path))
     except ImageError as error:
         return LeftOut(where, error.reason)
+
+
+def _entries(folder: Path) -> list[os.DirEntry]:
+    """What is in a folder, by name; not ``iterdir``, which asks each of a million what it is."""
+    with os.scandir(folder) as found:
+        return sorted(found, key=lambda entry: entry.name)
+
+
+def _is_dir(entry: os.DirEntry, path: Path) -> bool:
+    # Of links that lead in a circle, only that of Path does not raise.
+    return path.is_dir() if entry.is_symlink() else entry.is_dir()
 
 
 def _is_picture(path: Path) -> bool:
