@@ -104,7 +104,9 @@ def write_model(folder):
     (folder / "model").mkdir(parents=True)
     record = "step,epoch,images_per_second\n10,1,640\n20,2,320\n"
     (folder / "model" / "training.csv").write_text(record)
-    made = {"head": {"num_classes": 1549}, "provenance": {"params": {"source": "photos"}}}
+    counted = {"origin": "photos", "images": 6222, "identities": 1549, "left_out": 17}
+    params = {"source": "photos", "sources": {"people": counted}}
+    made = {"head": {"num_classes": 1549}, "provenance": {"params": params}}
     (folder / "model" / "model.json").write_text(json.dumps(made))
 
 
@@ -244,6 +246,7 @@ def test_the_table_names_the_benchmark(run, page):
 def test_the_data_are_described(page):
     words = " ".join(Page(page).words.split())
     assert "1 549 people, source of the faces: photos" in words
+    assert "people 6 222 1 549 17 synthetic" in words
     assert "people 160, images per person 12" in words
     assert "cfp-fp pairs photos 24 fp 276" in words
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lh2face.artifacts.outputs import atomic_dir, check_output, exclusive
 from lh2face.artifacts.provenance import provenance
 from lh2face.configs import RECOGNITION
-from lh2face.data.manifest import origin_of
+from lh2face.data.manifest import counts_of, origin_of
 from lh2face.distributed.checkpoint_files import remove
 from lh2face.distributed.finite import NonFiniteError, in_words
 from lh2face.distributed.main_process import end_all, in_main_process
@@ -77,16 +77,17 @@ def run(
     work_dir = out.with_name(f"{out.name}.work")
     with ExitStack() as held:
 
-        def prepare() -> tuple["Config", dict[str, Any], str]:
+        def prepare() -> tuple["Config", dict[str, Any], dict[str, Any]]:
             config = training_config(params, aligned_train, head, seed, reconstructor)
             if reconstructor is not None:
                 load_reconstructor(reconstructor)
             fingerprint = run_fingerprint(config, aligned_train, reconstructor)
             held.enter_context(exclusive(work_dir))
             prepare_work_dir(work_dir, fingerprint, get_world_size())
-            return config, fingerprint["data"], origin_of(aligned_train)
+            faces = {"source": origin_of(aligned_train), "sources": counts_of(aligned_train)}
+            return config, fingerprint["data"], faces
 
-        config, data, origin = in_main_process(prepare)
+        config, data, faces = in_main_process(prepare)
         config.launcher = launcher
         config.resume = True
         # mmengine shares logger, message hub and visualizer between runs of one name and second.
@@ -104,7 +105,7 @@ def run(
             raise ValueError(in_words(runner, runner.iter + 1, str(error))) from error
         if is_main_process():
             read = {
-                "source": origin,
+                **faces,
                 "train": params.train.model_dump(exclude={"workers"}),
                 "joint": params.joint.model_dump() if reconstructor else None,
                 "head": {"name": head, **params.heads[head]},
