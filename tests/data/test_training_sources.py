@@ -322,7 +322,9 @@ def test_landmarks_outside_of_the_folder_are_refused(tmp_path, name):
 
 
 def test_photos_without_landmarks_are_refused(tmp_path):
-    with pytest.raises(ImageFolderError, match="give landmarks, or set aligned: true"):
+    with pytest.raises(
+        ImageFolderError, match="give landmarks or a detector, or set aligned: true"
+    ):
         write(ImageFolder(str(photos(tmp_path / "in", 3))), tmp_path / "out")
 
 

@@ -716,9 +716,9 @@ def detector_file(folder: Path) -> None:
 @reader(3, sets(onnx=detector_file), memory=5 << 30)  # 4 GiB is what a graph may take
 def detector(folder: Path) -> None:
     """A detection model of another program."""
-    from lh2face.tools.verify import open_detector
+    from lh2face.detection import open_insightface
 
-    open_detector(folder / "detector.onnx")(np.zeros((64, 64, 3), np.uint8))
+    open_insightface(folder / "detector.onnx")(np.zeros((64, 64, 3), np.uint8))
 
 
 def tables(folder: Path) -> None:

@@ -27,6 +27,7 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import Node
 
 from lh2face.data.benchmarks import BENCHMARKS
+from lh2face.data.detectors import check_one_way
 from lh2face.data.training_sources import TRAINING_SOURCES, Seed
 from lh2face.evaluation.protocol import Protocol
 
@@ -108,7 +109,9 @@ def _with_sections(hint: Any) -> Any:
     """A type, dataclasses in it as sections."""
     if dataclasses.is_dataclass(hint):
         return _from_dataclass(hint.__name__, hint)
-    if isinstance(hint, types.UnionType):
+    if typing.get_origin(hint) is Annotated:
+        return Annotated[_with_sections(hint.__origin__), *hint.__metadata__]
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
         return functools.reduce(operator.or_, map(_with_sections, get_args(hint)))
     return hint
 
@@ -329,6 +332,13 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _faces_are_found_in_one_way(self) -> "Params":
+        for section in ("sources", "benchmarks"):
+            for name, config in getattr(self, section).items():
+                check_one_way(config, f"{section}.{name}")
+        return self
+
+    @model_validator(mode="after")
     def _nobody_is_trained_and_tested_on(self) -> "Params":
         for name, source in self.sources.items():
             for other, benchmark in self.benchmarks.items():
@@ -336,13 +346,13 @@ class Params(Section):
                 if not (same and Path(source.path).resolve() == Path(benchmark.path).resolve()):
                     continue
                 # Who is usable, and so the order that the split goes by, depends on these too.
-                who = {"held_out", "aligned", "landmarks"}
+                who = {"held_out", "aligned", "landmarks", "detector"}
                 one, two = (config.model_dump(include=who) for config in (source, benchmark))
                 if one["held_out"] is None or one != two:
                     raise ValueError(
                         f"sources.{name}, benchmarks.{other}: both have people of {source.path}; "
-                        "give both the same held_out, aligned and landmarks, or some people would "
-                        "be trained and tested on"
+                        "give both the same held_out, aligned, landmarks and detector, or some "
+                        "people would be trained and tested on"
                     )
         return self
 
