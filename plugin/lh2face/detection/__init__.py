@@ -43,7 +43,7 @@ def open_named(name: str) -> Detector:
         ValueError: If it is neither, or what the detector needs is not installed.
     """
     if name == "mtcnn":
-        return open_mtcnn()
+        return OPENERS[name]()
     if not Path(name).is_file():
         raise ValueError(f"--detector: expected mtcnn, or an ONNX file, found {name:.200}")
     return open_insightface(Path(name))

