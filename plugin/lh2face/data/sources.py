@@ -5,6 +5,7 @@ cannot be used does not end the stream: it is given as :class:`LeftOut`.
 """
 
 import codecs
+import errno
 import os
 import re
 import tarfile
@@ -30,6 +31,8 @@ SYSTEM_FILES = {"Thumbs.db", "desktop.ini"}
 # Rows read at once: a row may be large.
 PARQUET_ROWS = 32
 PARQUET_BUFFER = 1 << 20
+# Bytes of a tar's end, a multiple of its blocks.
+ZEROS_AT_ONCE = 1 << 20
 # Bytes: longer than any path.
 LIST_LINE = 1 << 13
 # MagFace's own split, at every blank; and with all that stands before the last two columns as path.
@@ -323,14 +326,27 @@ def _members(file: Path) -> Iterator[tuple[tuple[int, str], str, bytes | None]]:
 
 
 def _next_block(file: BinaryIO, start: int) -> int | None:
-    """Where the next block that is not zero begins, and there the file is; None at its end."""
-    file.seek(start)
-    while block := file.read(tarfile.BLOCKSIZE):
-        if block.strip(b"\0"):
+    """Where the next block that is not zero begins, and there the file is; None at its end.
+
+    What a sparse file does not hold is not read: its size may be any.
+    """
+    while True:
+        try:
+            start = os.lseek(file.fileno(), start, os.SEEK_DATA)
+        except AttributeError:  # not on every system
+            pass
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return None
+        file.seek(start)
+        found = file.read(ZEROS_AT_ONCE)
+        if not found:
+            return None
+        if rest := found.lstrip(b"\0"):
+            start += (len(found) - len(rest)) // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE
             file.seek(start)
             return start
-        start += len(block)
-    return None
+        start += len(found)
 
 
 def _column(file: Path, names: list[str], known: tuple[str, ...]) -> str:
