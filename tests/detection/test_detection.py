@@ -3,6 +3,7 @@
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import cv2
 import numpy as np
 import pytest
 
@@ -116,6 +117,9 @@ def test_mtcnn_takes_any_photo(mtcnn, rendered):
     (found,) = mtcnn(large)
     assert 300 < found.box[0] < found.box[2] < 428 and found.score > 0.9
     assert open_mtcnn(smallest=300)(large) == []
+    small = np.full((300, 300, 3), 90, np.uint8)
+    small[130:170, 130:170] = cv2.resize(rendered[0][0], (40, 40), interpolation=cv2.INTER_AREA)
+    assert mtcnn(small) == [] and len(open_mtcnn(smallest=20)(small)) == 1
 
 
 def test_mtcnn_on_real_faces(mtcnn, shared_data):

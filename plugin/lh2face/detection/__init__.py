@@ -81,6 +81,6 @@ def main_face(faces: Sequence[Face], height: int, width: int) -> Face:
         width: Of the photo, px.
     """
     boxes = np.array([face.box for face in faces], np.float64)
-    sides = np.sqrt(np.prod((boxes[:, 2:] - boxes[:, :2]).clip(0), axis=1))
+    sides = np.array([face.side for face in faces])
     distance = np.hypot(*((boxes[:, :2] + boxes[:, 2:] - (width, height)) / 2).T)
     return faces[int(np.where(sides >= LARGE * sides.max(), distance, np.inf).argmin())]

@@ -26,6 +26,11 @@ class Face(NamedTuple):
     landmarks: np.ndarray
     score: float
 
+    @property
+    def side(self) -> float:
+        """The root of the box's area, px."""
+        return float(np.sqrt(np.prod((self.box[2:] - self.box[:2]).clip(0))))
+
 
 # From a photo (H, W, 3) uint8 RGB to its faces, in any order.
 Detector = Callable[[np.ndarray], list[Face]]

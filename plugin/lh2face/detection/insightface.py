@@ -49,6 +49,6 @@ def open_insightface(path: Path, smallest: float = SMALLEST) -> Detector:
             Face(box[:4], np.float32(points), float(box[4]))
             for box, points in zip(boxes, landmarks, strict=True)
         ]
-        return [face for face in faces if min(face.box[2:] - face.box[:2]) >= smallest]
+        return [face for face in faces if face.side >= smallest]
 
     return detect

@@ -64,7 +64,9 @@ def open_mtcnn(smallest: int = SMALLEST) -> Detector:
             for name, session in sessions.items():
                 setattr(own.model, f"_{name}", _Network(session))
         try:
-            return [_face(found) for found in own.model.detect_faces(image)]
+            faces = map(_face, own.model.detect_faces(image))
+            # It finds some that are smaller than it looks for.
+            return [face for face in faces if face.side >= smallest]
         except Exception as error:  # those of onnxruntime have no common base
             raise DetectorError(printable(str(error).strip().splitlines()[0])) from None
 

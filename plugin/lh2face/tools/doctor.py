@@ -203,6 +203,12 @@ def folder() -> Iterator[Finding]:
         for section in ("sources", "benchmarks")
         for name, config in getattr(params, section).items()
     ]
+    used += [
+        (f"{section}.{name}.detector", found.type, found.path)
+        for section in ("sources", "benchmarks")
+        for name, config in getattr(params, section).items()
+        if hasattr(found := getattr(config, "detector", None), "path")
+    ]
     used += [(f"others.{other.name}", "model", other.path) for other in params.others]
     for key, kind, path in used:
         there = Path(path).exists()
