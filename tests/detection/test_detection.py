@@ -118,7 +118,7 @@ def test_mtcnn_takes_any_photo(mtcnn, rendered):
     assert 300 < found.box[0] < found.box[2] < 428 and found.score > 0.9
     assert open_mtcnn(smallest=300)(large) == []
     small = np.full((300, 300, 3), 90, np.uint8)
-    small[130:170, 130:170] = cv2.resize(rendered[0][0], (40, 40), interpolation=cv2.INTER_AREA)
+    small[130:186, 130:186] = cv2.resize(rendered[0][0], (56, 56), interpolation=cv2.INTER_AREA)
     assert mtcnn(small) == [] and len(open_mtcnn(smallest=20)(small)) == 1
 
 

@@ -68,8 +68,9 @@ def test_an_old_required_package_is_one(monkeypatch, capsys, tmp_path):
 def test_parameters_and_their_folders(monkeypatch, capsys, checkout, found, message):
     overlay = checkout / "mine.yaml"
     overlay.write_text(
-        "sources: {mine: {type: records, path: nowhere}, photos: {type: image_folder, path: nowhere, "
-        "detector: {type: insightface, path: nowhere}}}\n"
+        "sources:\n  mine: {type: records, path: nowhere}\n"
+        "  photos: {type: image_folder, path: nowhere,\n"
+        "    detector: {type: insightface, path: nowhere}}\n"
         "benchmarks: {lfw: {type: bin, path: nowhere, file: lfw.bin}}\n"
         "others: [{name: theirs, path: nowhere}]\n"
         "compare:\n  benchmarks: [lfw]\n"
