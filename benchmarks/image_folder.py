@@ -16,9 +16,10 @@ from measure import peak_memory
 from rich.console import Console
 from rich.table import Table
 
+from lh2face.data.benchmarks.image_folder import ImageFolderBenchmark
 from lh2face.data.ijb_meta import write_meta
-from lh2face.data.image_folder import convert
 from lh2face.data.synthetic.generate import benchmark_meta
+from lh2face.data.training_sources import HeldOut, ImageFolder
 
 # Photos a person: one template in the gallery, the others probes.
 PHOTOS = 5
@@ -45,10 +46,10 @@ def write_lists(photos: int, root: str) -> None:
 
 
 def convert_photos(root: str, out: str) -> None:
-    """Convert a folder of photos."""
-    convert(
-        Path(root), Path(out), aligned=True, landmarks=None, benchmark_fraction=FRACTION, seed=0
-    )  # fmt: skip
+    """Convert a folder of photos to a training source and a benchmark."""
+    for part, kind in (("train", ImageFolder), ("benchmark", ImageFolderBenchmark)):
+        Path(out, part).mkdir(parents=True)
+        kind(root, aligned=True, held_out=HeldOut(FRACTION)).write(Path(out, part), 1)
 
 
 def write_photos(count: int, root: Path) -> None:

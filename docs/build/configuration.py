@@ -76,7 +76,9 @@ def _rows(
         rows.append(f"| `{path}` | {means[name]} | {kind} | {value} |")
         if _is_section(inner := without_none(field.annotation)):
             rows += _rows(path, inner, meanings(inner), {})
-    return rows
+        for kind in types_of(inner).values():
+            rows += _rows(path, kind, meanings(kind), {})
+    return list(dict.fromkeys(rows))
 
 
 def _default(field: FieldInfo) -> str:
@@ -108,6 +110,10 @@ def describe(schema: dict[str, Any], defs: dict[str, Any]) -> str:
         return f"`{schema['const']}`"
     if "enum" in schema:
         return " or ".join(f"`{value}`" for value in schema["enum"])
+    if "discriminator" in schema:
+        return "mapping of `type` " + " or ".join(
+            map("`{}`".format, schema["discriminator"]["mapping"])
+        )
     kind = NAMES.get(schema["type"], schema["type"])
     bounds = [text.format(schema[key]) for key, text in BOUNDS.items() if key in schema]
     items = schema.get("items")

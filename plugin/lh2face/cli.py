@@ -55,7 +55,7 @@ Landmarks = Annotated[
     ),
 ]
 Detector = Annotated[
-    Path | None, typer.Option(exists=True, help="Face detection ONNX file of insightface.")
+    str | None, typer.Option(help="What finds the faces: mtcnn, or an ONNX file of insightface.")
 ]
 Source = Annotated[str, typer.Argument(show_default=False, help="Name in sources, params.yaml.")]
 Bench = Annotated[
@@ -281,6 +281,7 @@ def evaluate_ijb(
     check_landmarks: Annotated[
         bool, typer.Option(help="Refuse landmarks that cannot be a face's.")
     ] = True,
+    detector: Detector = None,
 ) -> None:
     """Run IJB-B or IJB-C with a model, or with features."""
     from lh2face.evaluation.protocol import Protocol
@@ -292,7 +293,7 @@ def evaluate_ijb(
     )  # fmt: skip
     tool.run(
         root, protocol, out, switches, model=model, checkpoint=checkpoint, features=features,
-        quality=quality, workers=workers, check_landmarks=check_landmarks,
+        quality=quality, workers=workers, check_landmarks=check_landmarks, detector=detector,
     )  # fmt: skip
 
 
@@ -357,11 +358,16 @@ def reconstruct(
     model: Annotated[
         Path, typer.Option(exists=True, help="Fitted reconstructor, or jointly trained model.")
     ] = Path("runs/fit3d"),
+    landmarks: Landmarks = None,
+    detector: Detector = None,
 ) -> None:
-    """Draw aligned faces in 3D: depth, normals, relit, turned."""
+    """Draw faces in 3D: depth, normals, relit, turned.
+
+    A photo is an aligned face; others need landmarks or a detector.
+    """
     from lh2face.tools import reconstruct as tool
 
-    tool.run(images, model, out)
+    tool.run(images, model, out, landmarks=landmarks, detector=detector)
 
 
 @app.command(rich_help_panel=TOOLS)

@@ -27,7 +27,12 @@ def test_names_are_text():
         description = {
             "recognizer": {"backbone": {"type": name}}, "image_size": name, "embedding_size": 8,
             "head": {"type": name, "num_classes": name},
-            "provenance": {"seed": name, "params": {"source": name, "train": {"epochs": name}}},
+            "provenance": {
+                "seed": name, "params": {
+                    "source": name, "train": {"epochs": name},
+                    "sources": {name: {"origin": name, "images": name}},
+                },
+            },
         }  # fmt: skip
         metrics = {
             "verification": {"tar": {"0.1": 0.5}}, "identification": {"rank": {}, "tpir": {}},
@@ -45,6 +50,17 @@ def test_names_are_text():
     assert nasty.tags == plain.tags
     assert nasty.text.count("<script>alert(1)</script>") >= 9
     assert r"\n# " in nasty.text and r"\udce9" in nasty.text
+
+
+def test_each_source_has_a_row():
+    counted = {
+        "ms1m": {"origin": "photos", "images": 5000, "identities": 90, "left_out": 0},
+        "mine": {"origin": "photos", "images": 40, "identities": 8, "left_out": 3},
+    }
+    made = {"provenance": {"params": {"source": "photos", "sources": counted}}}
+    card = model_card("m", {**DESCRIPTION, **made}, None)
+    assert "| ms1m | photos | 5000 | 90 | 0 |\n| mine | photos | 40 | 8 | 3 |\n" in card
+    assert "left out" not in model_card("m", DESCRIPTION, None)
 
 
 DESCRIPTION = {"recognizer": {"backbone": {}}, "image_size": 112, "embedding_size": 8}

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from lh2face.data.align import TEMPLATE, norm_crop
+from lh2face.data.benchmarks.image_folder import ImageFolderBenchmark
 from lh2face.data.ijb_meta import read_meta
-from lh2face.data.image_folder import ImageFolderError, convert
+from lh2face.data.image_folder import ImageFolderError
 from lh2face.data.recordio import RecordReader
+from lh2face.data.training_sources import HeldOut, ImageFolder
 
 RNG = np.random.default_rng(0)
 
@@ -54,9 +56,15 @@ def folder(root, people=10, images=3):
     return root
 
 
-def run_convert(root, out, **kwargs):
-    options = {"aligned": True, "landmarks": None, "benchmark_fraction": 0.4, "seed": 0, **kwargs}
-    convert(root, out, **options)
+PARTS = {"train": ImageFolder, "benchmark": ImageFolderBenchmark}
+
+
+def run_convert(root, out, held_out=0.4, fold=0, landmarks=None, parts=PARTS):
+    held_out = held_out and HeldOut(held_out, fold)
+    for part in parts:
+        (out / part).mkdir(parents=True)
+        source = PARTS[part](str(root), landmarks is None, landmarks, held_out)
+        source.write(out / part, 1)
 
 
 def test_image_folder_splits_people(tmp_path):
@@ -72,31 +80,31 @@ def test_folds_share_no_person_and_miss_none(tmp_path):
     root = folder(tmp_path / "photos")
     found = []
     for fold in range(2):
-        run_convert(root, tmp_path / str(fold), benchmark_fraction=0.5, fold=fold)
+        run_convert(root, tmp_path / str(fold), held_out=0.5, fold=fold)
         images = sorted((tmp_path / str(fold) / "benchmark" / "loose_crop").iterdir())
         found.append({path.read_bytes() for path in images})
         reader = RecordReader(tmp_path / str(fold) / "train" / "train.rec")
         assert not found[-1] & {reader[key][1] for key in reader.keys}
     assert len(found[0]) == len(found[1]) == 15 and not found[0] & found[1]
     with pytest.raises(ImageFolderError, match=r"held_out\.fold: expected 0 … 1.*found 2"):
-        run_convert(root, tmp_path / "out", benchmark_fraction=0.5, fold=2)
+        run_convert(root, tmp_path / "out", held_out=0.5, fold=2)
 
 
 def test_a_folder_of_too_few_people_is_named(tmp_path):
     (tmp_path / "empty").mkdir()
     for root in (tmp_path / "empty", folder(tmp_path / "photos")):
         with pytest.raises(ImageFolderError, match=r": (0|10) people with 2 usable images"):
-            run_convert(root, tmp_path / "out", benchmark_fraction=0.1)
+            run_convert(root, tmp_path / f"out of {root.name}", held_out=0.1)
 
 
 def test_one_part_alone_has_everybody(tmp_path):
     root = folder(tmp_path / "photos")
-    run_convert(root, tmp_path / "out", parts=["benchmark"])
+    run_convert(root, tmp_path / "out", held_out=None, parts=["benchmark"])
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["benchmark"]
     meta = read_meta(tmp_path / "out" / "benchmark", "bench")
     assert len(meta.names) == 10 * 3
     assert (tmp_path / "out" / "benchmark" / "failures.csv").exists()
-    run_convert(root, tmp_path / "other", parts=["train"])
+    run_convert(root, tmp_path / "other", held_out=None, parts=["train"])
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["train"]
     assert len(RecordReader(tmp_path / "other" / "train" / "train.rec")) == 1 + 10 * 3
 
@@ -126,8 +134,8 @@ def test_image_folder_leaves_out_what_it_cannot_read(tmp_path):
 def test_image_folder_landmarks(tmp_path):
     root = folder(tmp_path / "photos")
     lines = [f"{p.relative_to(root)}," + ",".join(map(str, range(10))) for p in root.glob("*/*")]
-    (tmp_path / "points.csv").write_text("\n".join(lines))
-    run_convert(root, tmp_path / "out", aligned=False, landmarks=tmp_path / "points.csv")
+    (root / "points.csv").write_text("\n".join(lines))
+    run_convert(root, tmp_path / "out", landmarks="points.csv")
     landmarks = np.load(tmp_path / "out" / "train" / "landmarks.npy")
     np.testing.assert_array_equal(landmarks[0].ravel(), np.arange(10))
 
@@ -139,9 +147,9 @@ def test_image_folder_landmarks(tmp_path):
 def test_bad_landmark_files_are_named(tmp_path, line, message):
     root = folder(tmp_path / "photos")
     photo = next(root.glob("*/*")).relative_to(root)
-    (tmp_path / "points.csv").write_text(line.format(photo=photo))
+    (root / "points.csv").write_text(line.format(photo=photo))
     with pytest.raises(ImageFolderError, match=rf"points\.csv:1.*{message}"):
-        run_convert(root, tmp_path / "out", aligned=False, landmarks=tmp_path / "points.csv")
+        run_convert(root, tmp_path / "out", landmarks="points.csv")
 
 
 @pytest.mark.parametrize("people", [0, 3])
@@ -152,5 +160,5 @@ def test_missing_or_small_folders_are_named(tmp_path, people):
 
 
 def test_att_faces_convert(tmp_path, shared_data):
-    run_convert(shared_data / "att_faces", tmp_path / "out", benchmark_fraction=0.25)
+    run_convert(shared_data / "att_faces", tmp_path / "out", held_out=0.25)
     assert (tmp_path / "out" / "train" / "property").read_text() == "30,112,112\n"

@@ -9,9 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
-from lh2face.data.image_folder import ImageFolderError, convert, held_out, read_landmarks
+from lh2face.data.benchmarks.image_folder import ImageFolderBenchmark
+from lh2face.data.image_folder import ImageFolderError, held_out, read_landmarks
 from lh2face.data.recordio import RecordReader
 from lh2face.data.synthetic import generate
+from lh2face.data.training_sources import HeldOut, ImageFolder
 
 RNG = np.random.default_rng(0)
 FACE = [40, 52, 75, 52, 57, 72, 43, 92, 72, 92]
@@ -27,9 +29,10 @@ def folder(root, people=8, images=3):
 
 
 def run(root, out, landmarks=None):
-    convert(
-        root, out, aligned=landmarks is None, landmarks=landmarks, benchmark_fraction=0.5, seed=0
-    )
+    options = {"aligned": landmarks is None, "landmarks": landmarks, "held_out": HeldOut(0.5)}
+    for part, kind in (("train", ImageFolder), ("benchmark", ImageFolderBenchmark)):
+        (out / part).mkdir(parents=True)
+        kind(str(root), **options).write(out / part, 1)
     with (out / "train" / "failures.csv").open(encoding="utf-8") as file:
         return {row["file"]: row["reason"] for row in csv.DictReader(file)}
 
@@ -88,9 +91,9 @@ def write_landmarks(path, root, change=None, form="{},{}\n", join=","):
 def test_photos_with_landmarks_of_no_face_are_listed(tmp_path):
     root = folder(tmp_path / "photos")
     bad = {"p0/0.jpg": ["nan"] * 10, "p1/1.jpg": [-1] * 10, "p2/2.jpg": [9000 + v for v in FACE]}
-    points = write_landmarks(tmp_path / "l.csv", root, bad)
+    points = write_landmarks(root / "l.csv", root, bad)
     points.write_text("".join(points.read_text().splitlines(keepends=True)[:-1]))
-    failures = run(root, tmp_path / "out", points)
+    failures = run(root, tmp_path / "out", "l.csv")
     assert failures.keys() == {*bad, "p7/2.jpg"} and used(tmp_path / "out") == 8 * 3 - 4
     assert failures["p7/2.jpg"] == "it is not in the landmark file"
 

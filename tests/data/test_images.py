@@ -16,7 +16,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lh2face.data import images
-from lh2face.data.images import MAX_BYTES, ImageError, decode_rgb, encode_jpeg, read_file
+from lh2face.data.images import (
+    MAX_BYTES,
+    ImageError,
+    decode_rgb,
+    decoded_size,
+    encode_jpeg,
+    read_file,
+)
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (30, 50, 3), np.uint8)
@@ -87,6 +94,7 @@ GOOD["JPEG with fill bytes"] = GOOD["JPEG"][:2] + b"\xff" + GOOD["JPEG"][2:]
 def test_good_pictures_are_as_opencv_decodes_them(name):
     expected = cv2.imdecode(np.frombuffer(GOOD[name], np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
     np.testing.assert_array_equal(decode_rgb(GOOD[name], None, "a"), expected)
+    assert decoded_size(GOOD[name], "a") == expected.shape[:2]
     small = decode_rgb(GOOD[name], 16, "a")
     assert small.shape == (16, 16, 3) and small.dtype == np.uint8
 
@@ -146,9 +154,10 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_bad_pictures_are_named(name):
     encoded, message = BAD[name]
-    with pytest.raises(ImageError, match=message) as error:
-        decode_rgb(encoded, 112, "photos/7.jpg")
-    assert str(error.value).startswith("photos/7.jpg: ") and "\n" not in str(error.value)
+    for read in (lambda encoded, where: decode_rgb(encoded, 112, where), decoded_size):
+        with pytest.raises(ImageError, match=message) as error:
+            read(encoded, "photos/7.jpg")
+        assert str(error.value).startswith("photos/7.jpg: ") and "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -158,6 +167,30 @@ def test_pictures_cut_short_are_refused(name):
         # A TIFF or GIF may end in bytes that belong to no pixel.
         with pytest.raises(ImageError, match="a: "):
             decode_rgb(encoded[:length], None, "a")
+        with pytest.raises(ImageError, match="a: "):
+            decoded_size(encoded[:length], "a")
+
+
+def shape_or_reason(read, encoded):
+    try:
+        return read(encoded)
+    except ImageError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("name", [name for name in GOOD if "JPEG" in name])
+def test_the_size_is_that_of_a_whole_picture(name):
+    """What reads less than the colours refuses the same files, wherever the damage is."""
+    rng, refused = np.random.default_rng(0), 0
+    for _ in range(INPUTS):
+        damaged = bytearray(GOOD[name])
+        for place in rng.integers(2, len(damaged), rng.integers(1, 4)):
+            damaged[place : place + rng.integers(0, 3)] = rng.bytes(rng.integers(0, 3))
+        found = shape_or_reason(lambda encoded: decoded_size(encoded, "a"), bytes(damaged))
+        whole = shape_or_reason(lambda encoded: decode_rgb(encoded, None, "a"), bytes(damaged))
+        refused += isinstance(whole, str)
+        assert found == (whole if isinstance(whole, str) else whole.shape[:2])
+    assert 0 < refused < INPUTS
 
 
 def test_a_bomb_takes_no_memory():

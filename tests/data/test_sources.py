@@ -351,6 +351,20 @@ def test_joined_tars_are_read_whole(tmp_path):
     assert len(list(SOURCES["webdataset"](tmp_path / "joined"))) == 4
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.skipif(not hasattr(os, "SEEK_DATA"), reason="this system does not tell holes")
+def test_the_holes_of_a_tar_are_not_read(tmp_path):
+    """A file of 64 GB that takes some kB of disk: nothing but zeros to its end, or a tar behind."""
+    path = tar(tmp_path / "a.tar", {"1.png": IMAGES[0], "1.cls": b"a"})
+    second = tar(tmp_path / "b", {"2.png": IMAGES[1], "2.cls": b"b"})
+    os.truncate(path, 64 << 30)
+    assert len(list(SOURCES["webdataset"](path))) == 1
+    with path.open("r+b") as file:
+        file.seek(32 << 30)
+        file.write(second.read_bytes())
+    assert [face.identity for face in SOURCES["webdataset"](path)] == ["a", "b"]
+
+
 def test_damaged_tars_are_named(tmp_path):
     """All samples or an error, wherever a block is lost, cut or overwritten."""
     path = tar(

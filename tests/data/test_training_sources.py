@@ -12,8 +12,10 @@ from pyarrow import parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
 from lh2face.data.align import TEMPLATE
+from lh2face.data.benchmarks.image_folder import ImageFolderBenchmark
 from lh2face.data.datasets import RecordFaces
-from lh2face.data.image_folder import ImageFolderError, convert
+from lh2face.data.image_folder import ImageFolderError
+from lh2face.data.images import decode_rgb, encode_jpeg
 from lh2face.data.manifest import Manifest, read_manifest
 from lh2face.data.recordio import RecordReader, RecordWriter, image_keys
 from lh2face.data.records import records_digest
@@ -320,7 +322,9 @@ def test_landmarks_outside_of_the_folder_are_refused(tmp_path, name):
 
 
 def test_photos_without_landmarks_are_refused(tmp_path):
-    with pytest.raises(ImageFolderError, match="give landmarks, or set aligned: true"):
+    with pytest.raises(
+        ImageFolderError, match="give landmarks or a detector, or set aligned: true"
+    ):
         write(ImageFolder(str(photos(tmp_path / "in", 3))), tmp_path / "out")
 
 
@@ -329,15 +333,16 @@ def test_the_people_held_out_are_those_of_the_benchmark(tmp_path):
     known, trained = person_of(root), []
     for fold in range(2):
         out = tmp_path / str(fold)
-        source = ImageFolder(str(root), aligned=True, held_out=HeldOut(0.5, fold, seed=3))
-        assert write(source, out).identities == 4
+        options = {"aligned": True, "held_out": HeldOut(0.5, fold, seed=3)}
+        assert write(ImageFolder(str(root), **options), out).identities == 4
         trained.append([known[content] for _, content in contents(out)])
-        convert(
-            root, tmp_path / f"both{fold}", aligned=True, landmarks=None, benchmark_fraction=0.5,
-            seed=3, fold=fold,
-        )  # fmt: skip
-        assert contents(out) == contents(tmp_path / f"both{fold}" / "train")
-        assert len(list((tmp_path / f"both{fold}" / "benchmark" / "loose_crop").iterdir())) == 12
+        held = tmp_path / f"held{fold}"
+        held.mkdir()
+        ImageFolderBenchmark(str(root), **options).write(held, 1)
+        tested = {path.read_bytes() for path in (held / "loose_crop").iterdir()}
+        jpegs = {encode_jpeg(decode_rgb(content, None, "a")) for content in known}
+        mine = {encode_jpeg(decode_rgb(content, None, "a")) for _, content in contents(out)}
+        assert tested == jpegs - mine and len(tested) == 12
     assert len(set(trained[0])) == len(set(trained[1])) == 4
     assert not set(trained[0]) & set(trained[1])
     # Another seed holds out others.

@@ -594,13 +594,11 @@ def study_plan(folder: Path) -> None:
 
 def raw_faces(folder: Path) -> None:
     """Faces of two people for training, as stage data writes them."""
-    from lh2face.data.image_folder import convert as convert_photos
+    from lh2face.data.training_sources import ImageFolder
 
     photos(folder / "photos")
-    convert_photos(
-        folder / "photos", folder / "raw", aligned=True, landmarks=None, benchmark_fraction=0.5,
-        seed=0, parts=["train"],
-    )  # fmt: skip
+    (folder / "raw" / "train").mkdir(parents=True)
+    ImageFolder(str(folder / "photos"), aligned=True).write(folder / "raw" / "train", 1)
     shutil.rmtree(folder / "photos")
 
 
@@ -617,15 +615,13 @@ def raw_train(folder: Path) -> None:
 
 def benchmark(folder: Path) -> None:
     """A benchmark of four people before alignment."""
-    from lh2face.data.image_folder import convert as convert_photos
+    from lh2face.data.benchmarks.image_folder import ImageFolderBenchmark
 
     photos(folder / "photos", people=4)
-    convert_photos(
-        folder / "photos", folder / "raw", aligned=True, landmarks=None, benchmark_fraction=0.5,
-        seed=0, parts=["benchmark"],
-    )  # fmt: skip
-    shutil.rmtree(folder / "photos")
     raw = folder / "raw" / "benchmark"
+    raw.mkdir(parents=True)
+    ImageFolderBenchmark(str(folder / "photos"), aligned=True).write(raw, 1)
+    shutil.rmtree(folder / "photos")
     (raw / "pairs" / "photos.csv").write_text(
         "first,second,same\n" + "1.jpg,2.jpg,1\n1.jpg,3.jpg,0\n" * 5, encoding="utf-8"
     )
@@ -691,13 +687,12 @@ def photos(folder: Path, people: int = 2) -> None:
 @reader(5, sets(photos=lambda folder: photos(folder, people=3)))
 def image_folder(folder: Path) -> None:
     """Photos for stage data."""
-    from lh2face.data.image_folder import convert as convert_photos
+    from lh2face.data.training_sources import ImageFolder
 
     out = folder.parent / "converted"
     shutil.rmtree(out, ignore_errors=True)
-    convert_photos(
-        folder, out, aligned=True, landmarks=None, benchmark_fraction=0.5, seed=0, parts=["train"]
-    )
+    out.mkdir()
+    ImageFolder(str(folder), aligned=True).write(out, 1)
 
 
 def detector_file(folder: Path) -> None:
@@ -722,9 +717,9 @@ def detector_file(folder: Path) -> None:
 @reader(3, sets(onnx=detector_file), memory=5 << 30)  # 4 GiB is what a graph may take
 def detector(folder: Path) -> None:
     """A detection model of another program."""
-    from lh2face.tools.verify import open_detector
+    from lh2face.detection import open_insightface
 
-    open_detector(folder / "detector.onnx")(np.zeros((64, 64, 3), np.uint8))
+    open_insightface(folder / "detector.onnx")(np.zeros((64, 64, 3), np.uint8))
 
 
 def tables(folder: Path) -> None:

@@ -107,7 +107,9 @@ def write_model(folder):
     (folder / "model" / "training.csv").write_text(record)
     record = "step,name,accuracy\n10,strangers,0.5\n10,mean,0.75\n20,strangers,0.5\n20,mean,0.875\n"
     (folder / "model" / "validation.csv").write_text(record)
-    made = {"head": {"num_classes": 1549}, "provenance": {"params": {"source": "photos"}}}
+    counted = {"origin": "photos", "images": 6222, "identities": 1549, "left_out": 17}
+    params = {"source": "photos", "sources": {"people": counted}}
+    made = {"head": {"num_classes": 1549}, "provenance": {"params": params}}
     (folder / "model" / "model.json").write_text(json.dumps(made))
 
 
@@ -283,6 +285,7 @@ def test_the_table_names_the_benchmark(run, page):
 def test_the_data_are_described(page):
     words = " ".join(Page(page).words.split())
     assert "1 549 people, source of the faces: photos" in words
+    assert "people 6 222 1 549 17 synthetic" in words
     assert "people 160, images per person 12" in words
     assert "cfp-fp pairs photos 24 fp 276" in words
 

@@ -350,7 +350,11 @@ def test_sources_are_trained_on_as_one_file_of_the_same_faces(aligned, tmp_path)
         name: read_description(tmp_path / name)["provenance"] for name in ("model", "m")
     }  # fmt: skip
     assert made["model"]["params"]["source"] == "mixed: photos and synthetic"
+    counted = {"identities": 2, "images": 2 * IMAGES, "left_out": 0, "origin": "synthetic"}
+    assert made["model"]["params"]["sources"]["a"] == counted
+    assert set(made["model"]["params"]["sources"]) == {"a", "b"}
     assert made["m"]["params"]["source"] == "of unknown origin"
+    assert made["m"]["params"]["sources"] == {}
     assert made["model"]["data"] == {n: records_digest(joined / n) for n in ("a", "b")}
     run(joined / "b", tmp_path / "b", epochs=1)
     made = read_description(tmp_path / "b")["provenance"]

@@ -57,6 +57,7 @@ def test_an_old_required_package_is_one(monkeypatch, capsys, tmp_path):
     [
         ("nonsense: 1\n", "nonsense: unknown key"),
         ("", "✗ sources.mine: records: nowhere does not exist\n   → set sources.mine.path"),
+        ("", "✗ sources.photos.detector: insightface: nowhere does not exist"),
         ("", "✗ benchmarks.lfw: bin: nowhere does not exist\n   → set benchmarks.lfw.path"),
         ("", "✗ others.theirs: model: nowhere does not exist\n   → set others.theirs.path"),
     ],
@@ -64,7 +65,9 @@ def test_an_old_required_package_is_one(monkeypatch, capsys, tmp_path):
 def test_parameters_and_their_folders(monkeypatch, capsys, checkout, found, message):
     overlay = checkout / "mine.yaml"
     overlay.write_text(
-        "sources: {mine: {type: records, path: nowhere}}\n"
+        "sources:\n  mine: {type: records, path: nowhere}\n"
+        "  photos: {type: image_folder, path: nowhere,\n"
+        "    detector: {type: insightface, path: nowhere}}\n"
         "benchmarks: {lfw: {type: bin, path: nowhere, file: lfw.bin}}\n"
         "others: [{name: theirs, path: nowhere}]\n"
         "compare:\n  benchmarks: [lfw]\n"

@@ -19,9 +19,11 @@ from lh2face.artifacts.model import save_model
 from lh2face.artifacts.outputs import exclusive
 from lh2face.artifacts.provenance import digest, read_provenance
 from lh2face.cli import main
+from lh2face.data.align import TEMPLATE
 from lh2face.data.ijb_meta import write_meta
 from lh2face.data.images import ImageError
 from lh2face.data.synthetic_protocol import PROTOCOLS, synthetic_meta
+from lh2face.detection import OPENERS, Face
 from lh2face.embedding import faces, kept
 from lh2face.registry import MODELS
 from lh2face.stages import align_benchmark, benchmark, embed, evaluate
@@ -112,6 +114,37 @@ def test_the_pipeline_gives_the_same_bytes_and_figures(root, checkpoint, tmp_pat
         )
         for part in ("verification", "identification"):
             assert found[part] == expected[part]
+
+
+def test_a_detector_takes_the_place_of_the_lists_landmarks(
+    monkeypatch, root, checkpoint, tmp_path, capsys
+):
+    """Where it finds nothing, the lists' landmarks are used; other detectors, other embeddings."""
+    moved = TEMPLATE * 0.8 + 4
+
+    def embeddings(out, see, *more):
+        monkeypatch.setitem(OPENERS, "mtcnn", lambda: see)
+        run(monkeypatch, root, tmp_path / out, "--checkpoint", checkpoint, *more)
+        return np.load(tmp_path / out / "embeddings.npy")
+
+    by_lists = embeddings("lists", None)
+    nothing = embeddings("nothing", lambda image: [], "--detector", "mtcnn")
+    np.testing.assert_array_equal(nothing, by_lists)
+    said = capsys.readouterr().out
+    assert f"{len(META.names)} faces not found: aligned by the lists' landmarks" in said
+    see = [Face(np.r_[0:4], moved, 1.0)]
+    found = embeddings("found", lambda image: see, "--detector", "mtcnn")
+    assert (found != by_lists).any(axis=(1, 2)).all()
+    made = json.loads((tmp_path / "found" / "provenance.json").read_text())
+    assert made["data"]["detector"] == "mtcnn"
+    # What was embedded without it is not taken for the same.
+    with pytest.raises(RuntimeError):
+        embeddings("lists", lambda image: see, "--detector", "mtcnn")
+    assert "use another --out" in capsys.readouterr().err
+    with pytest.raises(RuntimeError):
+        features = tmp_path / "lists" / "embeddings.npy"
+        run(monkeypatch, root, tmp_path / "f", "--features", features, "--detector", "mtcnn")
+    assert "--detector: found --features too" in capsys.readouterr().err
 
 
 def test_switches_reach_the_protocol(monkeypatch, root, tmp_path):

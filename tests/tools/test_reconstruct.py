@@ -9,6 +9,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from lh2face.cli import main
+from lh2face.data.align import TEMPLATE, norm_crop
+from lh2face.detection import OPENERS, Face
 from lh2face.registry import MODELS
 from lh2face.tools.reconstruct import TURNS
 
@@ -47,6 +49,30 @@ def test_sheet_and_turn_of_every_image(monkeypatch, tmp_path, fitted):
         np.testing.assert_allclose(*means, atol=4)
         with Image.open(tmp_path / "out" / f"{name}.gif") as turn:
             assert turn.n_frames > 20
+
+
+def test_photos_are_aligned_first(monkeypatch, tmp_path, fitted, capsys):
+    """By landmarks or by a detector; the sheet is that of the aligned face."""
+    image = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8),
+                             (0, 0), 4)  # fmt: skip
+    points = TEMPLATE * 1.2 + (90, 20)
+    (tmp_path / "aligned").mkdir()
+    for path, pixels in (("photo.png", image), ("aligned/photo.png", norm_crop(image, points))):
+        cv2.imwrite(str(tmp_path / path), pixels)
+    photo = tmp_path / "photo.png"
+    (tmp_path / "l.csv").write_text(f"{photo},{','.join(map(str, points.ravel()))}\n")
+    monkeypatch.setitem(OPENERS, "mtcnn", lambda: lambda image: [Face(np.r_[0:4], points, 1)])
+    for out, given in {
+        "a": [tmp_path / "aligned" / "photo.png"],
+        "l": [photo, "--landmarks", tmp_path / "l.csv"],
+        "d": [photo, "--detector", "mtcnn"],
+    }.items():
+        assert not run(monkeypatch, *given, "--out", tmp_path / out, "--model", fitted)
+    sheets = [(tmp_path / out / "photo.png").read_bytes() for out in "ald"]
+    assert sheets[0] == sheets[1] == sheets[2]
+    both = [photo, "--landmarks", tmp_path / "l.csv", "--detector", "mtcnn"]
+    assert run(monkeypatch, *both, "--out", tmp_path / "out", "--model", fitted) == 1
+    assert "--detector: found --landmarks too; give one of them" in capsys.readouterr().err
 
 
 def test_a_file_that_no_picture_has_the_size_of_is_not_read(monkeypatch, tmp_path, fitted, capsys):

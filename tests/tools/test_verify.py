@@ -19,6 +19,7 @@ from lh2face.artifacts.calibration import read_calibration
 from lh2face.artifacts.model import model_digest, save_model
 from lh2face.data.align import TEMPLATE, estimate_norm, norm_crop
 from lh2face.data.benchmark import read_benchmark
+from lh2face.detection import OPENERS, Face, open_insightface
 from lh2face.embedding.embedders import open_embedder
 from lh2face.evaluation.roc import threshold_at_far
 from lh2face.registry import MODELS
@@ -193,15 +194,40 @@ def test_a_detector_aligns_a_photo(run, model, photos, tmp_path):
     points = np.load(tmp_path / "landmarks.npy")
     scale = 640 / 400  # what insightface enlarges the photo by
     path = detector(tmp_path / "detector.onnx", points * scale)
-    found = verify.open_detector(path)(cv2.imread(str(large)))
-    np.testing.assert_allclose(found, points, atol=0.01)
-    face = verify.aligned_face(large, detect=verify.open_detector(path))
+    (found,) = open_insightface(path)(cv2.imread(str(large)))
+    np.testing.assert_allclose(found.landmarks, points, atol=0.01)
+    assert found.score == pytest.approx(0.9)
+    assert open_insightface(path, smallest=500)(cv2.imread(str(large))) == []
+    face = verify.aligned_face(large, detect=open_insightface(path))
     expected = norm_crop(cv2.imread(str(large))[..., ::-1], points)
     assert np.abs(face.astype(float) - expected).mean() < 1
-    assert estimate_norm(found).shape == (2, 3)
+    assert estimate_norm(found.landmarks).shape == (2, 3)
     blind = detector(tmp_path / "blind.onnx", points, found=False)
     code, _, err = run("verify", a, large, "--model", model, "--detector", blind)
     assert code == 1 and err == f"lh2face: {a}: the detector finds no face\n"
+
+
+def test_a_detector_by_name(run, model, photos, tmp_path, monkeypatch):
+    """Of several faces the main one, and it says so."""
+    a, _, large = photos
+    points = np.load(tmp_path / "landmarks.npy")
+
+    def see(image):
+        whole = np.array([0, 0, *image.shape[1::-1]])
+        if image.shape[0] == 112:
+            return [Face(whole, TEMPLATE, 0.9)]
+        return [Face(whole / 4, TEMPLATE, 1.0), Face(whole, points, 0.9)]
+
+    monkeypatch.setitem(OPENERS, "mtcnn", lambda: see)
+    code, out, _ = run("verify", a, large, "--model", model, "--detector", "mtcnn")
+    assert code == 0 and score(out) > 0.98
+    assert f"{large}: 2 faces; the most central of the large ones is used" in out
+    assert f"{a}: " not in out
+    code, _, err = run("verify", a, large, "--model", model, "--detector", tmp_path / "no.onnx")
+    assert code == 1
+    assert (
+        err == f"lh2face: --detector: expected mtcnn, or an ONNX file, found {tmp_path}/no.onnx\n"
+    )
 
 
 def test_a_detector_is_a_detector(run, model, photos, tmp_path):

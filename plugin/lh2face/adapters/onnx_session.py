@@ -13,10 +13,14 @@ from lh2face.text import printable
 MOST_MEMORY = 4 << 30
 
 
-def open_session(path: Path) -> Any:
+def open_session(path: Path, threads: int = 0) -> Any:
     """An ``onnxruntime.InferenceSession`` of a file.
 
     A graph that asks for more than ``MOST_MEMORY`` on the CPU ends in an error when it runs.
+
+    Args:
+        path: The file.
+        threads: Of one run; 0 for onnxruntime's own choice.
 
     Raises:
         OnnxError: If onnxruntime cannot load the file.
@@ -26,6 +30,7 @@ def open_session(path: Path) -> Any:
     _bound_memory()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what it would log is in the error
+    options.intra_op_num_threads = threads
     options.add_session_config_entry("session.use_env_allocators", "1")
     with onnx_errors(path):
         return onnxruntime.InferenceSession(

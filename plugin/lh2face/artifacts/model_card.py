@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
+from lh2face.data.manifest import COUNTS
 from lh2face.stages.figures import title
 from lh2face.text import markdown_text, printable
 
@@ -83,7 +84,16 @@ def training(description: dict[str, Any]) -> Iterator[str]:
         "Epochs": params.get("train", {}).get("train_cfg", {}).get("max_epochs"),
         "Seed": made.get("seed"),
     }
-    return (f"- {key}: {markdown_text(value)}" for key, value in known.items() if value is not None)
+    for key, value in known.items():
+        if value is not None:
+            yield f"- {key}: {markdown_text(value)}"
+    if sources := params.get("sources"):
+        yield ""
+        yield "| faces of | source | images | people | left out |"
+        yield "|---|---|---|---|---|"
+        for name, of in sources.items():
+            cells = (name, *map(of.get, COUNTS))
+            yield f"| {' | '.join(map(markdown_text, cells))} |"
 
 
 def figures(metrics: dict[str, Any]) -> Iterator[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lh2face.data.csv_files import write_rows
-from lh2face.data.images import ImageError, decode_rgb
+from lh2face.data.images import ImageError, decoded_size
 from lh2face.data.parallel import in_order
 from lh2face.data.recordio import RecordWriter
 from lh2face.data.sources import Face, LeftOut, SourceError
@@ -81,7 +81,7 @@ def _with_size(face: Face | LeftOut) -> tuple[Face | LeftOut, tuple[int, int] | 
     if isinstance(face, LeftOut):
         return face, ImageError(face.where, face.reason)
     try:
-        return face, decode_rgb(face.encoded, None, face.where).shape[:2]
+        return face, decoded_size(face.encoded, face.where)
     except ImageError as error:
         return face, error
 

@@ -3,14 +3,13 @@
 import codecs
 import csv
 import hashlib
-import logging
 import os
 import tempfile
 from array import array
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
@@ -21,14 +20,14 @@ import numpy as np
 from lh2face.data.align import TEMPLATE, TEMPLATE_SIZE, check_landmarks
 from lh2face.data.csv_files import PAIR_LIST, write_rows
 from lh2face.data.ijb_meta import write_meta
-from lh2face.data.images import ImageError, decode_rgb, encode_jpeg, read_file
+from lh2face.data.images import ImageError, decode_rgb, decoded_size, encode_jpeg, read_file
 from lh2face.data.parallel import in_order
-from lh2face.data.recordio import RecordWriter
+from lh2face.data.recordio import WRITE_BYTES, RecordWriter
 from lh2face.data.sources import LIST_LINE, LeftOut, people, photos, repeated
 from lh2face.data.synthetic.generate import benchmark_meta
+from lh2face.detection import Detector, find_face
 from lh2face.progress import track
 
-log = logging.getLogger(__name__)
 PAIRS = 300
 # Probe templates of a person, at most: the list of all pairs grows with their square.
 PROBES = 5
@@ -39,6 +38,7 @@ LANDMARK_BYTES = 40
 # Enough that no two of a million photos share one by chance.
 DIGEST_BYTES = 16
 # The least number of people of each part.
+SEVERAL = "several_faces.csv"
 LEAST = {"train": 2, "benchmark": 4}
 
 
@@ -72,12 +72,14 @@ class Photos:
         root: The folder.
         people: Photos of each person who has two or more, the people sorted by name.
         left_out: What is not used, and why.
+        several: Photos with several faces, and how many a detector found.
         store: Landmarks and bytes of the photos.
     """
 
     root: Path
     people: list[list[Photo]]
     left_out: list[LeftOut]
+    several: list[tuple[str, int]]
     store: BinaryIO
 
     def content(self, photo: Photo) -> tuple[np.ndarray, bytes]:
@@ -96,52 +98,27 @@ class Photos:
             )
 
     def write_failures(self, out: Path) -> None:
-        """Write ``failures.csv``: what is left out, with the reason."""
+        """Write ``failures.csv``: what is left out, with the reason; and ``several_faces.csv``."""
         rows = [(str(Path(p).relative_to(self.root)), reason) for p, reason in self.left_out]
         write_rows(out / "failures.csv", ("file", "reason"), rows)
+        if self.several:
+            counted = [(str(Path(p).relative_to(self.root)), faces) for p, faces in self.several]
+            write_rows(out / SEVERAL, ("file", "faces"), counted)
+
+    def __str__(self) -> str:
+        """What is left out and what has several faces, after the number of those used."""
+        found = f"; left out {len(self.left_out)}, listed in failures.csv" * bool(self.left_out)
+        if self.several:
+            found += f"; {describe_several(len(self.several))}"
+        return found
 
 
-def convert(
-    root: Path, out: Path, *, aligned: bool, landmarks: Path | None, benchmark_fraction: float,
-    seed: int, fold: int = 0, parts: Collection[str] = LEAST,
-) -> None:  # fmt: skip
-    """Write ``train/`` and ``benchmark/``, people of one not in the other.
-
-    A photo that cannot be used is left out, as is a person with fewer than two photos; each stands
-    with its reason in ``failures.csv`` of either part. Of equal files of one person the first
-    counts; those of several people are all left out, as nobody can tell whose they are.
-
-    Args:
-        root: Folder with one folder a person.
-        out: Folder to write into.
-        aligned: The photos are upright, centred faces that fill the image.
-        landmarks: CSV without header: path below ``root``, then x, y of the two eyes, the nose and
-            the two mouth corners in px. Needed unless ``aligned``.
-        benchmark_fraction: Share of the people in the benchmark.
-        seed: Seed of the split and of the pairs.
-        fold: Which share of them, from 0: the folds of a seed have no person in common.
-        parts: Which of the two to write; one alone has everybody in it.
-
-    Raises:
-        ImageFolderError: If the folder or the file is missing, the file names absent images,
-            there are too few people, or there is no such fold.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    with read_photos(root, out, aligned=aligned, landmarks=landmarks, workers=1) as found:
-        rng = np.random.default_rng(seed)
-        everybody = np.arange(len(found.people))
-        members = dict.fromkeys(parts, everybody)
-        if len(members) > 1:
-            held = held_out(found, benchmark_fraction, fold, rng)
-            members = {"train": np.setdiff1d(everybody, held), "benchmark": held}
-        else:
-            rng.permutation(len(everybody))
-        if "train" in parts:
-            write_train(found, members["train"], out / "train", crops=False)
-        if "benchmark" in parts:
-            write_benchmark(found, members["benchmark"], out / "benchmark", rng)
-    if found.left_out:
-        log.warning("%s: left out %d, listed in failures.csv", root, len(found.left_out))
+def describe_several(photos: int) -> str:
+    """What is done with photos of several faces, in words."""
+    return (
+        f"{photos} photos with several faces, of which the most central of the large ones is used, "
+        f"listed in {SEVERAL}"
+    )
 
 
 def held_out(
@@ -174,8 +151,9 @@ def held_out(
 
 @contextmanager
 def read_photos(
-    root: Path, scratch: Path, *, aligned: bool, landmarks: Path | None, workers: int
-) -> Iterator[Photos]:
+    root: Path, scratch: Path, *, aligned: bool, landmarks: Path | None,
+    detect: Detector | None = None, workers: int,
+) -> Iterator[Photos]:  # fmt: skip
     """Read the photos ``root/<identity>/*`` once; see that each can be used.
 
     Args:
@@ -183,7 +161,8 @@ def read_photos(
         scratch: Folder in which a nameless file keeps the photos' bytes, because they may not fit
             into memory.
         aligned: The photos are upright, centred faces that fill the image.
-        landmarks: As :func:`read_landmarks` reads it. Needed unless ``aligned``.
+        landmarks: As :func:`read_landmarks` reads it.
+        detect: What finds the faces. One of the three is needed.
         workers: Threads that decode.
 
     Raises:
@@ -191,19 +170,28 @@ def read_photos(
     """
     if not root.is_dir():
         raise ImageFolderError(f"{root}: is not a folder; expected one with a folder a person")
-    if not aligned and landmarks is None:
-        raise ImageFolderError(f"{root}: give landmarks, or set aligned: true")
-    points = read_landmarks(landmarks, root) if landmarks is not None else None
-    with tempfile.TemporaryFile(dir=scratch) as store:
-        yield Photos(root, *_read_people(root, points, store, workers), store)
+    if not aligned and landmarks is None and detect is None:
+        raise ImageFolderError(f"{root}: give landmarks or a detector, or set aligned: true")
+    locate = _centred
+    if detect is not None:
+        locate = partial(detected, detect)
+    elif landmarks is not None:
+        locate = partial(_listed, read_landmarks(landmarks, root))
+    with tempfile.TemporaryFile(buffering=WRITE_BYTES, dir=scratch) as store:
+        yield Photos(root, *_read_people(root, locate, store, workers), store)
 
 
 def _read_people(
-    root: Path, points: Mapping[Path, np.ndarray] | None, store: BinaryIO, workers: int
-) -> tuple[list[list[Photo]], list[LeftOut]]:
-    """The usable photos of each person, and what is left out; their bytes go into a file."""
+    root: Path, locate: "Locate", store: BinaryIO, workers: int
+) -> tuple[list[list[Photo]], list[LeftOut], list[tuple[str, int]]]:
+    """The usable photos of each person, what is left out, and which have several faces.
+
+    The photos' bytes go into a file.
+    """
     folders, left_out = people(root)
+    several = []
     groups: list[list[Photo]] = [[] for _ in folders]
+    end = 0
 
     def jobs() -> Iterator[tuple[int, Path]]:
         for number, folder in enumerate(track(folders, "reading people")):
@@ -212,17 +200,19 @@ def _read_people(
             yield from ((number, path) for path in paths)
 
     for number, path, found in in_order(
-        lambda job: (*job, _examine(job[1], points)), jobs(), workers
+        lambda job: (*job, examine(job[1], locate)), jobs(), workers
     ):
         if isinstance(found, ImageError):
             left_out.append(LeftOut(str(path), found.reason))
         else:
-            landmarks, content, is_crop = found
-            start = store.tell()
-            store.write(landmarks.tobytes())
-            size = store.write(content)
-            digest = hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()
-            groups[number].append(Photo(path.name, digest, start, size, is_crop))
+            content, located = found
+            is_crop = located.height == located.width == TEMPLATE_SIZE
+            if located.faces > 1:
+                several.append((str(path), located.faces))
+            size = len(content)
+            digest = hashlib.sha256(content).digest()[:DIGEST_BYTES]
+            groups[number].append(Photo(path.name, digest, end, size, is_crop))
+            end += store.write(located.landmarks.tobytes() + content)
     again = _repeated(folders, groups)
     left_out += again
     dropped = {where for where, _ in again}
@@ -234,7 +224,7 @@ def _read_people(
             left_out.append(LeftOut(str(folder), reason))
         else:
             usable.append(own)
-    return usable, left_out
+    return usable, left_out, [one for one in several if one[0] not in dropped]
 
 
 def _repeated(folders: list[Path], groups: list[list[Photo]]) -> list[LeftOut]:
@@ -335,32 +325,59 @@ def _resolved(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _examine(
-    path: Path, points: Mapping[Path, np.ndarray] | None
-) -> tuple[np.ndarray, bytes, bool] | ImageError:
-    """Landmarks and bytes of a photo, and whether it has a crop's size; or why it is no use."""
+class Located(NamedTuple):
+    """Where the face of a photo is: landmarks ``(5, 2)`` float32, px; the photo's height and width,
+    px; and how many faces were found in it."""
+
+    landmarks: np.ndarray
+    height: int
+    width: int
+    faces: int = 1
+
+
+# From a photo's path and content to where its face is; raises ImageError where there is none.
+Locate = Callable[[Path, bytes], Located]
+
+
+def examine(path: Path, locate: Locate) -> tuple[bytes, Located] | ImageError:
+    """Bytes of a photo and where its face is; or why it is no use."""
     try:
         content = read_file(path)
-        height, width = decode_rgb(content, None, str(path)).shape[:2]
-        landmarks = _landmarks_of(path, points, height, width)
+        return content, locate(path, content)
     except ImageError as error:
         return error
-    return landmarks, content, height == width == TEMPLATE_SIZE
 
 
-def _landmarks_of(
-    path: Path, points: Mapping[Path, np.ndarray] | None, height: int, width: int
-) -> np.ndarray:
-    if points is None:
-        return centred_landmarks(height, width)
+def _centred(path: Path, content: bytes) -> Located:
+    height, width = decoded_size(content, str(path))
+    return Located(centred_landmarks(height, width), height, width)
+
+
+def _listed(points: Mapping[Path, np.ndarray], path: Path, content: bytes) -> Located:
+    size = decoded_size(content, str(path))
     landmarks = points.get(_resolved(path))
     if landmarks is None:
         raise ImageError(path, "it is not in the landmark file")
+    return _plausible(path, Located(landmarks, *size))
+
+
+def detected(detect: Detector, path: Path, content: bytes) -> Located:
+    """Where a detector finds the face of a photo, for :func:`examine`.
+
+    Raises:
+        ImageError: If the photo cannot be decoded, or there is no face in it.
+    """
+    image = decode_rgb(content, None, str(path))
+    face, faces = find_face(detect, image, path)
+    return _plausible(path, Located(face.landmarks, *image.shape[:2], faces))
+
+
+def _plausible(path: Path, located: Located) -> Located:
     try:
-        check_landmarks(landmarks, height, width)
+        check_landmarks(located.landmarks, located.height, located.width)
     except ValueError as error:
         raise ImageError(path, str(error)) from None
-    return landmarks
+    return located
 
 
 @lru_cache

@@ -87,16 +87,24 @@ def decode_rgb(encoded: bytes, size: int | None, source: str) -> np.ndarray:
         ImageError: If it is empty, of another format, damaged or cut short, or has more than
             ``MAX_PIXELS`` or a side above ``MAX_SIDE``; memory for pixels is not allocated then.
     """
-    _check_header(encoded, source)
-    try:
-        image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        raise ImageError(source, f"OpenCV cannot decode it ({error.err})") from None
-    if image is None:
-        raise ImageError(source, "damaged or cut short, OpenCV cannot decode it")
+    image = _decode(encoded, source, cv2.IMREAD_COLOR)
     if size is not None and image.shape[:2] != (size, size):
         image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def decoded_size(encoded: bytes, source: str) -> tuple[int, int]:
+    """Height and width, px, of a picture that :func:`decode_rgb` decodes; it takes less time.
+
+    All data of a JPEG are read, but the pixels of its colours are not worked out.
+
+    Raises:
+        ImageError: As :func:`decode_rgb`.
+    """
+    jpeg = encoded.startswith(JPEG_START)
+    flag = cv2.IMREAD_GRAYSCALE if jpeg else cv2.IMREAD_COLOR
+    height, width = _decode(encoded, source, flag).shape[:2]
+    return height, width
 
 
 def encode_jpeg(image: np.ndarray, quality: int = JPEG_QUALITY) -> bytes:
@@ -108,6 +116,18 @@ def encode_jpeg(image: np.ndarray, quality: int = JPEG_QUALITY) -> bytes:
 def encode_png(image: np.ndarray) -> bytes:
     """RGB pixels ``(H, W, 3)`` uint8 as PNG, which loses nothing."""
     return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+
+def _decode(encoded: bytes, source: str, flag: int) -> np.ndarray:
+    """A picture as OpenCV gives it, BGR or grey."""
+    _check_header(encoded, source)
+    try:
+        image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flag)
+    except cv2.error as error:
+        raise ImageError(source, f"OpenCV cannot decode it ({error.err})") from None
+    if image is None:
+        raise ImageError(source, "damaged or cut short, OpenCV cannot decode it")
+    return image
 
 
 def _check_header(encoded: bytes, source: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args, get_type_hints
 from lh2face.artifacts.json_object import read_object
 
 MANIFEST = "manifest.json"
+COUNTS = ("origin", "images", "identities", "left_out")
 Origin = Literal["synthetic", "photos"]
 # Of a record folder without a manifest.
 UNKNOWN = "of unknown origin"
@@ -120,6 +121,24 @@ def origin_of(root: Path) -> str:
     if not origins:
         return UNKNOWN
     return origins[0] if len(origins) == 1 else f"mixed: {' and '.join(origins)}"
+
+
+def counts_of(root: Path) -> dict[str, dict[str, Any]]:
+    """Of each folder of training faces that a folder stands for, what its manifest counts.
+
+    Returns:
+        ``origin``, ``images``, ``identities`` and ``left_out`` by the folder's name; nothing of a
+        record folder without a manifest.
+
+    Raises:
+        ManifestError: As :func:`face_folders` and :func:`read_manifest`.
+    """
+    found = {
+        folder.name: asdict(read_manifest(folder))
+        for folder in face_folders(root)
+        if (folder / MANIFEST).exists()
+    }
+    return {name: {key: one[key] for key in COUNTS} for name, one in found.items()}
 
 
 def _expected(key: str, value: Any, hint: Any) -> str:

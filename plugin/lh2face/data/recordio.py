@@ -28,6 +28,8 @@ FIRST_LABEL = (PART.size + HEADER.size) // 4
 BLOCK, RECORDS_AT_ONCE = 1 << 20, 1 << 20
 # Bytes of a record file that are in memory at once where all of it is read; whole pages.
 READ_BYTES = 1 << 24
+# Bytes that are written at once.
+WRITE_BYTES = 1 << 20
 # This many decimal digits fit into 64 bits.
 DIGITS = 18
 # More records than any file has.
@@ -332,7 +334,8 @@ class RecordWriter:
         self.path = Path(path)
 
     def __enter__(self) -> Self:
-        self._file = self.path.open("wb")
+        self._file = self.path.open("wb", WRITE_BYTES)
+        self._end = 0
         self._index = self.path.with_suffix(".idx").open("w", newline="\n", encoding="utf-8")
         return self
 
@@ -354,13 +357,13 @@ class RecordWriter:
         else:
             values = np.asarray(label, "<f4")
             payload = HEADER.pack(len(values), 0, key, 0) + values.tobytes() + image
-        self._index.write(f"{key}\t{self._file.tell()}\n")
+        self._index.write(f"{key}\t{self._end}\n")
         parts = split_at_magic(payload)
         for i, part in enumerate(parts):
             kind = WHOLE if len(parts) == 1 else FIRST if i == 0 else MIDDLE
             kind = LAST if len(parts) > 1 and i == len(parts) - 1 else kind
-            self._file.write(struct.pack("<II", MAGIC, kind << 29 | len(part)))
-            self._file.write(part + bytes(-len(part) % 4))
+            head, zeros = PART.pack(MAGIC, kind << 29 | len(part)), bytes(-len(part) % 4)
+            self._end += self._file.write(b"".join((head, part, zeros)))
 
 
 def split_at_magic(payload: bytes) -> list[bytes]:
@@ -369,10 +372,8 @@ def split_at_magic(payload: bytes) -> list[bytes]:
     Raises:
         ValueError: If a part is longer than the 29 bits of the format can say.
     """
-    cuts: list[int] = []
-    if MAGIC_BYTES in payload:  # nearly never
-        words = np.frombuffer(payload, "<u4", len(payload) // 4)
-        cuts = (4 * np.flatnonzero(words == MAGIC)).tolist()
+    words = np.frombuffer(payload, "<u4", len(payload) // 4)
+    cuts = (4 * np.flatnonzero(words == MAGIC)).tolist()
     starts, stops = [0, *(cut + 4 for cut in cuts)], [*cuts, len(payload)]
     parts = [payload[a:b] for a, b in zip(starts, stops, strict=True)]
     if max(map(len, parts)) > LENGTH_MASK:

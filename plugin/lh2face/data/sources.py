@@ -5,6 +5,7 @@ cannot be used does not end the stream: it is given as :class:`LeftOut`.
 """
 
 import codecs
+import errno
 import os
 import re
 import tarfile
@@ -30,6 +31,8 @@ SYSTEM_FILES = {"Thumbs.db", "desktop.ini"}
 # Rows read at once: a row may be large.
 PARQUET_ROWS = 32
 PARQUET_BUFFER = 1 << 20
+# Bytes of a tar's end, a multiple of its blocks.
+ZEROS_AT_ONCE = 1 << 20
 # Bytes: longer than any path.
 LIST_LINE = 1 << 13
 # MagFace's own split, at every blank; and with all that stands before the last two columns as path.
@@ -75,19 +78,22 @@ def people(root: Path) -> tuple[list[Path], list[LeftOut]]:
     Hidden folders, and those that systems make, are no people. Of several names of one folder the
     first that is no link counts.
     """
-    folders, left_out = [], []
-    for path in sorted(root.iterdir()):
-        if not path.is_dir():
+    folders, left_out = {}, []
+    for entry in _entries(root):
+        path = root / entry.name
+        if not _is_dir(entry, path):
             if _is_picture(path):
                 left_out.append(LeftOut(str(path), "beside the people's folders"))
-            elif path.is_symlink() and not path.exists():
+            elif entry.is_symlink() and not path.exists():
                 left_out.append(LeftOut(str(path), "a broken link"))
         elif _is_hidden(path):
             left_out += _hidden(path)
         else:
-            folders.append(path)
-    real = {path: path.resolve() for path in folders}
-    known = {real[path]: path for path in sorted(folders, key=Path.is_symlink, reverse=True)}
+            folders[path] = entry.is_symlink()
+    # Only links are followed: to resolve every name takes long.
+    parent = root.resolve()
+    real = {path: path.resolve() if link else parent / path.name for path, link in folders.items()}
+    known = {real[path]: path for path in sorted(folders, key=folders.get, reverse=True)}
     again = {path: known[real[path]].name for path in folders if known[real[path]] != path}
     left_out += [LeftOut(str(path), f"the same folder as {name}") for path, name in again.items()]
     return [path for path in folders if path not in again], left_out
@@ -101,24 +107,21 @@ def photos(folder: Path) -> tuple[list[Path], list[LeftOut]]:
     """
     paths, left_out = [], []
     try:
-        # Not iterdir: to ask each of a million files what it is takes long.
-        with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
+        entries = _entries(folder)
     except OSError as error:
         return [], [LeftOut(str(folder), error.strerror or str(error))]
     for entry in entries:
         path = folder / entry.name
-        # Of links that lead in a circle, only that of Path does not raise.
-        if path.is_dir() if entry.is_symlink() else entry.is_dir():
+        if _is_dir(entry, path):
             if _is_hidden(path):
                 left_out += _hidden(path)
             else:
                 reason = "in a folder below the person's; move it up to use it"
                 left_out += [LeftOut(picture, reason) for picture in _pictures_below(path)]
-        elif path.name.startswith("."):
+        elif entry.name.startswith("."):
             if _is_picture(path):
                 left_out.append(LeftOut(str(path), "a hidden file"))
-        elif path.name not in SYSTEM_FILES:
+        elif entry.name not in SYSTEM_FILES:
             paths.append(path)
     return paths, left_out
 
@@ -258,6 +261,17 @@ def _from_file(where: str, identity: str, path: Path) -> Face | LeftOut:
         return LeftOut(where, error.reason)
 
 
+def _entries(folder: Path) -> list[os.DirEntry]:
+    """What is in a folder, by name; not ``iterdir``, which asks each of a million what it is."""
+    with os.scandir(folder) as found:
+        return sorted(found, key=lambda entry: entry.name)
+
+
+def _is_dir(entry: os.DirEntry, path: Path) -> bool:
+    # Of links that lead in a circle, only that of Path does not raise.
+    return path.is_dir() if entry.is_symlink() else entry.is_dir()
+
+
 def _is_picture(path: Path) -> bool:
     return path.suffix.lower() in PICTURES
 
@@ -312,14 +326,27 @@ def _members(file: Path) -> Iterator[tuple[tuple[int, str], str, bytes | None]]:
 
 
 def _next_block(file: BinaryIO, start: int) -> int | None:
-    """Where the next block that is not zero begins, and there the file is; None at its end."""
-    file.seek(start)
-    while block := file.read(tarfile.BLOCKSIZE):
-        if block.strip(b"\0"):
+    """Where the next block that is not zero begins, and there the file is; None at its end.
+
+    What a sparse file does not hold is not read: its size may be any.
+    """
+    while True:
+        try:
+            start = os.lseek(file.fileno(), start, os.SEEK_DATA)
+        except AttributeError:  # not on every system
+            pass
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return None
+        file.seek(start)
+        found = file.read(ZEROS_AT_ONCE)
+        if not found:
+            return None
+        if rest := found.lstrip(b"\0"):
+            start += (len(found) - len(rest)) // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE
             file.seek(start)
             return start
-        start += len(block)
-    return None
+        start += len(found)
 
 
 def _column(file: Path, names: list[str], known: tuple[str, ...]) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from lh2face.data.conversion import write_records
+from lh2face.data.detectors import AnyDetector, check_one_way
 from lh2face.data.image_folder import held_out, read_photos, write_train
 from lh2face.data.manifest import Manifest, Origin, write_manifest
 from lh2face.data.paths import inside
@@ -104,19 +105,24 @@ class ImageFolder:
         landmarks: CSV without header, in ``path`` and named relative to it: path of a photo below
             ``path``, then x, y of left eye, right eye, nose, left and right mouth corner, px.
         held_out: The people who are left for a benchmark.
+        detector: What finds the faces, in place of landmarks; of a photo with several, the most
+            central of the large ones is used.
     """
 
     path: str
     aligned: bool = False
     landmarks: str | None = None
     held_out: HeldOut | None = None
+    detector: AnyDetector | None = None
 
     def write(self, out: Path, workers: int) -> None:
         """See :class:`TrainingSource`; photos stay as they are, in records."""
         root = Path(self.path)
+        check_one_way(self, self.path)
         landmarks = None if self.landmarks is None else inside(root, self.landmarks, "landmarks")
+        detect = self.detector and self.detector.open()
         with read_photos(
-            root, out, aligned=self.aligned, landmarks=landmarks, workers=workers
+            root, out, aligned=self.aligned, landmarks=landmarks, detect=detect, workers=workers
         ) as found:
             members = np.arange(len(found.people))
             if left := self.held_out:
@@ -124,8 +130,10 @@ class ImageFolder:
                 members = np.setdiff1d(members, held_out(found, left.fraction, left.fold, rng))
             aligned = write_train(found, members, out, crops=self.aligned)
             images = sum(len(found.people[person]) for person in members)
-            left_out = len(found.left_out)
-        _describe(out, "photos", self.path, images, len(members), left_out, aligned=aligned)
+        _describe(
+            out, "photos", self.path, images, len(members), len(found.left_out), str(found),
+            aligned=aligned,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -222,8 +230,8 @@ TRAINING_SOURCES: dict[str, type[TrainingSource]] = {
 
 
 def _describe(
-    out: Path, origin: Origin, path: str, images: int, identities: int, left_out: int = 0, *,
-    aligned: bool,
+    out: Path, origin: Origin, path: str, images: int, identities: int, left_out: int = 0,
+    more: str | None = None, *, aligned: bool,
 ) -> None:  # fmt: skip
     """Write the manifest of records that were written, and say what they hold."""
     layout = str(record_layout(RecordReader(out / "train.rec")))
@@ -231,5 +239,6 @@ def _describe(
     write_manifest(
         out, Manifest(origin, ".", aligned, images, identities, left_out, layout, digest)
     )
-    listed = f"; left out {left_out}, listed in failures.csv" if left_out else ""
-    print(f"{printable(path)}: {images} images of {identities} identities{listed}")
+    if more is None:
+        more = f"; left out {left_out}, listed in failures.csv" if left_out else ""
+    print(f"{printable(path)}: {images} images of {identities} identities{more}")

@@ -10,7 +10,8 @@ import numpy as np
 from lh2face.data.align import aligned_face
 from lh2face.data.benchmark import Benchmark
 from lh2face.data.benchmarks import RawBenchmark
-from lh2face.data.images import decode_rgb
+from lh2face.data.images import ImageError, decode_rgb
+from lh2face.detection import Detector, find_face
 from lh2face.embedding.kept import sha256
 
 
@@ -22,12 +23,20 @@ class Photos:
         name: What they are, for messages.
         pool: Threads that read and align.
         check: Refuse landmarks that cannot be those of a face.
+        detect: Finds the faces; where it finds none, the benchmark's landmarks are used.
+
+    Attributes:
+        found_by: What tells the detector from others.
+        missed: Rows of faces that the detector did not find.
     """
 
     def __init__(
-        self, benchmark: RawBenchmark, name: str, pool: ThreadPoolExecutor, check: bool = True
-    ) -> None:
+        self, benchmark: RawBenchmark, name: str, pool: ThreadPoolExecutor, check: bool = True,
+        detect: Detector | None = None,
+    ) -> None:  # fmt: skip
         self.benchmark, self.name, self.pool, self.check = benchmark, name, pool, check
+        self.detect, self.found_by = detect, ""
+        self.missed: list[int] = []
 
     def digest(self, rows: range) -> str:
         """Of names, landmarks and files."""
@@ -50,6 +59,7 @@ class Photos:
         part = slice(rows.start, rows.stop)
         names = list(self.benchmark.images["name"][part])
         listed = [names, self.benchmark.landmarks[part].tolist()]
+        listed += [self.found_by] if self.found_by else []
         return sha256(json.dumps(listed).encode(), *files)
 
     def _file_digest(self, row: int) -> bytes:
@@ -58,8 +68,19 @@ class Photos:
     def _face(self, row: int) -> tuple[bytes, np.ndarray]:
         encoded = self.benchmark.read(row)
         points, source = self.benchmark.landmarks[row], self.where(row)
+        if self.detect is not None:
+            points = self._detected(row, encoded, points)
         face = aligned_face(encoded, points, source, check=self.check)
         return hashlib.sha256(encoded).digest(), face
+
+    def _detected(self, row: int, encoded: bytes, otherwise: np.ndarray) -> np.ndarray:
+        image = decode_rgb(encoded, None, self.where(row))
+        try:
+            points = find_face(self.detect, image, self.where(row)).face.landmarks
+        except ImageError:
+            self.missed.append(row)
+            return otherwise
+        return points
 
 
 class AlignedFaces:

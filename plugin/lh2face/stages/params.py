@@ -28,6 +28,7 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import Node
 
 from lh2face.data.benchmarks import BENCHMARKS, PAIRED
+from lh2face.data.detectors import check_one_way
 from lh2face.data.training_sources import TRAINING_SOURCES, Seed
 from lh2face.evaluation.protocol import Protocol
 from lh2face.stages.recipe import check_recipe, check_reconstruction, load_recipe
@@ -112,7 +113,9 @@ def _with_sections(hint: Any) -> Any:
     """A type, dataclasses in it as sections."""
     if dataclasses.is_dataclass(hint):
         return _from_dataclass(hint.__name__, hint)
-    if isinstance(hint, types.UnionType):
+    if typing.get_origin(hint) is Annotated:
+        return Annotated[_with_sections(hint.__origin__), *hint.__metadata__]
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
         return functools.reduce(operator.or_, map(_with_sections, get_args(hint)))
     return hint
 
@@ -347,6 +350,13 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _faces_are_found_in_one_way(self) -> "Params":
+        for section in ("sources", "benchmarks", "validation"):
+            for name, config in getattr(self, section).items():
+                check_one_way(config, f"{section}.{name}")
+        return self
+
+    @model_validator(mode="after")
     def _nobody_is_trained_and_tested_on(self) -> "Params":
         if both := sorted(set(self.benchmarks) & set(self.validation)):
             raise ValueError(f"validation: found {both}, which are names in benchmarks too")
@@ -360,8 +370,8 @@ class Params(Section):
             ):
                 raise ValueError(
                     f"{name}, {other}: both have people of {source.path}; "
-                    "give both the same held_out, aligned and landmarks, or some people would "
-                    "be trained and tested on"
+                    "give both the same held_out, aligned, landmarks and detector, or some people "
+                    "would be trained and tested on"
                 )
         for (name, one), (other, asked) in product(validation, benchmarks):
             if _same_people(one, asked):
@@ -409,7 +419,9 @@ def _same_folder(one: Any, other: Any) -> bool:
 
 def _division(config: Any) -> dict[str, Any]:
     """How a folder's people are divided: who is usable, and so their order, depends on it too."""
-    found: dict[str, Any] = config.model_dump(include={"held_out", "aligned", "landmarks"})
+    found: dict[str, Any] = config.model_dump(
+        include={"held_out", "aligned", "landmarks", "detector"}
+    )
     (found["held_out"] or {}).pop("fold", None)
     return found
 

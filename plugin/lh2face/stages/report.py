@@ -269,11 +269,13 @@ def hard_pairs(pairs: pd.DataFrame, picture: Callable[[str], str]) -> dict[str, 
 
 
 def trained_on(folder: Path) -> dict[str, Any]:
-    """Of a model's training faces the number of ``people`` and the ``origin``, where it says so."""
+    """Of a model's training faces the number of ``people``, the ``origin``, and what was counted
+    in each of its ``sources``, where it says so."""
     description = read_object(folder / "model" / DESCRIPTION, "a trained model's folder")
     made = description.get("provenance", {}).get("params", {})
     found = {
-        "people": (description.get("head") or {}).get("num_classes"), "origin": made.get("source")
+        "people": (description.get("head") or {}).get("num_classes"), "origin": made.get("source"),
+        "sources": made.get("sources"),
     }  # fmt: skip
     return {key: value for key, value in found.items() if value is not None}
 

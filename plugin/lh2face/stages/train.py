@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lh2face.artifacts.provenance import provenance
-from lh2face.data.manifest import origin_of
+from lh2face.data.manifest import counts_of, origin_of
 from lh2face.stages.given import give_validation, give_weights, weights_from
 from lh2face.stages.recipe import decisive, sizes
 from lh2face.stages.training_run import put_in, train_into
@@ -71,6 +71,7 @@ def run(
     def write(folder: Path, model: Any, config: "Config", fingerprint: dict[str, Any]) -> None:
         read = {
             "source": origin_of(aligned_train),
+            "sources": counts_of(aligned_train),
             "train": {key: part for key, part in decisive(config).items() if key != "model"},
             "joint": params.joint.model_dump() if reconstructor else None,
             "head": {"name": head, **params.heads[head]},

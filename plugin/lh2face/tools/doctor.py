@@ -198,11 +198,13 @@ def folder() -> Iterator[Finding]:
         yield Finding("params.yaml", "cannot be used", str(error), required=True)
         return
     yield Finding("params.yaml", "can be used")
-    used = [
-        (f"{section}.{name}", config.type, config.path)
+    parts = [
+        (f"{section}.{name}", config)
         for section in ("sources", "benchmarks")
         for name, config in getattr(params, section).items()
     ]
+    parts += [(f"{key}.detector", getattr(config, "detector", None)) for key, config in parts]
+    used = [(key, part.type, part.path) for key, part in parts if hasattr(part, "path")]
     used += [(f"others.{other.name}", "model", other.path) for other in params.others]
     for key, kind, path in used:
         there = Path(path).exists()

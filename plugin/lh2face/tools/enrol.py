@@ -25,7 +25,7 @@ FAILURES = "failures.csv"
 
 def run(
     root: Path, model: Path, out: Path, *, landmarks: Path | None = None,
-    detector: Path | None = None,
+    detector: str | None = None,
 ) -> None:  # fmt: skip
     """Write a gallery, and list in it the photos that cannot be used.
 
@@ -34,12 +34,12 @@ def run(
         model: A recognition ONNX file, or the folder of a trained model.
         out: Folder to write.
         landmarks: As in :func:`~lh2face.tools.verify.face_reader`, like the detector.
-        detector: A face detection ONNX file of insightface.
+        detector: As :func:`~lh2face.detection.open_named` takes it.
 
     Raises:
         ValueError: If no photo can be used, or the model, the landmarks or the detector cannot.
     """
-    with atomic_dir(out, [root, model, landmarks, detector]) as folder:
+    with atomic_dir(out, [root, model, landmarks, detector and Path(detector)]) as folder:
         read, embedder = face_reader(landmarks, detector), open_embedder(model)
         folders, left_out = people(root)
         paths: list[Path] = []

@@ -27,6 +27,7 @@ from lh2face.data.arrays import read_array
 from lh2face.data.benchmarks.ijb import photos
 from lh2face.data.csv_files import write_rows
 from lh2face.data.ijb_meta import IJBMeta, faces_path, meta_paths, read_meta
+from lh2face.detection import open_named
 from lh2face.embedding.embedders import checkpoint_embedder, onnx_embedder
 from lh2face.embedding.faces import Photos
 from lh2face.embedding.kept import EMBEDDINGS, KeptError, claim, embed_faces
@@ -47,7 +48,7 @@ LINE = 1 << 16
 def run(
     root: Path, lists: str, out: Path, protocol: Protocol, *, model: Path | None = None,
     checkpoint: Path | None = None, features: Path | None = None, quality: Path | None = None,
-    workers: int = 2, check_landmarks: bool = True,
+    workers: int = 2, check_landmarks: bool = True, detector: str | None = None,
 ) -> None:  # fmt: skip
     """Embed a protocol's faces, unless features are given, and print and write its figures.
 
@@ -67,6 +68,8 @@ def run(
         workers: Threads that read and align, at most ``MOST_WORKERS``.
         check_landmarks: Refuse landmarks that cannot be those of a face, rather than crop by them
             as insightface does.
+        detector: What finds the faces, as :func:`~lh2face.detection.open_named` takes it. Where it
+            finds none, the lists' landmarks are used, as templates must be whole.
 
     Raises:
         ValueError: If not exactly one of model, checkpoint and features is given, a file is not
@@ -82,6 +85,9 @@ def run(
     for read in (root / "meta", root / "loose_crop", checkpoint):
         if read and out.resolve().is_relative_to(read.resolve()):
             raise ValueError(f"{out}: --out lies in {read}, which is read")
+    if features and detector is not None:
+        raise ValueError("--detector: found --features too, which are of faces found already")
+    detect = None if detector is None else open_named(detector)
     meta = read_meta(root, lists)
     scores = None if quality is None else read_quality(quality, meta.names)
     with exclusive(out):
@@ -97,13 +103,17 @@ def run(
             embedder = onnx_embedder(model) if model else checkpoint_embedder(checkpoint)
             with ThreadPoolExecutor(workers) as pool:
                 listed = str(faces_path(root, lists))
-                faces = Photos(photos(root, lists, meta), listed, pool, check_landmarks)
+                faces = Photos(photos(root, lists, meta), listed, pool, check_landmarks, detect)
+                if detector is not None:
+                    data["detector"] = faces.found_by = detector_digest(detector)
                 rows = range(len(meta.names))
                 try:
                     embeddings = embed_faces(faces, rows, embedder, data[kind], out, record)
                 except KeptError as error:
                     raise ValueError(f"{error}; use another --out") from None
             data["images"] = joined([images for images, _ in record.blocks])
+            if faces.missed:
+                print(f"{len(faces.missed)} faces not found: aligned by the lists' landmarks")
         if quality:
             data["quality"] = digest(quality)
         results = run_protocol(embeddings, meta, protocol)
@@ -122,6 +132,11 @@ def run(
         made = provenance(params=params, data=data, seed=protocol.seed)
         write_provenance(out, {**made, "model": measured, "origin": "photos"})
     show(lists, metrics)
+
+
+def detector_digest(detector: str) -> str:
+    """What tells detectors apart: the digest of a file, or the name."""
+    return digest(Path(detector)) if Path(detector).is_file() else detector
 
 
 def reject_curve(

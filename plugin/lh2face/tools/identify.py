@@ -23,7 +23,7 @@ CANDIDATES = 5
 
 def run(
     photos: Sequence[Path], gallery: Path, model: Path, *, fpir: float | None = None,
-    threshold: float | None = None, landmarks: Path | None = None, detector: Path | None = None,
+    threshold: float | None = None, landmarks: Path | None = None, detector: str | None = None,
 ) -> None:  # fmt: skip
     """Print for each photo the best candidates, κ, and the person it shows, if anyone enrolled.
 
@@ -34,7 +34,7 @@ def run(
         fpir: False positive identification rate of the threshold; 0.01 by default.
         threshold: In place of a measured one.
         landmarks: As in :func:`~lh2face.tools.verify.face_reader`, like the detector.
-        detector: A face detection ONNX file of insightface.
+        detector: As :func:`~lh2face.detection.open_named` takes it.
 
     Raises:
         ValueError: If a photo cannot be read or has no face, its embedding is not finite or zero,

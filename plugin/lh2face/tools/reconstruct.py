@@ -17,6 +17,7 @@ from lh2face.recognizers.preprocessor import normalize_images
 from lh2face.reconstruction import Reconstruction
 from lh2face.rendering import lambert_shading, normals_from_depth, shade
 from lh2face.stages.depth import pixels, relief
+from lh2face.tools.verify import face_reader
 
 TURNS = (-60, -40, -20, 0, 20, 40, 60)
 # Light of the relit picture: ambient, diffuse, and where it travels to, from the upper left.
@@ -25,13 +26,18 @@ TILE, GAP = 128, 4
 FRAMES, SECONDS = 48, 2.4
 
 
-def run(images: Sequence[Path], model: Path, out: Path) -> None:
+def run(
+    images: Sequence[Path], model: Path, out: Path, *, landmarks: Path | None = None,
+    detector: str | None = None,
+) -> None:  # fmt: skip
     """Write ``<name>.png``, a sheet, and ``<name>.gif``, the face turning, for every image.
 
     Args:
-        images: Aligned faces.
+        images: Aligned faces, or any photos with landmarks or a detector.
         model: Folder of stage ``fit3d``, or of a recognizer trained jointly with a reconstructor.
         out: Folder to write into.
+        landmarks: As in :func:`~lh2face.tools.verify.face_reader`, like the detector.
+        detector: As :func:`~lh2face.detection.open_named` takes it.
 
     Raises:
         ValueError: If an image cannot be decoded, two have one name, or the folder holds no
@@ -41,17 +47,26 @@ def run(images: Sequence[Path], model: Path, out: Path) -> None:
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise ValueError(f"images: {sorted(twice)[0]} is the name of more than one")
+    read = aligned_already
+    if landmarks is not None or detector is not None:
+        read = face_reader(landmarks, detector)
     reconstructor = load_reconstructor(model).eval()
     size = reconstructor.image_size
     written = [f"{name}.{kind}" for name in names for kind in ("png", "gif")]
     with torch.no_grad(), atomic_files(out, written, images) as folder:
         for path, name in track(list(zip(images, names, strict=True)), "drawing faces"):
-            picture = torch.from_numpy(decode_rgb(read_file(path), size, str(path)))
+            picture = cv2.resize(read(path), (size, size), interpolation=cv2.INTER_AREA)
+            picture = torch.from_numpy(picture)
             inputs = normalize_images(picture.permute(2, 0, 1)[None])
             face = reconstructor(inputs)
             picture = sheet(reconstructor, inputs, face)[..., ::-1]
             (folder / f"{name}.png").write_bytes(cv2.imencode(".png", picture)[1].tobytes())
             write_turn(folder / f"{name}.gif", reconstructor, face)
+
+
+def aligned_already(path: Path) -> np.ndarray:
+    """An aligned face of any size, ``(H, W, 3)`` uint8 RGB."""
+    return decode_rgb(read_file(path), None, str(path))
 
 
 def load_reconstructor(folder: Path) -> nn.Module:

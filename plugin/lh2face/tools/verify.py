@@ -7,27 +7,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lh2face.adapters.onnx_session import onnx_errors, open_session
 from lh2face.artifacts.calibration import read_calibration
-from lh2face.artifacts.onnx_metadata import OnnxError, read_onnx
 from lh2face.data.align import TEMPLATE_SIZE, check_landmarks, norm_crop
 from lh2face.data.image_folder import read_landmarks
 from lh2face.data.images import ImageError, decode_rgb, read_file
+from lh2face.detection import Detector, find_face, open_named
 from lh2face.embedding.embedders import Embedder, directions, open_embedder
 from lh2face.evaluation.ijb import concentrations
 from lh2face.text import printable
-
-# From a photo (H, W, 3) uint8 RGB to the five landmarks (5, 2) of its main face; None without.
-Detector = Callable[[np.ndarray], np.ndarray | None]
-DETECTOR_INPUT = (640, 640)
-# Scores, boxes and landmarks, of three or five strides.
-LANDMARK_OUTPUTS = (9, 15)
 
 
 @dataclass(frozen=True)
@@ -45,7 +37,7 @@ class Threshold:
 
 def run(
     photos: tuple[Path, Path], model: Path, *, threshold: float | None = None,
-    far: float | None = None, landmarks: Path | None = None, detector: Path | None = None,
+    far: float | None = None, landmarks: Path | None = None, detector: str | None = None,
 ) -> None:  # fmt: skip
     """Print the score of two photos, the threshold, both κ, and what follows from them.
 
@@ -55,7 +47,7 @@ def run(
         threshold: In place of those kept with the model.
         far: Which of those kept with the model; the lowest by default.
         landmarks: CSV of photo, then x and y of the five landmarks, px.
-        detector: A face detection ONNX file of insightface.
+        detector: As :func:`~lh2face.detection.open_named` takes it.
 
     Raises:
         ValueError: If a photo cannot be read or has no face, or the model has no such threshold.
@@ -107,7 +99,7 @@ def given_threshold(value: float) -> Threshold:
 
 
 def read_faces(
-    photos: Sequence[Path], landmarks: Path | None = None, detector: Path | None = None
+    photos: Sequence[Path], landmarks: Path | None = None, detector: str | None = None
 ) -> np.ndarray:
     """The faces of photos, ``(N, 112, 112, 3)`` uint8 RGB; arguments and errors as those of
     :func:`face_reader`."""
@@ -115,22 +107,22 @@ def read_faces(
 
 
 def face_reader(
-    landmarks: Path | None = None, detector: Path | None = None
+    landmarks: Path | None = None, detector: str | None = None
 ) -> Callable[[Path], np.ndarray]:
     """What reads the face of a photo, ``(112, 112, 3)`` uint8 RGB, or raises :class:`ImageError`.
 
     Args:
         landmarks: CSV of photo, then x and y of the five landmarks, px. A photo is looked up by
             the file that its path leads to, and must be in it.
-        detector: A face detection ONNX file of insightface, in place of landmarks.
+        detector: As :func:`~lh2face.detection.open_named` takes it, in place of landmarks.
 
     Raises:
-        ValueError: If both are given, or as :func:`open_detector` and :func:`read_landmarks`.
+        ValueError: If both are given, or as ``open_named`` and :func:`read_landmarks`.
     """
     if landmarks is not None and detector is not None:
         raise ValueError("--detector: found --landmarks too; give one of them")
     if landmarks is None:
-        return partial(aligned_face, detect=None if detector is None else open_detector(detector))
+        return partial(aligned_face, detect=None if detector is None else open_named(detector))
     points = read_landmarks(landmarks, Path())
 
     def read(photo: Path) -> np.ndarray:
@@ -141,33 +133,6 @@ def face_reader(
         return aligned_face(photo, found)
 
     return read
-
-
-def open_detector(path: Path) -> Detector:
-    """A detector of insightface, from a file; nothing is downloaded.
-
-    Raises:
-        ValueError: If the file is not a detection model that gives landmarks.
-    """
-    from insightface.model_zoo.retinaface import RetinaFace
-
-    outputs = read_onnx(path).graph.output
-    if len(outputs) not in LANDMARK_OUTPUTS:
-        raise OnnxError(
-            f"{path}: not a model of insightface that detects faces and landmarks: expected 9 or "
-            f"15 outputs, found {len(outputs)}"
-        )
-    with onnx_errors(path):
-        model = RetinaFace(str(path), open_session(path))
-        model.prepare(ctx_id=-1, input_size=DETECTOR_INPUT)
-        model.detect(np.zeros((*DETECTOR_INPUT, 3), np.uint8), max_num=1)
-
-    def detect(image: np.ndarray) -> np.ndarray | None:
-        with onnx_errors(path):
-            _, points = model.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), max_num=1)
-        return points[0] if len(points) else None
-
-    return detect
 
 
 def aligned_face(
@@ -187,9 +152,10 @@ def aligned_face(
     image = decode_rgb(read_file(photo), None, str(photo))
     height, width = image.shape[:2]
     if landmarks is None and detect is not None:
-        landmarks = detect(image)
-        if landmarks is None:
-            raise ImageError(photo, "the detector finds no face")
+        face, faces = find_face(detect, image, photo)
+        landmarks = face.landmarks
+        if faces > 1:
+            print(printable(f"{photo}: {faces} faces; the most central of the large ones is used"))
     if landmarks is not None:
         try:
             check_landmarks(landmarks, height, width)

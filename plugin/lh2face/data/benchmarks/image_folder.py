@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from lh2face.data.benchmarks.raw import RawBenchmark, open_folder
+from lh2face.data.detectors import AnyDetector, check_one_way
 from lh2face.data.image_folder import held_out, read_photos, write_benchmark
 from lh2face.data.paths import inside
 from lh2face.data.training_sources import HeldOut, Seed
+from lh2face.text import printable
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class ImageFolderBenchmark:
         held_out: Which people; ``null`` for all of them. A source of the same folder that names
             the same has all others.
         seed: Seed of the pairs.
+        detector: What finds the faces, as in a source.
     """
 
     path: str
@@ -30,6 +33,7 @@ class ImageFolderBenchmark:
     landmarks: str | None = None
     held_out: HeldOut | None = None
     seed: Seed = 0
+    detector: AnyDetector | None = None
 
     def write(self, raw: Path, workers: int) -> None:
         """Copy the photos, in the layout of IJB.
@@ -39,17 +43,20 @@ class ImageFolderBenchmark:
                 four people, or there is no such fold.
         """
         root = Path(self.path)
+        check_one_way(self, self.path)
         landmarks = None if self.landmarks is None else inside(root, self.landmarks, "landmarks")
+        detect = self.detector and self.detector.open()
         with read_photos(
-            root, raw, aligned=self.aligned, landmarks=landmarks, workers=workers
+            root, raw, aligned=self.aligned, landmarks=landmarks, detect=detect, workers=workers
         ) as found:
             members = np.arange(len(found.people))
             if (kept := self.held_out) is not None:
                 rng = np.random.default_rng(kept.seed)
                 members = held_out(found, kept.fraction, kept.fold, rng)
             write_benchmark(found, members, raw, np.random.default_rng(self.seed))
-        if found.left_out:
-            print(f"{root}: left out {len(found.left_out)}, listed in failures.csv")
+        if str(found):
+            images = sum(len(found.people[person]) for person in members)
+            print(printable(f"{root}: {images} images of {len(members)} people{found}"))
 
     def open(self, raw: Path) -> RawBenchmark:
         """The photos."""

@@ -1,0 +1,54 @@
+"""Detectors of insightface (SCRFD, RetinaFace), out of a file that the user has."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from lh2face.adapters.onnx_session import onnx_errors, open_session
+from lh2face.artifacts.onnx_metadata import OnnxError, read_onnx
+from lh2face.detection.faces import SMALLEST, Detector, Face
+
+INPUT = (640, 640)
+# Scores, boxes and landmarks, of three or five strides.
+LANDMARK_OUTPUTS = (9, 15)
+
+
+def open_insightface(path: Path, smallest: float = SMALLEST) -> Detector:
+    """A detector of insightface, from a file; nothing is downloaded.
+
+    Args:
+        path: An ONNX file such as ``det_10g.onnx``.
+        smallest: Side of the smallest face, px; smaller ones are left out.
+
+    Raises:
+        ValueError: If the file is not a detection model that gives landmarks, or insightface is
+            not installed.
+    """
+    try:
+        from insightface.model_zoo.retinaface import RetinaFace
+    except ImportError as error:
+        raise ValueError(
+            f'{path}: a detector of insightface needs pip install "lh2face[insightface]" ({error})'
+        ) from None
+    outputs = read_onnx(path).graph.output
+    if len(outputs) not in LANDMARK_OUTPUTS:
+        raise OnnxError(
+            f"{path}: not a model of insightface that detects faces and landmarks: expected 9 or "
+            f"15 outputs, found {len(outputs)}"
+        )
+    with onnx_errors(path):
+        model = RetinaFace(str(path), open_session(path))
+        model.prepare(ctx_id=-1, input_size=INPUT)
+        model.detect(np.zeros((*INPUT, 3), np.uint8))
+
+    def detect(image: np.ndarray) -> list[Face]:
+        with onnx_errors(path):
+            boxes, landmarks = model.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        faces = [
+            Face(box[:4], np.float32(points), float(box[4]))
+            for box, points in zip(boxes, landmarks, strict=True)
+        ]
+        return [face for face in faces if face.side >= smallest]
+
+    return detect
