@@ -144,7 +144,7 @@ def depth(reconstructor: In, benchmarks: In, out: Out) -> None:
     """Measure the reconstructor, and draw a few faces."""
     from lh2face.stages import depth as stage
 
-    stage.run(reconstructor, benchmarks, out)
+    stage.run(load(), reconstructor, benchmarks, out)
 
 
 @app.command(rich_help_panel=STAGES)

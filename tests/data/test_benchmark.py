@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lh2face.data.benchmark import read_benchmark, read_benchmarks, write_benchmark
+from lh2face.data.benchmark import read_benchmark, write_benchmark
 from lh2face.data.ijb_meta import write_meta
 from lh2face.data.paths import below, inside
 from lh2face.data.synthetic.generate import benchmark_meta
@@ -36,7 +36,6 @@ def test_what_is_written_is_read(tmp_path):
     (listed,) = made.pairs.values()
     assert (listed.first.tolist(), listed.second.tolist()) == ([0, 5], [1, 2])
     assert (listed.same.tolist(), listed.fold.tolist()) == ([True, False], [3, 4])
-    assert list(read_benchmarks(tmp_path)) == ["it"]
 
 
 def test_lists_in_the_folder_or_elsewhere(tmp_path):
@@ -78,8 +77,6 @@ def test_damaged_files_are_named(tmp_path, file, text, message):
 def test_no_benchmark_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"benchmark\.json: no such file"):
         read_benchmark(tmp_path)
-    with pytest.raises(ValueError, match="expected a folder with benchmarks"):
-        read_benchmarks(tmp_path)
 
 
 def test_names_stay_below_their_folder(tmp_path):

@@ -118,10 +118,12 @@ def test_folders_that_are_no_sources_are_named(tmp_path):
 
 def test_the_origin_is_that_of_all(tmp_path):
     synthetic = replace(GOOD, origin="synthetic")
-    assert origin_of(sources(tmp_path / "one", a=synthetic, b=synthetic)) == "synthetic"
-    assert origin_of(sources(tmp_path / "two", a=synthetic, b=GOOD, c=GOOD)) == (
+    assert (
+        origin_of(face_folders(sources(tmp_path / "one", a=synthetic, b=synthetic))) == "synthetic"
+    )
+    assert origin_of(face_folders(sources(tmp_path / "two", a=synthetic, b=GOOD, c=GOOD))) == (
         "mixed: photos and synthetic"
     )
     (tmp_path / "bare").mkdir()
     (tmp_path / "bare" / "train.rec").touch()
-    assert origin_of(tmp_path / "bare") == UNKNOWN
+    assert origin_of([tmp_path / "bare"]) == UNKNOWN

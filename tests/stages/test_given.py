@@ -134,7 +134,7 @@ def test_other_weights_or_faces_to_validate_on_begin_anew(data, tmp_path, monkey
         config = train.training_config(
             given, data / "sources", "cosface", 0, None, data / "validation", tmp_path / "init"
         )
-        return work_folder.run_fingerprint(config, data / "sources", None)
+        return work_folder.run_fingerprint(config, None)
 
     first = fingerprint()
     assert fingerprint() == first

@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from lh2face.artifacts.model import load_model, read_description
 from lh2face.artifacts.outputs import MANIFEST, exclusive
 from lh2face.configs import RECOGNITION
-from lh2face.data.manifest import Manifest, read_manifest, write_manifest
+from lh2face.data.manifest import Manifest, ManifestError, read_manifest, write_manifest
 from lh2face.data.recordio import RecordReader, RecordWriter, identity, image_keys
 from lh2face.data.records import records_digest
 from lh2face.distributed.finite import NonFiniteError
@@ -74,7 +74,7 @@ def fitted(tmp_path_factory) -> Path:
     return folder
 
 
-def make_params(joint=None, **changes):
+def make_params(joint=None, sources=("people",), **changes):
     small = {
         "model.backbone": {"embedding_size": 16, "image_size": SIZE, "width": 0.25},
         "train_dataloader.batch_size": 8,
@@ -88,6 +88,7 @@ def make_params(joint=None, **changes):
         update={
             "train": params.train.model_copy(update={"options": {**small, **options}}),
             "joint": params.joint.model_copy(update=joint or {}),
+            "sources": dict.fromkeys(sources),
             "heads": {**params.heads, "sharded": SHARDED},
         }
     )
@@ -238,7 +239,7 @@ def test_other_parameters_or_data_begin_anew(aligned, tmp_path, monkeypatch, cap
 
 def fingerprint(aligned, seed=0, head="lh2face", reconstructor=None, **changes):
     config = train.training_config(make_params(**changes), aligned, head, seed, reconstructor)
-    return work_folder.run_fingerprint(config, aligned, reconstructor)
+    return work_folder.run_fingerprint(config, reconstructor)
 
 
 def relabelled(aligned: Path, folder: Path) -> Path:
@@ -344,7 +345,8 @@ def test_sources_are_trained_on_as_one_file_of_the_same_faces(aligned, tmp_path)
                 writer.write(label * 100 + int(key), reader[key][1], label)
             before += people
     assert_equal(
-        run(joined, tmp_path / "model", epochs=1), run(tmp_path / "one", tmp_path / "m", epochs=1)
+        run(joined, tmp_path / "model", epochs=1, sources="ab"),
+        run(tmp_path / "one", tmp_path / "m", epochs=1),
     )
     made = {
         name: read_description(tmp_path / name)["provenance"] for name in ("model", "m")
@@ -359,19 +361,31 @@ def test_sources_are_trained_on_as_one_file_of_the_same_faces(aligned, tmp_path)
     run(joined / "b", tmp_path / "b", epochs=1)
     made = read_description(tmp_path / "b")["provenance"]
     assert made["params"]["source"] == "photos"
-    assert made["data"] == {"records": records_digest(joined / "b")}
+    assert made["data"] == {"b": records_digest(joined / "b")}
 
 
 def test_the_fingerprint_follows_every_source(aligned, tmp_path):
     joined = as_sources(aligned, tmp_path / "joined", {"a": "photos", "b": "photos"})
-    base = fingerprint(joined)
+    base = fingerprint(joined, sources="ab")
     manifest = read_manifest(joined / "b")
     write_manifest(joined / "b", dataclasses.replace(manifest, digest="0" * 64))
-    assert work_folder.changes(base, fingerprint(joined)) == ["data.b"]
+    assert work_folder.changes(base, fingerprint(joined, sources="ab")) == ["data.b"]
     write_manifest(joined / "b", manifest)
-    assert fingerprint(joined) == base
+    assert fingerprint(joined, sources="ab") == base
     (joined / "b").rename(joined / "c")
-    assert work_folder.changes(base, fingerprint(joined)) == ["data.b", "data.c"]
+    changed = work_folder.changes(base, fingerprint(joined, sources="ac"))
+    assert changed == ["data.b", "data.c"]
+
+
+def test_faces_of_a_source_that_is_named_no_more_are_passed_over(aligned, tmp_path):
+    """Its folder stays where it is when ``params.yaml`` names others."""
+    joined = as_sources(aligned, tmp_path / "joined", {"a": "synthetic", "b": "photos"})
+    run(joined, tmp_path / "model", sources="b", epochs=1)
+    made = read_description(tmp_path / "model")["provenance"]
+    assert made["data"].keys() == made["params"]["sources"].keys() == {"b"}
+    assert made["params"]["source"] == "photos"
+    with pytest.raises(ManifestError, match=r"joined/c: there is no manifest"):
+        run(joined, tmp_path / "other", sources="bc", epochs=1)
 
 
 def test_the_code_of_a_users_own_class_counts(tmp_path, monkeypatch):

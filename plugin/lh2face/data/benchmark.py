@@ -156,19 +156,6 @@ def read_benchmark(folder: Path) -> Benchmark:
     return Benchmark(folder, origin, None if lists is None else (folder / lists[0], lists[1]))
 
 
-def read_benchmarks(folder: Path) -> dict[str, Benchmark]:
-    """The benchmarks in a folder, by their names.
-
-    Raises:
-        BenchmarkError: If there is none.
-        ValueError: As :func:`read_benchmark`.
-    """
-    names = sorted(path.parent.name for path in folder.glob(f"*/{DESCRIPTION}"))
-    if not names:
-        raise BenchmarkError(f"{folder}: no */{DESCRIPTION}; expected a folder with benchmarks")
-    return {name: read_benchmark(folder / name) for name in names}
-
-
 def write_benchmark(
     folder: Path, origin: str, images: Mapping[str, Iterable[Any]],
     pairs: Mapping[str, Iterable[tuple]], lists: tuple[str, str] | None,

@@ -54,6 +54,7 @@ class RecordFaces(Dataset):
         pipeline: Configs of transforms that change the decoded images, in this order, such as
             ``[dict(type="RandomMirror")]``; see :mod:`lh2face.augmentation`. Their draws depend on
             the seed of the run, the epoch and the index of the image alone (:meth:`set_epoch`).
+        names: Which of several folders in ``root``; ``None`` for all of them.
 
     Attributes:
         sources: The sources in their order.
@@ -72,9 +73,13 @@ class RecordFaces(Dataset):
     """
 
     def __init__(
-        self, root: str, image_size: int = 112, pipeline: list[dict[str, Any]] | None = None
+        self,
+        root: str,
+        image_size: int = 112,
+        pipeline: list[dict[str, Any]] | None = None,
+        names: list[str] | None = None,
     ) -> None:
-        self.sources = [FaceSource(folder) for folder in face_folders(Path(root))]
+        self.sources = [FaceSource(folder) for folder in face_folders(Path(root), names)]
         # Where the images and the labels of each source begin; at the end, how many there are.
         self._starts = list(accumulate((len(s.keys) for s in self.sources), initial=0))
         self._offsets = list(accumulate((s.num_classes for s in self.sources), initial=0))

@@ -6,6 +6,7 @@ it lies. A folder with several such folders in it is trained on as one, see :fun
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
@@ -84,22 +85,29 @@ def records_of(folder: Path, manifest: Manifest) -> Path:
     return folder if manifest.records == "." else Path(manifest.records)
 
 
-def face_folders(root: Path) -> list[Path]:
+def face_folders(root: Path, names: Iterable[str] | None = None) -> list[Path]:
     """The folders of training faces that a folder stands for.
+
+    Args:
+        root: The folder.
+        names: Which of the folders in it; ``None`` for all. Where the folder itself has faces they
+            are not looked at.
 
     Returns:
         The folder itself, where it has ``manifest.json`` or ``train.rec``; else those in it that
         have a manifest, in the order of their names.
 
     Raises:
-        ManifestError: If there is no such folder, or none in it; or if a folder in it, of which a
-            name does not begin with a point, has no manifest.
+        ManifestError: If there is no such folder, or none in it; or if a folder in it, one that is
+            named or of which the name does not begin with a point, has no manifest.
     """
     if not root.is_dir():
         raise ManifestError(f"{root}: no such folder; expected one with training faces")
     if (root / MANIFEST).exists() or (root / "train.rec").exists():
         return [root]
-    inside = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if names is None:
+        names = [p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")]
+    inside = [root / name for name in sorted(names)]
     if not inside:
         raise ManifestError(
             f"{root}: expected train.rec, {MANIFEST}, or folders with a {MANIFEST} in it"
@@ -110,32 +118,32 @@ def face_folders(root: Path) -> list[Path]:
     return inside
 
 
-def origin_of(root: Path) -> str:
-    """How the faces were made that a folder stands for: an origin, several, or that none is known.
+def origin_of(folders: Iterable[Path]) -> str:
+    """How the faces in folders were made: an origin, several, or that none is known.
 
     Raises:
-        ManifestError: As :func:`face_folders` and :func:`read_manifest`.
+        ManifestError: As :func:`read_manifest`.
     """
-    folders = [folder for folder in face_folders(root) if (folder / MANIFEST).exists()]
-    origins = sorted({read_manifest(folder).origin for folder in folders})
+    known = [folder for folder in folders if (folder / MANIFEST).exists()]
+    origins = sorted({read_manifest(folder).origin for folder in known})
     if not origins:
         return UNKNOWN
     return origins[0] if len(origins) == 1 else f"mixed: {' and '.join(origins)}"
 
 
-def counts_of(root: Path) -> dict[str, dict[str, Any]]:
-    """Of each folder of training faces that a folder stands for, what its manifest counts.
+def counts_of(folders: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """Of each folder of training faces what its manifest counts.
 
     Returns:
         ``origin``, ``images``, ``identities`` and ``left_out`` by the folder's name; nothing of a
         record folder without a manifest.
 
     Raises:
-        ManifestError: As :func:`face_folders` and :func:`read_manifest`.
+        ManifestError: As :func:`read_manifest`.
     """
     found = {
         folder.name: asdict(read_manifest(folder))
-        for folder in face_folders(root)
+        for folder in folders
         if (folder / MANIFEST).exists()
     }
     return {name: {key: one[key] for key in COUNTS} for name, one in found.items()}

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from lh2face.artifacts.provenance import digests, joined
 from lh2face.data.images import decode_rgb
-from lh2face.data.manifest import MANIFEST, face_folders, read_manifest
+from lh2face.data.manifest import MANIFEST, read_manifest
 from lh2face.data.recordio import RecordError, RecordLayout, RecordReader, record_layout
 
 # What decides the content; all but the last may be missing.
@@ -160,22 +161,23 @@ def records_digest(folder: Path) -> str:
     return joined(digests(*(path for name in FILES if (path := folder / name).exists())))
 
 
-def face_digests(root: Path) -> dict[str, str]:
-    """Digests that decide which faces a folder of training faces stands for.
+def face_digests(folders: Iterable[Path]) -> dict[str, str]:
+    """Digests that decide which faces folders of training faces have.
 
     Returns:
-        Of a record folder, those of ``FILES`` by name. Of a folder with a manifest, that of its
-        ``records``. Of several such folders in it, those by their names.
+        Of a folder with a manifest, that of its records by the folder's name; of a record folder
+        without one, those of ``FILES`` by their names.
 
     Raises:
-        ManifestError: As :func:`~lh2face.data.manifest.face_folders` and ``read_manifest``.
+        ManifestError: As :func:`~lh2face.data.manifest.read_manifest`.
     """
-    folders = face_folders(root)
-    if folders != [root]:
-        return {folder.name: read_manifest(folder).digest for folder in folders}
-    if (root / MANIFEST).exists():
-        return {"records": read_manifest(root).digest}
-    return digests(*(root / name for name in FILES))
+    found: dict[str, str] = {}
+    for folder in folders:
+        if (folder / MANIFEST).exists():
+            found[folder.name] = read_manifest(folder).digest
+        else:
+            found |= digests(*(folder / name for name in FILES))
+    return found
 
 
 def _check_size(reader: RecordReader, key: int, known: Property | None) -> None:

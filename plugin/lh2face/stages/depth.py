@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from lh2face.artifacts.model import load_reconstructor
 from lh2face.artifacts.outputs import atomic_dir
 from lh2face.data.arrays import read_arrays
-from lh2face.data.benchmark import Benchmark, read_benchmarks
+from lh2face.data.benchmark import Benchmark, read_benchmark
 from lh2face.data.images import decode_rgb
 from lh2face.recognizers.face_recognizer import resize
 from lh2face.recognizers.preprocessor import normalize_images
@@ -19,25 +20,30 @@ from lh2face.reconstruction.metrics import mean_angle_deviation, scale_invariant
 from lh2face.rendering import normals_from_depth
 from lh2face.stages.figures import METRICS
 
+if TYPE_CHECKING:
+    from lh2face.stages.params import Params
+
 SAMPLES = 6
 TURNS = range(-60, 61, 5)  # degrees
 
 
-def run(reconstructor: Path, benchmarks: Path, out: Path) -> None:
+def run(params: "Params", reconstructor: Path, benchmarks: Path, out: Path) -> None:
     """Write ``metrics.json`` and ``samples.npz``.
 
     Args:
+        params: The parameters; ``compare.benchmarks`` names the benchmarks. The first with true
+            depth says what the reconstructor is worth, if there is one; sample faces are of the
+            first.
         reconstructor: Folder of stage ``fit3d``.
-        benchmarks: Folder with the folders of stage ``align_benchmark``. The first with true depth
-            says what the reconstructor is worth, if there is one; sample faces are of the first.
+        benchmarks: Folder with the folders of stage ``align_benchmark``.
         out: Folder to write.
 
     Raises:
-        ValueError: If there is no benchmark, or the reconstructor cannot be loaded.
+        ValueError: If a benchmark is not there, or the reconstructor cannot be loaded.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = load_reconstructor(reconstructor).eval().to(device)
-    tests = list(read_benchmarks(benchmarks).values())
+    tests = [read_benchmark(benchmarks / name) for name in params.compare.benchmarks]
     with torch.no_grad(), atomic_dir(out, [reconstructor, benchmarks]) as folder:
         with_truth = next((test for test in tests if test.truth is not None), None)
         metrics = {} if with_truth is None else depth_errors(model, with_truth, device)

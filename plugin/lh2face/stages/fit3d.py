@@ -43,8 +43,8 @@ def run(params: "Params", aligned: Path, out: Path) -> None:
         config = params.fit3d.recipe()
         with torch.device("meta"):
             model = build("reconstructor", config.model.reconstructor.to_dict(), "fit3d: model")
-        put_in(config, "fit3d", aligned, model.image_size, seed)
-        return config, run_fingerprint(config, aligned, None)
+        put_in(config, "fit3d", aligned, model.image_size, seed, params.sources)
+        return config, run_fingerprint(config, None)
 
     def write(folder: Path, model: Any, config: "Config", fingerprint: dict[str, Any]) -> None:
         made = provenance(params=decisive(config), data=fingerprint["data"], seed=seed)

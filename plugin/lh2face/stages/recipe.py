@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lh2face import configs
+from lh2face.data.manifest import face_folders
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 INJECTED = (
     "experiment_name", "launcher", "load_from", "model.backbone.init_cfg", "model.head",
     "randomness.seed", "resume", "train_dataloader.dataset.image_size",
-    "train_dataloader.dataset.root", "val_dataloader.dataset.image_size",
-    "val_dataloader.dataset.paths", "work_dir",
+    "train_dataloader.dataset.names", "train_dataloader.dataset.root",
+    "val_dataloader.dataset.image_size", "val_dataloader.dataset.paths", "work_dir",
 )  # fmt: skip
 # Every training stage depends on this folder.
 CONFIGS = Path(configs.__file__).resolve().parent
@@ -212,10 +213,17 @@ def decisive(config: "Config") -> dict[str, Any]:
         found.pop(name, None)
     for key in ("train_dataloader", "val_dataloader"):
         loader = found.get(key) or {"dataset": {}}
-        loader["dataset"].pop("root", None)
+        for name in ("root", "names"):
+            loader["dataset"].pop(name, None)
         for name in LOADING:
             loader.pop(name, None)
     return found
+
+
+def faces_of(config: "Config") -> list[Path]:
+    """The folders of training faces that a run's config reads."""
+    dataset = config.train_dataloader.dataset
+    return face_folders(Path(dataset.root), dataset.get("names"))
 
 
 def _check_embedding(backbone: Any, config: Mapping[str, Any]) -> None:

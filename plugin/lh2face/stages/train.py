@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from lh2face.artifacts.provenance import provenance
 from lh2face.data.manifest import counts_of, origin_of
 from lh2face.stages.given import give_validation, give_weights, weights_from
-from lh2face.stages.recipe import decisive, sizes
+from lh2face.stages.recipe import decisive, faces_of, sizes
 from lh2face.stages.training_run import put_in, train_into
 from lh2face.stages.work_folder import run_fingerprint
 
@@ -62,7 +62,7 @@ def run(
         config = training_config(params, aligned_train, head, seed, reconstructor, validation, init)
         if reconstructor is not None:
             load_reconstructor(reconstructor)
-        return config, run_fingerprint(config, aligned_train, reconstructor)
+        return config, run_fingerprint(config, reconstructor)
 
     def begin(model: Any) -> None:
         if reconstructor is not None:
@@ -70,8 +70,8 @@ def run(
 
     def write(folder: Path, model: Any, config: "Config", fingerprint: dict[str, Any]) -> None:
         read = {
-            "source": origin_of(aligned_train),
-            "sources": counts_of(aligned_train),
+            "source": origin_of(faces_of(config)),
+            "sources": counts_of(faces_of(config)),
             "train": {key: part for key, part in decisive(config).items() if key != "model"},
             "joint": params.joint.model_dump() if reconstructor else None,
             "head": {"name": head, **params.heads[head]},
@@ -102,7 +102,8 @@ def training_config(
     if head not in params.heads:
         raise ValueError(f"head: expected one of {sorted(params.heads)}, found {head!r}")
     config = params.train.recipe()
-    dataset = put_in(config, "train", aligned_train, config.model.backbone.image_size, seed)
+    size = config.model.backbone.image_size
+    dataset = put_in(config, "train", aligned_train, size, seed, params.sources)
     if dataset.num_classes < 2:
         raise ValueError(
             f"{aligned_train}: training needs the faces of at least 2 people, found "

@@ -10,7 +10,7 @@ processes, on one machine or several.
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,7 +100,14 @@ def train_into(
         barrier()
 
 
-def put_in(config: "Config", section: str, faces: Path, image_size: int, seed: int) -> Any:
+def put_in(
+    config: "Config",
+    section: str,
+    faces: Path,
+    image_size: int,
+    seed: int,
+    names: Iterable[str] | None = None,
+) -> Any:
     """Put what the pipeline decides into a recipe.
 
     Args:
@@ -109,6 +116,7 @@ def put_in(config: "Config", section: str, faces: Path, image_size: int, seed: i
         faces: Folder of the training faces.
         image_size: Side of the images that the model reads, px.
         seed: Of the run.
+        names: Which folders of ``faces``, where it holds several; ``None`` for all.
 
     Returns:
         The data set.
@@ -122,7 +130,9 @@ def put_in(config: "Config", section: str, faces: Path, image_size: int, seed: i
     from lh2face.registry import DATASETS
 
     loader = config.train_dataloader
-    loader.dataset.update(root=str(faces), image_size=image_size)
+    # Folders of sources that were named once may still be there.
+    names = None if names is None else sorted(names)
+    loader.dataset.update(root=str(faces), image_size=image_size, names=names)
     dataset = DATASETS.build(loader.dataset)
     if loader.batch_size > len(dataset):
         raise ValueError(

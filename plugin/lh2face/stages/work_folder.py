@@ -16,7 +16,7 @@ from lh2face.artifacts.outputs import LOCK
 from lh2face.artifacts.provenance import PACKAGES, digest, joined
 from lh2face.data.records import face_digests
 from lh2face.distributed.checkpoint_files import names, remove
-from lh2face.stages.recipe import RECIPE, decisive
+from lh2face.stages.recipe import RECIPE, decisive, faces_of
 from lh2face.training import LastCheckpointHook, ShardedCheckpointHook
 from lh2face.training.record import RECORD
 from lh2face.training.validation import BEST
@@ -34,9 +34,7 @@ NOT_IN_TRAINING = {"adapters", "cli.py", "report", "study", "tools"}
 RUN_FOLDER = re.compile(r"\d{8}_\d{6}")
 
 
-def run_fingerprint(
-    config: "Config", aligned_train: Path, reconstructor: Path | None
-) -> dict[str, Any]:
+def run_fingerprint(config: "Config", reconstructor: Path | None) -> dict[str, Any]:
     """What decides a run's result, JSON types only.
 
     ``data``: digests of the faces of each source; ``parameters``: the resolved config; ``code``:
@@ -51,7 +49,7 @@ def run_fingerprint(
     resolved = decisive(config)
     weights = None if reconstructor is None else digest(reconstructor / RECONSTRUCTOR_WEIGHTS)
     return {
-        "data": face_digests(aligned_train),
+        "data": face_digests(faces_of(config)),
         "parameters": with_digests(resolved),
         "code": code_digests(resolved["model"]),
         "versions": {name: version(name) for name in PACKAGES},
