@@ -41,12 +41,11 @@ benchmarks: {p: {type: image_folder, path: photos, aligned: true, held_out: *hal
 compare:
   {heads: [cosface], joint_heads: [], models: [untrained, cosface], seeds: [0], benchmarks: [p]}
 train:
-  batch_size: 4
-  epochs: 1
-  warmup_epochs: 0
-  image_size: 32
-  workers: 0
-  backbone: {type: MobileFaceNet, embedding_size: 8, width: 0.1}
+  options:
+    model.backbone: {embedding_size: 8, image_size: 32, width: 0.1}
+    train_dataloader.batch_size: 4
+    train_cfg.max_epochs: 1
+    param_scheduler: null
 evaluate: {bootstrap: 4}
 """
 LOCALES = {

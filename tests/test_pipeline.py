@@ -31,13 +31,13 @@ def test_snakemake_and_dvc_have_the_same_dag():
     assert renamed <= rules
 
 
-def test_without_validation_neither_engine_has_a_stage_of_it(tmp_path):
-    for name in ("dvc.yaml", "params.yaml", "Snakefile", ".dvcignore"):
+def test_without_validation_neither_engine_has_a_stage_of_it(tmp_path, params_file):
+    for name in ("dvc.yaml", "Snakefile", ".dvcignore"):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "workflow", tmp_path / "workflow")
     overlay = tmp_path / "none.yaml"
     overlay.write_text("validation: {}\n")
-    overlay_params(overlay, tmp_path / "params.yaml")
+    overlay_params(overlay, params_file)
     said = ""
     for command in (
         ["dvc", "init", "--no-scm", "--quiet"],

@@ -293,8 +293,9 @@ def convert(source: str, path: Path) -> None:
 
 def parameter_file(folder: Path) -> None:
     """The parameters of this repository."""
-    shutil.copy(ROOT / "params.yaml", folder)
-    (folder / "plugin").symlink_to(ROOT / "plugin")
+    text = (ROOT / "params.yaml").read_text()
+    text = text.replace("config: plugin/", f"config: {ROOT}/plugin/")
+    (folder / "params.yaml").write_text(text)
 
 
 @reader(3, sets(params=parameter_file))

@@ -49,7 +49,7 @@ def model(tmp_path) -> Path:
     config = {"type": "FaceRecognizer", "backbone": BACKBONE, "head": HEAD}
     network = MODELS.build({**config, "head": None})
     (tmp_path / "run" / "model").mkdir(parents=True)
-    made = {"seed": 3, "params": {"source": "synthetic", "train": {"epochs": 6}}}
+    made = {"seed": 3, "params": {"source": "synthetic", "train": {"train_cfg": {"max_epochs": 6}}}}
     save_model(tmp_path / "run" / "model", network, config, made)
     write_metrics(tmp_path / "run" / "evaluation" / "people", METRICS)
     write_measured(

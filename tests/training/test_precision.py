@@ -12,7 +12,6 @@ from lh2face.registry import MODELS, ROLES
 from lh2face.training import AutocastOptimWrapper
 
 COSFACE = {"type": "CosFaceHead", "num_classes": PEOPLE, "in_channels": 8}
-STILL = {"type": "FacePreprocessor", "mirror": 0.0}
 AUTOCAST = {"type": "AutocastOptimWrapper"}
 HEADS = [name for name in ROLES["head"].classes() if name.endswith("Head")]
 
@@ -146,7 +145,7 @@ def test_accumulated_gradients_are_those_of_the_large_batch(tmp_path):
             loader={"batch_size": batch},
             backbone={"norm": False, "dropout": 0.0},
             wrapper={"accumulative_counts": counts},
-            recognizer={"head": COSFACE, "data_preprocessor": STILL},
+            recognizer={"head": COSFACE},
             param_scheduler=None,
         )
         runner.train()

@@ -1,6 +1,6 @@
 """The figures of ``metrics.json`` by their paths in it, and how people name them."""
 
-import csv
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,18 @@ def title(path: str) -> str:
         ) from None
 
 
+def positive(text: str) -> float:
+    """A cell that is a number above 0.
+
+    Raises:
+        ValueError: If it is anything else.
+    """
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise ValueError(f"expected a number above 0, found {text!r:.80}")
+    return value
+
+
 def read_record(path: Path, batch_size: int) -> tuple[dict[str, float], dict[str, float]]:
     """``training.csv`` of a run, which has all of it however often it was interrupted.
 
@@ -59,10 +71,11 @@ def read_record(path: Path, batch_size: int) -> tuple[dict[str, float], dict[str
     Raises:
         ValueError: If it has no row, or is no such file.
     """
-    with path.open(newline="", encoding="utf-8") as file:
-        names = next(csv.reader(file), [])
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        names = file.readline().strip().split(",")
     losses = [name for name in names if "loss" in name]
-    rows = read_rows(path, dict.fromkeys(["step", "images_per_second", *losses], float))
+    columns = {"step": positive, "images_per_second": positive, **dict.fromkeys(losses, float)}
+    rows = read_rows(path, columns)
     if not rows:
         raise ValueError(f"{path}: has no row")
     before = [0.0, *(row["step"] for row in rows)]
