@@ -5,7 +5,8 @@
 MobileFaceNet with the LH2Face head, images from a record file. In one process the Runner, with
 its loop, seeds, log and TensorBoard, and a bare loop with network, head, data and clipping of its
 own take turns, a few steps each, so that a busy machine slows both; the median of the blocks
-counts. A checkpoint is timed by itself, and counted at the interval of the config. Then the bare
+counts. A checkpoint and a validation on 300 pairs are timed by themselves, and counted at every
+thousand steps, the interval of the config's checkpoints. Then the bare
 loop in bfloat16 and in float32 take turns in the same way.
 """
 
@@ -18,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
@@ -26,11 +28,14 @@ from torch.utils.data import DataLoader
 
 from lh2face.configs import RECOGNITION
 from lh2face.data.datasets import RecordFaces
+from lh2face.data.recordio import RecordReader
 from lh2face.data.synthetic import SyntheticConfig
 from lh2face.data.synthetic.generate import write_train
+from lh2face.data.verification_bin import write_bin
 from lh2face.registry import MODELS
 from lh2face.stages.memory import reuse_freed_memory
 
+PAIRS = 300
 INSTRUCTIONS = ("avx512_bf16", "amx_bf16")
 
 
@@ -45,9 +50,27 @@ def config_for(root: Path, batch: int, size: int, people: int) -> Config:
     config.model.head.num_classes = people
     config.train_cfg.max_epochs = 10_000
     config.param_scheduler = None
-    config.val_dataloader = config.val_evaluator = config.val_cfg = None
+    config.val_dataloader.num_workers = 0
+    config.val_dataloader.dataset.update(paths=[str(root / "pairs.bin")], image_size=size)
+    config.train_cfg.val_interval = 10**9  # it is timed by itself
     config.log_level = "ERROR"
     return config
+
+
+def write_pairs(records: Path, out: Path) -> None:
+    """A verification bin of training faces: half of its pairs show one person."""
+    reader = RecordReader(records / "train.rec")
+    faces = RecordFaces(str(records))
+    keys = faces.sources[0].keys
+    labels = np.array([faces[row]["label"] for row in range(len(faces))])
+    rng = np.random.default_rng(0)
+    rows, same = [], []
+    for pair in range(PAIRS):
+        first = rng.integers(len(keys))
+        other = np.flatnonzero((labels == labels[first]) == (pair % 2 == 0))
+        rows += [first, rng.choice(other)]
+        same.append(pair % 2 == 0)
+    write_bin(out, [reader[keys[row]][1] for row in rows], same)
 
 
 def bare_steps(config: Config, autocast: bool = False) -> Iterator[None]:
@@ -85,7 +108,7 @@ class TakeTurns(Hook):
         self.other, self.blocks, self.steps = other, blocks, steps
         self.times: list[tuple[float, float]] = []
         self.done = 0
-        self.checkpoint = 0.0
+        self.checkpoint = self.validation = 0.0
 
     def before_train(self, runner: Any) -> None:
         """Begin the first block."""
@@ -100,6 +123,9 @@ class TakeTurns(Hook):
         self.times.append((mine, timed(self.other, self.steps)))
         if len(self.times) > self.blocks:  # the first warms up
             self.checkpoint = seconds_of_checkpoint(runner)
+            start = time.perf_counter()
+            runner.train_loop.validate()
+            self.validation = time.perf_counter() - start
             raise EnoughError
         self.start = time.perf_counter()
 
@@ -150,6 +176,7 @@ def main() -> None:
         root = Path(folder)
         faces = SyntheticConfig(train_people=20, benchmark_people=4, image_size=given.size)
         write_train(faces, root / "train", seed=0, workers=2)
+        write_pairs(root / "train", root / "pairs.bin")
         config = config_for(root, given.batch, given.size, 20)
         turns = through_the_runner(config, given.blocks, given.steps)
         precisions = [bare_steps(config, autocast) for autocast in (True, False)]
@@ -159,12 +186,13 @@ def main() -> None:
         ]
     interval = config.default_hooks.checkpoint.interval
     step = statistics.median(other for _, other in turns.times[1:]) / given.steps
-    share = turns.checkpoint / (interval * step)
+    share = (turns.checkpoint + turns.validation) / (interval * step)
     print(
         f"step of {given.batch} images at {given.size} px: bare {1000 * step:.0f} ms; the Runner "
         f"with seeds, log and TensorBoard takes {ratio(turns.times):.3f} times as long; a "
-        f"checkpoint takes {1000 * turns.checkpoint:.0f} ms, {share:.4f} of a step at every "
-        f"{interval} steps; together {ratio(turns.times) + share:.3f} (aim: at most 1.03)"
+        f"checkpoint takes {1000 * turns.checkpoint:.0f} ms, a validation on {PAIRS} pairs "
+        f"{turns.validation / step:.1f} steps, both {share:.4f} of a step at every {interval} "
+        f"steps; together {ratio(turns.times) + share:.3f} (aim: at most 1.03)"
     )
     flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
     has = {name: name in flags for name in INSTRUCTIONS}
