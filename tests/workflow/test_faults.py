@@ -111,6 +111,7 @@ def params_folder(tmp_path_factory):
     """A folder with parameters of a tiny run, and its raw faces."""
     folder = tmp_path_factory.mktemp("tiny")
     shutil.copy(ROOT / "params.yaml", folder)
+    (folder / "plugin").symlink_to(ROOT / "plugin")
     call(folder, "lh2face", "params", str(ROOT / "params" / "ci.yaml"))
     call(folder, "lh2face", "data", "people", "raw")
     return folder
@@ -244,8 +245,9 @@ def test_clocks_that_differ(project):
 def test_kills_in_training_stand_in_the_table():
     # tests/stages/test_train.py kills it.
     row(
-        "Training killed, 20 times, half of them while it writes a checkpoint",
-        "goes on from the last whole checkpoint, ends bit for bit like a whole run",
+        "Training killed, 20 times inside epochs, half of them while it writes a checkpoint",
+        "goes on inside the epoch from the last whole checkpoint, ends bit for bit like a whole "
+        "run",
         "at most one checkpoint's interval",
     )
     row(
