@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lh2face import configs
 from lh2face.data.manifest import face_folders
 
 if TYPE_CHECKING:
@@ -31,8 +30,8 @@ INJECTED = (
     "train_dataloader.dataset.names", "train_dataloader.dataset.root",
     "val_dataloader.dataset.image_size", "val_dataloader.dataset.paths", "work_dir",
 )  # fmt: skip
-# Every training stage depends on this folder.
-CONFIGS = Path(configs.__file__).resolve().parent
+# Every training stage depends on this folder of the checkout that it runs in.
+WATCHED = ("plugin", "lh2face", "configs")
 # Under this name, and not that of the user's file, mmengine keeps the config in the work folder.
 RECIPE = "recipe.py"
 # Parts of a config that a training has.
@@ -108,9 +107,10 @@ def _check_watched(path: Path) -> None:
         )
     for base in Config._get_base_files(str(path)):
         found = Path(Config._get_cfg_path(base, str(path))[0]).resolve()
-        if not found.is_relative_to(CONFIGS):
+        if not any(folder.parts[-len(WATCHED) :] == WATCHED for folder in found.parents):
             raise RecipeError(
-                f"config: {path}: its _base_ {base} is not watched; allowed are those in {CONFIGS}"
+                f"config: {path}: its _base_ {base} is not watched; allowed are those in "
+                f"{'/'.join(WATCHED)}"
             )
 
 
