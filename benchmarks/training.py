@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader
 
 from lh2face.configs import RECOGNITION
 from lh2face.data.datasets import RecordFaces
+from lh2face.data.images import decode_rgb, encode_jpeg
 from lh2face.data.recordio import RecordReader
 from lh2face.data.synthetic import SyntheticConfig
 from lh2face.data.synthetic.generate import write_train
@@ -70,7 +71,8 @@ def write_pairs(records: Path, out: Path) -> None:
         other = np.flatnonzero((labels == labels[first]) == (pair % 2 == 0))
         rows += [first, rng.choice(other)]
         same.append(pair % 2 == 0)
-    write_bin(out, [reader[keys[row]][1] for row in rows], same)
+    images = [decode_rgb(reader[keys[row]][1], 112, str(records)) for row in rows]
+    write_bin(out, [encode_jpeg(image) for image in images], same)
 
 
 def bare_steps(config: Config, autocast: bool = False) -> Iterator[None]:
