@@ -82,8 +82,19 @@ class RandomMirror(RandomTransform):
         return pixels.mirror(image)
 
 
+class RandomRectangle(RandomTransform):
+    """What is done to a random rectangle of an image; arguments as of :class:`RandomCrop`."""
+
+    def __init__(
+        self, probability: float, area: tuple[float, float], ratio: tuple[float, float]
+    ) -> None:
+        super().__init__(probability)
+        self.area = rising("area", area, 1e-4, 1)
+        self.ratio = rising("ratio", ratio, 0.01, 100)
+
+
 @TRANSFORMS.register_module()
-class RandomCrop(RandomTransform):
+class RandomCrop(RandomRectangle):
     """Keep a rectangle of the image where it is and blacken the rest, as AdaFace does.
 
     The default values are those of AdaFace (Kim et al., CVPR 2022, arXiv 2204.00964) and its code.
@@ -105,16 +116,14 @@ class RandomCrop(RandomTransform):
         area: tuple[float, float] = (0.2, 1.0),
         ratio: tuple[float, float] = (3 / 4, 4 / 3),
     ) -> None:
-        super().__init__(probability)
-        self.area = rising("area", area, 1e-4, 1)
-        self.ratio = rising("ratio", ratio, 0.01, 100)
+        super().__init__(probability, area, ratio)
 
     def change(self, image: Image, rng: np.random.Generator) -> Image:
         return pixels.keep_rectangle(image, *rectangle(rng, image, self.area, self.ratio))
 
 
 @TRANSFORMS.register_module()
-class RandomOcclusion(RandomTransform):
+class RandomOcclusion(RandomRectangle):
     """Cover a rectangle of the image with noise: random erasing.
 
     Shares and ratios are those of Zhong et al., "Random Erasing Data Augmentation", AAAI 2020
@@ -136,9 +145,7 @@ class RandomOcclusion(RandomTransform):
         area: tuple[float, float] = (0.02, 0.4),
         ratio: tuple[float, float] = (0.3, 1 / 0.3),
     ) -> None:
-        super().__init__(probability)
-        self.area = rising("area", area, 1e-4, 1)
-        self.ratio = rising("ratio", ratio, 0.01, 100)
+        super().__init__(probability, area, ratio)
 
     def change(self, image: Image, rng: np.random.Generator) -> Image:
         top, left, height, width = rectangle(rng, image, self.area, self.ratio)

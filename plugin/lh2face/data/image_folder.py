@@ -37,8 +37,8 @@ KIND = "photo"
 LANDMARK_BYTES = 40
 # Enough that no two of a million photos share one by chance.
 DIGEST_BYTES = 16
-# The least number of people of each part.
 SEVERAL = "several_faces.csv"
+# The least number of people of each part.
 LEAST = {"train": 2, "benchmark": 4}
 
 

@@ -127,16 +127,13 @@ def _check_no_code(value: Any, key: str) -> None:
         _check_no_code(inner, f"{key}.{name}")
 
 
-def check_recipe(
-    config: "Config", heads: Mapping[str, Mapping[str, Any]], more: Mapping[str, Any] | None = None
-) -> None:
+def check_recipe(config: "Config", heads: Mapping[str, Mapping[str, Any]]) -> None:
     """Build model, optimizer, schedule and hooks without memory, and check all other arguments.
 
     Args:
         config: The recipe.
         heads: Configs of the heads to train, by the key that holds each; without ``num_classes``
             and ``in_channels``.
-        more: Further arguments of the model, such as the reconstructor of a joint training.
 
     Raises:
         RecipeError: If anything is unknown, missing or refused.
@@ -146,16 +143,14 @@ def check_recipe(
     from lh2face.registry import build
 
     _check_keys(config)
-    shared = {**config.model.to_dict(), **(more or {}), "head": None}
+    shared = {**config.model.to_dict(), "head": None}
     with _aside():
         with torch.device("meta"):
             model = build("recognizer", shared, "model")
             _check_embedding(model.backbone, shared["backbone"])
             for key, head in heads.items():
                 model.head = build("head", {**head, **sizes(config, CLASSES)}, key)
-        _check_parts(config)
-        _check_optimization(model, config)
-        check_schedule(config, STEPS_AN_EPOCH)
+        _check_training(model, config)
 
 
 def check_reconstruction(config: "Config") -> None:
@@ -172,9 +167,7 @@ def check_reconstruction(config: "Config") -> None:
     with _aside():
         with torch.device("meta"):
             model = build("trainer", config.model.to_dict(), "model")
-        _check_parts(config)
-        _check_optimization(model, config)
-        check_schedule(config, STEPS_AN_EPOCH)
+        _check_training(model, config)
 
 
 def _check_keys(config: "Config") -> None:
@@ -236,6 +229,13 @@ def _check_embedding(backbone: Any, config: Mapping[str, Any]) -> None:
         found = tuple(backbone(torch.zeros(2, channels, size, size, device="meta")).shape)
     if found != (2, expected):
         raise RecipeError(f"model.backbone: embeddings of shape {found}, expected (2, {expected})")
+
+
+def _check_training(model: Any, config: "Config") -> None:
+    """Check all of a recipe but its model."""
+    _check_parts(config)
+    _check_optimization(model, config)
+    check_schedule(config, STEPS_AN_EPOCH)
 
 
 def _check_optimization(model: Any, config: "Config") -> None:
