@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ruamel.yaml import YAML
 
 from lh2face.data.benchmark import read_benchmark
 from lh2face.data.manifest import read_manifest
@@ -50,6 +51,13 @@ def test_without_validation_neither_engine_has_a_stage_of_it(tmp_path, params_fi
         assert done.returncode == 0, done.stderr
         said += done.stdout
     assert "train@lh2face-0" in said and "train_lh2face_0" in said and "validation" not in said
+
+
+@pytest.mark.parametrize("stage", ["fit3d", "train", "joint"])
+def test_a_source_that_is_named_no_more_trains_again(stage):
+    """Its folder stays where it is, so the content of what is watched does not tell."""
+    stages = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+    assert "sources" in stages[stage]["params"]
 
 
 def test_snakemake_orders_the_stages_as_dvc_does():
