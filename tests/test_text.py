@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lh2face.text import from_cell, markdown_code, markdown_text, printable, to_cell
+from lh2face.text import first_line, from_cell, markdown_code, markdown_text, printable, to_cell
 
 NAMES = st.text(alphabet=st.one_of(st.characters(codec=None), st.sampled_from("='+-@\t\r\n`|<")))
 
@@ -90,3 +90,8 @@ def test_markdown_shows_the_name_as_it_is(name):
         seen.feed(markdown.markdown(made))
         assert seen.tags == tags
         assert seen.text == printable(name)
+
+
+def test_an_error_is_a_line_even_where_it_says_nothing():
+    assert first_line(ValueError("\n two lines \nof it")) == "two lines "
+    assert first_line(ValueError("")) == first_line(ValueError("\n")) == "ValueError"

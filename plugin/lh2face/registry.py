@@ -16,6 +16,8 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_ty
 
 from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS, OPTIMIZERS, TRANSFORMS, Registry
 
+from lh2face.text import first_line
+
 __all__ = [
     "DATASETS", "HOOKS", "METRICS", "MODELS", "OPTIMIZERS", "ROLES", "TRANSFORMS", "Registry",
     "Role", "build", "check", "check_arguments",
@@ -82,7 +84,7 @@ def build(role: str, config: Any, where: str, **given: Any) -> Any:
     try:
         return ROLES[role].registry.build({**config, **given})
     except Exception as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
+        reason = first_line(error)
         raise ValueError(f"{where}: {config['type']} cannot be built: {reason}") from error
 
 

@@ -19,6 +19,11 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else _escaped(c) for c in str(text))
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, its first line; the name of its class where it says nothing."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 def check_utf8(path: Path) -> None:
     """Check a name that goes to safetensors or onnxruntime, which open no other than UTF-8.
 

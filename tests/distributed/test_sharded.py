@@ -1,6 +1,7 @@
 """Classes divided over 1, 2 and 3 processes against one process with all of them."""
 
 import contextlib
+import io
 import os
 import pickle
 import random
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.metadata import _MEM_FORMAT_ENCODING
 
 from lh2face.distributed import checkpoint, checkpoint_files
 from lh2face.distributed.clipping import clip_grad_norm_
@@ -254,6 +256,30 @@ def test_what_is_no_tensor_runs_no_code(checkpoint_of_one, tmp_path):
     with pytest.raises(dcp.api.CheckpointException, match="Weights only load failed"):
         checkpoint.load(crafted, model, optimizer)
     assert not (tmp_path / "ran").exists()
+
+
+def by_getattr(cls: str, name: str) -> bytes:
+    """``getattr(cls, name)`` as pickle writes a call."""
+    module = "torch.distributed.checkpoint.metadata"
+    return f"cbuiltins\ngetattr\n(c{module}\n{cls}\nV{name}\ntR.".encode()
+
+
+def test_members_of_enumerations_are_read_as_every_python_writes_them():
+    """Python 3.11.2 writes a call of ``getattr``; nothing else can be had by that."""
+
+    def read(content: bytes) -> object:
+        return checkpoint.MetadataUnpickler(io.BytesIO(content)).load()
+
+    member = read(by_getattr("_MEM_FORMAT_ENCODING", "TORCH_CHANNELS_LAST"))
+    assert member is _MEM_FORMAT_ENCODING.TORCH_CHANNELS_LAST
+    assert read(pickle.dumps(member)) is member
+    for cls, name in (
+        ("Metadata", "__init__"),
+        ("_MEM_FORMAT_ENCODING", "__class__"),
+        ("_MEM_FORMAT_ENCODING", "__init_subclass__"),
+    ):
+        with pytest.raises(pickle.UnpicklingError, match=r"refused to read builtins\.getattr"):
+            read(by_getattr(cls, name))
 
 
 def test_a_new_checkpoint_keeps_the_one_before(checkpoint_of_one, tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lh2face.artifacts.onnx_metadata import OnnxError
-from lh2face.text import printable
+from lh2face.text import first_line, printable
 
 # What a graph may take on the CPU while it runs, bytes; its weights are not counted.
 MOST_MEMORY = 4 << 30
@@ -44,7 +44,7 @@ def onnx_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # onnxruntime's own errors have no common base
-        reason = printable(str(error).strip().splitlines()[0])
+        reason = printable(first_line(error))
         raise OnnxError(f"{path}: onnxruntime cannot run it: {reason}") from None
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lh2face.arguments import at_least
 from lh2face.registry import MODELS
+from lh2face.text import first_line
 
 # Of channels that a fusion adds to the image's three: they are left as they are.
 OTHER_MEAN = OTHER_STD = 0.5
@@ -85,7 +86,7 @@ class TimmBackbone(BaseModule):
                 image = torch.zeros(2, in_channels, image_size, image_size)
                 found = tuple(self._created()(image).shape)
         except Exception as error:  # what the networks raise differs
-            reason = str(error).partition("\n")[0] or type(error).__name__
+            reason = first_line(error)
             raise ValueError(
                 f"{name}: cannot be built for images of {image_size} px with {in_channels} "
                 f"channels: {reason}"

@@ -5,6 +5,8 @@ from typing import Literal
 
 import numpy as np
 
+from lh2face.text import first_line
+
 # Bytes of all arrays of an archive; a compressed file may hold a thousand times its own size.
 MOST_BYTES = 1 << 32
 
@@ -25,7 +27,7 @@ def read_array(path: Path, mode: Literal["r", "r+"] = "r") -> np.ndarray:
     except OSError:
         raise
     except Exception as error:  # numpy evaluates the header, which can fail in any way
-        what = str(error).partition("\n")[0]
+        what = first_line(error)
         raise ValueError(f"{path}: not a whole .npy file of numbers: {what:.300}") from None
 
 
@@ -53,5 +55,5 @@ def read_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
                     raise ValueError(f"there is no array {min(missing)!r}")
                 return dict(file)
         except Exception as error:  # of zip, zlib and numpy's header, which fail in many ways
-            what = str(error).partition("\n")[0]
+            what = first_line(error)
             raise ValueError(f"{path}: not a whole .npz file of numbers: {what:.300}") from None

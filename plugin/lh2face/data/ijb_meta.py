@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from lh2face.text import first_line
+
 # Ten times the longest list of IJB-C.
 MOST_BYTES = 1 << 31
 GALLERIES = ("S1", "S2", "G1", "G2")
@@ -216,7 +218,7 @@ def _read(path: Path, types: list[type], separator: str = " ", header: int = 0) 
         return _parse(io.BytesIO(tidied), types, names, separator, header)
     except pyarrow.ArrowException as error:
         blamed = _blamed(tidied, types, count, separator, header)
-        raise MetaError(f"{path}:{blamed or ' ' + str(error).splitlines()[0]}") from None
+        raise MetaError(f"{path}:{blamed or ' ' + first_line(error)}") from None
 
 
 def _parse(

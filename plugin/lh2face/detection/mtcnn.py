@@ -9,7 +9,7 @@ import numpy as np
 
 from lh2face.adapters.onnx_session import open_session
 from lh2face.detection.faces import SMALLEST, Detector, DetectorError, Face
-from lh2face.text import printable
+from lh2face.text import first_line, printable
 
 NETWORKS = ("pnet", "rnet", "onet")
 LANDMARKS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
@@ -68,7 +68,7 @@ def open_mtcnn(smallest: int = SMALLEST) -> Detector:
             # It finds some that are smaller than it looks for.
             return [face for face in faces if face.side >= smallest]
         except Exception as error:  # those of onnxruntime have no common base
-            raise DetectorError(printable(str(error).strip().splitlines()[0])) from None
+            raise DetectorError(printable(first_line(error))) from None
 
     return detect
 

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import pickle
+from enum import Enum, EnumType
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -133,10 +134,24 @@ class MetadataUnpickler(pickle.Unpickler):
         Raises:
             pickle.UnpicklingError: If it is anything else.
         """
+        if (module, name) == ("builtins", "getattr"):
+            return enum_member
         dtype = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
         if name not in METADATA_CLASSES.get(module, ()) and not dtype:
             raise pickle.UnpicklingError(f"checkpoint: refused to read {module}.{name}")
         return super().find_class(module, name)
+
+
+def enum_member(cls: Any, name: Any) -> Enum:
+    """A member of an enumeration: older releases of Python 3.11 pickle it as a call of ``getattr``.
+
+    Raises:
+        pickle.UnpicklingError: If it is anything else.
+    """
+    if not (isinstance(cls, EnumType) and name in cls.__members__):
+        raise pickle.UnpicklingError("checkpoint: refused to read builtins.getattr")
+    member: Enum = cls.__members__[name]
+    return member
 
 
 class SafePlanner(DefaultLoadPlanner):

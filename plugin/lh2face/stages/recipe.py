@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lh2face.data.manifest import face_folders
+from lh2face.text import first_line
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -77,7 +78,7 @@ def load_recipe(path: Path, options: Mapping[str, Any]) -> "Config":
     except RecipeError:
         raise
     except Exception as error:  # whatever the code of the file raises
-        raise RecipeError(f"config: {path}: {one_line(error)}") from error
+        raise RecipeError(f"config: {path}: {first_line(error):.300}") from error
     allowed = {*_runner_arguments(), *config.keys()}
     for name in options:
         first = name.partition(".")[0]
@@ -92,7 +93,7 @@ def load_recipe(path: Path, options: Mapping[str, Any]) -> "Config":
     try:
         config.merge_from_dict(dict(options))
     except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise RecipeError(f"options: {one_line(error)}") from error
+        raise RecipeError(f"options: {first_line(error):.300}") from error
     return Config(config.to_dict(), cfg_text=config.text or "#", filename=RECIPE)
 
 
@@ -371,12 +372,7 @@ def _in_words(key: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise RecipeError(f"{key}: {one_line(error)}") from error
-
-
-def one_line(error: Exception) -> str:
-    """The message of an error, its first line."""
-    return str(error).strip().partition("\n")[0][:300] or type(error).__name__
+        raise RecipeError(f"{key}: {first_line(error):.300}") from error
 
 
 def _runner_arguments() -> set[str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from lh2face.text import printable
+from lh2face.text import first_line, printable
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -133,7 +133,7 @@ def arcface_torch() -> Iterator[Finding]:
 
     for name in packages.NAMES:
         error, version = packages.problem(name), installed(name)
-        reason = str(error).partition("\n")[0] or type(error).__name__
+        reason = first_line(error)
         found = f"{version}, does not import: {reason}" if version and error else version
         advice = "no need: `lh2face arcface-torch` supplies what is used of it" if error else ""
         yield Finding(name, found or "missing", advice)
