@@ -134,7 +134,7 @@ class ShardedProxies(nn.Module):
 
     @torch.no_grad()
     def _sample(self, place: Tensor, inside: Tensor) -> Tensor:
-        """Draw the rows of the classes to use, ascending; those of the batch are always included."""
+        """Draw the rows of the classes to use, ascending; it includes all of the batch."""
         chances = torch.rand(len(self.weight), device=place.device)
         chances[place[inside]] = 2.0
         positives = int((chances == 2.0).sum())
