@@ -183,9 +183,9 @@ def test_a_learned_depth_is_found_in_the_image_once(reconstructor, monkeypatch):
     image, other = smooth(), smooth()[:, ::-1].copy()
     found = turned.learned(reconstructor)
     asked = []
-    canonical = found.model.canonical
+    depth_of = found.model.depth_of
     monkeypatch.setattr(
-        found.model, "canonical", lambda images: asked.append(images) or canonical(images)
+        found.model, "depth_of", lambda images: asked.append(images) or depth_of(images)
     )
     first, again, another = map(found.relief, (image, image, other))
     assert len(asked) == 2 and asked[0].shape == (1, 3, 16, 16) and asked[0].abs().max() <= 1
@@ -194,7 +194,7 @@ def test_a_learned_depth_is_found_in_the_image_once(reconstructor, monkeypatch):
     assert first.shape == (SIZE, SIZE) and abs(np.median(first[head])) < 1e-4
     assert np.abs(first).max() <= turned.RELIEF
     with torch.no_grad():
-        depth = cv2.resize(canonical(asked[0])[0][0].numpy(), (SIZE, SIZE))
+        depth = cv2.resize(depth_of(asked[0])[0].numpy(), (SIZE, SIZE))
     expected = (depth - turned._surface(SIZE)[0].numpy())[head]
     expected = (expected - np.median(expected)).clip(-turned.RELIEF, turned.RELIEF)
     assert np.abs(first[head] - expected).max() < 1e-4

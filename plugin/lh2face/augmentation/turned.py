@@ -315,7 +315,7 @@ class LearnedDepth:
         small = cv2.resize(image, (own, own), interpolation=cv2.INTER_AREA)
         pixels = torch.from_numpy(small).permute(2, 0, 1)[None].float() / 127.5 - 1
         with torch.no_grad():
-            depth = self.model.canonical(pixels)[0][0].numpy()
+            depth = self.model.depth_of(pixels)[0].numpy()
         mean, head = (part.numpy() for part in _surface(size))
         relief = cv2.resize(depth, (size, size), interpolation=cv2.INTER_LINEAR) - mean
         # How far away the whole face is does not matter: alignment brings it back.
