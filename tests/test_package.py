@@ -21,7 +21,7 @@ NOT_IMPORTED = (*ONLY_PIPELINE, "insightface", "onnx", "onnxruntime", "matplotli
 NEED_PIPELINE = {
     f"lh2face.{name}"
     for name in (
-        "stages.params", "stages.report", "report.figures", "report.pictures",
+        "params", "stages.report", "report.plots", "report.pictures",
         "study.page", "study.plan", "study.results", "study.run",
     )
 }  # fmt: skip

@@ -17,9 +17,9 @@ from safetensors.torch import save_file
 from lh2face.artifacts.model import load_model, load_reconstructor, read_reconstructor
 from lh2face.cli import main
 from lh2face.data.manifest import read_manifest
+from lh2face.params import Params, ParamsError, load_params, overlay_params
 from lh2face.registry import MODELS
 from lh2face.stages import align, align_benchmark, benchmark, data
-from lh2face.stages.params import Params, ParamsError, load_params, overlay_params
 from lh2face.study.plan import load_plan
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -86,7 +86,7 @@ def imports(
 
 def load():
     """The parameters of the folder the command runs in."""
-    from lh2face.stages.params import load_params
+    from lh2face.params import load_params
 
     return load_params()
 
@@ -94,7 +94,7 @@ def load():
 @app.command(rich_help_panel=STAGES)
 def params(overlay: In) -> None:
     """Put an overlay such as params/full.yaml into params.yaml."""
-    from lh2face.stages.params import overlay_params
+    from lh2face.params import overlay_params
 
     overlay_params(overlay)
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from lh2face.stages.params import ParamsError, load_params, overlay_params
+from lh2face.params import ParamsError, load_params, overlay_params
 from lh2face.study.page import Results, cell_code, write_page
 from lh2face.study.plan import Plan, folders, load_plan
 from lh2face.study.results import collect

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from lh2face.artifacts.json_object import read_object
-from lh2face.data.csv_files import PAIR_LIST, TableError, read_rows, write_rows
 from lh2face.data.ijb_meta import IJBMeta, read_meta
 from lh2face.data.recordio import RecordReader
+from lh2face.files.json_object import read_object
+from lh2face.files.tables import PAIR_LIST, TableError, read_rows, write_rows
 
 DESCRIPTION, FACES, TABLE, PAIRS, TRUTH = (
     "benchmark.json", "faces.rec", "images.csv", "pairs", "truth.npz",

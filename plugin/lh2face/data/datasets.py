@@ -13,7 +13,7 @@ import torch
 from mmengine.dataset import Compose
 from torch.utils.data import Dataset
 
-from lh2face.augmentation.draws import Draws
+from lh2face.data.draws import Draws
 from lh2face.data.images import decode_rgb
 from lh2face.data.manifest import (
     MANIFEST,

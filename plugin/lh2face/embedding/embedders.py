@@ -36,9 +36,9 @@ def onnx_embedder(path: Path) -> Embedder:
     """Embeddings by a recognition ONNX file.
 
     Raises:
-        ValueError: As :func:`~lh2face.adapters.onnx_recognizer.open_recognizer`.
+        ValueError: As :func:`~lh2face.embedding.onnx_recognizer.open_recognizer`.
     """
-    from lh2face.adapters.onnx_recognizer import open_recognizer
+    from lh2face.embedding.onnx_recognizer import open_recognizer
 
     recognizer = open_recognizer(path)
 

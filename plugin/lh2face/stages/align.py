@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lh2face.artifacts.outputs import atomic_dir
 from lh2face.data.align import TEMPLATE_SIZE
-from lh2face.data.arrays import read_array
-from lh2face.data.csv_files import read_rows, write_rows
+from lh2face.data.crops import crops
 from lh2face.data.images import ImageError, encode_jpeg
 from lh2face.data.manifest import read_manifest, records_of, write_manifest
 from lh2face.data.recordio import (
@@ -21,10 +19,12 @@ from lh2face.data.recordio import (
     record_layout,
 )
 from lh2face.data.records import records_digest
-from lh2face.stages.crops import crops
+from lh2face.files.arrays import read_array
+from lh2face.files.outputs import atomic_dir
+from lh2face.files.tables import read_rows, write_rows
 
 if TYPE_CHECKING:
-    from lh2face.stages.params import Params
+    from lh2face.params import Params
 
 
 class AlignError(ValueError):

@@ -10,7 +10,7 @@ import jinja2
 import numpy as np
 import pandas as pd
 
-from lh2face.stages.figures import LESS_IS_BETTER, title
+from lh2face.evaluation.metric_names import LESS_IS_BETTER, title
 from lh2face.study.plan import SUBJECT, Part, Plan
 from lh2face.study.results import DIFFERENCES, FIGURES, KAPPA, ORIGIN
 from lh2face.text import markdown_code, markdown_text

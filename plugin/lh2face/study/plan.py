@@ -6,19 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from lh2face.stages.figures import title
-from lh2face.stages.params import (
-    OF_TRAINING,
-    HeadName,
-    Name,
-    PositiveInt,
-    Section,
-    Seeds,
-    checked,
-    merge,
-    read_yaml,
-    unique,
-)  # fmt: skip
+from lh2face.evaluation.metric_names import title
+from lh2face.params import read_yaml
+from lh2face.params.comparison import HeadName
+from lh2face.params.load import merge
+from lh2face.params.messages import checked
+from lh2face.params.schema import OF_TRAINING
+from lh2face.params.sections import Name, PositiveInt, Section, Seeds, unique
 
 # The head that the study is about, in ``candidates``; what ``variants`` change.
 SUBJECT = "lh2face"

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from lh2face.artifacts.json_object import number, read_object
+from lh2face.artifacts.evaluations import read_run
 from lh2face.artifacts.model import DESCRIPTION
 from lh2face.artifacts.provenance import PROVENANCE, read_provenance
-from lh2face.stages.comparison import Run, compare, read_run
-from lh2face.stages.figures import METRICS
-from lh2face.stages.params import read_yaml
+from lh2face.artifacts.run_metrics import METRICS
+from lh2face.evaluation.comparison import Run, compare
+from lh2face.files.json_object import number, read_object
+from lh2face.params import read_yaml
 from lh2face.study.plan import SUBJECT, Heads, Part, Plan, folders
 from lh2face.study.run import OVERLAY, choose, overlay
 

@@ -10,10 +10,11 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from lh2face.artifacts.evaluations import read_run
 from lh2face.artifacts.provenance import commit
-from lh2face.stages.comparison import read_run
-from lh2face.stages.figures import LESS_IS_BETTER
-from lh2face.stages.params import merge, read_yaml
+from lh2face.evaluation.metric_names import LESS_IS_BETTER
+from lh2face.params import read_yaml
+from lh2face.params.load import merge
 from lh2face.study.plan import Heads, Plan, folders
 
 OVERLAY = "overlay.yaml"

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from lh2face.text import check_utf8
 
-# What a folder of weights may hold: a trained model, or what stage ``weights`` wrote.
-IN_FOLDER = ("model.safetensors", "weights.safetensors")
+# What a folder of weights may hold: a trained model, or what stage ``weights`` wrote, WEIGHTS.
+WEIGHTS = "weights.safetensors"
+IN_FOLDER = ("model.safetensors", WEIGHTS)
 # What DataParallel puts in front of every name.
 WRAPPER = "module."
 BACKBONE, HEAD, RECONSTRUCTOR = "backbone.", "head.", "reconstructor."

@@ -5,8 +5,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from lh2face.data import arrays
-from lh2face.data.arrays import read_arrays
+from lh2face.files import arrays
+from lh2face.files.arrays import read_arrays
 
 
 @pytest.fixture

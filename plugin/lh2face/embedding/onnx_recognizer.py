@@ -12,9 +12,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from lh2face.adapters.onnx_session import onnx_errors, open_session
-from lh2face.artifacts.onnx_metadata import OnnxError, read_onnx
 from lh2face.data.align import TEMPLATE_SIZE
+from lh2face.onnx.files import OnnxError, read_onnx
+from lh2face.onnx.session import onnx_errors, open_session
 from lh2face.text import printable
 
 BATCH = 64

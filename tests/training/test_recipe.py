@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 
 from lh2face.registry import MODELS
-from lh2face.stages.recipe import (
+from lh2face.training.recipe import (
     RecipeError,
     check_recipe,
     check_reconstruction,

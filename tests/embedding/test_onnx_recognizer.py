@@ -12,8 +12,8 @@ pytest.importorskip("onnxruntime", reason="needs the insightface extra")
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from lh2face.adapters.onnx_recognizer import normalisation, open_recognizer
-from lh2face.artifacts.onnx_metadata import read_metadata, read_onnx
+from lh2face.embedding.onnx_recognizer import normalisation, open_recognizer
+from lh2face.onnx.files import read_metadata, read_onnx
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 WIDTH = 16

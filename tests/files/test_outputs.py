@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lh2face.artifacts import outputs
-from lh2face.artifacts.outputs import (
+from lh2face.files import outputs
+from lh2face.files.outputs import (
     MANIFEST,
     OutputError,
     atomic_dir,
@@ -215,7 +215,7 @@ def test_a_lock_that_leads_elsewhere_is_not_followed(tmp_path):
 KILLED = """
 import os, sys
 from pathlib import Path
-from lh2face.artifacts import outputs
+from lh2face.files import outputs
 real = outputs._exchange
 def killed(first, second):
     at, exchange = sys.argv[2:]

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lh2face.artifacts.onnx_metadata import OnnxError
+from lh2face.onnx.files import OnnxError
 from lh2face.text import first_line, printable
 
 # What a graph may take on the CPU while it runs, bytes; its weights are not counted.

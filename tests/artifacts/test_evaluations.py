@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lh2face.stages.comparison import Run, compare, evaluations_below, read_both, read_run
-from lh2face.stages.figures import title
+from lh2face.artifacts.evaluations import evaluations_below, read_both, read_run
+from lh2face.evaluation.comparison import Run, compare
+from lh2face.evaluation.metric_names import title
 from lh2face.tools.compare import show
 
 TAR = "verification.tar.0.001"

@@ -5,7 +5,7 @@ import csv
 
 import pytest
 
-from lh2face.data.csv_files import PAIR_LIST, TableError, flag, read_rows, write_rows
+from lh2face.files.tables import PAIR_LIST, TableError, flag, read_rows, write_rows
 
 NAMES = ["=1+1", "'@x", "-b", "+49", "@SUM(A1)", "\tx", "007", "", "a,b", 'c"d', "e\nf", "漢", "'"]
 

@@ -15,14 +15,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lh2face.artifacts.outputs import atomic_dir, check_output, exclusive
 from lh2face.distributed.checkpoint_files import remove
 from lh2face.distributed.finite import NonFiniteError, in_words
 from lh2face.distributed.main_process import end_all, in_main_process
-from lh2face.stages.memory import reuse_freed_memory
-from lh2face.stages.recipe import check_schedule
-from lh2face.stages.work_folder import checkpoints, prepare_work_dir
+from lh2face.files.outputs import atomic_dir, check_output, exclusive
+from lh2face.runs.work_folder import checkpoints, prepare_work_dir
 from lh2face.text import check_utf8
+from lh2face.training.memory import reuse_freed_memory
+from lh2face.training.recipe import check_schedule
 from lh2face.training.validation import BEST
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def train_into(
         inputs: What the run reads; ``out`` is none of it.
         name: Of the run.
         prepare: Gives the config, and the run's fingerprint as
-            :func:`lh2face.stages.work_folder.run_fingerprint`; called in the main process.
+            :func:`lh2face.runs.work_folder.run_fingerprint`; called in the main process.
         write: Writes the result: gets the folder, which has ``training.csv`` already, the model,
             the config and the fingerprint; called in the main process.
         begin: Gets the model before the first step.

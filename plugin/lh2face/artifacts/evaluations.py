@@ -1,8 +1,9 @@
-"""Evaluations on disk, and the difference of two runs with its interval."""
+"""Evaluations on disk: written by stage ``evaluate`` and ``evaluate-ijb``, read to compare them."""
 
 import csv
+import json
 import reprlib
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import reduce
 from math import isfinite
 from pathlib import Path
@@ -10,53 +11,30 @@ from typing import Any
 
 import numpy as np
 
-from lh2face.artifacts.json_object import read_object
 from lh2face.artifacts.provenance import PROVENANCE
-from lh2face.evaluation.bootstrap import interval
-from lh2face.stages.figures import METRICS
+from lh2face.artifacts.run_metrics import METRICS
+from lh2face.evaluation.comparison import Run, differing_keys
+from lh2face.evaluation.protocol import Results
+from lh2face.files.json_object import read_object
+from lh2face.files.tables import write_rows
 
 # What tells one benchmark from another, among the digests that evaluations leave.
 BENCHMARK = ("meta", "pairs", "images.csv")
 DRAWS = "draws.csv"
 
 
-@dataclass(frozen=True)
-class Run:
-    """The evaluations of a model on one benchmark, one a seed.
-
-    Attributes:
-        figures: By path in ``metrics.json``, ``(S,)``.
-        draws: The same figures in every round of the bootstrap, ``(S, R)``.
-        benchmarks: Digests of each evaluation's benchmark, and the seed of its bootstrap; empty
-            where no provenance lies beside it.
-    """
-
-    figures: dict[str, np.ndarray]
-    draws: dict[str, np.ndarray]
-    benchmarks: list[dict[str, Any]] = field(default_factory=list)
+def write_results(results: Results, metrics: dict[str, Any], folder: Path) -> None:
+    """Write ``metrics.json``, ``roc.csv``, ``cmc.csv`` and, of a bootstrap, ``draws.csv``."""
+    (folder / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", "utf-8")
+    write_curve(folder / "roc.csv", ("far", "tar"), results.roc)
+    write_rows(folder / "cmc.csv", ("rank", "rate"), enumerate(list(results.cmc), start=1))
+    columns = (draws.tolist() for draws in results.draws.values())
+    write_rows(folder / DRAWS, tuple(results.draws), zip(*columns, strict=True))
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A figure of two runs.
-
-    Attributes:
-        figure: Its path in ``metrics.json``.
-        first: Mean over the seeds.
-        second: Likewise.
-        interval: 95 % interval of first − second.
-    """
-
-    figure: str
-    first: float
-    second: float
-    interval: tuple[float, float]
-
-    @property
-    def significant(self) -> bool:
-        """Whether the interval excludes zero."""
-        low, high = self.interval
-        return low > 0 or high < 0
+def write_curve(path: Path, header: tuple[str, str], points: Sequence[np.ndarray]) -> None:
+    """Write a curve's points, its header alone where there are none."""
+    write_rows(path, header, zip(*(values.tolist() for values in points), strict=True))
 
 
 def evaluations_below(folder: Path) -> dict[str, list[Path]]:
@@ -126,45 +104,10 @@ def read_both(first: Path, second: Path) -> dict[str, tuple[Run, Run]]:
     for name in shared:
         runs = [read_run(*of_run[name]) for of_run in found]
         for folder, run in zip((first, second), runs, strict=True):
-            if what := _differences([of_seed for of_seed in run.benchmarks if of_seed]):
+            if what := differing_keys([of_seed for of_seed in run.benchmarks if of_seed]):
                 raise ValueError(f"{folder}: its evaluations {name or 'below it'} differ in {what}")
         both[name] = runs[0], runs[1]
     return both
-
-
-def compare(first: Run, second: Run, seed: int = 0) -> list[Difference]:
-    """Every figure that both runs have.
-
-    A round takes its templates from the draws, the same for both runs, and the luck of the seeds
-    from Student's t of the differences seed by seed, S − 1 degrees of freedom: resampling so few
-    seeds would give intervals that are too narrow. A single seed says nothing of its luck.
-
-    Args:
-        first: A run.
-        second: Another on the same benchmark, of as many seeds.
-        seed: Seed of the order of the luck's draws.
-
-    Raises:
-        ValueError: If the runs differ in benchmark, seeds or rounds, or share no figure.
-    """
-    for one, other in zip(first.benchmarks, second.benchmarks, strict=False):
-        if one and other and (what := _differences([one, other])):
-            raise ValueError(f"the runs differ in what they were evaluated on: {what}")
-    shared = [name for name in first.draws if name in second.draws]
-    if not shared:
-        raise ValueError("the runs share no figure; were they made on the same benchmark?")
-    shapes = {run.draws[shared[0]].shape for run in (first, second)}
-    if len(shapes) > 1:
-        raise ValueError(f"the runs differ in (seeds, rounds): {sorted(shapes)}")
-    rounds = shapes.pop()[1]
-
-    def difference(name: str) -> Difference:
-        luck = _luck(first.figures[name] - second.figures[name], rounds, seed)
-        drawn = (first.draws[name] - second.draws[name]).mean(axis=0) + luck
-        means = (float(run.figures[name].mean()) for run in (first, second))
-        return Difference(name, *means, tuple(interval(drawn).tolist()))
-
-    return [difference(name) for name in shared]
 
 
 def _read_draws(path: Path) -> dict[str, np.ndarray]:
@@ -225,12 +168,6 @@ def _looked_up(metrics: dict[str, Any], path: str) -> Any:
     return next((value for value in inner if value is not None), None)
 
 
-def _differences(benchmarks: list[dict[str, Any]]) -> str:
-    """The keys whose values are not the same wherever they are."""
-    keys = sorted({key for one in benchmarks for key in one})
-    return ", ".join(k for k in keys if len({one[k] for one in benchmarks if k in one}) > 1)
-
-
 def _read_benchmark(path: Path) -> dict[str, Any]:
     """What an evaluation was made on, as far as its provenance says."""
     if not path.exists():
@@ -241,20 +178,6 @@ def _read_benchmark(path: Path) -> dict[str, Any]:
         return {**benchmark, "seed of the bootstrap": made["params"]["seed"]}
     except (KeyError, TypeError):
         raise ValueError(f"{path}: expected the data and params of an evaluation") from None
-
-
-def _luck(differences: np.ndarray, rounds: int, seed: int) -> np.ndarray:
-    """Draws ``(R,)`` of the error of the mean of differences ``(S,)``, one a seed."""
-    seeds = len(differences)
-    if seeds == 1:
-        return np.zeros(rounds)
-    # Of the pipeline's packages, which evaluations of one model each do without.
-    from scipy.special import stdtrit
-
-    # Every quantile once: random draws of so long a tail would miss its ends.
-    levels = (np.random.default_rng(seed).permutation(rounds) + 0.5) / rounds
-    drawn: np.ndarray = stdtrit(seeds - 1, levels) * differences.std(ddof=1) / seeds**0.5
-    return drawn
 
 
 def _stacked(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

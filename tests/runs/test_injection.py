@@ -13,9 +13,10 @@ from safetensors.torch import load_file
 from lh2face.artifacts.model import load_model, read_description
 from lh2face.data.recordio import RecordWriter
 from lh2face.data.verification_bin import write_bin
+from lh2face.params import Params, load_params
 from lh2face.registry import MODELS
-from lh2face.stages import align_benchmark, train, weights, work_folder
-from lh2face.stages.params import Params, load_params
+from lh2face.runs import work_folder
+from lh2face.stages import align_benchmark, train, weights
 from lh2face.training import ValidationRecordHook, VerificationAccuracy
 
 ROOT = Path(__file__).resolve().parents[2]

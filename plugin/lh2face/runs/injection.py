@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lh2face.artifacts.json_object import read_object
 from lh2face.artifacts.provenance import PROVENANCE
 from lh2face.data.benchmark import DESCRIPTION
-from lh2face.stages.weights import WEIGHTS
+from lh2face.files.json_object import read_object
+from lh2face.training.weights import WEIGHTS
 
 if TYPE_CHECKING:
     from mmengine.config import Config
