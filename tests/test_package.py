@@ -22,7 +22,6 @@ NEED_PIPELINE = {
     f"lh2face.{name}"
     for name in (
         "params", "stages.report", "report.plots", "report.pictures",
-        "study.page", "study.plan", "study.results", "study.run",
     )
 }  # fmt: skip
 
