@@ -113,7 +113,11 @@ class FaceRecognizer(BaseModel):
         self.fusion = fusion
 
     def forward(
-        self, inputs: Tensor, label: Tensor | None = None, mode: str = "tensor"
+        self,
+        inputs: Tensor,
+        label: Tensor | None = None,
+        mode: str = "tensor",
+        landmarks: Tensor | None = None,
     ) -> Tensor | dict[str, Tensor] | list[Tensor]:
         """Embed, or compute the losses.
 
@@ -124,6 +128,8 @@ class FaceRecognizer(BaseModel):
                 ``"predict"``: those of the image and of its mirror image, as evaluation reads a
                 face: a list of B tensors ``(2, d)``;
                 ``"loss"``: the loss terms and statistics of one training step.
+            landmarks: ``(B, 5, 2)`` of the faces, px of a crop of 112 × 112; read by the
+                reconstructor's loss, if it learns the pose from them.
 
         Returns:
             As ``mode`` says; mmengine sums the entries of a loss dict with "loss" in their names.
@@ -132,7 +138,7 @@ class FaceRecognizer(BaseModel):
             ValueError: If ``mode`` is another, or the loss is asked for without a head or labels.
         """
         if mode == "loss":
-            return self.loss(inputs, label)
+            return self.loss(inputs, label, landmarks)
         if mode not in ("tensor", "predict"):
             raise ValueError(f"mode: expected 'loss', 'predict' or 'tensor', found {mode!r}")
         if mode == "predict":
@@ -146,7 +152,9 @@ class FaceRecognizer(BaseModel):
         embeddings: Tensor = self.backbone(self.fuse(images, reconstruction))
         return embeddings
 
-    def loss(self, images: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
+    def loss(
+        self, images: Tensor, labels: Tensor | None, landmarks: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Loss terms of one step; arguments as in :meth:`forward`."""
         if self.head is None:
             raise ValueError("head: this recognizer has none, so it can embed but not train")
@@ -154,7 +162,7 @@ class FaceRecognizer(BaseModel):
             raise ValueError("label: training needs the identities (B,), found none")
         if self.reconstructor is None:
             return self.recognition_loss(self.backbone(images), labels)
-        return self.joint_loss(images, labels)
+        return self.joint_loss(images, labels, landmarks)
 
     def recognition_loss(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The head's terms L_FR, and ``mean_kappa``, the mean norm of the embeddings."""
@@ -163,7 +171,9 @@ class FaceRecognizer(BaseModel):
         renamed = {"loss_head" if name == "loss" else name: term for name, term in terms.items()}
         return {**renamed, "mean_kappa": embeddings.detach().norm(dim=1).mean()}
 
-    def joint_loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def joint_loss(
+        self, images: Tensor, labels: Tensor, landmarks: Tensor | None
+    ) -> dict[str, Tensor]:
         """The four terms of joint training, weighted; arguments as in :meth:`forward`."""
         small = self.to_reconstructor(images)
         face = self.reconstructor(small)
@@ -178,7 +188,7 @@ class FaceRecognizer(BaseModel):
         terms = self.recognition_loss(embeddings, labels)
         terms["loss_canon"] = self.weights["canon_weight"] * summed_loss(canonical_terms)
         terms["loss_reco"] = self.weights["reco_weight"] * summed_loss(
-            self.reconstructor.loss(small, face)
+            self.reconstructor.loss(small, face, landmarks)
         )
         terms["loss_view"] = self.weights["view_weight"] * view_consistency_loss(
             face.view, self.reconstructor.view_of(small.flip(3)), self.weights["view_prior"]

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from lh2face.artifacts.outputs import atomic_file
-from lh2face.data.arrays import read_arrays
 
 from lh2face.data.align import aligned_face
 from lh2face.data.images import read_file
+from lh2face.files.arrays import read_arrays
+from lh2face.files.outputs import atomic_file
 
 # What the folder of the photos has to hold.
 LAYOUT = """\

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lh2face.artifacts.outputs import OutputError, atomic_file, exclusive
-from lh2face.data.arrays import read_arrays
 
 from lh2face.artifacts.provenance import commit
 from lh2face.embedding.embedders import embed_images
+from lh2face.files.arrays import read_arrays
+from lh2face.files.outputs import OutputError, atomic_file, exclusive
 from workflow.study.real.faces import Faces, Photos, parts_of
 from workflow.study.real.figures import tuning_tar
 from workflow.study.real.plan import TUNING, Config, Plan, Run, part_runs, tuning_runs

@@ -7,13 +7,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from lh2face.artifacts.outputs import atomic_dir, atomic_file, exclusive
-from lh2face.data.arrays import read_arrays
 from safetensors.torch import load_file, save_file
 
 from lh2face.data.align import aligned_face
 from lh2face.data.recordio import RecordReader, identity
 from lh2face.data.synthetic import SyntheticConfig, write_train
+from lh2face.files.arrays import read_arrays
+from lh2face.files.outputs import atomic_dir, atomic_file, exclusive
 from workflow.study.real.plan import Config, Plan, Run
 from workflow.study.real.training import train
 

@@ -12,6 +12,7 @@ from lh2face.artifacts.model import DESCRIPTION
 from lh2face.artifacts.provenance import PROVENANCE, read_provenance
 from lh2face.artifacts.run_metrics import METRICS
 from lh2face.evaluation.comparison import Run, compare
+from lh2face.files.json_object import number, read_object
 from lh2face.params import read_yaml
 from workflow.study.synthetic.plan import SUBJECT, Heads, Part, Plan, folders
 from workflow.study.synthetic.run import COMMAND, OVERLAY, choose, overlay
