@@ -133,6 +133,13 @@ class Benchmark:
         return meta
 
     @property
+    def people(self) -> int | None:
+        """How many people the faces show; ``None`` where no list says it."""
+        if self.knows("identity"):
+            return len(np.unique(self.images["identity"]))
+        return None if self.templates is None else self.templates.people
+
+    @property
     def truth(self) -> Path | None:
         """The file of true depth of some faces; ``None`` where there is none."""
         path = self.folder / TRUTH

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lh2face.artifacts.json_object import read_object
-from lh2face.artifacts.provenance import PROVENANCE
+from lh2face.artifacts.provenance import PROVENANCE, people_behind
 from lh2face.evaluation.bootstrap import interval
 from lh2face.stages.figures import METRICS
 
@@ -29,11 +29,13 @@ class Run:
         draws: The same figures in every round of the bootstrap, ``(S, R)``.
         benchmarks: Digests of each evaluation's benchmark, and the seed of its bootstrap; empty
             where no provenance lies beside it.
+        people: How many the benchmark shows; ``None`` where no provenance says it.
     """
 
     figures: dict[str, np.ndarray]
     draws: dict[str, np.ndarray]
     benchmarks: list[dict[str, Any]] = field(default_factory=list)
+    people: int | None = None
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,11 @@ def read_run(*evaluations: Path) -> Run:
     if len(rounds) > 1:
         found = ", ".join(map(str, evaluations))
         raise ValueError(f"{found}: these evaluations differ in rounds: {sorted(rounds)}")
-    benchmarks = [_read_benchmark(folder / PROVENANCE) for folder in evaluations]
-    return Run(_stacked(figures), _stacked(draws), benchmarks)
+    provenances = [folder / PROVENANCE for folder in evaluations]
+    benchmarks = [_read_benchmark(path) for path in provenances]
+    known = (people_behind(read_object(path, ""), path) for path in provenances if path.exists())
+    people = next(filter(None, known), None)
+    return Run(_stacked(figures), _stacked(draws), benchmarks, people)
 
 
 def read_both(first: Path, second: Path) -> dict[str, tuple[Run, Run]]:
