@@ -458,6 +458,34 @@ def identify(
 
 
 @app.command(rich_help_panel=TOOLS)
+def demo(
+    model: Model,
+    reconstructor: Annotated[
+        Path | None,
+        typer.Option(exists=True, help="Fitted reconstructor, or jointly trained model."),
+    ] = None,
+    detector: Annotated[
+        str | None, typer.Option(help="mtcnn, or an ONNX file of insightface; mtcnn without.")
+    ] = None,
+    far: Annotated[
+        float | None, typer.Option(help="FAR of the model's thresholds to use; the lowest without.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 0,
+    browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
+) -> None:
+    """Compare photos on a page of this machine.
+
+    Two photos in: faces found and aligned, score, verdict and both κ; with a reconstructor the
+    canonical faces, turned by a slider. Nothing leaves this machine, and nothing is kept.
+    """
+    from lh2face.demo import server
+
+    server.run(
+        model, reconstructor=reconstructor, detector=detector, far=far, port=port, browser=browser
+    )
+
+
+@app.command(rich_help_panel=TOOLS)
 def doctor() -> None:
     """Check this machine, and say what to do.
 

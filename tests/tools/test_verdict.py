@@ -8,7 +8,9 @@ KNOWN = {
     "threshold": {"0.1": 0.3, "0.01": 0.5, "0.001": 0.7}, "impostor": 30_000, "people": 500,
     "source": "photos", "benchmark": "cfp", "bins": ["fp", "ff"],
 }  # fmt: skip
-MEASURED = "measured on 30,000 impostor pairs of 500 people in cfp (fp, ff), source of the faces:"
+MEASURED = (
+    "measured on 30,000 impostor pairs of 500 people, benchmark cfp (fp, ff), source of the faces:"
+)
 
 
 def test_the_lowest_far_decides_and_says_what_is_behind_it():

@@ -99,7 +99,7 @@ def test_folder_and_onnx_say_the_same(run, model, photos, tmp_path):
     assert score(by_folder) == pytest.approx(score(by_file), abs=2e-4)
     for out in (by_folder, by_file):
         assert (
-            "0.9999, FAR 0.01, measured on 1,200 impostor pairs of 60 people in people (fro" in out
+            "0.9999, FAR 0.01, measured on 1,200 impostor pairs of 60 people, benchmark peo" in out
         )
         assert "source of the faces: synthetic" in out
         assert "not the same person" in out and out.count("κ") == 2

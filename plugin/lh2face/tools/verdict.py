@@ -111,9 +111,10 @@ def _given(value: float, known: dict[str, Any] | None, measured: dict[float, flo
 
 def _measured_on(known: dict[str, Any]) -> str:
     people = "an unknown number of" if known.get("people") is None else f"{known['people']:,}"
+    where = f"benchmark {known['benchmark']} ({', '.join(known['bins'])})"
     return (
-        f"measured on {known['impostor']:,} impostor pairs of {people} people in "
-        f"{known['benchmark']} ({', '.join(known['bins'])}), source of the faces: {known['source']}"
+        f"measured on {known['impostor']:,} impostor pairs of {people} people, {where}, "
+        f"source of the faces: {known['source']}"
     )
 
 

@@ -109,11 +109,7 @@ def aligned_face(
         if faces > 1:
             print(printable(f"{photo}: {faces} faces; the most central of the large ones is used"))
     if landmarks is not None:
-        try:
-            check_landmarks(landmarks, height, width)
-        except ValueError as error:
-            raise ImageError(photo, str(error)) from None
-        return norm_crop(image, landmarks)
+        return cropped(image, landmarks, photo)
     if (height, width) != (TEMPLATE_SIZE, TEMPLATE_SIZE):
         raise ImageError(
             photo,
@@ -121,6 +117,19 @@ def aligned_face(
             "give --landmarks or --detector",
         )
     return image
+
+
+def cropped(image: np.ndarray, landmarks: np.ndarray, source: object) -> np.ndarray:
+    """The aligned face ``(112, 112, 3)`` of a photo ``(H, W, 3)`` uint8 RGB.
+
+    Raises:
+        ImageError: If the landmarks ``(5, 2)``, px, can be no face's; it names the source.
+    """
+    try:
+        check_landmarks(landmarks, *image.shape[:2])
+    except ValueError as error:
+        raise ImageError(source, str(error)) from None
+    return norm_crop(image, landmarks)
 
 
 def compare_faces(
