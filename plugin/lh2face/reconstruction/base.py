@@ -96,6 +96,10 @@ class Reconstructor(nn.Module):
         """Depth ``(B, S, S)``, albedo ``(B, 3, S, S)`` in [−1, 1], and loss terms of its own."""
         raise NotImplementedError
 
+    def depth_of(self, images: Tensor) -> Tensor:
+        """The canonical depth alone, ``(B, S, S)``; a subclass may find it with less work."""
+        return self.canonical(images)[0]
+
     def surface(self, depth: Tensor) -> Tensor:
         """The depth that is rendered: NaN where a canonical face has no surface."""
         return depth
