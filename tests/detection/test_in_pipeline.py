@@ -16,8 +16,9 @@ from lh2face.data.manifest import read_manifest
 from lh2face.data.recordio import RecordReader
 from lh2face.data.training_sources import ImageFolder
 from lh2face.detection import OPENERS
+from lh2face.params import Params, ParamsError, read_yaml
+from lh2face.params.messages import checked
 from lh2face.stages import align, align_benchmark
-from lh2face.stages.params import Params, ParamsError, checked, read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 RNG = np.random.default_rng(0)

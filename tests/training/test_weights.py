@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from lh2face.artifacts.model import load_model, read_description, save_model
 from lh2face.backbones import IResNet, MobileFaceNet
+from lh2face.params import load_params
 from lh2face.registry import MODELS
 from lh2face.stages import weights as stage
-from lh2face.stages.params import load_params
 from lh2face.training.weights import FaceWeights, WeightsError, read_weights
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from lh2face.artifacts.calibration import calibration, read_metrics
 from lh2face.artifacts.model import load_model, read_description
 from lh2face.artifacts.model_card import model_card
-from lh2face.artifacts.onnx_metadata import write_metadata
-from lh2face.artifacts.outputs import atomic_files
 from lh2face.data.align import TEMPLATE_SIZE
+from lh2face.files.outputs import atomic_files
+from lh2face.onnx.files import write_metadata
 from lh2face.text import check_utf8
 
 OPSET = 17

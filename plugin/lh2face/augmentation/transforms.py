@@ -2,8 +2,9 @@
 
 A transform is called with a dict, like those of mmcv. It reads ``img``, RGB ``(H, W, 3)`` uint8,
 and ``rng``, the :class:`numpy.random.Generator` for all its random draws. It returns the dict with
-a new ``img``. ``rng`` is optional: without it, each call creates a generator that is seeded from
-PyTorch's global generator, which a data loader seeds differently in every worker.
+a new ``img``. Transforms that move the face also change ``landmarks`` ``(5, 2)``, in px of a crop
+of 112 × 112, if they are given. ``rng`` is optional: without it, each call creates a generator that
+is seeded from PyTorch's global generator, which a data loader seeds differently in every worker.
 """
 
 from typing import Any
@@ -15,6 +16,10 @@ from lh2face.arguments import at_least, between, rising
 from lh2face.augmentation import pixels
 from lh2face.augmentation.pixels import INTERPOLATIONS, Image
 from lh2face.registry import TRANSFORMS
+
+# Order of the landmarks in the mirror image, and the map of (x, y) in px of a crop of 112 × 112.
+MIRRORED = [1, 0, 2, 4, 3]
+SIGNS, SHIFT = np.array([-1, 1], np.float32), np.array([111, 0], np.float32)
 
 
 class RandomTransform:
@@ -33,6 +38,10 @@ class RandomTransform:
     def change(self, image: Image, rng: np.random.Generator) -> Image:
         """Return a changed copy of ``image``, of the same shape."""
         raise NotImplementedError
+
+    def change_face(self, face: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        """Change the image in a dict of :meth:`__call__`; by default the landmarks stay."""
+        return {**face, "img": self.change(face["img"], rng)}
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
         """Change the image in a dict with the transform's probability.
@@ -55,7 +64,7 @@ class RandomTransform:
         if rng is None:
             rng = np.random.default_rng(int(torch.randint(1 << 62, ())))
         if rng.random() < self.probability:
-            return {**results, "img": self.change(image, rng)}
+            return self.change_face(results, rng)
         return results
 
     def __repr__(self) -> str:
@@ -79,6 +88,13 @@ class RandomMirror(RandomTransform):
 
     def change(self, image: Image, rng: np.random.Generator) -> Image:
         return pixels.mirror(image)
+
+    def change_face(self, face: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        mirrored = super().change_face(face, rng)
+        if "landmarks" in face:
+            # The left eye is the one that is left in the image.
+            mirrored["landmarks"] = face["landmarks"][MIRRORED] * SIGNS + SHIFT
+        return mirrored
 
 
 class RandomRectangle(RandomTransform):

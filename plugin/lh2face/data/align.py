@@ -17,6 +17,9 @@ TEMPLATE = np.array(
     dtype=np.float32,
 )
 TEMPLATE_SIZE = 112
+# Beside records that were aligned here: the landmarks of each face after alignment, in the order of
+# the records, (N, 5, 2) float32, px of the crop.
+ALIGNED_LANDMARKS = "aligned_landmarks.npy"
 # Values that detectors write for a landmark that they did not find.
 FILL = (0.0, -1.0)
 # Least standard deviation of five landmarks in px; below it a crop is enlarged 30 times or more.
@@ -102,6 +105,22 @@ def estimate_norm(landmarks: np.ndarray, size: int = 112) -> np.ndarray:
         [scale * rotation, (target_mean - scale * (rotation @ source_mean))[:, None]],
         dtype=np.float64,
     )
+
+
+def aligned_landmarks(landmarks: np.ndarray) -> np.ndarray:
+    """Where the landmarks of a photo lie in its crop.
+
+    Args:
+        landmarks: ``(5, 2)`` px of the photo.
+
+    Returns:
+        ``(5, 2)`` float32, px of the crop of 112 × 112.
+
+    Raises:
+        ValueError: As :func:`estimate_norm`.
+    """
+    moved = np.hstack([landmarks, np.ones((5, 1))]) @ estimate_norm(landmarks).T
+    return moved.astype(np.float32)
 
 
 def norm_crop(image: np.ndarray, landmarks: np.ndarray, size: int = 112) -> np.ndarray:

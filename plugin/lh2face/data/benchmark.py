@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from lh2face.artifacts.json_object import read_object
-from lh2face.data.csv_files import PAIR_LIST, TableError, read_rows, write_rows
 from lh2face.data.ijb_meta import IJBMeta, read_meta
 from lh2face.data.recordio import RecordReader
+from lh2face.files.json_object import read_object
+from lh2face.files.tables import PAIR_LIST, TableError, read_rows, write_rows
 
 DESCRIPTION, FACES, TABLE, PAIRS, TRUTH = (
     "benchmark.json", "faces.rec", "images.csv", "pairs", "truth.npz",
@@ -137,6 +137,13 @@ class Benchmark:
                 f"{self.lists[0] / 'meta'}"
             )
         return meta
+
+    @property
+    def people(self) -> int | None:
+        """How many people the faces show; ``None`` where no list says it."""
+        if self.knows("identity"):
+            return len(np.unique(self.images["identity"]))
+        return None if self.templates is None else self.templates.people
 
     @property
     def truth(self) -> Path | None:

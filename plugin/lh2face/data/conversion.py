@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from lh2face.data.csv_files import write_rows
 from lh2face.data.images import ImageError, decoded_size
 from lh2face.data.parallel import in_order
 from lh2face.data.recordio import RecordWriter
 from lh2face.data.sources import Face, LeftOut, SourceError
+from lh2face.files.tables import write_rows
 from lh2face.progress import track
 
 

@@ -13,7 +13,8 @@ import torch
 from mmengine.dataset import Compose
 from torch.utils.data import Dataset
 
-from lh2face.augmentation.draws import Draws
+from lh2face.data.align import ALIGNED_LANDMARKS
+from lh2face.data.draws import Draws
 from lh2face.data.images import decode_rgb
 from lh2face.data.manifest import (
     MANIFEST,
@@ -29,6 +30,7 @@ from lh2face.data.records import (
     open_records,
     read_property,
 )
+from lh2face.files.arrays import read_array
 from lh2face.registry import DATASETS
 
 # Decoded images are cached if all of them together take no more memory than this.
@@ -42,7 +44,8 @@ SCANNED_BYTES = 4 << 30
 class RecordFaces(Dataset):
     """Data set of aligned faces from record files.
 
-    An item is ``dict(inputs (3, S, S) uint8 RGB, label int)``.
+    An item is ``dict(inputs (3, S, S) uint8 RGB, label int)``, and ``landmarks (5, 2) float32`` if
+    ``landmarks`` is set.
 
     Several sources are concatenated. They are assumed to have no person in common, so the labels of
     each source are shifted by the number of identities of all sources before it.
@@ -58,6 +61,9 @@ class RecordFaces(Dataset):
             depend only on the run's seed, the epoch, and the index of the image (see
             :meth:`set_epoch`).
         names: Names of the folders in ``root`` to use; ``None`` for all.
+        landmarks: Whether items also have ``landmarks``, the five landmarks of each face in px of a
+            crop of 112 × 112. Only faces that stage ``align`` aligned have them. The pipeline gets
+            them too.
 
     Attributes:
         sources: The sources, in order.
@@ -81,8 +87,14 @@ class RecordFaces(Dataset):
         image_size: int = 112,
         pipeline: list[dict[str, Any]] | None = None,
         names: list[str] | None = None,
+        landmarks: bool = False,
     ) -> None:
         self.sources = [FaceSource(folder) for folder in face_folders(Path(root), names)]
+        self._landmarks = (
+            np.concatenate([source.read_landmarks() for source in self.sources])
+            if landmarks
+            else None
+        )
         # First index and first label of each source; the last entry is the total.
         self._starts = list(accumulate((len(s.keys) for s in self.sources), initial=0))
         self._offsets = list(accumulate((s.num_classes for s in self.sources), initial=0))
@@ -113,15 +125,16 @@ class RecordFaces(Dataset):
         pixels, label = self.sources[number].decode(index - self._starts[number], self.image_size)
         return pixels, self._offsets[number] + label
 
-    def _augment(self, pixels: np.ndarray, index: int) -> np.ndarray:
+    def _augment(self, face: dict[str, Any], index: int) -> dict[str, Any]:
         rng = self._draws.of(*self._seed_and_epoch.tolist(), index)
-        pixels = self.pipeline({"img": pixels, "rng": rng})["img"]
+        face = self.pipeline({**face, "rng": rng})
+        pixels = face["img"]
         if pixels.shape != self._shape or pixels.dtype != np.uint8:
             raise ValueError(
                 f"pipeline: expected it to keep the images uint8 of shape {self._shape}, found "
                 f"{pixels.dtype} of shape {pixels.shape}"
             )
-        return pixels
+        return face
 
     def __len__(self) -> int:
         return self._starts[-1]
@@ -132,10 +145,16 @@ class RecordFaces(Dataset):
         pixels, label = found or self._decode(index)
         if self._cache and not found:
             self._cache.put(index, pixels, label)
+        face: dict[str, Any] = {"img": pixels}
+        if self._landmarks is not None:
+            face["landmarks"] = self._landmarks[index]
         if self.pipeline.transforms:
-            pixels = self._augment(pixels, index)
+            face = self._augment(face, index)
         # Only a view: collating copies it anyway, and transposing a whole batch is cheaper.
-        return {"inputs": torch.from_numpy(pixels).permute(2, 0, 1), "label": label}
+        item = {"inputs": torch.from_numpy(face["img"]).permute(2, 0, 1), "label": label}
+        if self._landmarks is not None:
+            item["landmarks"] = torch.from_numpy(face["landmarks"])
+        return item
 
 
 class FaceSource:
@@ -176,6 +195,27 @@ class FaceSource:
                 f"identities, but {self.reader.path} has {found[0]} of {found[1]} now: read the "
                 "source again"
             )
+
+    def read_landmarks(self) -> np.ndarray:
+        """The landmarks of its aligned faces, ``(n, 5, 2)`` float32, px of a crop of 112 × 112.
+
+        Raises:
+            ManifestError: If there are none, or not those of these records.
+        """
+        path = self.reader.path.with_name(ALIGNED_LANDMARKS)
+        if not path.exists():
+            raise ManifestError(
+                f"{path}: no such file; landmarks are known of faces alone that stage align aligned"
+            )
+        found, expected = read_array(path), (len(self.keys), 5, 2)
+        if found.shape != expected or found.dtype != np.float32:
+            raise ManifestError(
+                f"{path}: expected float32 of shape {expected}, one for each image of "
+                f"{self.reader.path.name}, found {found.dtype} of shape {found.shape}"
+            )
+        if not np.isfinite(found).all():
+            raise ManifestError(f"{path}: not all landmarks are finite")
+        return np.asarray(found)
 
     def decode(self, index: int, size: int) -> tuple[np.ndarray, int]:
         """Decode the image with this index (0 … n − 1) to ``(size, size, 3)`` uint8 RGB.

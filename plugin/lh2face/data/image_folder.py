@@ -18,14 +18,15 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from lh2face.data.align import TEMPLATE, TEMPLATE_SIZE, check_landmarks
-from lh2face.data.csv_files import PAIR_LIST, write_rows
 from lh2face.data.ijb_meta import write_meta
 from lh2face.data.images import ImageError, decode_rgb, decoded_size, encode_jpeg, read_file
+from lh2face.data.main_face import find_face
 from lh2face.data.parallel import in_order
 from lh2face.data.recordio import WRITE_BYTES, RecordWriter
 from lh2face.data.sources import LIST_LINE, LeftOut, people, photos, repeated
 from lh2face.data.synthetic.generate import benchmark_meta
-from lh2face.detection import Detector, find_face
+from lh2face.detection import Detector
+from lh2face.files.tables import PAIR_LIST, write_rows
 from lh2face.progress import track
 
 PAIRS = 300

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
-from lh2face.artifacts.json_object import read_object
+from lh2face.files.json_object import read_object
 
 MANIFEST = "manifest.json"
 COUNTS = ("origin", "images", "identities", "left_out")

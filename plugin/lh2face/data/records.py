@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lh2face.artifacts.provenance import digests, joined
 from lh2face.data.images import decode_rgb
 from lh2face.data.manifest import MANIFEST, read_manifest
 from lh2face.data.recordio import RecordError, RecordLayout, RecordReader, record_layout
+from lh2face.files.digests import digests, joined
 
 # Files that decide the content of a record folder; only train.rec is required.
 FILES = ("property", "train.idx", "train.rec")

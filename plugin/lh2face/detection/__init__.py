@@ -7,12 +7,10 @@ class with its parameters in :mod:`lh2face.data.detectors`.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from lh2face.data.images import ImageError
-from lh2face.detection.faces import SMALLEST, Detector, DetectorError, Face
+from lh2face.detection.faces import SMALLEST, Detector, Face
 from lh2face.detection.insightface import open_insightface
 from lh2face.detection.mtcnn import open_mtcnn
 
@@ -24,16 +22,8 @@ OPENERS: dict[str, Callable[..., Detector]] = {
 }
 
 __all__ = [
-    "LARGE", "OPENERS", "SMALLEST", "Detector", "Face", "Found", "find_face", "main_face",
-    "open_named",
+    "LARGE", "OPENERS", "SMALLEST", "Detector", "Face", "main_face", "open_named",
 ]  # fmt: skip
-
-
-class Found(NamedTuple):
-    """The main face of a photo, and the number of faces found in it."""
-
-    face: Face
-    faces: int
 
 
 def open_named(name: str) -> Detector:
@@ -47,26 +37,6 @@ def open_named(name: str) -> Detector:
     if not Path(name).is_file():
         raise ValueError(f"--detector: expected mtcnn, or an ONNX file, found {name:.200}")
     return open_insightface(Path(name))
-
-
-def find_face(detect: Detector, image: np.ndarray, source: object) -> Found:
-    """Detect the faces in a photo and return the :func:`main_face`.
-
-    Args:
-        detect: The detector.
-        image: ``(H, W, 3)`` uint8 RGB.
-        source: Where the photo comes from, for the message.
-
-    Raises:
-        ImageError: If the detector finds no face, or raises :class:`DetectorError`.
-    """
-    try:
-        faces = detect(image)
-    except DetectorError as error:
-        raise ImageError(source, f"the detector fails on it ({error})") from None
-    if not faces:
-        raise ImageError(source, "the detector finds no face")
-    return Found(main_face(faces, *image.shape[:2]), len(faces))
 
 
 def main_face(faces: Sequence[Face], height: int, width: int) -> Face:

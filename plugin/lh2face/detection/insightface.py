@@ -5,9 +5,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lh2face.adapters.onnx_session import onnx_errors, open_session
-from lh2face.artifacts.onnx_metadata import OnnxError, read_onnx
 from lh2face.detection.faces import SMALLEST, Detector, Face
+from lh2face.onnx.files import OnnxError, read_onnx
+from lh2face.onnx.session import onnx_errors, open_session
 
 INPUT = (640, 640)
 # Number of outputs: scores, boxes and landmarks at three or five strides.

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lh2face.adapters.onnx_session import open_session
 from lh2face.detection.faces import SMALLEST, Detector, DetectorError, Face
+from lh2face.onnx.session import open_session
 from lh2face.text import first_line, printable
 
 NETWORKS = ("pnet", "rnet", "onet")

@@ -35,9 +35,9 @@ def onnx_embedder(path: Path) -> Embedder:
     """Open a recognition model in an ONNX file.
 
     Raises:
-        ValueError: If :func:`~lh2face.adapters.onnx_recognizer.open_recognizer` raises it.
+        ValueError: If :func:`~lh2face.embedding.onnx_recognizer.open_recognizer` raises it.
     """
-    from lh2face.adapters.onnx_recognizer import open_recognizer
+    from lh2face.embedding.onnx_recognizer import open_recognizer
 
     recognizer = open_recognizer(path)
 

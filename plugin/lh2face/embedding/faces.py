@@ -11,7 +11,8 @@ from lh2face.data.align import aligned_face
 from lh2face.data.benchmark import Benchmark
 from lh2face.data.benchmarks import RawBenchmark
 from lh2face.data.images import ImageError, decode_rgb
-from lh2face.detection import Detector, find_face
+from lh2face.data.main_face import find_face
+from lh2face.detection import Detector
 from lh2face.embedding.kept import sha256
 
 

@@ -11,11 +11,11 @@ from typing import Protocol
 
 import numpy as np
 
-from lh2face.artifacts.json_object import read_object
-from lh2face.artifacts.outputs import atomic_file
 from lh2face.data.align import TEMPLATE_SIZE
-from lh2face.data.arrays import read_array
 from lh2face.embedding.embedders import Embedder, check_finite
+from lh2face.files.arrays import read_array
+from lh2face.files.json_object import read_object
+from lh2face.files.outputs import atomic_file
 from lh2face.progress import progress
 
 RECORD, EMBEDDINGS = "progress.json", "embeddings.npy"

@@ -48,7 +48,7 @@ class Similarities(NamedTuple):
 
 
 def unit(vectors: Tensor) -> Tensor:
-    """Normalise rows to length 1, in float32 or wider; a zero row stays zero, with finite gradient."""
+    """Normalise rows to length 1, in float32 or wider; a zero row stays zero."""
     vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
     norms = length(vectors)[:, None]
     return vectors / torch.where(norms > TINY, norms, 1)

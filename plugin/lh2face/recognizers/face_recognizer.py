@@ -115,7 +115,11 @@ class FaceRecognizer(BaseModel):
         self.fusion = fusion
 
     def forward(
-        self, inputs: Tensor, label: Tensor | None = None, mode: str = "tensor"
+        self,
+        inputs: Tensor,
+        label: Tensor | None = None,
+        mode: str = "tensor",
+        landmarks: Tensor | None = None,
     ) -> Tensor | dict[str, Tensor] | list[Tensor]:
         """Embed, or compute the losses.
 
@@ -129,6 +133,8 @@ class FaceRecognizer(BaseModel):
                   and its mirror image, as evaluation needs them;
                 - ``"loss"``: return the loss terms and statistics of a training step. mmengine sums
                   the entries with "loss" in their names.
+            landmarks: ``(B, 5, 2)``, those of the faces in px of a crop of 112 × 112. Only the loss
+                of a reconstructor that learns the pose from them reads them.
 
         Returns:
             The result described at ``mode``.
@@ -137,7 +143,7 @@ class FaceRecognizer(BaseModel):
             ValueError: If ``mode`` is unknown, or ``"loss"`` without a head or labels.
         """
         if mode == "loss":
-            return self.loss(inputs, label)
+            return self.loss(inputs, label, landmarks)
         if mode not in ("tensor", "predict"):
             raise ValueError(f"mode: expected 'loss', 'predict' or 'tensor', found {mode!r}")
         if mode == "predict":
@@ -151,8 +157,15 @@ class FaceRecognizer(BaseModel):
         embeddings: Tensor = self.backbone(self.fuse(images, reconstruction))
         return embeddings
 
-    def loss(self, images: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
+    def loss(
+        self, images: Tensor, labels: Tensor | None, landmarks: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Compute the loss terms of a step from images ``(B, 3, S, S)`` and labels ``(B,)``.
+
+        Args:
+            images: ``(B, 3, S, S)`` RGB in [-1, 1].
+            labels: ``(B,)`` int64 identities.
+            landmarks: As in :meth:`forward`.
 
         Raises:
             ValueError: If there is no head, or there are no labels.
@@ -163,7 +176,7 @@ class FaceRecognizer(BaseModel):
             raise ValueError("label: training needs the identities (B,), found none")
         if self.reconstructor is None:
             return self.recognition_loss(self.backbone(images), labels)
-        return self.joint_loss(images, labels)
+        return self.joint_loss(images, labels, landmarks)
 
     def recognition_loss(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The head's loss terms L_FR, and ``mean_kappa``, the mean norm of the embeddings."""
@@ -172,8 +185,10 @@ class FaceRecognizer(BaseModel):
         renamed = {"loss_head" if name == "loss" else name: term for name, term in terms.items()}
         return {**renamed, "mean_kappa": embeddings.detach().norm(dim=1).mean()}
 
-    def joint_loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Compute the weighted loss terms of joint training from images and labels."""
+    def joint_loss(
+        self, images: Tensor, labels: Tensor, landmarks: Tensor | None
+    ) -> dict[str, Tensor]:
+        """Compute the weighted loss terms of joint training; arguments as in :meth:`forward`."""
         small = self.to_reconstructor(images)
         face = self.reconstructor(small)
         canonical = resize(face.canonical, images.shape[-1])
@@ -187,7 +202,7 @@ class FaceRecognizer(BaseModel):
         terms = self.recognition_loss(embeddings, labels)
         terms["loss_canon"] = self.weights["canon_weight"] * summed_loss(canonical_terms)
         terms["loss_reco"] = self.weights["reco_weight"] * summed_loss(
-            self.reconstructor.loss(small, face)
+            self.reconstructor.loss(small, face, landmarks)
         )
         terms["loss_view"] = self.weights["view_weight"] * view_consistency_loss(
             face.view, self.reconstructor.view_of(small.flip(3)), self.weights["view_prior"]

@@ -145,7 +145,7 @@ class GridMeshRenderer(nn.Module):
         )
 
     def draw(self, depth: Tensor, view: Tensor, texture: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Render the texture (B, C, S, S), or if it is None the depth (B, 1, S, S); and the mask."""
+        """Image (B, C, S, S) of the texture, or of the depth (C = 1) if None, and its mask."""
         raise NotImplementedError
 
     def warp_depth(self, depth: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from lh2face.text import check_utf8
 
+# File of weights that stage ``weights`` writes.
+WEIGHTS = "weights.safetensors"
 # File names in a folder of weights: a trained model's, and that of stage ``weights``.
-IN_FOLDER = ("model.safetensors", "weights.safetensors")
+IN_FOLDER = ("model.safetensors", WEIGHTS)
 # Prefix that DataParallel adds to every name.
 WRAPPER = "module."
 BACKBONE, HEAD, RECONSTRUCTOR = "backbone.", "head.", "reconstructor."

@@ -6,10 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lh2face.data.arrays import read_array
 from lh2face.data.benchmark import TABLE, BenchmarkError, check_kinds
 from lh2face.data.benchmarks.raw import RawBenchmark, read_pair_rows
-from lh2face.data.csv_files import read_rows, write_rows
 from lh2face.data.detectors import AnyDetector, check_one_way
 from lh2face.data.image_folder import (
     SEVERAL,
@@ -23,6 +21,8 @@ from lh2face.data.images import ImageError, read_file
 from lh2face.data.manifest import Origin
 from lh2face.data.parallel import in_order
 from lh2face.data.paths import below, inside
+from lh2face.files.arrays import read_array
+from lh2face.files.tables import read_rows, write_rows
 from lh2face.progress import track
 from lh2face.text import printable
 

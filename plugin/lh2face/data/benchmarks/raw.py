@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from lh2face.data.benchmark import CONDITIONS, PAIRS, TABLE, TRUTH, check_kinds
-from lh2face.data.csv_files import PAIR_LIST, TableError, read_rows
 from lh2face.data.ijb_meta import read_meta
 from lh2face.data.images import read_file
+from lh2face.files.tables import PAIR_LIST, TableError, read_rows
 
 LISTS = "bench"
 
