@@ -142,7 +142,7 @@ def test_few_people_are_warned_of(tmp_path, capsys):
     a, b = (write_run(tmp_path / name, 0.5, luck) for name in "ab")
     for people, said in (
         (None, "not known"),
-        (10, "10 people, which are few"),
+        (10, "only 10 people"),
         (500, "500 people."),
     ):
         for folder in (a, b):

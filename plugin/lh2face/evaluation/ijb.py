@@ -1,4 +1,4 @@
-"""Templates and 1:1 scores of IJB-B and IJB-C, as insightface runs the protocol."""
+"""Templates and 1:1 scores of IJB-B and IJB-C, computed as insightface does."""
 
 from dataclasses import dataclass
 
@@ -13,25 +13,26 @@ FACES = 1 << 14
 PAIRS = 1 << 24
 TILE_BITS = 10
 TILE = 1 << TILE_BITS
-# A product of a whole tile costs as much as this share of its entries one by one.
+# The product of a whole tile costs as much as 1/SPARSE of its entries computed one by one.
 SPARSE = 64
 
 
 def face_features(
     embeddings: np.ndarray, detector_score: np.ndarray, *, flip: bool, norm: bool, score: bool
 ) -> np.ndarray:
-    """Features of single images.
+    """Compute the features of single images.
 
     Args:
-        embeddings: ``(N, V, d)``, of the image and, where V = 2, its mirror image; not normalised.
-        detector_score: ``(N,)``.
-        flip: Average with the mirror image's embedding: the sum of insightface's, but for a factor
-            of exactly 2, so that a length is still a κ.
-        norm: Keep the norms (insightface's N1) rather than normalising.
+        embeddings: ``(N, V, d)`` of the image and, where V = 2, of its mirror image; not
+            normalised.
+        detector_score: ``(N,)`` confidence of the face detector.
+        flip: Average with the embedding of the mirror image. insightface sums the two, which is
+            exactly twice as long; the average has a norm that is still a κ.
+        norm: Keep the norms (insightface's N1) instead of normalising.
         score: Multiply by the detector score (insightface's D1).
 
     Returns:
-        ``(N, d)`` float32, or float64 where the embeddings are of a wider type.
+        ``(N, d)`` float32, or float64 if the embeddings have a wider type.
 
     Raises:
         EvaluationError: If shapes do not fit.
@@ -48,23 +49,23 @@ def face_features(
 
 
 def directions(faces: np.ndarray) -> np.ndarray:
-    """Unit sums ``(N, d)`` of the embeddings ``(N, 2, d)`` of faces and their mirror images."""
+    """Add the embeddings ``(N, 2, d)`` of faces and mirror images; normalise to ``(N, d)``."""
     sums = faces.sum(axis=1)
     unit: np.ndarray = sums / np.linalg.norm(sums, axis=1, keepdims=True).clip(1e-12)
     return unit
 
 
 def concentrations(embeddings: np.ndarray) -> np.ndarray:
-    """κ of each face: the mean norm of the embeddings of the image and of its mirror image.
+    """Compute κ of each face: the mean norm of the embeddings of the image and its mirror image.
 
     Args:
         embeddings: ``(N, V, d)``, V = 1 or 2; may be memory-mapped.
 
     Returns:
-        ``(N,)`` float32, or float64 where the embeddings are of a wider type.
+        ``(N,)`` float32, or float64 if the embeddings have a wider type.
 
     Raises:
-        EvaluationError: If the shape is another, or an embedding's norm is 0 or not finite.
+        EvaluationError: If the shape does not fit, or the norm of an embedding is 0 or not finite.
     """
     blocks = (_widened(embeddings[at : at + FACES]) for at in range(0, len(embeddings), FACES))
     with np.errstate(over="ignore"):  # an infinite norm is refused below
@@ -84,12 +85,14 @@ def concentrations(embeddings: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class FaceFeatures:
-    """:func:`face_features` of the rows asked for, so that N of them need never be in memory.
+    """Rows of :func:`face_features`, computed when they are indexed to save memory.
 
     Attributes:
         embeddings: ``(N, V, d)``, such as a memory-mapped array.
-        detector_score: ``(N,)``.
-        flip: As in :func:`face_features`, like the rest.
+        detector_score: ``(N,)`` confidence of the face detector.
+        flip: Average with the embedding of the mirror image.
+        norm: Keep the norms.
+        score: Multiply by the detector score.
     """
 
     embeddings: np.ndarray
@@ -112,10 +115,10 @@ def pool_templates(
     features: np.ndarray | FaceFeatures, template_ids: np.ndarray, media_ids: np.ndarray,
     weights: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """As :func:`pool_media`, at length 1.
+    """Pool templates by :func:`pool_media`, and normalise them.
 
     Returns:
-        Templates ``(T, d)`` float64 of length 1, and their ids ``(T,)``, ascending.
+        Templates ``(T, d)``, float64 unit vectors, and their ids ``(T,)``, ascending.
     """
     sums, ids = pool_media(features, template_ids, media_ids, weights)
     return _unit(sums), ids
@@ -125,15 +128,17 @@ def pool_media(
     features: np.ndarray | FaceFeatures, template_ids: np.ndarray, media_ids: np.ndarray,
     weights: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Mean within (template, media), summed over the media, in blocks of templates.
+    """Pool faces into templates: average within each medium, then sum over the template's media.
 
-    Features of float32 are summed in float32, as insightface does.
+    float32 features are summed in float32, as in insightface. The work is done in blocks of
+    templates.
 
     Args:
-        features: ``(N, d)``, an array, memory-mapped or not, or :class:`FaceFeatures`.
+        features: ``(N, d)`` array, which may be memory-mapped, or :class:`FaceFeatures`.
         template_ids: ``(N,)`` int.
         media_ids: ``(N,)`` int.
-        weights: ``(N,)`` ≥ 0 for a weighted mean within a medium, such as κ.
+        weights: ``(N,)`` weights ≥ 0 of the mean within a medium, such as κ; ``None`` for a plain
+            mean.
 
     Returns:
         Templates ``(T, d)`` float64, not normalised, and their ids ``(T,)``, ascending.
@@ -164,7 +169,7 @@ def pool_media(
     sums = np.empty((len(firsts), shape[1]))
     start = 0
     while start < len(firsts):
-        # Whole templates, of about FACES faces together.
+        # A block has whole templates, with about FACES faces in total.
         stop = max(start + 1, int(np.searchsorted(ends, firsts[start] + FACES, side="right")))
         faces = slice(firsts[start], ends[stop - 1])
         block = _float32_at_least(np.asarray(features[order[faces]]))
@@ -192,22 +197,22 @@ def pool_media(
 def verification_scores(
     templates: np.ndarray, ids: np.ndarray, first: np.ndarray, second: np.ndarray
 ) -> np.ndarray:
-    """Cosine of each pair of templates.
+    """Compute the cosine of each pair of templates.
 
-    Pairs are grouped into tiles of TILE × TILE templates, and each tile that has enough of them
-    is one matrix product. A pair is scored the same wherever, whichever way round and however
-    often it stands in the list, so that pairs that are equal tie, as the ROC needs.
+    Pairs are grouped into tiles of TILE × TILE templates, and each tile with enough pairs is one
+    matrix product. The score of a pair does not depend on its place in the list, on the order of
+    its templates, or on how often it occurs. So equal pairs tie, as the ROC needs.
 
-    Memory beyond the arguments and the scores does not grow with P.
+    The memory besides the arguments and the scores does not grow with P.
 
     Args:
-        templates: ``(T, d)`` of length 1; scores are computed in its type.
-        ids: ``(T,)`` ascending.
+        templates: ``(T, d)`` unit vectors; scores are computed in their type.
+        ids: ``(T,)`` template ids, ascending.
         first: ``(P,)`` template ids.
         second: ``(P,)`` template ids.
 
     Returns:
-        ``(P,)`` of the type of ``templates``.
+        ``(P,)`` cosines in the type of ``templates``.
 
     Raises:
         EvaluationError: If a pair names an absent template, there is no pair, shapes do not fit,
@@ -218,7 +223,7 @@ def verification_scores(
     if templates.ndim != 2 or len(templates) != len(ids):
         raise EvaluationError(f"templates: expected ({len(ids)}, d), found {templates.shape}")
     blocks = [slice(start, start + PAIRS) for start in range(0, len(first), PAIRS)]
-    # Templates that come first in a pair, such as a gallery's, share tiles: then few have pairs.
+    # First templates of pairs, such as a gallery's, are put together: then fewer tiles have pairs.
     leads = np.zeros(len(ids), bool)
     for block in blocks:
         leads[template_rows(ids, first[block])] = True
@@ -229,7 +234,7 @@ def verification_scores(
     side = -(-len(ids) // TILE)
 
     def tiles_of(block: slice) -> tuple[np.ndarray, np.ndarray]:
-        """Tile of each pair, and its entry in the flattened tile."""
+        """Return the tile of each pair, and its entry in the flattened tile."""
         a, b = (place[template_rows(ids, end[block])] for end in (first, second))
         row, column = np.minimum(a, b), np.maximum(a, b)
         tile = (row >> TILE_BITS) * side + (column >> TILE_BITS)
@@ -245,7 +250,7 @@ def verification_scores(
         found = np.bincount(tile, minlength=side * side)
         if block is blocks[-1]:
             pairs_in += found
-        # Of 16-bit numbers, a stable sort is a radix sort.
+        # NumPy's stable sort of 16-bit integers is a fast radix sort.
         order = np.argsort(tile, kind="stable")
         entry, ends, part = entry[order], np.cumsum(found), scores[block]
         for at in np.flatnonzero(found):
@@ -274,10 +279,18 @@ def _singly(rows: np.ndarray, columns: np.ndarray, entry: np.ndarray) -> np.ndar
 
 
 def template_rows(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Rows of template ids in the ascending ``ids``.
+    """Find the rows of template ids in the ascending ``ids``.
+
+    Args:
+        ids: ``(T,)`` integers, ascending.
+        wanted: ``(n,)`` integers.
+
+    Returns:
+        ``(n,)`` rows.
 
     Raises:
-        EvaluationError: If ids are not ascending whole numbers, or naming the first that is absent.
+        EvaluationError: If ids are not ascending integers, or a wanted id is absent; the message
+            names the first.
     """
     check_columns(ids=ids)
     if ids.dtype.kind not in "iu" or wanted.dtype.kind not in "iu":
@@ -298,15 +311,15 @@ def template_rows(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def group_sums(rows: np.ndarray, starts: np.ndarray, order: np.ndarray | None = None) -> np.ndarray:
-    """Sums of groups of rows, each added up in order and in the rows' type.
+    """Sum groups of rows, each in order and in the type of the rows.
 
     Args:
         rows: ``(N, d)``.
-        starts: ``(G,)`` where the groups begin, ascending from 0.
-        order: ``(n,)`` rows to take in place of 0 … N − 1.
+        starts: ``(G,)`` where each group begins, ascending from 0.
+        order: ``(n,)`` rows to use instead of 0 … N − 1.
 
     Returns:
-        ``(G, d)``.
+        ``(G, d)`` sums.
     """
     chosen = torch.arange(len(rows)) if order is None else torch.from_numpy(order)
     sums: np.ndarray = embedding_bag(
@@ -316,7 +329,10 @@ def group_sums(rows: np.ndarray, starts: np.ndarray, order: np.ndarray | None = 
 
 
 def _float32_at_least(values: np.ndarray) -> np.ndarray:
-    """float16 overflows in norms and sums, and torch reads neither integers nor long doubles."""
+    """Convert float16 and float32 to float32, all other types to float64.
+
+    Norms and sums overflow in float16, and torch reads no long doubles.
+    """
     kept = values.dtype in (np.float16, np.float32)
     return values.astype(np.float32 if kept else np.float64, copy=False)
 
