@@ -151,7 +151,7 @@ def test_few_people_are_warned_of(tmp_path, capsys):
                 path.write_text(json.dumps({**json.loads(path.read_text()), "people": people}))
         show(a, b)
         out = capsys.readouterr().out
-        assert out.count("people: ") == 1 and said in out and ("few" in out) == (people == 10)
+        assert out.count("people: ") == 1 and said in out and ("only" in out) == (people == 10)
 
 
 def test_runs_on_different_benchmarks_are_refused(tmp_path, capsys):

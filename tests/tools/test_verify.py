@@ -467,4 +467,4 @@ def test_the_model_card_says_what_is_known(model, tmp_path):
         assert line in card.splitlines(), line
     assert "0.001" not in card and "agreed" in card
     export_onnx(model, tmp_path / "n.onnx")
-    assert "Not given." in (tmp_path / "n.md").read_text()
+    assert "None given." in (tmp_path / "n.md").read_text()
