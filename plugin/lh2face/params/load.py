@@ -1,4 +1,4 @@
-"""``params.yaml`` read, and an overlay put over it."""
+"""Reading ``params.yaml``, and merging another file into it."""
 
 from io import StringIO
 from pathlib import Path
@@ -11,7 +11,7 @@ from lh2face.params.messages import checked
 from lh2face.params.schema import Params
 from lh2face.params.yaml_files import parse_yaml, read_text, read_yaml
 
-# Sections that an overlay does not add to.
+# Sections that an overlay replaces instead of adding to them.
 REPLACED = {"sources", "benchmarks", "validation"}
 
 
@@ -26,11 +26,15 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
 
 
 def overlay_params(overlay: Path, path: Path = Path("params.yaml")) -> None:
-    """Put the values of ``overlay`` into ``params.yaml``, keeping its comments and other keys.
+    """Merge the values of ``overlay`` into ``params.yaml``; its comments and other keys stay.
+
+    Args:
+        overlay: YAML file with the new values.
+        path: The file to change.
 
     Raises:
-        ParamsError: If a file cannot be read, or the result would not be valid; ``params.yaml`` is
-            then left as it was.
+        ParamsError: If a file cannot be read, or the result would not be valid. Then ``path`` does
+            not change.
     """
     yaml = YAML()
     yaml.preserve_quotes = True
@@ -47,14 +51,18 @@ def overlay_params(overlay: Path, path: Path = Path("params.yaml")) -> None:
 
 
 def merge(base: dict[str, Any], update: dict[str, Any]) -> None:
-    """Put the values of ``update`` into ``base``, section by section.
+    """Merge the values of ``update`` into ``base``, section by section.
 
-    ``sources``, ``benchmarks`` and ``validation`` are replaced whole where the update gives a type,
-    or nothing: other data take the place of those that are there.
+    ``sources``, ``benchmarks`` and ``validation`` are replaced as a whole if the update gives an
+    entry with a type, or is empty. Then the new data replace all old data.
+
+    Args:
+        base: Mapping to change.
+        update: New values.
     """
     for key, value in update.items():
         whole = not isinstance(value, dict) or not isinstance(base.get(key), dict)
-        # A config with a type is one value: its arguments belong to that type alone.
+        # A config with a type is replaced as a whole: its other keys belong to that type only.
         if whole or "type" in value or (key in REPLACED and (not value or _has_types(value))):
             base[key] = value
         else:
