@@ -160,9 +160,7 @@ def test_nobody_of_a_validation_is_in_a_benchmark(params_file, validation, bench
         return
     with pytest.raises(ParamsError, match=f"looked_at another path or {by}, or weights would") as e:
         load_params(params_file)
-    assert ": validation.looked_at, benchmarks.people: both may use the same people" in str(
-        e.value
-    )
+    assert ": validation.looked_at, benchmarks.people: both may use the same people" in str(e.value)
 
 
 def test_nobody_of_a_folder_is_trained_on_and_validated_on(params_file):

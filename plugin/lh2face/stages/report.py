@@ -1,4 +1,4 @@
-"""Stage ``report``: what every model scored, as one page that opens offline."""
+"""Stage ``report``: write the figures of all models as one page that opens offline."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path("workflow/report")
 ROWS, FACES_EACH, PAIRS = 6, 8, 8
-# The tables of stage evaluate that are shown, and what their columns hold.
+# The tables of stage evaluate that are shown, and the types of their columns.
 TABLES: dict[str, dict[str, Callable[[str], Any]]] = {
     "roc": {"far": float, "tar": float},
     "cmc": {"rank": int, "rate": float},
@@ -46,7 +46,7 @@ TABLES: dict[str, dict[str, Callable[[str], Any]]] = {
         "right": flag,
     },
 }  # fmt: skip
-# The figures, by the table that they are drawn from.
+# The plots, by the table that they are drawn from.
 CURVES = {
     "roc": [plots.roc, plots.det],
     "cmc": [plots.cmc],
@@ -54,12 +54,12 @@ CURVES = {
     "kappa": [plots.kappa],
     "calibration": [plots.calibration],
 }
-# The figures of the trainings: name, table, what draws it.
+# The plots of the trainings: name, table, function.
 TRAININGS = [("loss", "training", plots.loss), ("accuracy", "validation", plots.accuracy)]
-# Of a benchmark, where it has them.
+# Numbers of a benchmark that are shown if it has them.
 COUNTED = ("people", "templates", "template pairs")
 SHOWN_PROVENANCE = ("commit", "params_digest", "device", "versions")
-# How faces were photographed, where images.csv says so: figure, column, what to plot, axis' title.
+# Plots against conditions in images.csv: name, column, function of the column, title of the axis.
 CONDITIONS: list[tuple[str, str, Callable[[pd.Series], pd.Series], str]] = [
     ("pose", "yaw", pd.Series.abs, "head turned away, degrees"),
     ("blur", "quality", lambda quality: 1 - quality, "degradation of the photograph"),
@@ -69,18 +69,18 @@ CONDITIONS: list[tuple[str, str, Callable[[pd.Series], pd.Series], str]] = [
 def run(params: "Params", benchmarks: Path, runs: Path, out: Path) -> None:
     """Write ``index.html``, ``table.csv`` and ``provenance.json``.
 
-    What a benchmark does not have is not on the page.
+    The page leaves out what a benchmark cannot give.
 
     Args:
         params: The parameters; ``compare`` says which models, seeds and benchmarks are shown.
         benchmarks: Folder with the aligned benchmarks, by name.
-        runs: Folder with ``<model>/<seed>``, their models and evaluations, ``fit3d``
+        runs: Folder with ``<model>/<seed>``, which have models and evaluations, and with ``fit3d``
             and ``depth``.
         out: Folder to write.
 
     Raises:
-        ValueError: If a benchmark or the evaluation of a model is missing, or an evaluation is of
-            other faces.
+        ValueError: If a benchmark or the evaluation of a model is missing, or an evaluation was
+            made on other faces.
     """
     compare = params.compare
     folders = {
@@ -150,15 +150,16 @@ def run(params: "Params", benchmarks: Path, runs: Path, out: Path) -> None:
 
 
 def benchmark_parts(asked: Benchmark, where: dict[str, list[Path]]) -> dict[str, Any]:
-    """What the page shows of a benchmark.
+    """Collect what the page shows of a benchmark.
 
     Args:
         asked: The benchmark.
-        where: The evaluations on it of each model, one a seed.
+        where: Folders of each model's evaluations on it, one per seed.
 
     Returns:
-        ``about``, ``table`` and ``figures``; ``pairs``, the hardest of each model; ``strips`` of
-        faces, and what a ``strip`` shows one of.
+        ``about``, ``table`` and ``figures``; ``pairs``: the hardest pairs of each model;
+        ``strips``: rows of pictures; ``strip``: "person" or "template", of which each row has
+        pictures, or an empty text.
     """
     evaluations = {
         model: [read_tables(folder) for folder in folders] for model, folders in where.items()
@@ -185,7 +186,7 @@ def benchmark_parts(asked: Benchmark, where: dict[str, list[Path]]) -> dict[str,
 
 
 def read_tables(evaluation: Path) -> dict[str, pd.DataFrame]:
-    """The tables of stage ``evaluate``, by the file's stem."""
+    """Read the tables of stage ``evaluate``, by the name of the file without suffix."""
     return {
         name: pd.DataFrame(read_rows(evaluation / f"{name}.csv", columns), columns=[*columns])
         for name, columns in TABLES.items()
@@ -193,8 +194,12 @@ def read_tables(evaluation: Path) -> dict[str, pd.DataFrame]:
 
 
 def about(asked: Benchmark) -> dict[str, Any]:
-    """What a benchmark is: ``origin``, numbers of what it has, and the kind of photograph that the
-    others are compared with, ``reference``."""
+    """Describe a benchmark.
+
+    Returns:
+        ``origin`` of the faces, numbers of faces, people, templates and pairs as far as it has
+        them, and ``reference``: the kind of photograph with which all others are compared.
+    """
     found: dict[str, Any] = {"origin": asked.origin, "faces": len(asked.names)}
     templates = asked.templates
     if (people := asked.people) is not None:
@@ -210,7 +215,7 @@ def about(asked: Benchmark) -> dict[str, Any]:
 
 
 def all_figures(evaluations: plots.Evaluations, asked: Benchmark) -> dict[str, Any]:
-    """Plotly's JSON of the figures that the benchmark has points of, by name."""
+    """Draw the plots for which the benchmark has points, as Plotly's JSON by name."""
     found = {
         curve.__name__: curve(evaluations)
         for name, curves in CURVES.items()
@@ -226,7 +231,7 @@ def all_figures(evaluations: plots.Evaluations, asked: Benchmark) -> dict[str, A
 
 
 def face_pictures(asked: Benchmark) -> Callable[[int], str]:
-    """From a row of a benchmark's faces to its picture: a JPEG, for a page of small size."""
+    """Return a function from the row of a face to its picture, a JPEG to keep the page small."""
 
     @cache
     def picture(row: int) -> str:
@@ -237,10 +242,11 @@ def face_pictures(asked: Benchmark) -> Callable[[int], str]:
 
 
 def face_rows(asked: Benchmark) -> tuple[str, list[list[int]]]:
-    """Rows of some of the faces: of a few people or, where nobody is known, of templates.
+    """Choose some of the faces: those of a few people or, if people are not known, of templates.
 
     Returns:
-        What a list shows one of, nothing where not even that is known, and the lists.
+        "person" or "template", or an empty text if neither is known; and one list of rows per
+        person or template.
     """
     what, of_face = "", np.zeros(len(asked.names), int)
     if asked.knows("identity"):
@@ -256,7 +262,7 @@ def face_rows(asked: Benchmark) -> tuple[str, list[list[int]]]:
 
 
 def hard_pairs(pairs: pd.DataFrame, picture: Callable[[str], str]) -> dict[str, list[dict]]:
-    """The rows of :func:`hardest` with the two faces' ``pictures``."""
+    """Find the :func:`hardest` pairs, and add the ``pictures`` of both faces to their rows."""
     return {
         kind: [
             {**row, "pictures": (picture(row["first"]), picture(row["second"]))}
@@ -267,8 +273,11 @@ def hard_pairs(pairs: pd.DataFrame, picture: Callable[[str], str]) -> dict[str, 
 
 
 def trained_on(folder: Path) -> dict[str, Any]:
-    """Of a model's training faces the number of ``people``, the ``origin``, and what was counted
-    in each of its ``sources``, where it says so."""
+    """Describe the training faces of a model, as far as its folder says.
+
+    Returns:
+        Number of ``people``, ``origin``, and counts for each of the ``sources``.
+    """
     description = read_object(folder / "model" / DESCRIPTION, "a trained model's folder")
     made = description.get("provenance", {}).get("params", {})
     found = {
@@ -279,8 +288,12 @@ def trained_on(folder: Path) -> dict[str, Any]:
 
 
 def reconstructions(samples: Path) -> dict[str, Any]:
-    """The reconstructor's sample faces: ``turns`` in degrees, and ``reconstructions``, for each
-    face its pictures by name; that of ``turned`` holds all turns side by side."""
+    """Read the sample faces of the reconstructor.
+
+    Returns:
+        ``turns`` in degrees, and ``reconstructions``: the pictures of each face by name. The
+        picture ``turned`` shows all turns side by side.
+    """
     arrays = read_arrays(samples, "input", "turned", "turns")
     turns = arrays.pop("turns").tolist()
     draw = {name: strip if name == "turned" else png for name in arrays}
@@ -292,12 +305,11 @@ def reconstructions(samples: Path) -> dict[str, Any]:
 
 
 def training_figures(folders: dict[str, list[Path]], trained: list[str]) -> dict[str, Any]:
-    """Plotly's JSON of what the trainings recorded: their loss and, where they have one, their
-    validation.
+    """Draw the loss and, if there is one, the validation of the trainings, as Plotly's JSON.
 
     Args:
-        folders: Of each model, one a seed, in the order of the other figures' colours.
-        trained: Which of the models were trained here.
+        folders: Folders of each model, one per seed; their order decides the colours.
+        trained: The models that were trained by the pipeline.
     """
     records = {
         model: [training_record(folder / "model") for folder in of_model if model in trained]
@@ -313,7 +325,7 @@ def training_figures(folders: dict[str, list[Path]], trained: list[str]) -> dict
 
 
 def training_record(model: Path) -> dict[str, pd.DataFrame]:
-    """The tables of a training: ``training`` and ``validation``, of which that may be empty."""
+    """Read the tables ``training`` and ``validation`` of a training; the second may be empty."""
     rows = read_rows(model / "training.csv", {"step": int}, {"loss": float})
     found = []
     if (path := model / VALIDATIONS).exists():
@@ -326,21 +338,21 @@ def training_record(model: Path) -> dict[str, pd.DataFrame]:
 
 
 def training_cost(folders: list[Path], batch_size: int) -> dict[str, float]:
-    """Steps, images a second and seconds of a training, the mean over the seeds."""
+    """Compute steps, images per second and seconds of a training, as means over the seeds."""
     records = [folder / "model" / "training.csv" for folder in folders]
     costs = [read_record(record, batch_size)[0] for record in records]
     return {name: np.mean([cost[name] for cost in costs]).item() for name in costs[0]}
 
 
 def shown_params(params: "Params") -> dict[str, dict[str, Any]]:
-    """What was run, by section, each value under its dotted key."""
+    """Return the parameters by section, each value under its dotted key."""
     values = params.model_dump(mode="json", exclude={"workers"})
     values["others"] = {other["name"]: other["path"] for other in values["others"]}
     return {section: dict(_flat(value)) for section, value in values.items()}
 
 
 def _spread(rows: list[int], most: int) -> list[int]:
-    """At most so many, from the first to the last at equal distances."""
+    """Choose at most ``most`` rows at equal distances, from the first to the last."""
     return [rows[i] for i in np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)]
 
 
