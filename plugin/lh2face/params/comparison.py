@@ -23,7 +23,11 @@ HeadName = Annotated[Name, AfterValidator(not_reserved)]
 
 
 class Evaluate(from_dataclass("Protocol", Protocol)):
-    """Options of the evaluation; see :class:`~lh2face.evaluation.protocol.Protocol`."""
+    """Options of the evaluation; see :class:`~lh2face.evaluation.protocol.Protocol`.
+
+    Attributes:
+        bootstrap: Rounds of the bootstrap over templates.
+    """
 
     vmf_dim: Annotated[int, Field(ge=2)]
     # YAML has lists, not tuples, so the container is not strict; the numbers in it are.
