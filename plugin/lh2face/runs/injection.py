@@ -1,4 +1,4 @@
-"""What a stage puts into the config of a training beside the faces: validation, weights."""
+"""Adding the validation and pretrained weights to the config of a training."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 def give_validation(config: "Config", folder: Path | None, names: Iterable[str]) -> None:
-    """Have a config validate on pairs.
+    """Configure the validation on pairs of faces.
 
     Args:
-        config: Of a training; changed in place. Without names it validates no more.
-        folder: That of the aligned validations; ``None`` for no validation.
-        names: Those of ``validation`` in ``params.yaml``.
+        config: Config of a training; changed in place. Without ``names`` its validation is removed.
+        folder: Folder with the aligned validations; ``None`` for no validation.
+        names: Names in ``validation`` of ``params.yaml``.
 
     Raises:
-        ValueError: If one is not there, or the config has no validation that could take them.
+        ValueError: If a validation is missing, or the config has no ``val_dataloader``.
     """
     paths = [] if folder is None else [folder / name for name in names]
     for path in paths:
@@ -41,19 +41,23 @@ def give_validation(config: "Config", folder: Path | None, names: Iterable[str])
 
 
 def give_weights(config: "Config", folder: Path) -> None:
-    """Have a config begin with the backbone's weights that stage ``weights`` wrote.
+    """Configure the backbone to begin with the weights that stage ``weights`` wrote.
+
+    Args:
+        config: Config of a training; changed in place.
+        folder: Folder of stage ``weights``.
 
     Raises:
-        ValueError: As :func:`weights_from`.
+        ValueError: If the folder is not from that stage.
     """
     weights_from(folder)
     config.model.backbone.init_cfg = {"type": "FaceWeights", "path": str(folder / WEIGHTS)}
 
 
 def weights_from(folder: Path) -> dict[str, str]:
-    """Where the weights in a folder of stage ``weights`` are from: ``path`` and ``digest``.
+    """Read the ``path`` and ``digest`` of the source of weights from a folder of stage ``weights``.
 
     Raises:
-        ValueError: If the folder is none of that stage.
+        ValueError: If the folder is not from that stage.
     """
     return read_object(folder / PROVENANCE, "a folder of stage weights")
