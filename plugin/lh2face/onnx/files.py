@@ -67,7 +67,7 @@ def weight_files(path: Path, model: "ModelProto") -> list[Path]:
 
 
 def write_metadata(path: Path, values: dict[str, Any]) -> None:
-    """Write values into the metadata of an ONNX file, each as JSON; other metadata are removed."""
+    """Write values as JSON into the metadata of an ONNX file, in place of all earlier metadata."""
     import onnx
 
     model = onnx.load(path)
