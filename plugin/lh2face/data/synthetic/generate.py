@@ -1,4 +1,4 @@
-"""The synthetic data set: training records and an IJB-layout benchmark of disjoint people."""
+"""The synthetic dataset: training records, and a benchmark in IJB's layout with other people."""
 
 import json
 import multiprocessing
@@ -22,7 +22,7 @@ from lh2face.data.synthetic.photograph import Photograph, Scene, photograph, ran
 from lh2face.files.tables import PAIR_LIST, write_rows
 from lh2face.progress import track
 
-# Of the faces: the people of a seed are those of every version, their pictures are not.
+# Version of the pictures; the people of a seed are the same in every version.
 VERSION = 2
 # The two kinds of people; the number is part of the seed of each.
 PARTS = {"train": 0, "benchmark": 1}
@@ -32,11 +32,11 @@ SESSIONS = (
     ("profile", 2, False), ("low_quality", 3, False), ("aged", 3, False), ("occluded", 1, False),
     ("any", 3, True),
 )  # fmt: skip
-# Which sessions make up which template; the first template is the person's gallery entry.
+# Sessions of each template; the first template is the person's gallery entry.
 TEMPLATES = ((0, 1), (2,), (3,), (4,), (5,), (6,), (7, 8))
-# Impostor pairs of templates, at most, for each template; with fewer templates there are all pairs.
+# Half the impostor pairs per template in a large benchmark; a small one has all pairs.
 IMPOSTORS = 1000
-# What the second face of each verification bin's pairs is; the first is a frontal one.
+# Kind of the second face in the pairs of each verification bin; the first face is frontal.
 BINS = {"frontal": "frontal", "profile": "profile", "low_quality": "low_quality",
         "cross_age": "aged"}  # fmt: skip
 COLUMNS = ("identity", "kind", "yaw", "pitch", "roll", "age", "quality", "occlusion")
@@ -44,15 +44,15 @@ COLUMNS = ("identity", "kind", "yaw", "pitch", "roll", "age", "quality", "occlus
 
 @dataclass(frozen=True)
 class SyntheticConfig:
-    """Sizes of the synthetic data set.
+    """Sizes of the synthetic dataset.
 
     Attributes:
-        train_people: People to train on, ≥ 2.
-        images_per_person: Photographs of each of them.
-        benchmark_people: People of the benchmark, ≥ 4, none of them among the former.
-        image_size: Side of the loose crops, px.
-        pairs: Genuine pairs of each verification bin, and as many impostor pairs.
-        truth_images: Benchmark photographs whose true depth is kept.
+        train_people: Number of people to train on, ≥ 2.
+        images_per_person: Number of photographs of each of them.
+        benchmark_people: Number of people in the benchmark, ≥ 4; none of them is trained on.
+        image_size: Side of the loose crops, in px.
+        pairs: Number of genuine pairs of each verification bin, and of its impostor pairs.
+        truth_images: Number of benchmark photographs whose true depth is kept.
     """
 
     train_people: int = 160
@@ -67,10 +67,10 @@ def write_train(config: SyntheticConfig, out: Path, *, seed: int, workers: int) 
     """Write the people to train on; the same seed gives the same bytes.
 
     Args:
-        config: Sizes.
-        out: Folder to write into, made if need be.
-        seed: Seed of everything.
-        workers: Processes; they do not change the result.
+        config: Sizes of the dataset.
+        out: Folder to write into; it is made if it does not exist.
+        seed: Seed of all random draws.
+        workers: Number of processes; the result does not depend on it.
 
     Raises:
         ChildProcessError: If one of the processes is killed.
@@ -81,14 +81,14 @@ def write_train(config: SyntheticConfig, out: Path, *, seed: int, workers: int) 
 
 
 def write_benchmark(config: SyntheticConfig, out: Path, *, seed: int, workers: int) -> None:
-    """Write the benchmark in the layout of IJB; arguments and errors as :func:`write_train`."""
+    """Write the benchmark in the layout of IJB, with the arguments of :func:`write_train`."""
     with _people("benchmark", config.benchmark_people, config, seed, workers) as people:
         _write_benchmark(config, people, out, np.random.default_rng([seed, 2]))
     _write_version(config, seed, out)
 
 
 def _write_version(config: SyntheticConfig, seed: int, out: Path) -> None:
-    """``generator.json``: what makes these faces again, and with which version of the generator."""
+    """Write ``generator.json``, with the version, seed and sizes that reproduce the faces."""
     made = {"version": VERSION, "seed": seed, **asdict(config)}
     (out / "generator.json").write_text(json.dumps(made, indent=2) + "\n", "utf-8")
 
@@ -97,7 +97,7 @@ def _write_version(config: SyntheticConfig, seed: int, out: Path) -> None:
 def _people(
     part: str, count: int, config: SyntheticConfig, seed: int, workers: int
 ) -> Iterator[Iterator[list[tuple[dict[str, object], Photograph]]]]:
-    """The photographs of the people of a part, in order, made by other processes.
+    """Provide an iterator over the people of a part, whose photographs other processes make.
 
     Raises:
         ChildProcessError: If one of the processes is killed.
@@ -108,14 +108,14 @@ def _people(
         jobs = [(part, i) for i in range(count)]
         yield pool.map(partial(_person, config, seed), jobs, chunksize=2)
     except BrokenProcessPool:
-        # The pool forgets a worker that it starts while another is killed, and waits for it.
+        # A worker that starts while another one is killed would make the shutdown wait forever.
         for worker in set(multiprocessing.active_children()) - others:
             worker.kill()
         raise ChildProcessError(
-            "a worker that makes faces was killed, perhaps for want of memory: try fewer workers"
+            "a worker that makes faces was killed, perhaps for lack of memory: try fewer workers"
         ) from None
     finally:
-        # Where writing fails, nobody waits for the rest of the people.
+        # If writing failed, the remaining people are not made.
         pool.shutdown(cancel_futures=True)
 
 
@@ -125,7 +125,7 @@ def _start_worker() -> None:
 
 
 def _end_with_parent() -> None:
-    """Without it, the workers of a process that was killed would wait for ever for more work."""
+    """End this worker with its parent; otherwise it would wait forever if the parent is killed."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -135,7 +135,7 @@ def _end_with_parent() -> None:
 def _person(
     config: SyntheticConfig, seed: int, job: tuple[str, int]
 ) -> list[tuple[dict[str, object], Photograph]]:
-    """All photographs of one person, each with its row of attributes."""
+    """Make all photographs of one person, each with its row of ``images.csv``."""
     part, index = job
     split = PARTS[part]
     person = sample_identity(np.random.default_rng([seed, split, index]))
@@ -168,7 +168,7 @@ def _scene(kind: str, *key: int) -> Scene:
 
 
 def _next_frame(first: Scene, frame: Scene) -> Scene:
-    """A frame of a video: the age and occlusion of its first, about its pose and quality."""
+    """Make a scene a later frame of a video: similar to the first in all but details."""
     frame.age, frame.glasses, frame.mask = first.age, first.glasses, first.mask
     frame.yaw = 0.8 * first.yaw + 0.2 * frame.yaw
     frame.degradation = 0.8 * first.degradation + 0.2 * frame.degradation
@@ -250,9 +250,22 @@ def benchmark_meta(
     names: list[str], landmarks: np.ndarray, score: np.ndarray, template_ids: np.ndarray,
     media_ids: np.ndarray, *, subjects: np.ndarray, rng: np.random.Generator,
 ) -> IJBMeta:  # fmt: skip
-    """Meta files of a benchmark: pairs of templates, first templates as galleries G1 and G2.
+    """Make the lists of a benchmark: pairs of templates, galleries G1 and G2, and probes.
 
-    ``subjects`` gives the people 0, 1, … of templates 1 … T, ascending; G1 holds the first half.
+    The first template of a person is in a gallery, G1 for the first half of the people and G2 for
+    the second half; all other templates are probes.
+
+    Args:
+        names: N names of the faces.
+        landmarks: ``(N, 5, 2)`` in px.
+        score: ``(N,)`` detector scores.
+        template_ids: ``(N,)`` templates of the faces, 1 … T.
+        media_ids: ``(N,)`` media of the faces.
+        subjects: ``(T,)`` person 0, 1, … of each template, ascending.
+        rng: Generator for drawing the impostor pairs.
+
+    Returns:
+        The lists.
     """
     templates = np.arange(1, len(subjects) + 1)
     first, second = template_pairs(subjects, rng)
@@ -277,18 +290,19 @@ def benchmark_meta(
 
 
 def template_pairs(subjects: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of templates to compare, each once: all, or all genuine ones and some impostors.
+    """Choose the pairs of templates to compare, each once.
 
-    Above ``2 · IMPOSTORS + 1`` templates the impostors are drawn, so that their number grows with
-    that of the templates and not with its square; every template is in about as many.
+    Up to ``2 · IMPOSTORS + 1`` templates these are all pairs. Above, they are all genuine pairs and
+    some impostor pairs, about equally many per template. So their number grows linearly with the
+    number of templates, not quadratically.
 
     Args:
         subjects: ``(T,)`` the person of each template, ascending.
-        rng: Draws the impostors.
+        rng: Generator for drawing the impostor pairs.
 
     Returns:
-        Two ``(P,)`` int64 arrays of indices into ``subjects``, the first below the second,
-        ascending.
+        Two ``(P,)`` int64 arrays of indices into ``subjects``, in ascending order; the first index
+        of a pair is below the second.
     """
     count = len(subjects)
     if count <= 2 * IMPOSTORS + 1:
@@ -296,7 +310,7 @@ def template_pairs(subjects: np.ndarray, rng: np.random.Generator) -> tuple[np.n
     starts = np.flatnonzero(np.r_[True, subjects[1:] != subjects[:-1]])
     sizes = np.diff(np.r_[starts, count])
     pairs = [start + np.triu_indices(size, 1) for start, size in zip(starts, sizes, strict=True)]
-    # On a circle in random order, two templates are at one distance only, so no pair comes twice.
+    # On a circle in random order, two templates have one distance, so no pair occurs twice.
     circle = rng.permutation(count)
     for distance in rng.choice(np.arange(1, (count + 1) // 2), IMPOSTORS, replace=False):
         pair = np.sort([circle, np.roll(circle, distance)], axis=0)
@@ -309,7 +323,7 @@ def template_pairs(subjects: np.ndarray, rng: np.random.Generator) -> tuple[np.n
 def _bin_pairs(
     rows: list[dict], kind: str, count: int, rng: np.random.Generator
 ) -> Iterator[tuple[str, str, int]]:
-    """Genuine and impostor pairs by turns: a frontal face and one of the kind."""
+    """Yield genuine and impostor pairs in alternation: a frontal face and a face of the kind."""
     by_person: dict[int, dict[str, list[str]]] = {}
     for row in rows:
         by_person.setdefault(row["identity"], {}).setdefault(row["kind"], []).append(row["name"])
