@@ -10,18 +10,18 @@ from lh2face.reconstruction.base import Reconstructor
 from lh2face.reconstruction.networks import Encoder
 from lh2face.registry import MODELS
 
-# Coefficients are in standard deviations of the faces that the model was fitted to.
+# Limit of the coefficients, in standard deviations of the faces that the model was fitted to.
 LIMIT = 3.0
-# Pixels of all faces that the modes are fitted to: 16 bytes each, twice while they are made.
+# Most pixels of all faces to fit to: they take 16 bytes each, and twice that during the fit.
 LARGEST = 1 << 26
 
 
 @MODELS.register_module()
 class Linear3DMMReconstructor(Reconstructor):
-    """Canonical depth and albedo as a mean and modes, of which a network predicts how much.
+    """Canonical depth and albedo as a mean plus modes, whose coefficients a network predicts.
 
-    The modes are principal components of synthetic faces, other people than any data set's. What
-    the images teach is the regressor: the coefficients, light and view that render a face again.
+    The modes are principal components of synthetic faces; their people are in no dataset. Training
+    learns the regressor of coefficients, light and view from images, by re-rendering them.
 
     Args:
         image_size: Side S, a power of two ≥ 16.
@@ -31,9 +31,13 @@ class Linear3DMMReconstructor(Reconstructor):
         faces: Number of synthetic faces that the modes are fitted to.
         coefficient_prior: Weight of the coefficients' squares.
         flip_weight: Weight of the reconstruction from the flipped face.
-        view_prior: Weight of the pull of the view to the front.
-        renderer: Config of the renderer; its ``image_size`` is filled in.
-        pose: What the view is learnt from, ``"images"`` or ``"landmarks"``.
+        view_prior: Weight of the prior towards the frontal view; used if ``pose`` is "images".
+        renderer: Config of the renderer; its ``image_size`` is set here.
+        pose: Source from which the view is learnt, ``"images"`` or ``"landmarks"``.
+
+    Raises:
+        ValueError: If ``faces`` is not above the numbers of modes or needs too much memory, or
+            ``pose`` has another value.
     """
 
     def __init__(
@@ -67,11 +71,11 @@ class Linear3DMMReconstructor(Reconstructor):
         ):
             self.register_buffer(f"{name}_mean", torch.zeros(length))
             self.register_buffer(f"{name}_modes", torch.zeros(count, length))
-        if not self.head.is_meta:  # built there, a model is asked for its shapes alone
+        if not self.head.is_meta:  # on the meta device, only the shapes are needed
             self.fit_modes(faces)
 
     def fit_modes(self, faces: int) -> None:
-        """Fit means and modes to so many synthetic faces, always the same."""
+        """Fit means and modes to a number of synthetic faces, which are always the same."""
         with torch.device("cpu"):
             depth, albedo, head = canonical_faces(faces, self.image_size)
         self.head.copy_(head)
@@ -83,7 +87,7 @@ class Linear3DMMReconstructor(Reconstructor):
                 buffer.copy_(values)
 
     def canonical(self, images: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Depth, albedo, and ``loss_coefficients``."""
+        """Predict depth, albedo, and ``loss_coefficients``."""
         size = self.image_size
         coefficients = LIMIT * self.coefficient_network(images)
         shape, skin = coefficients.split(self.counts, dim=1)
@@ -97,12 +101,15 @@ class Linear3DMMReconstructor(Reconstructor):
         )
 
     def surface(self, depth: Tensor) -> Tensor:
-        """The head alone: what is beside it in a canonical image belongs to no face."""
+        """Return the depth with NaN outside of the head, where there is no surface."""
         return torch.where(self.head, depth, torch.nan)
 
 
 def principal_components(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Mean ``(D,)`` and modes ``(count, D)`` of ``(N, D)``, a mode as long as its deviation."""
+    """Compute the mean ``(D,)`` and the first modes ``(count, D)`` of rows ``(N, D)``.
+
+    The length of a mode is the standard deviation along it.
+    """
     mean = rows.mean(0)
     _, lengths, modes = torch.linalg.svd(rows - mean, full_matrices=False)
     return mean, lengths[:count, None] * modes[:count] / (len(rows) - 1) ** 0.5
