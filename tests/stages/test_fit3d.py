@@ -164,7 +164,7 @@ def test_an_absurd_rate_stops_in_one_line_and_leaves_no_reconstructor(aligned, t
 
 
 def test_fewer_faces_than_a_batch_are_named(aligned, tmp_path):
-    with pytest.raises(ValueError, match=r"fit3d: .*batch_size: 31 is more than the 30 images of"):
+    with pytest.raises(ValueError, match=r"fit3d: .*batch_size: 31 is more than the 30 images"):
         run(aligned, tmp_path / "fit3d", **{"train_dataloader.batch_size": 31})
     assert not list(tmp_path.iterdir())
 

@@ -10,7 +10,8 @@ from lh2face.artifacts.model import DESCRIPTION, RECONSTRUCTOR_WEIGHTS, write_we
 from lh2face.artifacts.provenance import provenance
 from lh2face.artifacts.run_metrics import METRICS, read_record
 from lh2face.registry import build
-from lh2face.runs.run import put_in, train_into
+from lh2face.runs.injection import put_in
+from lh2face.runs.run import train_into
 from lh2face.runs.work_folder import run_fingerprint
 from lh2face.training.memory import peak_memory
 from lh2face.training.recipe import decisive
