@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_curve as sklearn_roc
 
 from lh2face.data.synthetic_protocol import PROTOCOLS, synthetic_meta, write_features
-from lh2face.evaluation import ijb
+from lh2face.evaluation import features, pooling, scores
+from lh2face.evaluation.checks import EvaluationError
+from lh2face.evaluation.features import concentrations, face_features
 from lh2face.evaluation.identification import (
     identification,
     merged_identification,
@@ -16,17 +18,11 @@ from lh2face.evaluation.identification import (
     rates_over_galleries,
     search,
 )
-from lh2face.evaluation.ijb import (
-    EvaluationError,
-    concentrations,
-    face_features,
-    pool_media,
-    pool_templates,
-    verification_scores,
-)
 from lh2face.evaluation.matching import expected_cosine, mutual_likelihood
+from lh2face.evaluation.pooling import pool_media, pool_templates
 from lh2face.evaluation.quality import calibration, error_versus_reject, reject_area
 from lh2face.evaluation.roc import roc_curve, share_of, tar_at_far
+from lh2face.evaluation.scores import verification_scores
 from lh2face.evaluation.verification import (
     best_threshold,
     fold_accuracy,
@@ -97,10 +93,11 @@ def test_scores_and_absent_templates():
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(ijb, "FACES", 50)
-    monkeypatch.setattr(ijb, "PAIRS", 500)
-    monkeypatch.setattr(ijb, "TILE_BITS", 4)
-    monkeypatch.setattr(ijb, "TILE", 16)
+    monkeypatch.setattr(features, "FACES", 50)
+    monkeypatch.setattr(pooling, "FACES", 50)
+    monkeypatch.setattr(scores, "PAIRS", 500)
+    monkeypatch.setattr(scores, "TILE_BITS", 4)
+    monkeypatch.setattr(scores, "TILE", 16)
 
 
 @pytest.mark.parametrize("templates", [7, 100])
@@ -124,7 +121,7 @@ def test_pooling_in_blocks(small_blocks):
 
 
 def test_ten_times_the_pairs_take_no_more_memory(monkeypatch):
-    monkeypatch.setattr(ijb, "PAIRS", 1 << 14)
+    monkeypatch.setattr(scores, "PAIRS", 1 << 14)
     vectors, ids = RNG.normal(size=(300, 16)), np.arange(300)
 
     def working_memory(pairs):

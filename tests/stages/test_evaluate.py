@@ -9,7 +9,7 @@ import pytest
 
 from lh2face.data.benchmark import read_benchmark, write_benchmark
 from lh2face.data.ijb_meta import write_meta
-from lh2face.data.synthetic.generate import benchmark_meta
+from lh2face.data.template_lists import benchmark_meta
 from lh2face.evaluation import pairs
 from lh2face.evaluation.protocol import Protocol
 from lh2face.evaluation.verification import fold_accuracy, fold_decisions, grid_threshold

@@ -15,7 +15,7 @@ from lh2face.data.ijb_meta import meta_paths
 from lh2face.evaluation.bootstrap import draw_weights, interval
 from lh2face.evaluation.checks import EvaluationError
 from lh2face.evaluation.conditions import tar_by_condition
-from lh2face.evaluation.ijb import concentrations, directions
+from lh2face.evaluation.features import concentrations, directions
 from lh2face.evaluation.matching import expected_cosine
 from lh2face.evaluation.metric_names import REJECT_AREA
 from lh2face.evaluation.pairs import (
