@@ -15,13 +15,14 @@ LAYERS = (
     {"arguments", "files", "onnx", "progress", "registry"},
     {"backbones", "detection", "distributed", "heads", "recognizers", "rendering"},
     {"data", "mmengine_compat"},
-    {"augmentation", "evaluation", "reconstruction"},
-    {"training"},
+    {"evaluation", "reconstruction"},
+    {"artifacts"},
+    {"augmentation", "training"},
     {"__init__"},  # imports what registers itself
-    {"artifacts", "params"},
-    {"embedding", "report", "runs"},
+    {"embedding", "params", "report", "runs"},
     {"adapters", "stages"},
-    {"study", "tools"},
+    {"tools"},
+    {"demo"},
     {"cli"},
 )
 LAYER = {room: layer for layer, rooms in enumerate(LAYERS) for room in rooms}

@@ -23,7 +23,6 @@ NEED_PIPELINE = {
     for name in (
         "params", "stages.report", "report.benchmark", "report.page", "report.pictures",
         "report.plots", "report.training",
-        "study.page", "study.plan", "study.results", "study.run",
     )
 }  # fmt: skip
 

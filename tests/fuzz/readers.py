@@ -583,13 +583,13 @@ def work_folder(folder: Path) -> None:
 
 def plan(folder: Path) -> None:
     """The plan of the small study."""
-    shutil.copy(ROOT / "params" / "study_ci.yaml", folder / "study.yaml")
+    shutil.copy(ROOT / "workflow" / "study" / "synthetic" / "ci.yaml", folder / "study.yaml")
 
 
 @reader(2, sets(plan=plan))
 def study_plan(folder: Path) -> None:
     """A plan of a study."""
-    from lh2face.study.plan import load_plan
+    from workflow.study.synthetic.plan import load_plan
 
     load_plan(folder / "study.yaml")
 

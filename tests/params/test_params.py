@@ -16,8 +16,7 @@ def test_the_projects_own_parameters_are_valid():
     load_params(ROOT / "params.yaml")
 
 
-# The plans of the study are no overlays.
-OVERLAYS = {path.name for path in (ROOT / "params").iterdir()} - {"study.yaml", "study_ci.yaml"}
+OVERLAYS = {path.name for path in (ROOT / "params").iterdir()}
 
 
 # What is put over the recipes.

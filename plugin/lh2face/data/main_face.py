@@ -10,14 +10,14 @@ from lh2face.detection.faces import DetectorError
 
 
 class Found(NamedTuple):
-    """The main face of a photo, and how many faces are in it."""
+    """The main face of a photo, and the number of faces found in it."""
 
     face: Face
     faces: int
 
 
 def find_face(detect: Detector, image: np.ndarray, source: object) -> Found:
-    """The :func:`~lh2face.detection.main_face` of a photo.
+    """Detect the faces in a photo and return the :func:`~lh2face.detection.main_face`.
 
     Args:
         detect: The detector.
@@ -25,7 +25,7 @@ def find_face(detect: Detector, image: np.ndarray, source: object) -> Found:
         source: Where the photo comes from, for the message.
 
     Raises:
-        ImageError: If the detector finds no face, or fails.
+        ImageError: If the detector finds no face, or raises :class:`DetectorError`.
     """
     try:
         faces = detect(image)

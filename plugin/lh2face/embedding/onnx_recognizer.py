@@ -1,8 +1,8 @@
-"""Recognition models in ONNX files, of this project or of others, by onnxruntime.
+"""Recognition models in ONNX files, of this project or of others, run by onnxruntime.
 
-Which files are recognizers, and how their input is normalised, follows insightface's ``model_zoo``,
-so that embeddings equal those of its ``get_feat``. Beyond it: files that take one face at a time,
-those of half or double precision, and those that give an embedding and its norm.
+The rules of insightface's ``model_zoo`` decide which files are recognizers and how their input is
+normalised, so the embeddings equal those of its ``get_feat``. In addition, this module supports
+files with a batch size of 1, with half or double precision, and with a second output for the norm.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,30 +21,30 @@ BATCH = 64
 FLOATS = {
     "tensor(float16)": np.float16, "tensor(float)": np.float32, "tensor(double)": np.float64,
 }  # fmt: skip
-# insightface takes a file of this input size for a model of landmarks.
+# insightface treats a file with this input size as a landmark model.
 LANDMARKS_SIZE = 192
-# An embedding of length one, to half precision.
+# Tolerance for a norm of 1, enough for half precision.
 UNIT = 1e-3
 INPUT = (
-    "expected one input (batch, 3, S, S) of floats, batch free or 1, and S fixed, a multiple of "
-    f"16 from {TEMPLATE_SIZE} on but {LANDMARKS_SIZE}, which is that of landmark models"
+    "expected one input (batch, 3, S, S) of floats, with a dynamic batch or batch 1, and S a fixed "
+    f"multiple of 16, at least {TEMPLATE_SIZE} and not {LANDMARKS_SIZE} (landmark models)"
 )
-OUTPUT = "expected an embedding (batch, d) of floats and at most its norm (batch, 1) beside it"
+OUTPUT = "expected an embedding (batch, d) of floats and optionally its norm (batch, 1)"
 
 
 def open_recognizer(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """A recognition model.
+    """Open a recognition model.
 
     Args:
         path: The file.
 
     Returns:
-        From aligned faces ``(B, 112, 112, 3)`` uint8 RGB to embeddings ``(B, d)`` float32, not
-        normalised. Where the file gives embeddings of length one and a norm, they have that norm.
+        A function from aligned faces ``(B, 112, 112, 3)`` uint8 RGB to embeddings ``(B, d)``
+        float32, not normalised. If the file returns unit embeddings and their norms, the function
+        returns the products. It raises OnnxError if onnxruntime fails.
 
     Raises:
-        OnnxError: If the file is not a recognition model, or onnxruntime cannot run it; the
-            function raises it too.
+        OnnxError: If the file is not a recognition model, or onnxruntime cannot run it.
     """
     nodes = [node.name for node in read_onnx(path).graph.node[:8]]
     session = open_session(path)
@@ -67,11 +67,14 @@ def open_recognizer(path: Path) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def normalisation(names: Sequence[str]) -> tuple[float, float]:
-    """Mean and factor of pixels in 0 … 255 by insightface's rule.
+    """Normalisation of pixels in 0 … 255 by insightface's rule.
 
     Args:
-        names: Of the graph's first eight nodes. Where they hold a subtraction and a product, the
-            file normalises by itself.
+        names: Names of the graph's first eight nodes. If there is a subtraction and a
+            multiplication among them, the file normalises its input itself.
+
+    Returns:
+        The mean to subtract, and then the factor to multiply by.
     """
     subtracts = any(name.startswith(("Sub", "_minus")) for name in names)
     multiplies = any(name.startswith(("Mul", "_mul")) for name in names)
@@ -79,7 +82,7 @@ def normalisation(names: Sequence[str]) -> tuple[float, float]:
 
 
 def _input(path: Path, inputs: Sequence[Any]) -> tuple[Any, int, int]:
-    """The one input, the side of its images in px, and how many of them it takes at once."""
+    """Check the inputs; return the only one, the side of its images in px, and its batch size."""
     found = " and ".join(map(_format, inputs)) or "none"
     match [(given.type in FLOATS, given.shape) for given in inputs]:
         case [(True, [batch, 3, int(height), int(width)])] if (
@@ -102,8 +105,8 @@ def _outputs(path: Path, outputs: Sequence[Any]) -> list[str]:
 
 
 def _embeddings(path: Path, outputs: Sequence[np.ndarray], faces: int) -> np.ndarray:
-    """The embeddings among the outputs for a number of faces."""
-    # Axes of one entry do no harm; with two others, such as a picture's, it is no embedding.
+    """Find the embeddings ``(faces, d)`` among the outputs, multiplied by their norms if given."""
+    # Axes of length 1 are allowed; an output with two longer axes, as of an image, is not.
     rows = [
         out.reshape(faces, -1) if out.shape[:1] == (faces,) and _is_row(out[0]) else out
         for out in outputs
@@ -129,6 +132,6 @@ def _is_row(values: np.ndarray) -> bool:
 
 
 def _format(given: Any) -> str:
-    """An input or output in words, such as ``images (batch, 3, 112, 112) float``."""
+    """Describe an input or output, such as ``images (batch, 3, 112, 112) float``."""
     shape = ", ".join("?" if side is None else str(side) for side in given.shape)
     return printable(f"{given.name} ({shape}) {given.type.removeprefix('tensor(').rstrip(')')}")

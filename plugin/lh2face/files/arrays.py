@@ -1,4 +1,4 @@
-"""Files of numpy's, from anywhere: numbers only, and nothing in them is run."""
+"""Safe reading of ``.npy`` and ``.npz`` files: only numbers, no pickled objects."""
 
 from pathlib import Path
 from typing import Literal
@@ -7,40 +7,44 @@ import numpy as np
 
 from lh2face.text import first_line
 
-# Bytes of all arrays of an archive; a compressed file may hold a thousand times its own size.
+# Limit for the arrays of an archive in bytes: a compressed file can expand a thousandfold.
 MOST_BYTES = 1 << 32
 
 
 def read_array(path: Path, mode: Literal["r", "r+"] = "r") -> np.ndarray:
-    """The numbers of a ``.npy`` file, memory-mapped.
+    """Open a ``.npy`` file of numbers, memory-mapped.
+
+    Args:
+        path: The file.
+        mode: ``"r"`` to read only, ``"r+"`` to write too.
 
     Raises:
-        ValueError: If it is no such file, or cut short.
+        ValueError: If it is not such a file, or is cut short.
         OSError: If it cannot be read.
     """
     if path.exists() and not path.is_file():
         raise ValueError(f"{path}: not a regular file")
     try:
         array = np.lib.format.open_memmap(path, "r")
-        # Opened for writing at once, a file that is cut short would be filled up with zeros.
+        # Opened for writing without this check, a file that is cut short would be zero-filled.
         return array if mode == "r" else np.lib.format.open_memmap(path, mode)
     except OSError:
         raise
-    except Exception as error:  # numpy evaluates the header, which can fail in any way
+    except Exception as error:  # numpy parses the header, which can fail in many ways
         what = first_line(error)
         raise ValueError(f"{path}: not a whole .npy file of numbers: {what:.300}") from None
 
 
 def read_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
-    """The arrays of an ``.npz`` file.
+    """Read the arrays of an ``.npz`` file.
 
     Args:
         path: The file.
-        names: Arrays that must be there.
+        names: Names of the arrays that it must have.
 
     Raises:
-        ValueError: If it is no such file, is damaged, lacks an array, or holds more than
-            ``MOST_BYTES``.
+        ValueError: If it is not such a file, is damaged, lacks an array, or has more than
+            ``MOST_BYTES`` of arrays.
         OSError: If it cannot be read.
     """
     if path.exists() and not path.is_file():
@@ -54,6 +58,6 @@ def read_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
                 if missing := set(names) - set(file.files):
                     raise ValueError(f"there is no array {min(missing)!r}")
                 return dict(file)
-        except Exception as error:  # of zip, zlib and numpy's header, which fail in many ways
+        except Exception as error:  # zipfile, zlib and numpy raise many types of error
             what = first_line(error)
             raise ValueError(f"{path}: not a whole .npz file of numbers: {what:.300}") from None

@@ -1,4 +1,4 @@
-"""The project's own tables: CSV in UTF-8 whatever the locale, safe to open in a spreadsheet."""
+"""Reading and writing of CSV tables: always UTF-8, and safe to open in a spreadsheet."""
 
 import csv
 from collections.abc import Callable, Iterable, Mapping
@@ -9,10 +9,10 @@ from lh2face.text import from_cell, to_cell
 
 
 def flag(text: str) -> bool:
-    """A cell that is 0 or 1.
+    """Convert a cell "0" or "1" to a bool.
 
     Raises:
-        ValueError: If it is anything else.
+        ValueError: If it has another value.
     """
     if text not in ("0", "1"):
         raise ValueError(f"expected 0 or 1, found {text!r:.80}")
@@ -24,14 +24,14 @@ PAIR_LIST = {"first": str, "second": str, "same": flag}
 
 
 class TableError(ValueError):
-    """A table that cannot be used; the message names the file, and the line where there is one."""
+    """A table cannot be used; the message names the file and, if known, the line."""
 
 
 def write_rows(path: Path, header: Iterable[str], rows: Iterable[Iterable]) -> None:
-    r"""Write a table, which ``dvc plots`` reads too.
+    r"""Write a CSV table.
 
-    Text that a spreadsheet would take for a formula is written as :func:`~lh2face.text.to_cell`
-    gives it. A byte of a file name that is not UTF-8 is written as ``\udcXX``.
+    :func:`~lh2face.text.to_cell` escapes text that a spreadsheet would take for a formula. A byte
+    of a file name that is not UTF-8 is written as ``\udcXX``.
     """
     with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -43,18 +43,19 @@ def read_rows(
     columns: Mapping[str, Callable[[str], Any]],
     optional: Mapping[str, Callable[[str], Any]] | None = None,
 ) -> list[dict[str, Any]]:
-    """The rows of a table of :func:`write_rows`, names as they were given to it.
+    """Read the rows of a CSV table as dictionaries, such as one of :func:`write_rows`.
 
     Args:
         path: The file.
-        columns: What to make of each column's cells, such as ``int``; other columns are left out.
-        optional: The same of columns that need not be there.
+        columns: For each required column, a function that converts its cells, such as ``int``.
+            Columns that are neither here nor in ``optional`` are ignored.
+        optional: The same for columns that may be missing.
 
     Raises:
-        TableError: If a column is missing, a row has more or fewer cells than the header, a cell is
-            not what its column should hold (a ``ValueError`` of the function), or the file is no
-            CSV in UTF-8.
-        OSError: If it cannot be read.
+        TableError: If a required column does not occur exactly once, a row has more or fewer cells
+            than the header, a function raises ``ValueError`` for a cell, or the file is not CSV in
+            UTF-8.
+        OSError: If the file cannot be read.
     """
     found = []
     with path.open(newline="", encoding="utf-8-sig") as file:

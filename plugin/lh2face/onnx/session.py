@@ -1,4 +1,4 @@
-"""ONNX files of anybody, opened by onnxruntime within a bound of memory."""
+"""Opening of untrusted ONNX files with onnxruntime, within a limit of memory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,18 +9,18 @@ from typing import Any
 from lh2face.onnx.files import OnnxError
 from lh2face.text import first_line, printable
 
-# What a graph may take on the CPU while it runs, bytes; its weights are not counted.
+# Limit for the CPU memory of running graphs in bytes, without their weights.
 MOST_MEMORY = 4 << 30
 
 
 def open_session(path: Path, threads: int = 0) -> Any:
-    """An ``onnxruntime.InferenceSession`` of a file.
+    """Open an ``onnxruntime.InferenceSession`` for a file.
 
-    A graph that asks for more than ``MOST_MEMORY`` on the CPU ends in an error when it runs.
+    A graph that needs more than ``MOST_MEMORY`` on the CPU fails with an error when it runs.
 
     Args:
         path: The file.
-        threads: Of one run; 0 for onnxruntime's own choice.
+        threads: Number of threads per run; with 0, onnxruntime decides.
 
     Raises:
         OnnxError: If onnxruntime cannot load the file.
@@ -29,7 +29,7 @@ def open_session(path: Path, threads: int = 0) -> Any:
 
     _bound_memory()
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what it would log is in the error
+    options.log_severity_level = 4  # the errors contain what it would log
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.use_env_allocators", "1")
     with onnx_errors(path):
@@ -40,7 +40,7 @@ def open_session(path: Path, threads: int = 0) -> Any:
 
 @contextmanager
 def onnx_errors(path: Path) -> Iterator[None]:
-    """Turn whatever goes wrong in running a file into an :class:`OnnxError` of one line."""
+    """Turn any exception inside the context into an :class:`OnnxError` of one line."""
     try:
         yield
     except Exception as error:  # onnxruntime's own errors have no common base
@@ -50,7 +50,7 @@ def onnx_errors(path: Path) -> Iterator[None]:
 
 @cache
 def _bound_memory() -> None:
-    """Give all sessions of the process one allocator, which takes no more than a bound."""
+    """Give all sessions of the process one shared allocator with a limit."""
     import onnxruntime
 
     memory = onnxruntime.OrtMemoryInfo(

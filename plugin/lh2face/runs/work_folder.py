@@ -30,7 +30,7 @@ FINGERPRINT = "fingerprint.json"
 RECORDS = (RECORD, VALIDATIONS)
 PACKAGE = Path(__file__).parents[1]
 # Parts of the package that no training runs; a change there lets a run go on.
-NOT_IN_TRAINING = {"adapters", "cli.py", "report", "study", "tools"}
+NOT_IN_TRAINING = {"adapters", "cli.py", "report", "tools"}
 # mmengine's folder of a run, with its log and what TensorBoard reads.
 RUN_FOLDER = re.compile(r"\d{8}_\d{6}")
 

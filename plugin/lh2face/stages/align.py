@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lh2face.data.align import TEMPLATE_SIZE
+from lh2face.data.align import ALIGNED_LANDMARKS, TEMPLATE_SIZE, aligned_landmarks
 from lh2face.data.crops import crops
 from lh2face.data.images import ImageError, encode_jpeg
 from lh2face.data.manifest import read_manifest, records_of, write_manifest
@@ -64,7 +64,8 @@ def run(params: "Params", raw: Path, out: Path) -> None:
 
 
 def align_train(raw: Path, out: Path, workers: int) -> int:
-    """Aligned training records, with the keys and identities of the raw ones.
+    """Aligned training records, with the keys and identities of the raw ones, and the landmarks
+    of the aligned faces.
 
     Returns:
         How many images were left out.
@@ -72,7 +73,7 @@ def align_train(raw: Path, out: Path, workers: int) -> int:
     reader = RecordReader(raw / "train.rec")
     keys = list(map(int, image_keys(reader)))
     landmarks = read_landmarks(raw, keys)
-    failures = []
+    failures, kept = [], np.empty((len(keys), 5, 2), np.float32)
     with RecordWriter(out / "train.rec") as writer:
         writer.write(0, b"", [float(keys[-1] + 1)] * 2)
         jobs = (
@@ -80,10 +81,11 @@ def align_train(raw: Path, out: Path, workers: int) -> int:
             for key, points in zip(keys, landmarks, strict=True)
         )
         aligned = crops(jobs, len(keys), workers, encode_jpeg, f"{raw}")
-        for key, crop in zip(keys, aligned, strict=True):
+        for row, (key, crop) in enumerate(zip(keys, aligned, strict=True)):
             if isinstance(crop, ImageError):
                 failures.append((key, crop.reason))
             else:
+                kept[row - len(failures)] = aligned_landmarks(landmarks[row])
                 writer.write(key, crop, identity(reader[key][0]))
     if len(failures) == len(keys):
         raise AlignError(
@@ -92,6 +94,7 @@ def align_train(raw: Path, out: Path, workers: int) -> int:
         )
     classes = (raw / "property").read_text("utf-8", errors="replace").split(",")[0]
     (out / "property").write_text(f"{classes},{TEMPLATE_SIZE},{TEMPLATE_SIZE}\n", "utf-8")
+    np.save(out / ALIGNED_LANDMARKS, kept[: len(keys) - len(failures)])
     write_rows(out / "failures.csv", ("key", "reason"), failures)
     if failures:
         print(f"{reader.path}: left out {len(failures)} of {len(keys)}, listed in failures.csv")

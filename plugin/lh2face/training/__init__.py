@@ -1,4 +1,4 @@
-"""What mmengine's Runner uses to train: loop, batches, seeds, checkpoints, the record of a run."""
+"""Parts of a training run for mmengine's Runner: loop, batches, seeds, checkpoints, records."""
 
 from lh2face import mmengine_compat
 from lh2face.training.batches import EvenBatchSampler

@@ -1,7 +1,8 @@
 """The synthetic data set: training records and an IJB-layout benchmark of disjoint people."""
 
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from lh2face.data.template_lists import benchmark_meta
 from lh2face.files.tables import PAIR_LIST, write_rows
 from lh2face.progress import track
 
+# Of the faces: the people of a seed are those of every version, their pictures are not.
+VERSION = 2
 # Which sessions make up which template; the first template is the person's gallery entry.
 TEMPLATES = ((0, 1), (2,), (3,), (4,), (5,), (6,), (7, 8))
 # What the second face of each verification bin's pairs is; the first is a frontal one.
@@ -58,6 +61,7 @@ def write_train(config: SyntheticConfig, out: Path, *, seed: int, workers: int) 
     count, images, size = config.train_people, config.images_per_person, config.image_size
     with photographed("train", count, images, size, seed, workers) as people:
         _write_train(config, people, out)
+    _write_version(config, seed, out)
 
 
 def write_benchmark(config: SyntheticConfig, out: Path, *, seed: int, workers: int) -> None:
@@ -65,6 +69,13 @@ def write_benchmark(config: SyntheticConfig, out: Path, *, seed: int, workers: i
     count, images, size = config.benchmark_people, config.images_per_person, config.image_size
     with photographed("benchmark", count, images, size, seed, workers) as people:
         _write_benchmark(config, people, out, np.random.default_rng([seed, 2]))
+    _write_version(config, seed, out)
+
+
+def _write_version(config: SyntheticConfig, seed: int, out: Path) -> None:
+    """``generator.json``: what makes these faces again, and with which version of the generator."""
+    made = {"version": VERSION, "seed": seed, **asdict(config)}
+    (out / "generator.json").write_text(json.dumps(made, indent=2) + "\n", "utf-8")
 
 
 def _write_train(

@@ -1,4 +1,4 @@
-"""What the study runs: ``params/study.yaml``, checked, and the parameters of each of its parts."""
+"""What the study runs: ``plan.yaml``, checked, and the parameters of each of its parts."""
 
 from copy import deepcopy
 from pathlib import Path
@@ -58,7 +58,7 @@ class Part(Section):
 
 
 class Plan(Section):
-    """All of ``params/study.yaml``.
+    """All of ``plan.yaml`` beside it.
 
     Attributes:
         base: Put over ``params.yaml`` in every part.

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from lh2face.evaluation.metric_names import LESS_IS_BETTER, title
-from lh2face.study.plan import SUBJECT, Part, Plan
-from lh2face.study.results import DIFFERENCES, FIGURES, KAPPA, ORIGIN
-from lh2face.text import markdown_code, markdown_text
+from lh2face.text import markdown_text
+from workflow.study.synthetic.plan import SUBJECT, Part, Plan
+from workflow.study.synthetic.results import DIFFERENCES, FIGURES, KAPPA, ORIGIN
+from workflow.study.tables import arguments, cell_code, changes, markdown
 
-TEMPLATES = Path("workflow/study")
+TEMPLATES = Path(__file__).parent
 # What a difference may be: columns of the tables.
 TOLD = ["better", "worse"]
 # Of the plot of differences, px.
@@ -183,6 +184,14 @@ class Results:
         found = self.against(name)
         return [figure(path) for path in found.loc[found[column], "figure"]]
 
+    def nearest(self, name: str, path: str) -> str:
+        """The baseline of a part whose mean of a figure is the best."""
+        return best_of(self.baselines(name)[path])
+
+    def title(self, path: str) -> str:
+        """How people name a figure."""
+        return figure(path)
+
     def beaten(self, name: str, path: str) -> str:
         """Names of the heads that the contender is better than in a figure."""
         rows = self.pairs(name)
@@ -289,25 +298,3 @@ def ticks(low: float, high: float) -> list[float]:
     step *= next(part for part in (1, 0.5, 0.2) if (high - low) / (step * part) >= 4 or part == 0.2)
     first, last = np.ceil(low / step), np.floor(high / step)
     return [round(step * number, 10) for number in range(int(first), int(last) + 1)]
-
-
-def markdown(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def arguments(config: dict[str, Any]) -> str:
-    """A head's arguments."""
-    return changes({key: value for key, value in config.items() if key != "type"}) or "defaults"
-
-
-def changes(values: dict[str, Any]) -> str:
-    """``key: value`` each, as in YAML."""
-    shown = (f"{key}: {json.dumps(value)}" for key, value in values.items())
-    return ", ".join(map(cell_code, shown))
-
-
-def cell_code(text: str) -> str:
-    """A text as code in a cell of a table, which a bar would end, in code too."""
-    return markdown_code(text).replace("|", "\\|")

@@ -15,8 +15,9 @@ from lh2face.artifacts.provenance import commit
 from lh2face.evaluation.metric_names import LESS_IS_BETTER
 from lh2face.params import read_yaml
 from lh2face.params.load import merge
-from lh2face.study.plan import Heads, Plan, folders
+from workflow.study.synthetic.plan import Heads, Plan, folders
 
+COMMAND = "python -m workflow.study run synthetic"
 OVERLAY = "overlay.yaml"
 # Files of a clone, tracked by git, that a run writes.
 WRITTEN = {"params.yaml", "dvc.lock"}
@@ -157,6 +158,6 @@ def choose(plan: Plan, out: Path, tuning: str) -> Heads:
 def scores(plan: Plan, out: Path, tuning: str) -> dict[str, float]:
     """What ``select`` is for each candidate, the mean over the seeds."""
     if not (out / tuning).exists():
-        raise ValueError(f"{out}: `lh2face study run {tuning}` comes first, it chooses the heads")
+        raise ValueError(f"{out}: `{COMMAND} {tuning}` comes first, it chooses the heads")
     paths = {name: plan.evaluations(out, tuning, name) for name in plan.all_candidates()}
     return {n: float(read_run(*where).figures[plan.select].mean()) for n, where in paths.items()}

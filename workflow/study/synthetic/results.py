@@ -14,8 +14,8 @@ from lh2face.artifacts.run_metrics import METRICS
 from lh2face.evaluation.comparison import Run, compare
 from lh2face.files.json_object import number, read_object
 from lh2face.params import read_yaml
-from lh2face.study.plan import SUBJECT, Heads, Part, Plan, folders
-from lh2face.study.run import OVERLAY, choose, overlay
+from workflow.study.synthetic.plan import SUBJECT, Heads, Part, Plan, folders
+from workflow.study.synthetic.run import COMMAND, OVERLAY, choose, overlay
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def collect(plan: Plan, out: Path, to: Path) -> None:
         ]
         origins[name] = origin([folder for paths in where.values() for folder in paths])
     if not origins:
-        raise ValueError(f"{out}: no part of the plan is whole; `lh2face study run` comes first")
+        raise ValueError(f"{out}: no part of the plan is whole; `{COMMAND}` comes first")
     to.mkdir(parents=True, exist_ok=True)
     columns = ["part", "model", "run", "figure", "value"]
     pd.DataFrame(figures, columns=columns).to_csv(to / FIGURES, index=False, float_format="%.5g")

@@ -13,13 +13,14 @@ import pytest
 from ruamel.yaml import YAML
 
 from lh2face.params import ParamsError, load_params, overlay_params
-from lh2face.study.page import Results, cell_code, write_page
-from lh2face.study.plan import Plan, folders, load_plan
-from lh2face.study.results import collect
-from lh2face.study.run import choose, clone, git, overlay, run
+from workflow.study.synthetic.page import Results, write_page
+from workflow.study.synthetic.plan import Plan, folders, load_plan
+from workflow.study.synthetic.results import collect
+from workflow.study.synthetic.run import choose, clone, git, overlay, run
+from workflow.study.tables import cell_code
 
-ROOT = Path(__file__).parents[2]
-PLAN = ROOT / "params" / "study.yaml"
+ROOT = Path(__file__).parents[3]
+PLAN = ROOT / "workflow" / "study" / "synthetic" / "plan.yaml"
 HELD_OUT = {"fraction": 0.25, "fold": 0, "seed": 0}
 PHOTOS = {"type": "image_folder", "path": "../photos", "aligned": True, "held_out": HELD_OUT}
 TAR, AREA = "verification.tar.0.001", "reject.area"
@@ -202,7 +203,7 @@ def test_an_unknown_part_is_named(plan, tmp_path):
 
 def test_what_must_come_first_and_what_fails_is_named(plan, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # no git here
-    with pytest.raises(ValueError, match="`lh2face study run tuning` comes first"):
+    with pytest.raises(ValueError, match="run synthetic tuning` comes first"):
         run(plan, Path("study"), jobs=1, only=["heads"])
     with pytest.raises(ValueError, match=r"`git clone --quiet …` failed"):
         run(plan, Path("study"), jobs=1, only=["tuning"])
@@ -384,9 +385,9 @@ def test_a_part_has_the_heads_that_its_tuning_chose(plan, out, tmp_path, monkeyp
         "tuning": 64, "again": 32,
     }  # fmt: skip
     made = []
-    monkeypatch.setattr("lh2face.study.run.clone", lambda *_: None)
+    monkeypatch.setattr("workflow.study.synthetic.run.clone", lambda *_: None)
     monkeypatch.setattr(
-        "lh2face.study.run.reproduce", lambda _, __, values, *___: made.append(values)
+        "workflow.study.synthetic.run.reproduce", lambda _, __, values, *___: made.append(values)
     )
     run(plan, out, jobs=1, only=["heads"])
     assert made[0]["heads"] == chosen["again"] != chosen["tuning"]
