@@ -86,7 +86,7 @@ def imports(
 
 def load():
     """The parameters of the folder the command runs in."""
-    from lh2face.stages.params import load_params
+    from lh2face.params import load_params
 
     return load_params()
 
@@ -94,7 +94,7 @@ def load():
 @app.command(rich_help_panel=STAGES)
 def params(overlay: In) -> None:
     """Put an overlay such as params/full.yaml into params.yaml."""
-    from lh2face.stages.params import overlay_params
+    from lh2face.params import overlay_params
 
     overlay_params(overlay)
 
@@ -309,48 +309,6 @@ def evaluate_bins(
     tool.run(bins, model, out)
 
 
-study = typer.Typer(no_args_is_help=True, help="Compare heads and variants with many seeds.")
-app.add_typer(study, name="study", rich_help_panel=EVALUATION)
-PlanFile = Annotated[Path, typer.Option("--plan", help="What the study consists of.")]
-Over = Annotated[
-    Path | None, typer.Option(exists=True, help="Overlay for all parts, such as params/full.yaml.")
-]
-Clones = Annotated[Path, typer.Option(help="Folder of the parts, each a clone.")]
-STUDY, PLAN = Path("study"), Path("params/study.yaml")
-
-
-@study.command("run")
-def study_run(
-    parts: Annotated[list[str] | None, typer.Argument(help="Parts of it; all without.")] = None,
-    plan: PlanFile = PLAN,
-    over: Over = None,
-    clones: Clones = STUDY,
-    jobs: Annotated[int, typer.Option(min=1, help="Models side by side, a core each.")] = 2,
-) -> None:
-    """Run what has not been run, on the last commit."""
-    from lh2face.study.plan import load_plan
-    from lh2face.study.run import run
-
-    run(load_plan(plan, over), clones, jobs=jobs, only=parts or [])
-
-
-@study.command("page")
-def study_page(
-    plan: PlanFile = PLAN,
-    over: Over = None,
-    clones: Clones = STUDY,
-    docs: Annotated[Path, typer.Option(help="Folder of the page and its tables.")] = Path("docs"),
-) -> None:
-    """Write study.md, and its tables below study/, from what was run."""
-    from lh2face.study.page import write_page
-    from lh2face.study.plan import load_plan
-    from lh2face.study.results import collect
-
-    loaded = load_plan(plan, over)
-    collect(loaded, clones, docs / "study")
-    write_page(loaded, docs)
-
-
 @app.command(rich_help_panel=TOOLS)
 def reconstruct(
     images: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, show_default=False)],
@@ -554,7 +512,12 @@ def arcface_torch(
 
 
 def main() -> None:
-    """Run the command line; what a user got wrong is one line, not a traceback."""
+    """Run the command line."""
+    end_in_words(app)
+
+
+def end_in_words(app: typer.Typer) -> None:
+    """Run a command line; what a user got wrong is one line, not a traceback."""
     for stream in (sys.stdout, sys.stderr):
         # A name that the terminal or file cannot show is shown in escapes.
         stream.reconfigure(errors="backslashreplace")

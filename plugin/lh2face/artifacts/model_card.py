@@ -7,7 +7,7 @@ from typing import Any
 
 from lh2face.data.manifest import COUNTS
 from lh2face.evaluation.evidence import number_of_people
-from lh2face.stages.figures import title
+from lh2face.evaluation.metric_names import title
 from lh2face.text import markdown_text, printable
 
 CARD = """\
