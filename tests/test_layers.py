@@ -21,7 +21,8 @@ LAYERS = (
     {"artifacts", "params"},
     {"embedding", "report", "runs"},
     {"adapters", "stages"},
-    {"study", "tools"},
+    {"tools"},
+    {"demo"},
     {"cli"},
 )
 LAYER = {room: layer for layer, rooms in enumerate(LAYERS) for room in rooms}
