@@ -9,7 +9,7 @@ model = dict(
     data_preprocessor=dict(type="FacePreprocessor"),
     reconstructor=dict(type="Unsup3DReconstructor", image_size=32),
 )
-# No pairs tell what a reconstructor is worth.
+# No validation: pairs of faces cannot measure a reconstructor.
 val_dataloader = val_evaluator = val_cfg = None
 train_dataloader = dict(batch_size=32, num_workers=0, dataset=dict(image_size=32))
 optim_wrapper = dict(
