@@ -139,6 +139,7 @@ def test_bad_training_photos_are_listed(tmp_path):
     raw = write_training(tmp_path / "raw", photos, points)
     aligned(raw, tmp_path / "out")
     assert_crops(tmp_path / "out", [12])
+    assert np.abs(np.load(tmp_path / "out" / "aligned_landmarks.npy") - TEMPLATE).max() < 1e-3
     with (tmp_path / "out" / "failures.csv").open() as file:
         rows = {int(row["key"]): row["reason"] for row in csv.DictReader(file)}
     assert list(rows) == KEYS[:5]
