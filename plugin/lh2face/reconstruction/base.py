@@ -88,7 +88,7 @@ class Reconstructor(nn.Module):
         flip_weight: float,
         view_prior: float,
         renderer: dict[str, Any] | None,
-        pose: str,
+        pose: str = "images",
     ) -> None:
         super().__init__()
         if pose not in POSES:

@@ -44,7 +44,8 @@ def run(params: "Params", aligned: Path, out: Path) -> None:
         config = params.fit3d.recipe()
         with torch.device("meta"):
             model = build("reconstructor", config.model.reconstructor.to_dict(), "fit3d: model")
-        config.train_dataloader.dataset.landmarks = model.pose == "landmarks"
+        if model.pose == "landmarks":
+            config.train_dataloader.dataset.landmarks = True
         put_in(config, "fit3d", aligned, model.image_size, seed, params.sources)
         return config, run_fingerprint(config, None)
 
