@@ -23,9 +23,9 @@ from measure import seconds
 
 from lh2face import augmentation
 from lh2face.artifacts.model import DESCRIPTION, RECONSTRUCTOR_WEIGHTS, write_weights
-from lh2face.augmentation.draws import Draws
 from lh2face.backbones import MobileFaceNet
 from lh2face.data.align import norm_crop
+from lh2face.data.draws import Draws
 from lh2face.data.images import decode_rgb, encode_jpeg, encode_png
 from lh2face.data.synthetic.face_model import sample_identity
 from lh2face.data.synthetic.photograph import photograph, random_scene

@@ -10,8 +10,8 @@ from mmengine.dataset import Compose
 
 from lh2face import augmentation
 from lh2face.augmentation import pixels
-from lh2face.augmentation.draws import Draws
 from lh2face.augmentation.transforms import rectangle
+from lh2face.data.draws import Draws
 from lh2face.registry import TRANSFORMS
 
 NAMES = [name for name in augmentation.__all__ if name != "RandomTransform"]

@@ -29,6 +29,9 @@ DEPTHS = ("mean", "linear_3dmm", "learned")
 STEP = 0.004
 # Greatest distance of a learned depth from the mean one.
 RELIEF = 0.03
+# How far the nose of a face that is turned by 20° lies beside the middle of eyes and mouth, px of a
+# crop of 112 × 112.
+ASIDE = 7.5
 # Learned depths that each process keeps, bytes.
 KEPT_BYTES = 1 << 28
 # Depth about which a face turns; near to the landmarks, which stay in the middle then.
@@ -50,11 +53,13 @@ class Warp(NamedTuple):
         x: ``(S, S)`` float32, the column of the image that each pixel shows.
         y: The same of rows.
         head: ``(S, S)`` float32, how much of each pixel is head, 0 … 1.
+        landmarks: ``(5, 2)`` float32, px of a crop of 112 × 112.
     """
 
     x: NDArray[np.float32]
     y: NDArray[np.float32]
     head: NDArray[np.float32]
+    landmarks: NDArray[np.float32]
 
 
 @TRANSFORMS.register_module()
@@ -76,7 +81,8 @@ class TurnedFaces(RandomTransform):
       image, and the depth is kept: so let random transforms of pixels follow this one. The views
       are those of the mean depth; what they show moves by the image's own depth, to first order.
 
-    It takes the face to be frontal: one that is turned already is turned by too much. Images are
+    It takes the face to be frontal: one that is turned already is turned by too much. Where the
+    data set gives landmarks, a face that is turned by 20° or more stays as it is. Images are
     square.
 
     Args:
@@ -117,16 +123,38 @@ class TurnedFaces(RandomTransform):
         self.reconstructor = reconstructor
 
     def change(self, image: Image, rng: np.random.Generator) -> Image:
+        return turn(image, self.draw(image, rng))
+
+    def change_face(self, face: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        if "landmarks" not in face:
+            return super().change_face(face, rng)
+        if is_turned(face["landmarks"]):
+            return face
+        warp = self.draw(face["img"], rng)
+        return {**face, "img": turn(face["img"], warp), "landmarks": warp.landmarks}
+
+    def draw(self, image: Image, rng: np.random.Generator) -> Warp:
+        """A random view for an image ``(S, S, 3)``."""
         height, width = image.shape[:2]
         if height != width:
             raise ValueError(f"img: TurnedFaces needs square images, found {width} × {height}")
         number = rng.integers(VIEWS)
         if self.reconstructor is None:
-            return turn(image, warps(height, self.yaw, self.pitch, self.depth)[number])
+            return warps(height, self.yaw, self.pitch, self.depth)[number]
         near, far = (
             warps(height, self.yaw, self.pitch, "mean", offset)[number] for offset in (0.0, STEP)
         )
-        return turn(image, between_warps(near, far, learned(self.reconstructor).relief(image)))
+        return between_warps(near, far, learned(self.reconstructor).relief(image))
+
+
+def is_turned(landmarks: NDArray[np.float32]) -> bool:
+    """Whether an aligned face is turned to the side by about 20° or more.
+
+    Args:
+        landmarks: ``(5, 2)`` px of a crop of 112 × 112.
+    """
+    x = landmarks[:, 0]
+    return bool(abs(x[2] - x[[0, 1, 3, 4]].mean()) > ASIDE)
 
 
 def turn(image: Image, warp: Warp) -> Image:
@@ -152,7 +180,7 @@ def between_warps(near: Warp, far: Warp, relief: NDArray[np.float32]) -> Warp:
         relief: ``(S, S)``, the image's depth less the mean one.
     """
     share = cv2.remap(relief, near.x, near.y, cv2.INTER_LINEAR) / STEP
-    return Warp(near.x + share * (far.x - near.x), near.y + share * (far.y - near.y), near.head)
+    return near._replace(x=near.x + share * (far.x - near.x), y=near.y + share * (far.y - near.y))
 
 
 @cache
@@ -187,6 +215,7 @@ def warp_of(depth: Tensor, surface: Tensor, view: Tensor) -> Warp:
         surface: ``(S, S)`` bool, where the head is.
         view: ``(1, 6)``.
     """
+    from lh2face.data.synthetic.canonical import landmark_points, seen_landmarks
     from lh2face.rendering import DepthMeshRenderer
 
     size = len(depth)
@@ -204,7 +233,8 @@ def warp_of(depth: Tensor, surface: Tensor, view: Tensor) -> Warp:
     # 0 at the edge of the head in the image, 1 further inside.
     rim = cv2.GaussianBlur(surface.numpy().astype(np.float32), (0, 0), FADING * size)
     faded = cv2.remap((2 * rim - 1).clip(0, 1), x, y, cv2.INTER_LINEAR)
-    return Warp(x, y, soft * faded)
+    landmarks = seen_landmarks(landmark_points(depth), view, size, CENTRE)[0].numpy()
+    return Warp(x, y, soft * faded, landmarks)
 
 
 def _extended(values: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -226,24 +256,20 @@ def aligned_view(depth: Tensor, rx: float, ry: float) -> Tensor:
         rx: Pitch, rad.
         ry: Yaw, rad.
     """
-    from lh2face.data.align import TEMPLATE, TEMPLATE_SIZE, estimate_norm
-    from lh2face.rendering import focal_length, project, transform
+    from lh2face.data.align import TEMPLATE_SIZE, estimate_norm
+    from lh2face.data.synthetic.canonical import landmark_points, seen_landmarks
+    from lh2face.rendering import focal_length, transform
 
     size = depth.shape[-1]
-    ratio, focal, middle = size / TEMPLATE_SIZE, focal_length(size), (size - 1) / 2
-    # Images are shrunk from the template's size, which keeps edges in place, not pixel centres.
-    spots = torch.from_numpy((TEMPLATE + 0.5) * ratio - 0.5)
-    columns, rows = spots.round().long().T
-    points = depth[rows, columns] * torch.stack([*(spots.T - middle) / focal, torch.ones(5)])
+    ratio, focal = size / TEMPLATE_SIZE, focal_length(size)
+    points = landmark_points(depth)
     view = torch.tensor([[rx, ry, 0, 0, 0, 0]])
     for _ in range(ROUNDS):
-        moved = transform(points[None], view, CENTRE)
-        seen = (project(moved, size)[0].T.numpy() + 0.5) / ratio - 0.5
-        matrix = estimate_norm(seen)
+        matrix = estimate_norm(seen_landmarks(points, view, size, CENTRE)[0].numpy())
         # Where the middle of the image goes, px of the template.
         centre = (TEMPLATE_SIZE - 1) / 2
         shift = torch.from_numpy(matrix @ [centre, centre, 1] - centre).float()
-        far = float(moved[:, 2].mean())
+        far = float(transform(points, view, CENTRE)[:, 2].mean())
         view[0, 2] += math.atan2(matrix[1, 0], matrix[0, 0])
         view[0, 3:5] += shift * ratio * far / focal
         view[0, 5] += far * (1 / math.hypot(*matrix[:, 0]) - 1)

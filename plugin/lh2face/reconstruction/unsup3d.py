@@ -27,6 +27,7 @@ class Unsup3DReconstructor(Reconstructor):
         view_prior: Weight of the pull of the view to the front.
         smooth_weight: Weight of the depth's second differences.
         renderer: Config of the renderer; its ``image_size`` is filled in.
+        pose: What the view is learnt from, ``"images"`` or ``"landmarks"``.
     """
 
     def __init__(
@@ -37,8 +38,9 @@ class Unsup3DReconstructor(Reconstructor):
         view_prior: float = 0.05,
         smooth_weight: float = 300.0,
         renderer: dict[str, Any] | None = None,
+        pose: str = "images",
     ) -> None:
-        super().__init__(image_size, width, flip_weight, view_prior, renderer)
+        super().__init__(image_size, width, flip_weight, view_prior, renderer, pose)
         self.smooth_weight = smooth_weight
         self.depth_network = EncoderDecoder(image_size, 1, width)
         self.albedo_network = EncoderDecoder(image_size, 3, width)
