@@ -1,4 +1,4 @@
-"""How far long work is: a bar on a terminal, plain lines every few seconds in a log file."""
+"""Progress of long work: a bar on a terminal, or plain lines every few seconds in a log file."""
 
 import atexit
 import sys
@@ -15,12 +15,12 @@ Item = TypeVar("Item")
 
 
 class Lines:
-    """The first step, then a line every few seconds, then the last step.
+    """Print a line at the first step, then every few seconds, and at the last step.
 
     Args:
-        what: The work, such as "aligning faces".
-        total: Number of steps; ``None`` where nobody knows.
-        done: Steps of an earlier run that this one goes on from.
+        what: Name of the work, such as "aligning faces".
+        total: Number of steps; ``None`` if it is unknown.
+        done: Number of steps that an earlier run has already done.
     """
 
     def __init__(self, what: str, total: int | None, done: int = 0) -> None:
@@ -30,13 +30,13 @@ class Lines:
         self.marks = deque([(time.monotonic(), done)], RECENT)
 
     def advance(self, steps: int = 1, status: str = "") -> None:
-        """Count some steps, and say how the work stands."""
+        """Count some steps; ``status`` is shown at the end of the line."""
         self.done, self.status = self.done + steps, printable(status)
         if time.monotonic() - self.last >= SECONDS:
             self.show()
 
     def show(self) -> None:
-        """Print where the work is."""
+        """Print a line with the current step, speed and remaining time."""
         self.last, self.shown = time.monotonic(), self.done
         since, done = self.marks[0]
         per_second = (self.done - done) / max(self.last - since, 1e-9)
@@ -48,13 +48,13 @@ class Lines:
         print("  ".join(filter(None, [*parts, self.status])), flush=True)
 
     def close(self) -> None:
-        """Print the last step, if no line has."""
+        """Print the last step, unless it has been printed."""
         if self.shown < self.done:
             self.show()
 
 
 class Bar:
-    """The same as a bar of rich."""
+    """Show the progress as a bar of rich; see :class:`Lines` for the arguments."""
 
     def __init__(self, what: str, total: int | None, done: int = 0) -> None:
         from rich import progress
@@ -69,33 +69,33 @@ class Bar:
         )
         self.task = self.bar.add_task(what, total=total, completed=done, rate="", status="")
         self.bar.start()
-        # Whatever ends the program, the terminal gets its cursor back.
+        # Restores the terminal's cursor, however the program ends.
         atexit.register(self.bar.stop)
 
     def advance(self, steps: int = 1, status: str = "") -> None:
-        """As that of :class:`Lines`."""
+        """Count some steps; ``status`` is shown at the end of the bar."""
         self.bar.update(self.task, advance=steps, status=printable(status))
         # rich takes the speed from the last half minute.
         self.bar.update(self.task, rate=rate(self.bar.tasks[0].speed or 0))
 
     def close(self) -> None:
-        """Leave the bar as it is."""
+        """Stop the bar at its current state."""
         self.bar.stop()
         atexit.unregister(self.bar.stop)
 
 
 def progress(what: str, total: int | None, done: int = 0) -> Lines | Bar:
-    """A :class:`Bar` where standard output is a terminal, otherwise :class:`Lines`."""
+    """Create a :class:`Bar` if standard output is a terminal, or else :class:`Lines`."""
     return (Bar if sys.stdout.isatty() else Lines)(printable(what), total, done)
 
 
 def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
-    """The items, with progress shown as they are used.
+    """Iterate over items and show the progress.
 
     Args:
-        items: What to go through.
-        what: The work.
-        total: Number of items; their length, if they have one.
+        items: The items.
+        what: Name of the work.
+        total: Number of items; by default ``len(items)``, if they have a length.
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
@@ -109,12 +109,12 @@ def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterato
 
 
 def rate(per_second: float) -> str:
-    """Steps a second, with two digits or more."""
+    """Format steps per second, with at least two digits."""
     return f"{per_second:,.0f}/s" if per_second >= 10 else f"{per_second:.2g}/s"
 
 
 def clock(seconds: float) -> str:
-    """Hours, minutes and seconds."""
+    """Format seconds as ``h:mm:ss`` or ``m:ss``."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

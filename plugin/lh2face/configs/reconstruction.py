@@ -10,7 +10,7 @@ model = dict(
     # It learns at 32 px, which costs little, and draws at 96 px.
     reconstructor=dict(type="Linear3DMMReconstructor", image_size=32, picture_size=96),
 )
-# No pairs tell what a reconstructor is worth.
+# No validation: pairs of faces cannot measure a reconstructor.
 val_dataloader = val_evaluator = val_cfg = None
 train_dataloader = dict(batch_size=32, num_workers=0, dataset=dict(image_size=32))
 optim_wrapper = dict(
