@@ -31,8 +31,11 @@ IMAGES = 30
 WEIGHTS = "reconstructor.safetensors"
 SMALL = {
     "model.reconstructor": {
-        "_delete_": True, "type": "Unsup3DReconstructor", "image_size": 16, "width": 4,
-    },  # fmt: skip
+        "_delete_": True,
+        "type": "Unsup3DReconstructor",
+        "image_size": 16,
+        "width": 4,
+    },
     "train_dataloader.batch_size": 8,
     "train_cfg.max_epochs": 3,
 }

@@ -7,13 +7,7 @@ model = dict(
     backbone=dict(embedding_size=128, image_size=32, width=0.25),
     head=dict(in_channels=128),
 )
-<<<<<<< HEAD
-# To start workers costs more than to read small faces out of the cache.
+# No workers: starting them takes longer than reading small faces from the cache.
 train_dataloader = dict(batch_size=64, num_workers=0, dataset=dict(image_size=32))
 val_dataloader = dict(batch_size=64, num_workers=0, dataset=dict(image_size=32))
-=======
-# No workers: starting them takes longer than reading small faces from the cache.
-train_dataloader = dict(batch_size=64, num_workers=0, dataset=dict(image_size=48))
-val_dataloader = dict(batch_size=64, num_workers=0, dataset=dict(image_size=48))
->>>>>>> main
 train_cfg = dict(max_epochs=6)
