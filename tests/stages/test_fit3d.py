@@ -32,7 +32,12 @@ ROOT = Path(__file__).resolve().parents[2]
 IMAGES = 30
 WEIGHTS = "reconstructor.safetensors"
 SMALL = {
-    "model.reconstructor": {"type": "Unsup3DReconstructor", "image_size": 16, "width": 4},
+    "model.reconstructor": {
+        "_delete_": True,
+        "type": "Unsup3DReconstructor",
+        "image_size": 16,
+        "width": 4,
+    },
     "train_dataloader.batch_size": 8,
     "train_cfg.max_epochs": 3,
 }
