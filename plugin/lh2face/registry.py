@@ -39,6 +39,8 @@ class Role(NamedTuple):
 
     def classes(self) -> dict[str, type]:
         """The registered classes that can be this part, by name."""
+        import lh2face.register  # noqa: F401
+
         found = sorted(self.registry.module_dict.items())
         return {name: cls for name, cls in found if inspect.isclass(cls) and self.fits(cls)}
 

@@ -1,7 +1,5 @@
 """What mmengine's Runner uses to train: loop, batches, seeds, checkpoints, the record of a run."""
 
-from lh2face import mmengine_compat
-from lh2face.distributed.hook import ShardedCheckpointHook
 from lh2face.training.batches import EvenBatchSampler
 from lh2face.training.checkpoints import LastCheckpointHook
 from lh2face.training.freezing import FreezeHook
@@ -17,8 +15,6 @@ from lh2face.training.validation import (
 )
 from lh2face.training.weights import FaceWeights
 
-mmengine_compat.apply()
-
 __all__ = [
     "AutocastOptimWrapper",
     "BestModelHook",
@@ -29,7 +25,6 @@ __all__ = [
     "LastCheckpointHook",
     "PairFaces",
     "SeedHook",
-    "ShardedCheckpointHook",
     "TrainingRecordHook",
     "ValidationRecordHook",
     "VerificationAccuracy",
