@@ -12,10 +12,10 @@ HEAVY = {"PIL", "cv2", "mmengine", "torch", *PIPELINE, *OPTIONAL}
 LIGHT = {
     "lh2face": set(),
     "lh2face.arguments": set(),
-    "lh2face.artifacts.outputs": set(),
+    "lh2face.files.outputs": set(),
     "lh2face.artifacts.provenance": set(),
     "lh2face.cli": set(),
-    "lh2face.data.csv_files": set(),
+    "lh2face.files.tables": set(),
     "lh2face.data.ijb_meta": set(),
     "lh2face.data.manifest": set(),
     "lh2face.data.recordio": set(),

@@ -18,8 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NEED_PIPELINE = {
     f"lh2face.{name}"
     for name in (
-        "stages.params", "stages.report", "report.figures", "report.pictures",
-        "study.page", "study.plan", "study.results", "study.run",
+        "params", "stages.report", "report.plots", "report.pictures",
     )
 }  # fmt: skip
 

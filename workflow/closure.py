@@ -102,7 +102,7 @@ def origin(module: str, level: int, path: Path) -> str:
 
 
 def defined_in(module: str, name: str) -> Path | None:
-    """The file that defines what ``from module import name`` gives; ``None`` outside the package."""
+    """The file that defines what ``from module import name`` gives; ``None`` if not ours."""
     if module.partition(".")[0] != PACKAGE:
         return None
     if inner := file_of(f"{module}.{name}"):

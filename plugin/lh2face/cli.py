@@ -86,7 +86,7 @@ def imports(
 
 def load():
     """The parameters of the folder the command runs in."""
-    from lh2face.stages.params import load_params
+    from lh2face.params import load_params
 
     return load_params()
 
@@ -94,7 +94,7 @@ def load():
 @app.command(rich_help_panel=STAGES)
 def params(overlay: In) -> None:
     """Put an overlay such as params/full.yaml into params.yaml."""
-    from lh2face.stages.params import overlay_params
+    from lh2face.params import overlay_params
 
     overlay_params(overlay)
 
@@ -309,48 +309,6 @@ def evaluate_bins(
     tool.run(bins, model, out)
 
 
-study = typer.Typer(no_args_is_help=True, help="Compare heads and variants with many seeds.")
-app.add_typer(study, name="study", rich_help_panel=EVALUATION)
-PlanFile = Annotated[Path, typer.Option("--plan", help="What the study consists of.")]
-Over = Annotated[
-    Path | None, typer.Option(exists=True, help="Overlay for all parts, such as params/full.yaml.")
-]
-Clones = Annotated[Path, typer.Option(help="Folder of the parts, each a clone.")]
-STUDY, PLAN = Path("study"), Path("params/study.yaml")
-
-
-@study.command("run")
-def study_run(
-    parts: Annotated[list[str] | None, typer.Argument(help="Parts of it; all without.")] = None,
-    plan: PlanFile = PLAN,
-    over: Over = None,
-    clones: Clones = STUDY,
-    jobs: Annotated[int, typer.Option(min=1, help="Models side by side, a core each.")] = 2,
-) -> None:
-    """Run what has not been run, on the last commit."""
-    from lh2face.study.plan import load_plan
-    from lh2face.study.run import run
-
-    run(load_plan(plan, over), clones, jobs=jobs, only=parts or [])
-
-
-@study.command("page")
-def study_page(
-    plan: PlanFile = PLAN,
-    over: Over = None,
-    clones: Clones = STUDY,
-    docs: Annotated[Path, typer.Option(help="Folder of the page and its tables.")] = Path("docs"),
-) -> None:
-    """Write study.md, and its tables below study/, from what was run."""
-    from lh2face.study.page import write_page
-    from lh2face.study.plan import load_plan
-    from lh2face.study.results import collect
-
-    loaded = load_plan(plan, over)
-    collect(loaded, clones, docs / "study")
-    write_page(loaded, docs)
-
-
 @app.command(rich_help_panel=TOOLS)
 def reconstruct(
     images: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, show_default=False)],
@@ -386,15 +344,20 @@ def verify(
 ) -> None:
     """Tell whether two photos show the same person.
 
-    Prints the score, the threshold and its FAR, and both κ.
+    Prints the score, the threshold, its FAR and what that was measured on, and both κ.
     A photo is an aligned face of 112 × 112 px; others need landmarks or a detector.
+    Where the lowest FAR of the model is above 0.01, there is no verdict without --far or
+    --threshold. Exits with 3 where there is none, with 0 whatever the verdict is.
     """
     from lh2face.tools import verify as tool
+    from lh2face.tools.verdict import NO_VERDICT
 
-    tool.run(
+    decided = tool.run(
         (first, second), model, threshold=threshold, far=far, landmarks=landmarks,
         detector=detector,
     )  # fmt: skip
+    if not decided:
+        raise typer.Exit(NO_VERDICT)
 
 
 @app.command(rich_help_panel=TOOLS)
@@ -437,14 +400,47 @@ def identify(
 ) -> None:
     """Tell who of a gallery a photo shows, if anyone.
 
-    Prints the five best candidates, κ, and the name above the threshold.
+    Prints the five best candidates, κ, and the name above the threshold, whose FPIR it states.
+    Exits with 3 where too few people are enrolled for a decision at FPIR 0.01, and neither --fpir
+    nor --threshold is given; with 0 whatever the decision is.
     """
     from lh2face.tools import identify as tool
+    from lh2face.tools.verdict import NO_VERDICT
 
-    tool.run(
+    decided = tool.run(
         photos, gallery, model, fpir=fpir, threshold=threshold, landmarks=landmarks,
         detector=detector,
     )  # fmt: skip
+    if not decided:
+        raise typer.Exit(NO_VERDICT)
+
+
+@app.command(rich_help_panel=TOOLS)
+def demo(
+    model: Model,
+    reconstructor: Annotated[
+        Path | None,
+        typer.Option(exists=True, help="Fitted reconstructor, or jointly trained model."),
+    ] = None,
+    detector: Annotated[
+        str | None, typer.Option(help="mtcnn, or an ONNX file of insightface; mtcnn without.")
+    ] = None,
+    far: Annotated[
+        float | None, typer.Option(help="FAR of the model's thresholds to use; the lowest without.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 0,
+    browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
+) -> None:
+    """Compare photos on a page of this machine.
+
+    Two photos in: faces found and aligned, score, verdict and both κ; with a reconstructor the
+    canonical faces, turned by a slider. Nothing leaves this machine, and nothing is kept.
+    """
+    from lh2face.demo import server
+
+    server.run(
+        model, reconstructor=reconstructor, detector=detector, far=far, port=port, browser=browser
+    )
 
 
 @app.command(rich_help_panel=TOOLS)
@@ -516,7 +512,12 @@ def arcface_torch(
 
 
 def main() -> None:
-    """Run the command line; what a user got wrong is one line, not a traceback."""
+    """Run the command line."""
+    end_in_words(app)
+
+
+def end_in_words(app: typer.Typer) -> None:
+    """Run a command line; what a user got wrong is one line, not a traceback."""
     for stream in (sys.stdout, sys.stderr):
         # A name that the terminal or file cannot show is shown in escapes.
         stream.reconfigure(errors="backslashreplace")

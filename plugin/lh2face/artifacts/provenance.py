@@ -1,14 +1,14 @@
 """Where a result comes from: in ``model.json`` of a model, else in ``provenance.json``."""
 
-import hashlib
 import json
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lh2face.artifacts.json_object import read_object
-from lh2face.artifacts.onnx_metadata import read_metadata
+from lh2face.files.digests import joined
+from lh2face.files.json_object import read_object
+from lh2face.onnx.files import read_metadata
 
 PROVENANCE = "provenance.json"
 PACKAGES = ("lh2face", "torch", "mmengine", "numpy", "opencv-python")
@@ -19,18 +19,17 @@ def provenance(*, params: Any, data: dict[str, str], seed: int | None = None) ->
 
     Args:
         params: The parameters it depends on, JSON types only.
-        data: Digests of what was read, by name, as from :func:`digests`.
+        data: Digests of what was read, by name, as from :func:`~lh2face.files.digests.digests`.
         seed: Seed of the run.
 
     Returns:
         ``commit`` (with "+" where files in git were changed; None outside of git), ``params``,
         ``params_digest``, ``data``, ``seed``, ``device``, ``versions``.
     """
-    text = json.dumps(params, sort_keys=True)
     return {
         "commit": commit(),
-        "params": json.loads(text),
-        "params_digest": hashlib.sha256(text.encode()).hexdigest(),
+        "params": json.loads(json.dumps(params, sort_keys=True)),
+        "params_digest": joined(params),
         "data": data,
         "seed": seed,
         "device": device(),
@@ -67,22 +66,20 @@ def read_provenance(path: Path) -> dict[str, Any]:
     return made
 
 
-def joined(found: Any) -> str:
-    """One digest of several, or of other JSON."""
-    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+def people_behind(found: dict[str, Any], path: Path) -> int | None:
+    """How many ``people`` a result was measured on; ``None`` where it does not say.
 
+    Args:
+        found: Its provenance, or another record that has them.
+        path: The file, for the message.
 
-def digests(*paths: Path) -> dict[str, str]:
-    """:func:`digest` of several, by name."""
-    return {path.name: digest(path) for path in paths}
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file, or of all files in a folder with their names below it."""
-    if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    return joined({str(p.relative_to(path)): digest(p) for p in path.rglob("*") if p.is_file()})
+    Raises:
+        ValueError: If there is something else.
+    """
+    people = found.get("people")
+    if people is not None and (type(people) is not int or people < 1):
+        raise ValueError(f"{path}: people: expected a whole number above 0, found {people!r:.80}")
+    return people
 
 
 def commit() -> str | None:

@@ -1,1 +1,1 @@
-"""Faces on disk: the formats of the field, alignment, data sets."""
+"""Faces on disk: file formats, alignment, and data sets."""

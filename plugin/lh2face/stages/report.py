@@ -11,25 +11,26 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from lh2face.artifacts.json_object import read_object
+from lh2face.artifacts.evaluations import read_run
 from lh2face.artifacts.model import DESCRIPTION
-from lh2face.artifacts.outputs import atomic_dir
-from lh2face.artifacts.provenance import digest, provenance, write_provenance
-from lh2face.data.arrays import read_arrays
+from lh2face.artifacts.provenance import provenance, write_provenance
+from lh2face.artifacts.run_metrics import METRICS, read_depth, read_fit, read_record
 from lh2face.data.benchmark import Benchmark, read_benchmark
-from lh2face.data.csv_files import PAIR_LIST, flag, read_rows, write_rows
 from lh2face.data.images import decode_rgb
-from lh2face.report import figures
+from lh2face.files.arrays import read_arrays
+from lh2face.files.digests import digest
+from lh2face.files.json_object import read_object
+from lh2face.files.outputs import atomic_dir
+from lh2face.files.tables import PAIR_LIST, flag, read_rows, write_rows
+from lh2face.report import plots
 from lh2face.report.pictures import hardest, jpeg, png, strip
 from lh2face.report.table import overview, table
-from lh2face.stages.comparison import read_run
-from lh2face.stages.figures import METRICS, read_depth, read_fit, read_record
-from lh2face.stages.recipe import decisive
+from lh2face.training.recipe import decisive
 from lh2face.training.validation import MEAN
 from lh2face.training.validation import RECORD as VALIDATIONS
 
 if TYPE_CHECKING:
-    from lh2face.stages.params import Params
+    from lh2face.params import Params
 
 TEMPLATES = Path("workflow/report")
 ROWS, FACES_EACH, PAIRS = 6, 8, 8
@@ -47,14 +48,14 @@ TABLES: dict[str, dict[str, Callable[[str], Any]]] = {
 }  # fmt: skip
 # The figures, by the table that they are drawn from.
 CURVES = {
-    "roc": [figures.roc, figures.det],
-    "cmc": [figures.cmc],
-    "reject": [figures.reject],
-    "kappa": [figures.kappa],
-    "calibration": [figures.calibration],
+    "roc": [plots.roc, plots.det],
+    "cmc": [plots.cmc],
+    "reject": [plots.reject],
+    "kappa": [plots.kappa],
+    "calibration": [plots.calibration],
 }
 # The figures of the trainings: name, table, what draws it.
-TRAININGS = [("loss", "training", figures.loss), ("accuracy", "validation", figures.accuracy)]
+TRAININGS = [("loss", "training", plots.loss), ("accuracy", "validation", plots.accuracy)]
 # Of a benchmark, where it has them.
 COUNTED = ("people", "templates", "template pairs")
 SHOWN_PROVENANCE = ("commit", "params_digest", "device", "versions")
@@ -196,11 +197,8 @@ def about(asked: Benchmark) -> dict[str, Any]:
     others are compared with, ``reference``."""
     found: dict[str, Any] = {"origin": asked.origin, "faces": len(asked.names)}
     templates = asked.templates
-    if asked.knows("identity"):
-        found["people"] = len(set(asked.images["identity"].tolist()))
-    elif templates is not None:
-        lists = (templates.probes, *templates.galleries.values())
-        found["people"] = len(np.unique(np.concatenate([one.subject_ids for one in lists])))
+    if (people := asked.people) is not None:
+        found["people"] = people
     if templates is not None:
         found["templates"] = len(np.unique(templates.template_ids))
         found["template pairs"] = len(templates.first)
@@ -211,7 +209,7 @@ def about(asked: Benchmark) -> dict[str, Any]:
     return found
 
 
-def all_figures(evaluations: figures.Evaluations, asked: Benchmark) -> dict[str, Any]:
+def all_figures(evaluations: plots.Evaluations, asked: Benchmark) -> dict[str, Any]:
     """Plotly's JSON of the figures that the benchmark has points of, by name."""
     found = {
         curve.__name__: curve(evaluations)
@@ -223,7 +221,7 @@ def all_figures(evaluations: figures.Evaluations, asked: Benchmark) -> dict[str,
         if asked.knows(column):
             values = change(pd.Series(asked.images[column])).rename(title)
             names = pd.Series(asked.names)
-            found[name] = figures.kappa_against(evaluations, names, values)
+            found[name] = plots.kappa_against(evaluations, names, values)
     return {name: json.loads(figure.to_json()) for name, figure in found.items()}
 
 

@@ -1,4 +1,4 @@
-"""What mmengine's Runner uses to train: loop, batches, seeds, checkpoints, the record of a run."""
+"""Parts of a training run for mmengine's Runner: loop, batches, seeds, checkpoints, records."""
 
 from lh2face.training.batches import EvenBatchSampler
 from lh2face.training.checkpoints import LastCheckpointHook
@@ -7,6 +7,7 @@ from lh2face.training.loop import EpochLoop
 from lh2face.training.precision import AutocastOptimWrapper
 from lh2face.training.record import TrainingRecordHook
 from lh2face.training.seeding import SeedHook
+from lh2face.training.sharded_checkpoints import ShardedCheckpointHook
 from lh2face.training.validation import (
     BestModelHook,
     PairFaces,
@@ -25,6 +26,7 @@ __all__ = [
     "LastCheckpointHook",
     "PairFaces",
     "SeedHook",
+    "ShardedCheckpointHook",
     "TrainingRecordHook",
     "ValidationRecordHook",
     "VerificationAccuracy",
