@@ -101,7 +101,13 @@ def test_register_works_after_a_light_module():
 
 @pytest.mark.parametrize(
     "module",
-    ["distributed.hook", "training.checkpoints", "heads.arcface", "data.datasets", "registry"],
+    [
+        "training.sharded_checkpoints",
+        "training.checkpoints",
+        "heads.arcface",
+        "data.datasets",
+        "registry",
+    ],
 )
 def test_each_module_can_be_the_first(module):
     python(f"import lh2face.{module}")

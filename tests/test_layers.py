@@ -17,7 +17,8 @@ LAYERS = (
     {"data", "mmengine_compat"},
     {"augmentation", "evaluation", "reconstruction"},
     {"training"},
-    {"__init__"},  # imports what registers itself
+    {"register"},  # imports what registers itself
+    {"__init__"},
     {"artifacts", "params"},
     {"embedding", "report", "runs"},
     {"adapters", "stages"},

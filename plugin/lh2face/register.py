@@ -15,7 +15,6 @@ from lh2face import (
     training,
 )
 from lh2face.data import datasets
-from lh2face.distributed import hook
 
 mmengine_compat.apply()
 
@@ -25,7 +24,6 @@ __all__ = [
     "datasets",
     "distributed",
     "heads",
-    "hook",
     "recognizers",
     "reconstruction",
     "rendering",

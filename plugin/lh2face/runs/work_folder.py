@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 from lh2face.artifacts.provenance import PACKAGES
 from lh2face.data.records import face_digests
 from lh2face.distributed.checkpoint_files import names, remove
-from lh2face.distributed.hook import ShardedCheckpointHook
 from lh2face.files.digests import digest, joined
 from lh2face.files.outputs import LOCK
-from lh2face.training.checkpoints import LastCheckpointHook
+from lh2face.training import LastCheckpointHook, ShardedCheckpointHook
 from lh2face.training.recipe import RECIPE, decisive, faces_of
 from lh2face.training.record import RECORD
 from lh2face.training.validation import BEST

@@ -70,8 +70,6 @@ def load_recipe(path: Path, options: Mapping[str, Any]) -> "Config":
     """
     from mmengine.config import Config
 
-    import lh2face.register  # noqa: F401  a config need not say it
-
     if not path.is_file():
         raise RecipeError(f"config: {path}: no such file; expected an mmengine config")
     try:
