@@ -18,7 +18,8 @@ LAYERS = (
     {"evaluation", "reconstruction"},
     {"artifacts"},
     {"augmentation", "training"},
-    {"__init__"},  # imports what registers itself
+    {"register"},  # imports what registers itself
+    {"__init__"},
     {"embedding", "params", "report", "runs"},
     {"adapters", "stages"},
     {"tools"},
