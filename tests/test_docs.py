@@ -88,12 +88,13 @@ def test_the_files_that_are_named_exist(page):
 
 @pytest.mark.parametrize("text", blocks("yaml"))
 def test_the_overlays_are_valid(text, params_file):
-    from lh2face.stages.params import load_params, overlay_params
+    from lh2face.stages.overlays import overlay_params
+    from lh2face.stages.params import load_params
 
     overlay = params_file.with_name("mine.yaml")
     overlay.write_text(text)
     before = load_params(params_file)
-    overlay_params(overlay, params_file)
+    overlay_params([overlay], params_file)
     assert load_params(params_file) != before
 
 

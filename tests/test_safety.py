@@ -19,7 +19,8 @@ from lh2face.cli import main
 from lh2face.data.manifest import read_manifest
 from lh2face.registry import MODELS
 from lh2face.stages import align, align_benchmark, benchmark, data
-from lh2face.stages.params import Params, ParamsError, load_params, overlay_params
+from lh2face.stages.overlays import overlay_params
+from lh2face.stages.params import Params, ParamsError, load_params
 from lh2face.study.plan import load_plan
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -223,7 +224,7 @@ def test_parameters_run_nothing(folder, harm, place):
     (folder / "params.yaml").write_text(text)
     YAML().dump(overlays(harm)[place], folder / "overlay.yaml")
     with pytest.raises(ParamsError, match=r"overlay\.yaml, put over .*(found|unknown|allowed)"):
-        overlay_params(folder / "overlay.yaml", folder / "params.yaml")
+        overlay_params([folder / "overlay.yaml"], folder / "params.yaml")
     assert (folder / "params.yaml").read_text() == text
 
 

@@ -20,7 +20,7 @@ EXAMPLES = """
 
 dvc repro   [dim]in a checkout: the whole pipeline with params.yaml[/]
 
-lh2face params params/att_faces.yaml   [dim]other faces or sizes, then dvc repro[/]
+lh2face params params/photos.yaml   [dim]other faces or sizes, then dvc repro[/]
 
 lh2face compare runs/lh2face runs/cosface   [dim]is one better than the other?[/]
 
@@ -92,11 +92,20 @@ def load():
 
 
 @app.command(rich_help_panel=STAGES)
-def params(overlay: In) -> None:
-    """Put an overlay such as params/full.yaml into params.yaml."""
-    from lh2face.stages.params import overlay_params
+def params(
+    overlays: Annotated[
+        list[Path] | None,
+        typer.Argument(exists=True, show_default=False, help="Files such as params/full.yaml."),
+    ] = None,
+) -> None:
+    """Put overlays over params.yaml, or take them back.
 
-    overlay_params(overlay)
+    The values of an overlay take the place of those in params.yaml; of several the last counts.
+    Overlays of an earlier call go first. Without an overlay, params.yaml is what it was before.
+    """
+    from lh2face.stages.overlays import overlay_params
+
+    overlay_params(overlays or [])
 
 
 @app.command(rich_help_panel=STAGES)

@@ -315,9 +315,9 @@ def overlays(folder: Path) -> None:
 @reader(1, sets(overlay=overlays))
 def overlay(folder: Path) -> None:
     """An overlay put over params.yaml."""
-    from lh2face.stages.params import overlay_params
+    from lh2face.stages.overlays import overlay_params
 
-    overlay_params(folder / "overlay.yaml", folder / "params.yaml")
+    overlay_params([folder / "overlay.yaml"], folder / "params.yaml")
 
 
 def model_folder(folder: Path) -> None:

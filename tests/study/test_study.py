@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from lh2face.stages.params import ParamsError, load_params, overlay_params
+from lh2face.stages.overlays import overlay_params
+from lh2face.stages.params import ParamsError, load_params
 from lh2face.study.page import Results, cell_code, write_page
 from lh2face.study.plan import Plan, folders, load_plan
 from lh2face.study.results import collect
@@ -109,7 +110,7 @@ def test_every_part_of_the_plan_gives_valid_parameters(part, params_file, tmp_pa
     plan = load_plan(PLAN)
     chosen = {head: configs[0] for head, configs in plan.candidates.items()}
     YAML().dump(plan.overlay(part, 0, chosen), tmp_path / "overlay.yaml")
-    overlay_params(tmp_path / "overlay.yaml", params_file)
+    overlay_params([tmp_path / "overlay.yaml"], params_file)
     params = load_params(params_file)
     names = list(plan.heads(plan.parts[part], chosen))
     assert [*params.compare.heads, *params.compare.joint_heads] == names

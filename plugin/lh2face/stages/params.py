@@ -6,7 +6,6 @@ import operator
 import types
 import typing
 from collections.abc import Mapping
-from io import StringIO
 from itertools import pairwise, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
@@ -608,29 +607,6 @@ def without_none(hint: Any) -> Any:
     kinds = [kind for kind in get_args(hint) if kind is not type(None)]
     is_optional = type(None) in get_args(hint) and len(kinds) == 1
     return kinds[0] if is_optional else hint
-
-
-def overlay_params(overlay: Path, path: Path = Path("params.yaml")) -> None:
-    """Put the values of ``overlay`` into ``params.yaml``, keeping its comments and other keys.
-
-    Raises:
-        ParamsError: If a file cannot be read, or the result would not be valid; ``params.yaml`` is
-            then left as it was.
-    """
-    from lh2face.artifacts.outputs import atomic_file
-
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 100
-    values = parse_yaml(yaml, read_text(path), path)
-    merge(values, read_yaml(overlay))
-    stream = StringIO()
-    yaml.dump(values, stream)
-    text = stream.getvalue()
-    values = parse_yaml(YAML(typ="safe"), text, overlay)
-    checked(Params, values, f"{overlay}, put over {path}", path.parent)
-    with atomic_file(path) as partial:
-        partial.write_text(text, encoding="utf-8")
 
 
 def merge(base: dict[str, Any], update: dict[str, Any]) -> None:
