@@ -54,8 +54,8 @@ docs: setup
 
 # Hours: every head and variant with many seeds; writes docs/study.md.
 study: setup
-	lh2face study run
-	lh2face study page
+	python -m workflow.study run synthetic
+	python -m workflow.study page synthetic
 
 lint: setup
 	ruff check .

@@ -26,7 +26,7 @@ from lh2face.reconstruction.losses import confidence_l1
 from lh2face.reconstruction.networks import FewMaps, FromVector, ToVector
 from lh2face.registry import MODELS
 from lh2face.rendering import back_project, lambert_shading, shade
-from lh2face.stages.memory import reuse_freed_memory
+from lh2face.training.memory import reuse_freed_memory
 
 DEFAULT = {
     "backbone": {"type": "MobileFaceNet", "embedding_size": 128, "width": 0.5, "image_size": 48},

@@ -35,12 +35,12 @@ from lh2face.data.synthetic.photograph import photograph, random_scene
 from lh2face.recognizers.face_recognizer import resize
 from lh2face.recognizers.preprocessor import normalize_images
 from lh2face.reconstruction.networks import EncoderDecoder
+from lh2face.runs.run import put_in
 from lh2face.stages.align_benchmark import aligned_depth
 from lh2face.stages.depth import depth_errors, read_faces
-from lh2face.stages.memory import reuse_freed_memory
-from lh2face.stages.recipe import load_recipe
-from lh2face.stages.training_run import put_in
 from lh2face.tools.reconstruct import load_reconstructor
+from lh2face.training.memory import reuse_freed_memory
+from lh2face.training.recipe import load_recipe
 
 SHOTS = 6
 WAYS = ["Unsup3DReconstructor", "Linear3DMMReconstructor", "supervised"]

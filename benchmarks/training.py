@@ -34,7 +34,7 @@ from lh2face.data.synthetic import SyntheticConfig
 from lh2face.data.synthetic.generate import write_train
 from lh2face.data.verification_bin import write_bin
 from lh2face.registry import MODELS
-from lh2face.stages.memory import reuse_freed_memory
+from lh2face.training.memory import reuse_freed_memory
 
 PAIRS = 300
 INSTRUCTIONS = ("avx512_bf16", "amx_bf16")

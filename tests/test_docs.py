@@ -88,8 +88,7 @@ def test_the_files_that_are_named_exist(page):
 
 @pytest.mark.parametrize("text", blocks("yaml"))
 def test_the_overlays_are_valid(text, params_file):
-    from lh2face.stages.overlays import overlay_params
-    from lh2face.stages.params import load_params
+    from lh2face.params import load_params, overlay_params
 
     overlay = params_file.with_name("mine.yaml")
     overlay.write_text(text)
@@ -107,8 +106,8 @@ def test_four_paths_of_the_field_are_the_users():
 def workplace(tmp_path_factory) -> Path:
     """A folder with what the snippets read: a model, the same as ONNX, photos, records."""
     from lh2face.adapters.insightface import export_onnx
+    from lh2face.params import load_params
     from lh2face.stages import init
-    from lh2face.stages.params import load_params
     from lh2face.tools import records
 
     folder = tmp_path_factory.mktemp("docs")

@@ -21,8 +21,7 @@ NOT_IMPORTED = (*ONLY_PIPELINE, "insightface", "onnx", "onnxruntime", "matplotli
 NEED_PIPELINE = {
     f"lh2face.{name}"
     for name in (
-        "stages.params", "stages.report", "report.figures", "report.pictures",
-        "study.page", "study.plan", "study.results", "study.run",
+        "params", "stages.report", "report.plots", "report.pictures",
     )
 }  # fmt: skip
 

@@ -11,9 +11,8 @@ from ruamel.yaml import YAML
 
 from lh2face.data.benchmark import read_benchmark
 from lh2face.data.manifest import read_manifest
+from lh2face.params import load_params, overlay_params
 from lh2face.stages import align, align_benchmark, benchmark, data
-from lh2face.stages.overlays import overlay_params
-from lh2face.stages.params import load_params
 
 ROOT = Path(__file__).resolve().parents[1]
 

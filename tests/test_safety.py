@@ -17,14 +17,13 @@ from safetensors.torch import save_file
 from lh2face.artifacts.model import load_model, load_reconstructor, read_reconstructor
 from lh2face.cli import main
 from lh2face.data.manifest import read_manifest
+from lh2face.params import Params, ParamsError, load_params, overlay_params
 from lh2face.registry import MODELS
 from lh2face.stages import align, align_benchmark, benchmark, data
-from lh2face.stages.overlays import overlay_params
-from lh2face.stages.params import Params, ParamsError, load_params
-from lh2face.study.plan import load_plan
+from workflow.study.synthetic.plan import load_plan
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = sorted([*(ROOT / "plugin").rglob("*.py"), *(ROOT / "workflow").glob("*.py")])
+SOURCES = sorted([*(ROOT / "plugin").rglob("*.py"), *(ROOT / "workflow").rglob("*.py")])
 # Calls that run code out of a file or a string, or write where an archive says.
 FORBIDDEN = {
     "pickle.load", "pickle.loads", "pickle.Unpickler", "os.system", "os.popen", "eval", "exec",
@@ -232,7 +231,7 @@ def test_parameters_run_nothing(folder, harm, place):
 def test_a_plan_of_the_study_runs_nothing(folder, harm):
     yaml = YAML(typ="safe")
     for section, name in (("candidates", "cosface"), ("variants", "no_margin")):
-        values = yaml.load(ROOT / "params" / "study_ci.yaml")
+        values = yaml.load(ROOT / "workflow" / "study" / "synthetic" / "ci.yaml")
         values[section][name] = [harm] if section == "candidates" else harm
         yaml.dump(values, folder / "plan.yaml")
         with pytest.raises(ParamsError, match=rf"{section}\.{name}.*(found|unknown)"):

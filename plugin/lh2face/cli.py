@@ -3,12 +3,15 @@
 import os
 import sys
 from pathlib import Path
+from traceback import print_exc
 from typing import Annotated, Literal
 
 import typer
 
+from lh2face.progress import QUIET
 from lh2face.text import printable
 
+VERBOSE = "LH2FACE_VERBOSE"
 STAGES = "The pipeline, in the order in which data flows"
 EVALUATION = "Evaluation"
 TOOLS = "Faces and models by hand"
@@ -39,7 +42,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 
 In = Annotated[Path, typer.Argument(exists=True, show_default=False)]
@@ -64,8 +66,17 @@ Bench = Annotated[
 Seed = Annotated[int, typer.Option(help="Seed of the run.")]
 
 
+def show_version(wanted: bool) -> None:
+    """Print the version and end, before anything else is read."""
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"lh2face {version('lh2face')}")
+        raise typer.Exit
+
+
 @app.callback()
-def imports(
+def before(
     modules: Annotated[
         list[str] | None,
         typer.Option(
@@ -76,17 +87,35 @@ def imports(
             help="Module of yours whose classes files may name.",
         ),
     ] = None,
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", envvar=QUIET, help="Print results and errors alone."),
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose", "-v", envvar=VERBOSE, help="Print where an error comes from, too."
+        ),
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=show_version, is_eager=True, help="Print the version and end."
+        ),
+    ] = False,
 ) -> None:
-    """Import what the user names, before any file is read."""
+    """What holds for every command: set before it reads a file."""
     from importlib import import_module
 
+    # Read where they matter, and by processes that the command starts.
+    os.environ[QUIET], os.environ[VERBOSE] = ("1" if on else "" for on in (quiet, verbose))
     for module in modules or []:
         import_module(module)
 
 
 def load():
     """The parameters of the folder the command runs in."""
-    from lh2face.stages.params import load_params
+    from lh2face.params import load_params
 
     return load_params()
 
@@ -103,7 +132,7 @@ def params(
     The values of an overlay take the place of those in params.yaml; of several the last counts.
     Overlays of an earlier call go first. Without an overlay, params.yaml is what it was before.
     """
-    from lh2face.stages.overlays import overlay_params
+    from lh2face.params import overlay_params
 
     overlay_params(overlays or [])
 
@@ -318,48 +347,6 @@ def evaluate_bins(
     tool.run(bins, model, out)
 
 
-study = typer.Typer(no_args_is_help=True, help="Compare heads and variants with many seeds.")
-app.add_typer(study, name="study", rich_help_panel=EVALUATION)
-PlanFile = Annotated[Path, typer.Option("--plan", help="What the study consists of.")]
-Over = Annotated[
-    Path | None, typer.Option(exists=True, help="Overlay for all parts, such as params/full.yaml.")
-]
-Clones = Annotated[Path, typer.Option(help="Folder of the parts, each a clone.")]
-STUDY, PLAN = Path("study"), Path("params/study.yaml")
-
-
-@study.command("run")
-def study_run(
-    parts: Annotated[list[str] | None, typer.Argument(help="Parts of it; all without.")] = None,
-    plan: PlanFile = PLAN,
-    over: Over = None,
-    clones: Clones = STUDY,
-    jobs: Annotated[int, typer.Option(min=1, help="Models side by side, a core each.")] = 2,
-) -> None:
-    """Run what has not been run, on the last commit."""
-    from lh2face.study.plan import load_plan
-    from lh2face.study.run import run
-
-    run(load_plan(plan, over), clones, jobs=jobs, only=parts or [])
-
-
-@study.command("page")
-def study_page(
-    plan: PlanFile = PLAN,
-    over: Over = None,
-    clones: Clones = STUDY,
-    docs: Annotated[Path, typer.Option(help="Folder of the page and its tables.")] = Path("docs"),
-) -> None:
-    """Write study.md, and its tables below study/, from what was run."""
-    from lh2face.study.page import write_page
-    from lh2face.study.plan import load_plan
-    from lh2face.study.results import collect
-
-    loaded = load_plan(plan, over)
-    collect(loaded, clones, docs / "study")
-    write_page(loaded, docs)
-
-
 @app.command(rich_help_panel=TOOLS)
 def reconstruct(
     images: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, show_default=False)],
@@ -525,7 +512,12 @@ def arcface_torch(
 
 
 def main() -> None:
-    """Run the command line; what a user got wrong is one line, not a traceback."""
+    """Run the command line."""
+    end_in_words(app)
+
+
+def end_in_words(app: typer.Typer) -> None:
+    """Run a command line; what a user got wrong is one line, not a traceback."""
     for stream in (sys.stdout, sys.stderr):
         # A name that the terminal or file cannot show is shown in escapes.
         stream.reconfigure(errors="backslashreplace")
@@ -547,5 +539,7 @@ def in_words(error: Exception) -> str:
 def fail(message: str) -> None:
     """Print what went wrong, its lines without control characters, and end with 1."""
     lines = map(printable, message.splitlines())
+    if os.environ.get(VERBOSE):
+        print_exc()
     print("lh2face:", "\n".join(lines), file=sys.stderr)
     sys.exit(1)

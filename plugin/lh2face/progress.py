@@ -1,6 +1,7 @@
 """How far long work is: a bar on a terminal, plain lines every few seconds in a log file."""
 
 import atexit
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
@@ -8,6 +9,7 @@ from typing import TypeVar
 
 from lh2face.text import printable
 
+QUIET = "LH2FACE_QUIET"
 SECONDS = 5.0  # between two plain lines
 Item = TypeVar("Item")
 
@@ -81,9 +83,20 @@ class Bar:
         atexit.unregister(self.bar.stop)
 
 
+class Silence(Lines):
+    """No line at all: ``lh2face --quiet``."""
+
+    def show(self) -> None:
+        """Print nothing."""
+
+
 def progress(what: str, total: int | None, done: int = 0) -> Lines | Bar:
-    """A :class:`Bar` where standard output is a terminal, otherwise :class:`Lines`."""
-    return (Bar if sys.stdout.isatty() else Lines)(printable(what), total, done)
+    """A :class:`Bar` where standard output is a terminal, otherwise :class:`Lines`.
+
+    :class:`Silence` where the environment has ``LH2FACE_QUIET``, as ``lh2face --quiet`` sets it.
+    """
+    shown = Silence if os.environ.get(QUIET) else Bar if sys.stdout.isatty() else Lines
+    return shown(printable(what), total, done)
 
 
 def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:

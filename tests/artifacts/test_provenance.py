@@ -6,14 +6,9 @@ import subprocess
 import pytest
 
 from lh2face.artifacts import provenance as stage
-from lh2face.artifacts.onnx_metadata import write_metadata
-from lh2face.artifacts.provenance import (
-    digest,
-    digests,
-    provenance,
-    read_provenance,
-    write_provenance,
-)
+from lh2face.artifacts.provenance import provenance, read_provenance, write_provenance
+from lh2face.files.digests import digest, digests
+from lh2face.onnx.files import write_metadata
 
 MADE = {"commit": "c", "seed": 3}
 

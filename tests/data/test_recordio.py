@@ -246,7 +246,7 @@ def test_corrupt_records_are_named(tmp_path, damage, message):
         ("0\t0\n" + "9" * 19 + "\t0\n", r"idx:2: "),
         ("0\t0\n" + "x" * 5000, r"idx:2: .{80,120}$"),
         ("0\t0\n٣\t0\n", r"idx:2: "),
-        ("0\t0\n1\t0\n0\t0\n", r"idx: key 0 stands there twice, for offsets 0 and 0"),
+        ("0\t0\n1\t0\n0\t0\n", r"idx: key 0 occurs twice, for offsets 0 and 0"),
     ],
 )
 def test_bad_index_is_named(tmp_path, text, message):

@@ -16,8 +16,9 @@ from lh2face.data.manifest import read_manifest
 from lh2face.data.recordio import RecordReader
 from lh2face.data.training_sources import ImageFolder
 from lh2face.detection import OPENERS
+from lh2face.params import Params, ParamsError, read_yaml
+from lh2face.params.messages import checked
 from lh2face.stages import align, align_benchmark
-from lh2face.stages.params import Params, ParamsError, checked, read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 RNG = np.random.default_rng(0)
@@ -93,7 +94,7 @@ def test_a_source_uses_the_photos_with_a_face(told, people, tmp_path, capsys, wo
     assert rows(out / "several_faces.csv") == [("p0/crowd.png", "9"), ("p0/pair.png", "2")]
     said = capsys.readouterr().out.splitlines()[-1]
     assert "18 images of 5 identities; left out 5, listed in failures.csv" in said
-    assert "2 photos with several faces, of which the most central of the large ones" in said
+    assert "2 photos with several faces, listed in several_faces.csv; the most" in said
     manifest = read_manifest(out)
     assert (manifest.images, manifest.left_out, manifest.aligned) == (18, 5, False)
     landmarks = np.load(out / "landmarks.npy")

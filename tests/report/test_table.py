@@ -5,8 +5,8 @@ import pytest
 
 pytest.importorskip("scipy", reason="needs the pipeline extra")
 
+from lh2face.evaluation.comparison import Run
 from lh2face.report.table import cell, lead, overview, table
-from lh2face.stages.comparison import Run
 
 TAR, RANK = "verification.tar.0.001", "identification.rank.1"
 

@@ -12,8 +12,8 @@ from lh2face.data.ijb_meta import write_meta
 from lh2face.data.synthetic.generate import benchmark_meta
 from lh2face.evaluation.protocol import Protocol
 from lh2face.evaluation.verification import fold_accuracy, fold_decisions, grid_threshold
+from lh2face.params import load_params
 from lh2face.stages import evaluate
-from lh2face.stages.params import load_params
 
 ROOT = Path(__file__).resolve().parents[2]
 RNG = np.random.default_rng(1)

@@ -16,14 +16,14 @@ import torch
 from safetensors.torch import load_file
 
 from lh2face.artifacts.model import load_reconstructor
-from lh2face.artifacts.outputs import MANIFEST
 from lh2face.artifacts.provenance import read_provenance
+from lh2face.artifacts.run_metrics import read_fit, read_record
 from lh2face.data.recordio import RecordWriter
 from lh2face.distributed.finite import NonFiniteError
+from lh2face.files.outputs import MANIFEST
+from lh2face.params import load_params
 from lh2face.reconstruction import Unsup3DReconstructor
 from lh2face.stages import fit3d
-from lh2face.stages.figures import read_fit, read_record
-from lh2face.stages.params import load_params
 from lh2face.training import TrainingRecordHook
 
 ROOT = Path(__file__).resolve().parents[2]

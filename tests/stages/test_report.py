@@ -14,13 +14,13 @@ import pytest
 
 pytest.importorskip("plotly", reason="needs the pipeline extra")
 
+from lh2face.artifacts.evaluations import read_run
+from lh2face.artifacts.run_metrics import read_depth, read_fit
 from lh2face.data.benchmark import read_benchmark
-from lh2face.report import figures
+from lh2face.params import Params, read_yaml
+from lh2face.report import plots
 from lh2face.report.pictures import hardest
 from lh2face.stages import align_benchmark, benchmark, evaluate, report
-from lh2face.stages.comparison import read_run
-from lh2face.stages.figures import read_depth, read_fit
-from lh2face.stages.params import Params, read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS, SEEDS = ["untrained", "cosface", "<img src=x onerror=alert(1)>"], [0, 1]
@@ -425,7 +425,7 @@ def test_kappa_against_a_condition_is_relative_to_the_median():
     pose = pd.Series(np.repeat(np.linspace(0, 70, 8), 10), name="degrees")
     # The lists need not be in one order.
     kappa = pd.DataFrame({"name": names, "kappa": 100 - pose})[::-1]
-    figure = figures.kappa_against({"a": [{"kappa": kappa}]}, pd.Series(names), pose)
+    figure = plots.kappa_against({"a": [{"kappa": kappa}]}, pd.Series(names), pose)
     (trace,) = figure.data
     assert np.diff(trace.x) == pytest.approx(8.75, abs=0.1)
     assert trace.y == pytest.approx(np.arange(100, 20, -10) / 65)
@@ -435,13 +435,13 @@ def test_kappa_against_a_condition_is_relative_to_the_median():
 
 def test_every_model_has_a_line_of_its_own():
     points = pd.DataFrame({"rank": [1, 2], "rate": [0.5, 0.6]})
-    figure = figures.cmc({f"head {i}": [{"cmc": points}] for i in range(20)})
+    figure = plots.cmc({f"head {i}": [{"cmc": points}] for i in range(20)})
     assert len({(trace.line.color, trace.line.dash) for trace in figure.data}) == 20
 
 
 def test_plotly_is_given_names_as_text():
     points = pd.DataFrame({"rank": [1, 2], "rate": [0.5, 0.6]})
-    (line,) = figures.cmc({"<b>a</b> & <a href='x'>b</a>": [{"cmc": points}]}).data
+    (line,) = plots.cmc({"<b>a</b> & <a href='x'>b</a>": [{"cmc": points}]}).data
     assert line.name == "&lt;b&gt;a&lt;/b&gt; &amp; &lt;a href='x'&gt;b&lt;/a&gt;"
 
 

@@ -22,16 +22,17 @@ from mmengine.config import Config
 from safetensors.torch import load_file, save_file
 
 from lh2face.artifacts.model import load_model, read_description
-from lh2face.artifacts.outputs import MANIFEST, exclusive
 from lh2face.configs import RECOGNITION
 from lh2face.data.manifest import Manifest, ManifestError, read_manifest, write_manifest
 from lh2face.data.recordio import RecordReader, RecordWriter, identity, image_keys
 from lh2face.data.records import records_digest
 from lh2face.distributed.finite import NonFiniteError
+from lh2face.files.outputs import MANIFEST, exclusive
+from lh2face.params import load_params
 from lh2face.recognizers import FaceRecognizer
 from lh2face.registry import MODELS
-from lh2face.stages import train, work_folder
-from lh2face.stages.params import load_params
+from lh2face.runs import work_folder
+from lh2face.stages import train
 from lh2face.training import LastCheckpointHook, ShardedCheckpointHook, TrainingRecordHook
 from lh2face.training.record import drop_rows
 

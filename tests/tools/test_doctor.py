@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lh2face.cli import main
-from lh2face.stages.overlays import overlay_params
+from lh2face.params import overlay_params
 from lh2face.tools import doctor
 
 

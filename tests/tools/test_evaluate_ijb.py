@@ -16,8 +16,7 @@ import torch
 
 from lh2face.adapters.insightface import export_onnx
 from lh2face.artifacts.model import save_model
-from lh2face.artifacts.outputs import exclusive
-from lh2face.artifacts.provenance import digest, read_provenance
+from lh2face.artifacts.provenance import read_provenance
 from lh2face.cli import main
 from lh2face.data.align import TEMPLATE
 from lh2face.data.ijb_meta import write_meta
@@ -25,9 +24,11 @@ from lh2face.data.images import ImageError
 from lh2face.data.synthetic_protocol import PROTOCOLS, synthetic_meta
 from lh2face.detection import OPENERS, Face
 from lh2face.embedding import faces, kept
+from lh2face.files.digests import digest
+from lh2face.files.outputs import exclusive
+from lh2face.params import load_params
 from lh2face.registry import MODELS
 from lh2face.stages import align_benchmark, benchmark, embed, evaluate
-from lh2face.stages.params import load_params
 from lh2face.tools import evaluate_ijb
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -22,10 +22,10 @@ from lh2face.data.benchmark import read_benchmark
 from lh2face.detection import OPENERS, Face, open_insightface
 from lh2face.embedding.embedders import open_embedder
 from lh2face.evaluation.roc import threshold_at_far
+from lh2face.params import Params, read_yaml
 from lh2face.registry import MODELS
 from lh2face.stages import align_benchmark, benchmark, embed, evaluate
 from lh2face.stages.evaluate import thresholds
-from lh2face.stages.params import Params, read_yaml
 from lh2face.text import printable
 from lh2face.tools import verify
 

@@ -16,10 +16,10 @@ from lh2face.artifacts.model import save_model
 from lh2face.data.benchmark import BenchmarkError
 from lh2face.data.images import ImageError, decode_rgb
 from lh2face.data.verification_bin import BinError, read_bin, write_bin
+from lh2face.params import load_params
 from lh2face.recognizers.preprocessor import normalize_images
 from lh2face.registry import MODELS
 from lh2face.stages import align_benchmark, embed, evaluate
-from lh2face.stages.params import load_params
 from lh2face.tools.evaluate_bins import run as evaluate_bins
 from lh2face.training import validation
 from lh2face.training.validation import (

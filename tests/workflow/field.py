@@ -18,14 +18,15 @@ from ruamel.yaml import YAML
 from lh2face.adapters.insightface import export_onnx
 from lh2face.artifacts.model import save_model
 from lh2face.data.align import aligned_face
-from lh2face.data.csv_files import PAIR_LIST, read_rows
 from lh2face.data.ijb_meta import read_meta, write_meta
 from lh2face.data.images import encode_jpeg
 from lh2face.data.synthetic.generate import SyntheticConfig, write_benchmark, write_train
 from lh2face.data.verification_bin import write_bin
+from lh2face.files.tables import PAIR_LIST, read_rows
+from lh2face.params import read_yaml
+from lh2face.params.overlays import merge
 from lh2face.registry import MODELS
 from lh2face.stages.align import align_train
-from lh2face.stages.params import merge, read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = SyntheticConfig(

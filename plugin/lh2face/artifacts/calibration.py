@@ -4,11 +4,11 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from lh2face.artifacts.json_object import read_object
 from lh2face.artifacts.model import model_digest
-from lh2face.artifacts.onnx_metadata import read_metadata
 from lh2face.artifacts.provenance import PROVENANCE
-from lh2face.stages.figures import METRICS
+from lh2face.artifacts.run_metrics import METRICS
+from lh2face.files.json_object import read_object
+from lh2face.onnx.files import read_metadata
 
 
 def read_metrics(evaluation: Path, model: Path) -> dict[str, Any]:

@@ -9,9 +9,9 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from lh2face.artifacts.json_object import read_object
 from lh2face.artifacts.model import model_digest
-from lh2face.artifacts.provenance import digest
+from lh2face.files.digests import digest
+from lh2face.files.json_object import read_object
 
 RECORD, TEMPLATES = "gallery.json", "templates.safetensors"
 

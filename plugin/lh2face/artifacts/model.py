@@ -11,9 +11,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import nn
 
-from lh2face.artifacts.json_object import read_object
-from lh2face.artifacts.onnx_metadata import read_onnx, weight_files
-from lh2face.artifacts.provenance import digest, digests
+from lh2face.files.digests import digest, digests
+from lh2face.files.json_object import read_object
+from lh2face.onnx.files import read_onnx, weight_files
 from lh2face.recognizers import FaceRecognizer
 from lh2face.registry import build, check
 from lh2face.text import check_utf8

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lh2face.data.manifest import COUNTS
-from lh2face.stages.figures import title
+from lh2face.evaluation.metric_names import title
 from lh2face.text import markdown_text, printable
 
 CARD = """\

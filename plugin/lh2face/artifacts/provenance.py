@@ -1,14 +1,14 @@
 """Where a result comes from: in ``model.json`` of a model, else in ``provenance.json``."""
 
-import hashlib
 import json
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lh2face.artifacts.json_object import read_object
-from lh2face.artifacts.onnx_metadata import read_metadata
+from lh2face.files.digests import joined
+from lh2face.files.json_object import read_object
+from lh2face.onnx.files import read_metadata
 
 PROVENANCE = "provenance.json"
 PACKAGES = ("lh2face", "torch", "mmengine", "numpy", "opencv-python")
@@ -19,18 +19,17 @@ def provenance(*, params: Any, data: dict[str, str], seed: int | None = None) ->
 
     Args:
         params: The parameters it depends on, JSON types only.
-        data: Digests of what was read, by name, as from :func:`digests`.
+        data: Digests of what was read, by name, as from :func:`~lh2face.files.digests.digests`.
         seed: Seed of the run.
 
     Returns:
         ``commit`` (with "+" where files in git were changed; None outside of git), ``params``,
         ``params_digest``, ``data``, ``seed``, ``device``, ``versions``.
     """
-    text = json.dumps(params, sort_keys=True)
     return {
         "commit": commit(),
-        "params": json.loads(text),
-        "params_digest": hashlib.sha256(text.encode()).hexdigest(),
+        "params": json.loads(json.dumps(params, sort_keys=True)),
+        "params_digest": joined(params),
         "data": data,
         "seed": seed,
         "device": device(),
@@ -65,24 +64,6 @@ def read_provenance(path: Path) -> dict[str, Any]:
     if not made or not isinstance(made, dict):
         raise ValueError(f"{path}: it says nothing of where it comes from")
     return made
-
-
-def joined(found: Any) -> str:
-    """One digest of several, or of other JSON."""
-    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
-
-
-def digests(*paths: Path) -> dict[str, str]:
-    """:func:`digest` of several, by name."""
-    return {path.name: digest(path) for path in paths}
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file, or of all files in a folder with their names below it."""
-    if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    return joined({str(p.relative_to(path)): digest(p) for p in path.rglob("*") if p.is_file()})
 
 
 def commit() -> str | None:

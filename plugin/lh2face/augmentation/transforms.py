@@ -2,9 +2,10 @@
 
 A transform is called as those of mmcv are, with a dict of an image. It reads ``img``, RGB
 ``(H, W, 3)`` uint8, and ``rng``, the :class:`numpy.random.Generator` that all its draws come from;
-it returns the dict with another ``img``. A data set that gives no ``rng`` may use the transforms
-too: then each draws from a generator of its own, seeded from PyTorch's generator of the process,
-which a data loader seeds differently for every worker.
+it returns the dict with another ``img``. Transforms that move the face also change ``landmarks``
+``(5, 2)``, px of a crop of 112 × 112, if they are there. A data set that gives no ``rng`` may use
+the transforms too: then each draws from a generator of its own, seeded from PyTorch's generator of
+the process, which a data loader seeds differently for every worker.
 """
 
 from typing import Any
@@ -16,6 +17,10 @@ from lh2face.arguments import at_least, between, rising
 from lh2face.augmentation import pixels
 from lh2face.augmentation.pixels import INTERPOLATIONS, Image
 from lh2face.registry import TRANSFORMS
+
+# The places of the landmarks in the mirror image, and (x, y) there, px of a crop of 112 × 112.
+MIRRORED = [1, 0, 2, 4, 3]
+SIGNS, SHIFT = np.array([-1, 1], np.float32), np.array([111, 0], np.float32)
 
 
 class RandomTransform:
@@ -34,6 +39,10 @@ class RandomTransform:
     def change(self, image: Image, rng: np.random.Generator) -> Image:
         """A changed image of the same shape; ``image`` itself stays as it is."""
         raise NotImplementedError
+
+    def change_face(self, face: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        """A dict as of :meth:`__call__`, its image changed; here its landmarks stay."""
+        return {**face, "img": self.change(face["img"], rng)}
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
         """Change the image of a dict, or not.
@@ -56,7 +65,7 @@ class RandomTransform:
         if rng is None:
             rng = np.random.default_rng(int(torch.randint(1 << 62, ())))
         if rng.random() < self.probability:
-            return {**results, "img": self.change(image, rng)}
+            return self.change_face(results, rng)
         return results
 
     def __repr__(self) -> str:
@@ -80,6 +89,13 @@ class RandomMirror(RandomTransform):
 
     def change(self, image: Image, rng: np.random.Generator) -> Image:
         return pixels.mirror(image)
+
+    def change_face(self, face: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        mirrored = super().change_face(face, rng)
+        if "landmarks" in face:
+            # Left stays what is left in the image.
+            mirrored["landmarks"] = face["landmarks"][MIRRORED] * SIGNS + SHIFT
+        return mirrored
 
 
 class RandomRectangle(RandomTransform):

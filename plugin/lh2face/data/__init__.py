@@ -1,4 +1,4 @@
-"""Faces on disk: the formats of the field, alignment, data sets; importing it registers."""
+"""Faces on disk: file formats, alignment, and data sets; importing it registers the data set."""
 
 from lh2face.data.datasets import RecordFaces
 

@@ -5,7 +5,6 @@ checkpoint's list of contents, and whatever is no tensor, by ``pickle``; here a 
 classes stands before that, so that no file chooses what code runs.
 """
 
-import hashlib
 import io
 import json
 import pickle
@@ -40,6 +39,7 @@ from lh2face.distributed.checkpoint_files import (
 )
 from lh2face.distributed.collectives import rank, world_size
 from lh2face.distributed.proxies import ShardedProxies, sharded_proxies
+from lh2face.files.digests import digest
 
 # PyTorch's name for what a module adds to its state; here, which classes a process holds.
 OWN_SUFFIX = "_extra_state"
@@ -84,10 +84,10 @@ def save(
     # In a tuple PyTorch leaves it whole, as it does not with a dict.
     dcp.save({**state, "progress": (progress,)}, checkpoint_id=new)
     # Every process digests the files that it wrote.
-    parts = all_gather_object({part.name: sha256(part) for part in new.glob(f"__{rank()}_*")})
+    parts = all_gather_object({part.name: digest(part) for part in new.glob(f"__{rank()}_*")})
     if is_main_process():
         digests = {name: value for part in parts for name, value in part.items()}
-        digests[METADATA] = sha256(new / METADATA)
+        digests[METADATA] = digest(new / METADATA)
         (new / DIGESTS).write_text(json.dumps(digests), encoding="utf-8")
         change_over(path)
     barrier()
@@ -98,16 +98,10 @@ def is_whole(path: Path) -> bool:
     try:
         digests = json.loads((path / DIGESTS).read_text(encoding="utf-8"))
         return METADATA in digests and all(
-            sha256(path / name) == value for name, value in digests.items()
+            digest(path / name) == value for name, value in digests.items()
         )
     except Exception:
         return False
-
-
-def sha256(path: Path) -> str:
-    """Digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class SafeReader(dcp.FileSystemReader):

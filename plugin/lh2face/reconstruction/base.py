@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lh2face.reconstruction.losses import confidence_l1
 from lh2face.reconstruction.networks import Encoder, EncoderDecoder
+from lh2face.reconstruction.pose import view_of_landmarks
 from lh2face.registry import MODELS
 from lh2face.rendering import lambert_shading, normals_from_depth, shade
 
@@ -19,6 +20,11 @@ VIEW_RANGE = (math.radians(25), math.radians(75), math.radians(15), 0.03, 0.03, 
 # they lie at the front. About 1, as Unsup3D has it, a turn of 45° needs a shift of half the face,
 # and the network learns a third of the turn instead.
 ROTATION_CENTER = 0.94
+
+# What the view can be learnt from.
+POSES = ("images", "landmarks")
+# Weight of the distance of the network's view from that of the landmarks.
+POSE_WEIGHT = 1.0
 
 
 class Reconstruction(NamedTuple):
@@ -49,6 +55,10 @@ class Reconstruction(NamedTuple):
 class Reconstructor(nn.Module):
     """Base of the reconstructors, learnt by rendering faces again after Unsup3D (CVPR 2020).
 
+    The view is learnt by that too, or from landmarks: then faces are rendered in the view that
+    their five landmarks say (:mod:`lh2face.reconstruction.pose`), and the network learns to tell it
+    from the image, which is all there is of a face later.
+
     A subclass gives the canonical face; light, view and confidence are predicted here. The face is
     taken to be symmetric: depth and albedo flipped left to right must explain the image too (weight
     ``flip_weight``), where the confidence map admits it.
@@ -59,6 +69,10 @@ class Reconstructor(nn.Module):
         flip_weight: Weight of the reconstruction from the flipped face.
         view_prior: Weight of the pull of the view to the front.
         renderer: Config of the renderer; its ``image_size`` is filled in.
+        pose: What the view is learnt from, ``"images"`` or ``"landmarks"``.
+
+    Raises:
+        ValueError: If ``pose`` is another.
 
     Attributes:
         min_depth: Nearest canonical depth.
@@ -74,8 +88,12 @@ class Reconstructor(nn.Module):
         flip_weight: float,
         view_prior: float,
         renderer: dict[str, Any] | None,
+        pose: str,
     ) -> None:
         super().__init__()
+        if pose not in POSES:
+            raise ValueError(f"pose: expected one of {', '.join(POSES)}, found {pose!r}")
+        self.pose = pose
         self.image_size = image_size
         self.flip_weight = flip_weight
         self.view_prior = view_prior
@@ -95,6 +113,10 @@ class Reconstructor(nn.Module):
     def canonical(self, images: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Depth ``(B, S, S)``, albedo ``(B, 3, S, S)`` in [−1, 1], and loss terms of its own."""
         raise NotImplementedError
+
+    def depth_of(self, images: Tensor) -> Tensor:
+        """The canonical depth alone, ``(B, S, S)``; a subclass may find it with less work."""
+        return self.canonical(images)[0]
 
     def surface(self, depth: Tensor) -> Tensor:
         """The depth that is rendered: NaN where a canonical face has no surface."""
@@ -128,30 +150,53 @@ class Reconstructor(nn.Module):
         """The view of images ``(B, 3, S, S)``, and nothing else of them: ``(B, 6)``."""
         return self.view_network(images) * self.view_range
 
-    def loss(self, images: Tensor, face: Reconstruction) -> dict[str, Tensor]:
+    def loss(
+        self, images: Tensor, face: Reconstruction, landmarks: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Losses of a batch.
 
         Args:
             images: ``(B, 3, S, S)`` in [−1, 1].
             face: What :meth:`forward` made of them.
+            landmarks: ``(B, 5, 2)`` px of a crop of 112 × 112; read if the pose is learnt from
+                them. Without them the faces are rendered in the network's view.
 
         Returns:
-            Scalars ``loss_image``, ``loss_flipped``, ``loss_prior``, and those of the subclass.
+            Scalars ``loss_image``, ``loss_flipped``, those of the subclass, and ``loss_prior``, or
+            ``loss_pose`` if the pose is learnt from landmarks that are given.
         """
+        view, view_terms = self.view_and_terms(face.view, landmarks)
         depth, albedo = face.depth.flip(2), face.albedo.flip(3)
         # The face and the flipped face are drawn in one call.
         shaded = torch.cat([face.shaded, in_light(depth, albedo, face.light)])
         surface = self.surface(torch.cat([face.depth, depth]))
-        drawn, covered = self.renderer.render(shaded, surface, face.view.repeat(2, 1))
+        drawn, covered = self.renderer.render(shaded, surface, view.repeat(2, 1))
         (image, flipped), (mask, flipped_mask) = drawn.chunk(2), covered.chunk(2)
         sigma = F.softplus(self.confidence_network(images))
         return {
             "loss_image": confidence_l1(image, images, mask, sigma[:, :1]),
             "loss_flipped": self.flip_weight
             * confidence_l1(flipped, images, flipped_mask, sigma[:, 1:]),
-            "loss_prior": self.view_prior * (face.view / self.view_range).square().mean(),
+            **view_terms,
             **face.terms,
         }
+
+    def view_and_terms(
+        self, view: Tensor, landmarks: Tensor | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The view ``(B, 6)`` to render in, and the loss of the network's own, ``view``."""
+        if self.pose == "images":
+            return view, {"loss_prior": self.view_prior * self.in_range(view).square().mean()}
+        if landmarks is None:
+            return view, {}
+        with torch.no_grad():
+            found = view_of_landmarks(landmarks, self.renderer.rotation_center)
+            found = found.clamp(-self.view_range, self.view_range)
+        return found, {"loss_pose": POSE_WEIGHT * self.in_range(view - found).abs().mean()}
+
+    def in_range(self, view: Tensor) -> Tensor:
+        """A view in shares of its range."""
+        return view / self.view_range
 
     def rendered(self, face: Reconstruction) -> tuple[Tensor, Tensor]:
         """The face rendered again in the input's view ``(B, 3, S, S)``, and where the

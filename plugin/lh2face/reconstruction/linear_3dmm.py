@@ -33,6 +33,7 @@ class Linear3DMMReconstructor(Reconstructor):
         flip_weight: Weight of the reconstruction from the flipped face.
         view_prior: Weight of the pull of the view to the front.
         renderer: Config of the renderer; its ``image_size`` is filled in.
+        pose: What the view is learnt from, ``"images"`` or ``"landmarks"``.
     """
 
     def __init__(
@@ -46,8 +47,9 @@ class Linear3DMMReconstructor(Reconstructor):
         flip_weight: float = 0.5,
         view_prior: float = 0.05,
         renderer: dict[str, Any] | None = None,
+        pose: str = "images",
     ) -> None:
-        super().__init__(image_size, width, flip_weight, view_prior, renderer)
+        super().__init__(image_size, width, flip_weight, view_prior, renderer, pose)
         if not max(shape_modes, albedo_modes) < faces:
             raise ValueError(
                 f"faces: more than shape_modes and albedo_modes are needed, found {faces}"

@@ -33,7 +33,11 @@ class ReconstructorTrainer(BaseModel):
         self.reconstructor = MODELS.build(reconstructor)
 
     def forward(
-        self, inputs: Tensor, label: Tensor | None = None, mode: str = "tensor"
+        self,
+        inputs: Tensor,
+        label: Tensor | None = None,
+        mode: str = "tensor",
+        landmarks: Tensor | None = None,
     ) -> Reconstruction | dict[str, Tensor]:
         """Take faces apart, or compute the losses.
 
@@ -41,14 +45,23 @@ class ReconstructorTrainer(BaseModel):
             inputs: ``(B, 3, S, S)`` RGB in [-1, 1], S the reconstructor's ``image_size``.
             label: Of the images; not read.
             mode: ``"tensor"``: the reconstruction; ``"loss"``: the loss terms of one training step.
+            landmarks: ``(B, 5, 2)`` of the faces, px of a crop of 112 × 112; needed if the
+                reconstructor learns the pose from them.
 
         Raises:
-            ValueError: If ``mode`` is another.
+            ValueError: If ``mode`` is another, or landmarks are needed and not there.
         """
         if mode not in ("tensor", "loss"):
             raise ValueError(f"mode: expected 'loss' or 'tensor', found {mode!r}")
-        return self.reconstructor(inputs) if mode == "tensor" else self.reconstruction_loss(inputs)
+        if mode == "tensor":
+            return self.reconstructor(inputs)
+        return self.reconstruction_loss(inputs, landmarks)
 
-    def reconstruction_loss(self, images: Tensor) -> dict[str, Tensor]:
-        """Loss terms of one step; the images as in :meth:`forward`."""
-        return self.reconstructor.loss(images, self.reconstructor(images))
+    def reconstruction_loss(self, images: Tensor, landmarks: Tensor | None) -> dict[str, Tensor]:
+        """Loss terms of one step; arguments as in :meth:`forward`."""
+        if landmarks is None and self.reconstructor.pose == "landmarks":
+            raise ValueError(
+                "landmarks: the reconstructor learns the pose from them, found none; the data set "
+                "gives them with landmarks=True"
+            )
+        return self.reconstructor.loss(images, self.reconstructor(images), landmarks)

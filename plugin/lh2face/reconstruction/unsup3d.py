@@ -27,6 +27,7 @@ class Unsup3DReconstructor(Reconstructor):
         view_prior: Weight of the pull of the view to the front.
         smooth_weight: Weight of the depth's second differences.
         renderer: Config of the renderer; its ``image_size`` is filled in.
+        pose: What the view is learnt from, ``"images"`` or ``"landmarks"``.
     """
 
     def __init__(
@@ -37,8 +38,9 @@ class Unsup3DReconstructor(Reconstructor):
         view_prior: float = 0.05,
         smooth_weight: float = 300.0,
         renderer: dict[str, Any] | None = None,
+        pose: str = "images",
     ) -> None:
-        super().__init__(image_size, width, flip_weight, view_prior, renderer)
+        super().__init__(image_size, width, flip_weight, view_prior, renderer, pose)
         self.smooth_weight = smooth_weight
         self.depth_network = EncoderDecoder(image_size, 1, width)
         self.albedo_network = EncoderDecoder(image_size, 3, width)
@@ -50,13 +52,17 @@ class Unsup3DReconstructor(Reconstructor):
         radius = (axis / DOME[0]).square() + (axis[:, None] / DOME[1]).square()
         self.register_buffer("dome", 1.2 * (-radius).exp(), persistent=False)
 
-    def canonical(self, images: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Depth whose side borders stay far, albedo, and ``loss_smooth``."""
+    def depth_of(self, images: Tensor) -> Tensor:
+        """Depth whose side borders stay far."""
         raw = self.depth_network(images)[:, 0]
         relief = (raw - raw.mean((1, 2), keepdim=True) - self.dome).tanh() / 2 + 0.5
         depth = self.min_depth + (self.max_depth - self.min_depth) * relief
         far = 0.3 * self.min_depth + 0.7 * self.max_depth
-        depth = torch.lerp(depth, torch.full_like(depth, far), self.border)
+        return torch.lerp(depth, torch.full_like(depth, far), self.border)
+
+    def canonical(self, images: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Depth, albedo, and ``loss_smooth``."""
+        depth = self.depth_of(images)
         second = depth.diff(n=2, dim=1).square().mean() + depth.diff(n=2).square().mean()
         return (
             depth,

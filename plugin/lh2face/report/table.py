@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from lh2face.evaluation.bootstrap import interval
-from lh2face.stages.comparison import Run, compare
-from lh2face.stages.figures import title
+from lh2face.evaluation.comparison import Run, compare
+from lh2face.evaluation.metric_names import title
 
 # What columns side by side are figures of, by the section of metrics.json, in their order.
 GROUPS = {

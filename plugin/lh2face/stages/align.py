@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lh2face.artifacts.outputs import atomic_dir
-from lh2face.data.align import TEMPLATE_SIZE
-from lh2face.data.arrays import read_array
-from lh2face.data.csv_files import read_rows, write_rows
+from lh2face.data.align import ALIGNED_LANDMARKS, TEMPLATE_SIZE, aligned_landmarks
+from lh2face.data.crops import crops
 from lh2face.data.images import ImageError, encode_jpeg
 from lh2face.data.manifest import read_manifest, records_of, write_manifest
 from lh2face.data.recordio import (
@@ -21,10 +19,12 @@ from lh2face.data.recordio import (
     record_layout,
 )
 from lh2face.data.records import records_digest
-from lh2face.stages.crops import crops
+from lh2face.files.arrays import read_array
+from lh2face.files.outputs import atomic_dir
+from lh2face.files.tables import read_rows, write_rows
 
 if TYPE_CHECKING:
-    from lh2face.stages.params import Params
+    from lh2face.params import Params
 
 
 class AlignError(ValueError):
@@ -65,7 +65,8 @@ def run(params: "Params", raw: Path, out: Path) -> None:
 
 
 def align_train(raw: Path, out: Path, workers: int) -> int:
-    """Aligned training records, with the keys and identities of the raw ones.
+    """Aligned training records, with the keys and identities of the raw ones, and the landmarks
+    of the aligned faces.
 
     Returns:
         How many images were left out.
@@ -74,7 +75,7 @@ def align_train(raw: Path, out: Path, workers: int) -> int:
     keys = list(map(int, image_keys(reader)))
     landmarks = read_landmarks(raw, keys)
     shutil.copyfile(raw / "images.csv", out / "images.csv")
-    failures = []
+    failures, kept = [], np.empty((len(keys), 5, 2), np.float32)
     with RecordWriter(out / "train.rec") as writer:
         writer.write(0, b"", [float(keys[-1] + 1)] * 2)
         jobs = (
@@ -82,10 +83,11 @@ def align_train(raw: Path, out: Path, workers: int) -> int:
             for key, points in zip(keys, landmarks, strict=True)
         )
         aligned = crops(jobs, len(keys), workers, encode_jpeg, f"{raw}")
-        for key, crop in zip(keys, aligned, strict=True):
+        for row, (key, crop) in enumerate(zip(keys, aligned, strict=True)):
             if isinstance(crop, ImageError):
                 failures.append((key, crop.reason))
             else:
+                kept[row - len(failures)] = aligned_landmarks(landmarks[row])
                 writer.write(key, crop, identity(reader[key][0]))
     if len(failures) == len(keys):
         raise AlignError(
@@ -94,6 +96,7 @@ def align_train(raw: Path, out: Path, workers: int) -> int:
         )
     classes = (raw / "property").read_text("utf-8", errors="replace").split(",")[0]
     (out / "property").write_text(f"{classes},{TEMPLATE_SIZE},{TEMPLATE_SIZE}\n", "utf-8")
+    np.save(out / ALIGNED_LANDMARKS, kept[: len(keys) - len(failures)])
     write_rows(out / "failures.csv", ("key", "reason"), failures)
     if failures:
         print(f"{reader.path}: left out {len(failures)} of {len(keys)}, listed in failures.csv")

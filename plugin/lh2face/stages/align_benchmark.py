@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lh2face.artifacts.outputs import atomic_dir
 from lh2face.data.align import TEMPLATE_SIZE, check_aligned, estimate_norm, norm_crop
-from lh2face.data.arrays import read_arrays
 from lh2face.data.benchmark import FACES, TRUTH, read_benchmark, write_benchmark
 from lh2face.data.benchmarks import RawBenchmark
+from lh2face.data.crops import crops
 from lh2face.data.images import ImageError, encode_png
 from lh2face.data.recordio import RecordWriter
+from lh2face.files.arrays import read_arrays
+from lh2face.files.outputs import atomic_dir
 from lh2face.progress import track
-from lh2face.stages.crops import crops
 
 if TYPE_CHECKING:
-    from lh2face.stages.params import Params
+    from lh2face.params import Params
 
 
 def run(params: "Params", name: str, raw: Path, out: Path) -> None:

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lh2face.artifacts.outputs import atomic_dir
+from lh2face.files.outputs import atomic_dir
 
 if TYPE_CHECKING:
-    from lh2face.stages.params import Params
+    from lh2face.params import Params
 
 
 def run(params: "Params", name: str, out: Path) -> None:

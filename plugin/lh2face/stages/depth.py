@@ -9,19 +9,19 @@ import torch
 from torch import Tensor, nn
 
 from lh2face.artifacts.model import load_reconstructor
-from lh2face.artifacts.outputs import atomic_dir
-from lh2face.data.arrays import read_arrays
+from lh2face.artifacts.run_metrics import METRICS
 from lh2face.data.benchmark import Benchmark, read_benchmark
 from lh2face.data.images import decode_rgb
+from lh2face.files.arrays import read_arrays
+from lh2face.files.outputs import atomic_dir
 from lh2face.recognizers.face_recognizer import resize
 from lh2face.recognizers.preprocessor import normalize_images
-from lh2face.reconstruction import Reconstruction
 from lh2face.reconstruction.metrics import mean_angle_deviation, scale_invariant_depth_error
+from lh2face.reconstruction.pictures import pixels, relief
 from lh2face.rendering import normals_from_depth
-from lh2face.stages.figures import METRICS
 
 if TYPE_CHECKING:
-    from lh2face.stages.params import Params
+    from lh2face.params import Params
 
 SAMPLES = 6
 TURNS = range(-60, 61, 5)  # degrees
@@ -104,14 +104,3 @@ def samples(model: nn.Module, benchmark: Benchmark, device: torch.device) -> dic
         "turned": np.stack([pixels(t) for t in turned], axis=1),
         "turns": np.array(TURNS),
     }
-
-
-def relief(model: nn.Module, face: Reconstruction) -> np.ndarray:
-    """Canonical depth as ``(N, S, S)`` uint8, near is bright."""
-    near = (model.max_depth - face.depth) / (model.max_depth - model.min_depth)
-    return (near * 255).clamp(0, 255).byte().cpu().numpy()
-
-
-def pixels(images: Tensor) -> np.ndarray:
-    """``(N, 3, S, S)`` in [−1, 1] to ``(N, S, S, 3)`` uint8."""
-    return ((images + 1) * 127.5).clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lh2face.artifacts.json_object import read_object
-from lh2face.artifacts.outputs import atomic_dir, check_output, exclusive
-from lh2face.data.arrays import read_array
 from lh2face.data.benchmark import read_benchmark
 from lh2face.embedding.embedders import BATCH, open_embedder
 from lh2face.embedding.faces import AlignedFaces
 from lh2face.embedding.kept import EMBEDDINGS, RECORD, KeptError, claim, embed_faces
+from lh2face.files.arrays import read_array
+from lh2face.files.json_object import read_object
+from lh2face.files.outputs import atomic_dir, check_output, exclusive
 
 if TYPE_CHECKING:
-    from lh2face.stages.params import Params
+    from lh2face.params import Params
 
 COMMAND = "lh2face embed"
 EMBEDDED_BY = "embedded_by.json"

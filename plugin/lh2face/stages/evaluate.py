@@ -1,66 +1,45 @@
 """Stage ``evaluate``: embeddings to the figures and curves of one model."""
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lh2face.artifacts.outputs import atomic_dir
-from lh2face.artifacts.provenance import digests, joined, provenance, write_provenance
-from lh2face.data.benchmark import PAIRS, TABLE, Benchmark, PairList, read_benchmark
-from lh2face.data.csv_files import write_rows
+from lh2face.artifacts.evaluations import write_curve, write_results
+from lh2face.artifacts.provenance import provenance, write_provenance
+from lh2face.data.benchmark import PAIRS, TABLE, Benchmark, read_benchmark
 from lh2face.data.ijb_meta import meta_paths
 from lh2face.evaluation.bootstrap import draw_weights, interval
 from lh2face.evaluation.checks import EvaluationError
 from lh2face.evaluation.conditions import tar_by_condition
 from lh2face.evaluation.ijb import concentrations, directions
 from lh2face.evaluation.matching import expected_cosine
+from lh2face.evaluation.metric_names import REJECT_AREA
+from lh2face.evaluation.pairs import (
+    Pairs,
+    accuracy_draws,
+    bin_metrics,
+    decided,
+    genuine,
+    reject_draws,
+    thresholds,
+)  # fmt: skip
 from lh2face.evaluation.protocol import Protocol, Results, run_protocol
 from lh2face.evaluation.quality import calibration, error_versus_reject, reject_area
-from lh2face.evaluation.roc import roc_curve, tar_figures, threshold_at_far
-from lh2face.evaluation.verification import (
-    best_threshold,
-    fold_accuracy,
-    fold_decisions,
-    grid_threshold,
-)
+from lh2face.files.digests import digests, joined
+from lh2face.files.outputs import atomic_dir
+from lh2face.files.tables import write_rows
 from lh2face.progress import progress
 from lh2face.stages.embed import embedded_by, read_embeddings
-from lh2face.stages.figures import REJECT_AREA
 
 if TYPE_CHECKING:
-    from lh2face.stages.params import Params
+    from lh2face.params import Params
 
-BIN_FARS = [1e-1, 1e-2, 1e-3, 1e-4]
-# How the threshold of a fold is chosen, by the protocol's ``figures``.
-RULES = {"definition": best_threshold, "insightface": grid_threshold}
-# A threshold that fewer false accepts than this decide is left out: it would be luck.
-LEAST_ACCEPTS = 10
 NO_TEMPLATES = Results({}, {}, (), (), np.empty(0))
 PAIR_COLUMNS = ("bin", "first", "second", "same", "score", "kappa_first", "kappa_second", "right")
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Pairs of faces, as a model sees them.
-
-    Attributes:
-        scores: Cosines ``(n,)``.
-        same: Whether a pair shows one person ``(n,)``.
-        kappa: κ of the two images ``(n, 2)``.
-        right: Whether the threshold of the other folds decides a pair rightly ``(n,)``.
-        fold: ``(n,)``; ``None`` where ten consecutive parts are the folds.
-    """
-
-    scores: np.ndarray
-    same: np.ndarray
-    kappa: np.ndarray
-    right: np.ndarray
-    fold: np.ndarray | None = None
 
 
 def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
@@ -142,11 +121,6 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
         write_provenance(folder, {**made, "model": model, "origin": asked.origin})
 
 
-def write_curve(path: Path, header: tuple[str, str], points: Sequence[np.ndarray]) -> None:
-    """A curve's points, its header alone where there are none."""
-    write_rows(path, header, zip(*(values.tolist() for values in points), strict=True))
-
-
 def asked_digests(benchmark: Benchmark) -> dict[str, str]:
     """What tells a benchmark's questions from those of others.
 
@@ -158,15 +132,6 @@ def asked_digests(benchmark: Benchmark) -> dict[str, str]:
     return found
 
 
-def write_results(results: Results, metrics: dict[str, Any], folder: Path) -> None:
-    """``metrics.json``, ``roc.csv``, ``cmc.csv`` and, of a bootstrap, ``draws.csv``."""
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", "utf-8")
-    write_curve(folder / "roc.csv", ("far", "tar"), results.roc)
-    write_rows(folder / "cmc.csv", ("rank", "rate"), enumerate(list(results.cmc), start=1))
-    columns = (draws.tolist() for draws in results.draws.values())
-    write_rows(folder / "draws.csv", tuple(results.draws), zip(*columns, strict=True))
-
-
 def conditions(
     found: np.ndarray, kappa: np.ndarray, benchmark: Benchmark, protocol: Protocol
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -176,56 +141,9 @@ def conditions(
     return tar_by_condition(found, kappa, people, benchmark.images["kind"], protocol, weights)
 
 
-def bin_metrics(pairs: Pairs) -> dict[str, Any]:
-    """Ten-fold accuracy and TAR of a verification bin."""
-    accuracy, spread = fold_accuracy(pairs.right, pairs.fold)
-    tar = tar_figures(*roc_curve(pairs.scores, pairs.same), BIN_FARS, int((~pairs.same).sum()))
-    return {"accuracy": accuracy, "accuracy_std": spread, "tar": tar}
-
-
-def accuracy_draws(pairs: Pairs, protocol: Protocol) -> np.ndarray:
-    """Accuracy of a verification bin in every round of a bootstrap over its pairs ``(R,)``."""
-    weights = draw_weights(len(pairs.same), rounds=protocol.bootstrap, seed=protocol.seed)
-    return pairs.right @ weights / len(pairs.right)
-
-
 def pair_rows(name: str, pairs: Pairs, benchmark: Benchmark) -> Iterator[tuple]:
     """A list's rows of ``pairs.csv``; ``right`` is 1 where the accuracy counts the decision."""
     listed, names = benchmark.pairs[name], benchmark.names
     columns = (pairs.same.astype(int), pairs.scores, *pairs.kappa.T, pairs.right.astype(int))
     for first, second, *values in zip(listed.first, listed.second, *columns, strict=True):
         yield (name, names[first], names[second], *(f"{value:.6g}" for value in values))
-
-
-def thresholds(impostors: np.ndarray) -> dict[str, Any]:
-    """The score above which two single photos pass for one person, by FAR, from impostor pairs."""
-    fars = [far for far in BIN_FARS if far * len(impostors) >= LEAST_ACCEPTS]
-    return {
-        "impostor": len(impostors),
-        "threshold": {f"{far:g}": threshold_at_far(impostors, far) for far in fars},
-    }
-
-
-def genuine(pairs: list[Pairs]) -> tuple[np.ndarray, np.ndarray]:
-    """Scores ``(n,)`` and κ ``(n, 2)`` of the genuine pairs of all bins."""
-    scores = np.concatenate([part.scores[part.same] for part in pairs])
-    return scores, np.concatenate([part.kappa[part.same] for part in pairs])
-
-
-def reject_draws(scores: np.ndarray, kappa: np.ndarray, protocol: Protocol) -> np.ndarray:
-    """Area under the reject curve in every round of a bootstrap over the genuine pairs ``(R,)``."""
-    weights = draw_weights(len(scores), rounds=protocol.bootstrap, seed=protocol.seed)
-    rows = (np.repeat(np.arange(len(scores)), times) for times in weights.T.astype(int))
-    return np.array([reject_area(*error_versus_reject(scores[r], kappa[r].min(1))) for r in rows])
-
-
-def decided(found: np.ndarray, kappa: np.ndarray, listed: PairList, protocol: Protocol) -> Pairs:
-    """The cosines and κ of a list of pairs, and the decisions."""
-    scores = (found[listed.first] * found[listed.second]).sum(axis=1)
-    return Pairs(
-        scores=scores,
-        same=listed.same,
-        kappa=np.stack([kappa[listed.first], kappa[listed.second]], axis=1),
-        right=fold_decisions(scores, listed.same, RULES[protocol.figures], listed.fold),
-        fold=listed.fold,
-    )

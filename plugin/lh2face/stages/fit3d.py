@@ -8,24 +8,24 @@ import torch
 
 from lh2face.artifacts.model import DESCRIPTION, RECONSTRUCTOR_WEIGHTS, write_weights
 from lh2face.artifacts.provenance import provenance
+from lh2face.artifacts.run_metrics import METRICS, read_record
 from lh2face.registry import build
-from lh2face.stages.figures import METRICS, read_record
-from lh2face.stages.memory import peak_memory
-from lh2face.stages.recipe import decisive
-from lh2face.stages.training_run import put_in, train_into
-from lh2face.stages.work_folder import run_fingerprint
+from lh2face.runs.run import put_in, train_into
+from lh2face.runs.work_folder import run_fingerprint
+from lh2face.training.memory import peak_memory
+from lh2face.training.recipe import decisive
 from lh2face.training.record import RECORD
 
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-    from lh2face.stages.params import Params
+    from lh2face.params import Params
 
 
 def run(params: "Params", aligned: Path, out: Path) -> None:
     """Write ``reconstructor.safetensors``, ``model.json``, ``training.csv``, ``metrics.json``.
 
-    How a run goes on and begins again: :mod:`lh2face.stages.training_run`.
+    How a run goes on and begins again: :mod:`lh2face.runs.run`.
 
     Args:
         params: The parameters; ``fit3d`` is read.
@@ -34,7 +34,7 @@ def run(params: "Params", aligned: Path, out: Path) -> None:
 
     Raises:
         ValueError: If there are too few images for one batch, the processes do not divide it, or
-            as :func:`lh2face.stages.training_run.train_into`.
+            as :func:`lh2face.runs.run.train_into`.
         NonFiniteError: If the loss, a gradient or a weight becomes NaN or infinite.
     """
     seed = params.fit3d.seed
@@ -43,6 +43,7 @@ def run(params: "Params", aligned: Path, out: Path) -> None:
         config = params.fit3d.recipe()
         with torch.device("meta"):
             model = build("reconstructor", config.model.reconstructor.to_dict(), "fit3d: model")
+        config.train_dataloader.dataset.landmarks = model.pose == "landmarks"
         put_in(config, "fit3d", aligned, model.image_size, seed, params.sources)
         return config, run_fingerprint(config, None)
 

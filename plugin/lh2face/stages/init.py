@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lh2face.artifacts.outputs import atomic_dir
 from lh2face.artifacts.provenance import provenance
+from lh2face.files.outputs import atomic_dir
 from lh2face.text import check_utf8
 
 if TYPE_CHECKING:
-    from lh2face.stages.params import Params
+    from lh2face.params import Params
 
 
 def run(params: "Params", out: Path, *, seed: int) -> None:

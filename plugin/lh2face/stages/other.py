@@ -3,10 +3,10 @@
 import shutil
 from pathlib import Path
 
-from lh2face.adapters.onnx_recognizer import open_recognizer
 from lh2face.artifacts.model import ONNX
-from lh2face.artifacts.onnx_metadata import read_onnx, weight_files
-from lh2face.artifacts.outputs import atomic_dir
+from lh2face.embedding.onnx_recognizer import open_recognizer
+from lh2face.files.outputs import atomic_dir
+from lh2face.onnx.files import read_onnx, weight_files
 
 
 def run(path: Path, out: Path) -> None:

@@ -11,25 +11,26 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from lh2face.artifacts.json_object import read_object
+from lh2face.artifacts.evaluations import read_run
 from lh2face.artifacts.model import DESCRIPTION
-from lh2face.artifacts.outputs import atomic_dir
-from lh2face.artifacts.provenance import digest, provenance, write_provenance
-from lh2face.data.arrays import read_arrays
+from lh2face.artifacts.provenance import provenance, write_provenance
+from lh2face.artifacts.run_metrics import METRICS, read_depth, read_fit, read_record
 from lh2face.data.benchmark import Benchmark, read_benchmark
-from lh2face.data.csv_files import PAIR_LIST, flag, read_rows, write_rows
 from lh2face.data.images import decode_rgb
-from lh2face.report import figures
+from lh2face.files.arrays import read_arrays
+from lh2face.files.digests import digest
+from lh2face.files.json_object import read_object
+from lh2face.files.outputs import atomic_dir
+from lh2face.files.tables import PAIR_LIST, flag, read_rows, write_rows
+from lh2face.report import plots
 from lh2face.report.pictures import hardest, jpeg, png, strip
 from lh2face.report.table import overview, table
-from lh2face.stages.comparison import read_run
-from lh2face.stages.figures import METRICS, read_depth, read_fit, read_record
-from lh2face.stages.recipe import decisive
+from lh2face.training.recipe import decisive
 from lh2face.training.validation import MEAN
 from lh2face.training.validation import RECORD as VALIDATIONS
 
 if TYPE_CHECKING:
-    from lh2face.stages.params import Params
+    from lh2face.params import Params
 
 TEMPLATES = Path("workflow/report")
 ROWS, FACES_EACH, PAIRS = 6, 8, 8
@@ -47,14 +48,14 @@ TABLES: dict[str, dict[str, Callable[[str], Any]]] = {
 }  # fmt: skip
 # The figures, by the table that they are drawn from.
 CURVES = {
-    "roc": [figures.roc, figures.det],
-    "cmc": [figures.cmc],
-    "reject": [figures.reject],
-    "kappa": [figures.kappa],
-    "calibration": [figures.calibration],
+    "roc": [plots.roc, plots.det],
+    "cmc": [plots.cmc],
+    "reject": [plots.reject],
+    "kappa": [plots.kappa],
+    "calibration": [plots.calibration],
 }
 # The figures of the trainings: name, table, what draws it.
-TRAININGS = [("loss", "training", figures.loss), ("accuracy", "validation", figures.accuracy)]
+TRAININGS = [("loss", "training", plots.loss), ("accuracy", "validation", plots.accuracy)]
 # Of a benchmark, where it has them.
 COUNTED = ("people", "templates", "template pairs")
 SHOWN_PROVENANCE = ("commit", "params_digest", "device", "versions")
@@ -211,7 +212,7 @@ def about(asked: Benchmark) -> dict[str, Any]:
     return found
 
 
-def all_figures(evaluations: figures.Evaluations, asked: Benchmark) -> dict[str, Any]:
+def all_figures(evaluations: plots.Evaluations, asked: Benchmark) -> dict[str, Any]:
     """Plotly's JSON of the figures that the benchmark has points of, by name."""
     found = {
         curve.__name__: curve(evaluations)
@@ -223,7 +224,7 @@ def all_figures(evaluations: figures.Evaluations, asked: Benchmark) -> dict[str,
         if asked.knows(column):
             values = change(pd.Series(asked.images[column])).rename(title)
             names = pd.Series(asked.names)
-            found[name] = figures.kappa_against(evaluations, names, values)
+            found[name] = plots.kappa_against(evaluations, names, values)
     return {name: json.loads(figure.to_json()) for name, figure in found.items()}
 
 

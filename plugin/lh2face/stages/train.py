@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 from lh2face.artifacts.provenance import provenance
 from lh2face.data.manifest import counts_of, origin_of
-from lh2face.stages.given import give_validation, give_weights, weights_from
-from lh2face.stages.recipe import decisive, faces_of, sizes
-from lh2face.stages.training_run import put_in, train_into
-from lh2face.stages.work_folder import run_fingerprint
+from lh2face.runs.injection import give_validation, give_weights, weights_from
+from lh2face.runs.run import put_in, train_into
+from lh2face.runs.work_folder import run_fingerprint
+from lh2face.training.recipe import decisive, faces_of, sizes
 
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-    from lh2face.stages.params import Params
+    from lh2face.params import Params
 
 
 def run(
@@ -32,7 +32,7 @@ def run(
 
     With :class:`~lh2face.training.BestModelHook` the weights are those of the best validation.
 
-    How a run goes on and begins again: :mod:`lh2face.stages.training_run`.
+    How a run goes on and begins again: :mod:`lh2face.runs.run`.
 
     Args:
         params: The parameters; ``train``, ``heads`` and, with a reconstructor, ``joint`` are read.
@@ -49,7 +49,7 @@ def run(
         ValueError: If the head is unknown, there are too few images for one batch or fewer than
             two people, the processes do not divide the batch, the reconstructor's folder is none,
             a validation or the weights are missing, or as
-            :func:`lh2face.stages.training_run.train_into`.
+            :func:`lh2face.runs.run.train_into`.
         NonFiniteError: If the loss, a gradient or a weight becomes NaN or infinite.
         SystemExit: With 143 at SIGTERM, when a checkpoint is written.
     """

@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lh2face.artifacts.outputs import atomic_dir
-from lh2face.artifacts.provenance import digest, write_provenance
+from lh2face.artifacts.provenance import write_provenance
+from lh2face.files.digests import digest
+from lh2face.files.outputs import atomic_dir
 
 if TYPE_CHECKING:
-    from lh2face.stages.params import Params
-
-WEIGHTS = "weights.safetensors"
+    from lh2face.params import Params
 
 
 def run(params: "Params", source: Path, out: Path) -> None:
@@ -27,7 +26,7 @@ def run(params: "Params", source: Path, out: Path) -> None:
 
     from lh2face.artifacts.model import write_weights
     from lh2face.registry import build
-    from lh2face.training.weights import read_weights
+    from lh2face.training.weights import WEIGHTS, read_weights
 
     network = params.train.recipe().model.backbone.to_dict()
     with torch.device("meta"):

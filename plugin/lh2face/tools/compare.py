@@ -6,8 +6,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lh2face.stages.comparison import Run, compare, read_both
-from lh2face.stages.figures import title
+from lh2face.artifacts.evaluations import read_both
+from lh2face.evaluation.comparison import Run, compare
+from lh2face.evaluation.metric_names import title
 from lh2face.text import printable
 
 

@@ -188,7 +188,7 @@ def folder() -> Iterator[Finding]:
         advice = "dvc asks for it; without: dvc config --local core.no_scm true, as make does"
         yield Finding("git", "none in this folder", advice)
     try:
-        from lh2face.stages.params import ParamsError, load_params
+        from lh2face.params import ParamsError, load_params
     except ImportError as error:
         yield Finding("params.yaml", f"not checked: {error}", PIPELINE)
         return

@@ -12,14 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from lh2face.artifacts.model import model_digest
-from lh2face.artifacts.outputs import atomic_files
 from lh2face.data.align import check_aligned
 from lh2face.data.verification_bin import read_bin
 from lh2face.embedding.embedders import Embedder, directions, open_embedder
 from lh2face.evaluation.ijb import EvaluationError, concentrations
+from lh2face.evaluation.pairs import Pairs, bin_metrics
 from lh2face.evaluation.verification import best_threshold, fold_decisions
+from lh2face.files.outputs import atomic_files
 from lh2face.progress import track
-from lh2face.stages.evaluate import Pairs, bin_metrics
 from lh2face.text import printable
 
 BLOCK = 256

@@ -13,19 +13,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lh2face.artifacts.evaluations import write_results
 from lh2face.artifacts.model import model_digest
-from lh2face.artifacts.outputs import exclusive
-from lh2face.artifacts.provenance import (
-    PROVENANCE,
-    digest,
-    digests,
-    joined,
-    provenance,
-    write_provenance,
-)
-from lh2face.data.arrays import read_array
+from lh2face.artifacts.provenance import PROVENANCE, provenance, write_provenance
 from lh2face.data.benchmarks.ijb import photos
-from lh2face.data.csv_files import write_rows
 from lh2face.data.ijb_meta import IJBMeta, faces_path, meta_paths, read_meta
 from lh2face.detection import open_named
 from lh2face.embedding.embedders import checkpoint_embedder, onnx_embedder
@@ -35,7 +26,10 @@ from lh2face.evaluation.checks import EvaluationError
 from lh2face.evaluation.ijb import concentrations, template_rows
 from lh2face.evaluation.protocol import Protocol, run_protocol
 from lh2face.evaluation.quality import error_versus_reject, reject_area
-from lh2face.stages.evaluate import write_results
+from lh2face.files.arrays import read_array
+from lh2face.files.digests import digest, digests, joined
+from lh2face.files.outputs import exclusive
+from lh2face.files.tables import write_rows
 from lh2face.text import printable
 
 COMMAND = "lh2face evaluate-ijb"

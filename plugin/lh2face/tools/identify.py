@@ -12,8 +12,8 @@ from lh2face.artifacts.gallery import Gallery, read_gallery
 from lh2face.embedding.embedders import directions, open_embedder
 from lh2face.evaluation.identification import TIE
 from lh2face.evaluation.ijb import concentrations
+from lh2face.evaluation.pairs import LEAST_ACCEPTS
 from lh2face.evaluation.roc import share_of, threshold_at_far
-from lh2face.stages.evaluate import LEAST_ACCEPTS
 from lh2face.text import printable
 from lh2face.tools.verify import Threshold, given_threshold, read_faces, warn_of_low_kappa
 

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from lh2face.artifacts.model import RECONSTRUCTOR_WEIGHTS, load_model, read_description
 from lh2face.artifacts.model import load_reconstructor as load_fitted
-from lh2face.artifacts.outputs import atomic_files
 from lh2face.data.images import decode_rgb, read_file
+from lh2face.files.outputs import atomic_files
 from lh2face.progress import track
 from lh2face.recognizers.preprocessor import normalize_images
 from lh2face.reconstruction import Reconstruction
+from lh2face.reconstruction.pictures import pixels, relief
 from lh2face.rendering import lambert_shading, normals_from_depth, shade
-from lh2face.stages.depth import pixels, relief
 from lh2face.tools.verify import face_reader
 
 TURNS = (-60, -40, -20, 0, 20, 40, 60)

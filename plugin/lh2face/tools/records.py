@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from lh2face.artifacts.outputs import atomic_dir
 from lh2face.data.conversion import write_records
 from lh2face.data.sources import SOURCES
+from lh2face.files.outputs import atomic_dir
 
 
 def run(source: str, path: Path, out: Path) -> None:

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lh2face.data.align import TEMPLATE_SIZE, estimate_norm, norm_crop
+from lh2face.data.align import TEMPLATE, TEMPLATE_SIZE, estimate_norm, norm_crop
 from lh2face.data.synthetic.face_model import build_faces, sample_identity
+from lh2face.rendering import focal_length, project, transform
 
 # Other people than the data sets', whose seeds count from 0.
 SEED = 987_654_321
@@ -51,6 +52,39 @@ def canonical_faces(count: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
             heads.append(_aligned(known * (one < FAR), five, size))
     depth, albedo = (torch.from_numpy(np.stack(maps)).float() for maps in (depths, albedos))
     return depth, 2 * albedo - 1, torch.from_numpy(np.mean(heads, axis=0) > 0.5)
+
+
+def landmark_points(depth: Tensor) -> Tensor:
+    """The five landmarks of an aligned canonical face, where alignment puts them, on its depth.
+
+    Args:
+        depth: ``(S, S)``.
+
+    Returns:
+        ``(1, 3, 5)``: x, y, z in camera axes.
+    """
+    size = len(depth)
+    # Images are shrunk from the template's size, which keeps edges in place, not pixel centres.
+    spots = torch.from_numpy((TEMPLATE + 0.5) * (size / TEMPLATE_SIZE) - 0.5)
+    columns, rows = spots.round().long().T
+    rays = (spots.T - (size - 1) / 2) / focal_length(size)
+    return (depth[rows, columns] * torch.stack([*rays, torch.ones(5)]))[None]
+
+
+def seen_landmarks(points: Tensor, view: Tensor, size: int, rotation_center: float) -> Tensor:
+    """Where landmarks are seen in images of a side of ``size``, in px of a crop of 112 × 112.
+
+    Args:
+        points: ``(1, 3, 5)`` or ``(B, 3, 5)`` as from :func:`landmark_points`.
+        view: ``(B, 6)``.
+        size: Side of the image that the points were laid out for, px.
+        rotation_center: Depth about which the view turns.
+
+    Returns:
+        ``(B, 5, 2)``.
+    """
+    moved = transform(points.expand(len(view), 3, 5), view, rotation_center)
+    return (project(moved, size).transpose(1, 2) + 0.5) * (TEMPLATE_SIZE / size) - 0.5
 
 
 def _aligned(image: np.ndarray, landmarks: np.ndarray, size: int) -> np.ndarray:

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lh2face.data.csv_files import PAIR_LIST, write_rows
 from lh2face.data.ijb_meta import IJBMeta, Templates, write_meta
 from lh2face.data.recordio import RecordWriter
 from lh2face.data.synthetic.face_model import sample_identity
 from lh2face.data.synthetic.photograph import Photograph, Scene, photograph, random_scene
+from lh2face.files.tables import PAIR_LIST, write_rows
 from lh2face.progress import track
 
 # The two kinds of people; the number is part of the seed of each.

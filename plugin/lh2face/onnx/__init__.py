@@ -1,0 +1,1 @@
+"""ONNX files of anybody: read, checked and run, within bounds."""

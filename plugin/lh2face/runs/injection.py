@@ -1,0 +1,59 @@
+"""What a stage puts into the config of a training beside the faces: validation, weights."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lh2face.artifacts.provenance import PROVENANCE
+from lh2face.data.benchmark import DESCRIPTION
+from lh2face.files.json_object import read_object
+from lh2face.training.weights import WEIGHTS
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+
+def give_validation(config: "Config", folder: Path | None, names: Iterable[str]) -> None:
+    """Have a config validate on pairs.
+
+    Args:
+        config: Of a training; changed in place. Without names it validates no more.
+        folder: That of the aligned validations; ``None`` for no validation.
+        names: Those of ``validation`` in ``params.yaml``.
+
+    Raises:
+        ValueError: If one is not there, or the config has no validation that could take them.
+    """
+    paths = [] if folder is None else [folder / name for name in names]
+    for path in paths:
+        if not (path / DESCRIPTION).is_file():
+            raise ValueError(f"{path}: no {DESCRIPTION} in it; expected an aligned validation")
+    if not paths:
+        config.val_dataloader = config.val_evaluator = config.val_cfg = None
+    elif config.get("val_dataloader") is None:
+        raise ValueError(
+            f"train.config: has no val_dataloader for the validation {paths[0].name} of params.yaml"
+        )
+    else:
+        config.val_dataloader.dataset.update(
+            paths=list(map(str, paths)), image_size=config.model.backbone.image_size
+        )
+
+
+def give_weights(config: "Config", folder: Path) -> None:
+    """Have a config begin with the backbone's weights that stage ``weights`` wrote.
+
+    Raises:
+        ValueError: As :func:`weights_from`.
+    """
+    weights_from(folder)
+    config.model.backbone.init_cfg = {"type": "FaceWeights", "path": str(folder / WEIGHTS)}
+
+
+def weights_from(folder: Path) -> dict[str, str]:
+    """Where the weights in a folder of stage ``weights`` are from: ``path`` and ``digest``.
+
+    Raises:
+        ValueError: If the folder is none of that stage.
+    """
+    return read_object(folder / PROVENANCE, "a folder of stage weights")

@@ -1,0 +1,163 @@
+"""What the stages that train share: one run of mmengine's Runner, from its config to a folder.
+
+A run keeps checkpoints, TensorBoard's files and its record in ``<out>.work``. One that was
+interrupted goes on from its newest checkpoint that is whole; in one process on a CPU it ends equal,
+bit for bit, to one that was not. It begins again, and says what differs, if anything that decides
+its result is no longer the same. Under ``torchrun`` or ``srun`` the batch is divided over the
+processes, on one machine or several.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lh2face.distributed.checkpoint_files import remove
+from lh2face.distributed.finite import NonFiniteError, in_words
+from lh2face.distributed.main_process import end_all, in_main_process
+from lh2face.files.outputs import atomic_dir, check_output, exclusive
+from lh2face.runs.work_folder import checkpoints, prepare_work_dir
+from lh2face.text import check_utf8
+from lh2face.training.memory import reuse_freed_memory
+from lh2face.training.recipe import check_schedule
+from lh2face.training.validation import BEST
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+
+def train_into(
+    out: Path,
+    inputs: Sequence[Path | None],
+    name: str,
+    prepare: Callable[[], tuple["Config", dict[str, Any]]],
+    write: Callable[[Path, Any, "Config", dict[str, Any]], None],
+    begin: Callable[[Any], None] = lambda model: None,
+) -> None:
+    """Train, and write a folder with the result and ``training.csv``.
+
+    Args:
+        out: Folder to write.
+        inputs: What the run reads; ``out`` is none of it.
+        name: Of the run.
+        prepare: Gives the config, and the run's fingerprint as
+            :func:`lh2face.runs.work_folder.run_fingerprint`; called in the main process.
+        write: Writes the result: gets the folder, which has ``training.csv`` already, the model,
+            the config and the fingerprint; called in the main process.
+        begin: Gets the model before the first step.
+
+    Raises:
+        ValueError: As ``prepare``; or if the work folder holds what no training wrote, or another
+            process trains into it.
+        NonFiniteError: If the loss, a gradient or a weight becomes NaN or infinite. The last
+            checkpoint is kept, and nothing is written.
+        SystemExit: With 143 at SIGTERM, when a checkpoint is written. Nothing else is.
+    """
+    from mmengine.dist import barrier, get_world_size, init_dist, is_main_process
+    from mmengine.runner import Runner
+
+    check_utf8(out)
+    check_output(out, inputs)
+    launcher = launcher_of(os.environ)
+    if launcher != "none":
+        init_dist(launcher)
+    reuse_freed_memory()
+    work_dir = out.with_name(f"{out.name}.work")
+    with ExitStack() as held:
+
+        def prepared() -> tuple["Config", dict[str, Any]]:
+            config, fingerprint = prepare()
+            held.enter_context(exclusive(work_dir))
+            prepare_work_dir(work_dir, fingerprint, get_world_size())
+            return config, fingerprint
+
+        config, fingerprint = in_main_process(prepared)
+        config.launcher = launcher
+        config.resume = True
+        # mmengine shares logger, message hub and visualizer between runs of one name and second.
+        config.experiment_name = f"{name}-{time.time_ns()}"
+        config.work_dir = str(work_dir)
+        runner = Runner.from_cfg(config)
+        # Itself, out of what data parallelism wraps it in.
+        model = getattr(runner.model, "module", runner.model)
+        begin(model)
+        try:
+            runner.train()
+        except NonFiniteError as error:
+            end_all(error)
+        except ValueError as error:  # of a head or a record, perhaps in this process alone
+            raise ValueError(in_words(runner, runner.iter + 1, str(error))) from error
+        if is_main_process():
+            with atomic_dir(out, inputs) as folder:
+                for record in work_dir.glob("*.csv"):
+                    shutil.copyfile(record, folder / record.name)
+                write(folder, model, config, fingerprint)
+            for path in (*checkpoints(work_dir), work_dir / BEST):
+                remove(path)
+        barrier()
+
+
+def put_in(
+    config: "Config",
+    section: str,
+    faces: Path,
+    image_size: int,
+    seed: int,
+    names: Iterable[str] | None = None,
+) -> Any:
+    """Put what the pipeline decides into a recipe.
+
+    Args:
+        config: The recipe; changed.
+        section: Of the parameters, for messages.
+        faces: Folder of the training faces.
+        image_size: Side of the images that the model reads, px.
+        seed: Of the run.
+        names: Which folders of ``faces``, where it holds several; ``None`` for all.
+
+    Returns:
+        The data set.
+
+    Raises:
+        ValueError: If there are too few images for one batch, the processes do not divide it, or a
+            part of the schedule is shorter than a step.
+    """
+    from mmengine.dist import get_world_size
+
+    from lh2face.registry import DATASETS
+
+    loader = config.train_dataloader
+    # Folders of sources that were named once may still be there.
+    names = None if names is None else sorted(names)
+    loader.dataset.update(root=str(faces), image_size=image_size, names=names)
+    dataset = DATASETS.build(loader.dataset)
+    if loader.batch_size > len(dataset):
+        raise ValueError(
+            f"{section}: train_dataloader.batch_size: {loader.batch_size} is more than the "
+            f"{len(dataset)} images of {faces}"
+        )
+    if loader.batch_size % get_world_size():
+        raise ValueError(
+            f"{section}: train_dataloader.batch_size: {loader.batch_size} images cannot be divided "
+            f"evenly over {get_world_size()} processes"
+        )
+    try:
+        check_schedule(config, len(dataset) // loader.batch_size)
+    except ValueError as error:
+        raise ValueError(f"{section}: {error}") from error
+    config.randomness = {**config.get("randomness", {}), "seed": seed}
+    # mmengine warns of its own use of what it deprecates; the record says what a run does.
+    config.log_level = "ERROR"
+    return dataset
+
+
+def launcher_of(environment: Mapping[str, str]) -> str:
+    """mmengine's name for what started this process: ``torchrun``, ``srun``, or neither."""
+    if "WORLD_SIZE" in environment:
+        return "pytorch"
+    # A batch script's shell has Slurm's variables too, but is no task of several.
+    several = int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1
+    return "slurm" if several and "SLURM_PROCID" in environment else "none"

@@ -1,0 +1,104 @@
+"""``python -m workflow.study``, from the root of a checkout: run a study, and write its page."""
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lh2face.cli import end_in_words
+
+HERE = Path(__file__).parent
+
+app = typer.Typer(
+    help="The studies of the heads.", no_args_is_help=True, pretty_exceptions_enable=False,
+    add_completion=False,
+)  # fmt: skip
+run = typer.Typer(no_args_is_help=True, help="Run what of a study has not been run.")
+page = typer.Typer(no_args_is_help=True, help="Write a study's page and tables.")
+app.add_typer(run, name="run")
+app.add_typer(page, name="page")
+
+Parts = Annotated[list[str] | None, typer.Argument(help="Parts of it; all without.")]
+PlanFile = Annotated[Path, typer.Option("--plan", help="What the study consists of.")]
+Over = Annotated[
+    Path | None, typer.Option(exists=True, help="Overlay for all parts, such as params/full.yaml.")
+]
+Clones = Annotated[Path, typer.Option(help="Folder of the parts, each a clone.")]
+Docs = Annotated[Path, typer.Option(help="Folder of the page; its tables come into study/ there.")]
+Photos = Annotated[Path, typer.Option(help="Folder of the photos; docs/study_real.md has how.")]
+Results = Annotated[Path, typer.Option(help="Folder of the results, a file a training.")]
+SYNTHETIC, REAL = HERE / "synthetic" / "plan.yaml", HERE / "real" / "plan.yaml"
+
+
+@run.command("synthetic")
+def run_synthetic(
+    parts: Parts = None,
+    plan: PlanFile = SYNTHETIC,
+    over: Over = None,
+    clones: Clones = Path("study"),
+    jobs: Annotated[int, typer.Option(min=1, help="Models side by side, a core each.")] = 2,
+) -> None:
+    """Run parts of the study on synthetic people, on the last commit."""
+    from workflow.study.synthetic.plan import load_plan
+    from workflow.study.synthetic.run import run
+
+    run(load_plan(plan, over), clones, jobs=jobs, only=parts or [])
+
+
+@page.command("synthetic")
+def page_synthetic(
+    plan: PlanFile = SYNTHETIC,
+    over: Over = None,
+    clones: Clones = Path("study"),
+    docs: Docs = Path("docs"),
+) -> None:
+    """Write study.md, and its tables, from what was run."""
+    from workflow.study.synthetic.page import write_page
+    from workflow.study.synthetic.plan import load_plan
+    from workflow.study.synthetic.results import collect
+
+    loaded = load_plan(plan, over)
+    collect(loaded, clones, docs / "study")
+    write_page(loaded, docs)
+
+
+@run.command("real")
+def run_real(
+    photos: Photos,
+    parts: Parts = None,
+    plan: PlanFile = REAL,
+    results: Results = Path("study/real"),
+) -> None:
+    """Run parts of the study on real faces; the same command a second time shares the work."""
+    from workflow.study.real import faces, run
+    from workflow.study.real.plan import load_plan
+
+    loaded = load_plan(plan)
+    run.run(loaded, faces.read_photos(photos, loaded.size, results / "faces"), results, parts or [])
+
+
+@page.command("real")
+def page_real(
+    photos: Photos,
+    plan: PlanFile = REAL,
+    results: Results = Path("study/real"),
+    docs: Docs = Path("docs"),
+) -> None:
+    """Write study_real.md, and its tables, from the parts of which all was run."""
+    from workflow.study.real.page import write_page
+    from workflow.study.real.results import collect
+
+    from workflow.study.real import faces
+    from workflow.study.real.plan import load_plan
+
+    loaded = load_plan(plan)
+    read = faces.read_photos(photos, loaded.size, results / "faces")
+    collect(loaded, read, results, docs / "study")
+    write_page(loaded, docs)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.getLogger("mmengine").setLevel(logging.WARNING)
+    end_in_words(app)

@@ -1,0 +1,168 @@
+"""Real faces in memory, aligned once: a folder of photos with five landmarks each."""
+
+import csv
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from lh2face.data.align import aligned_face
+from lh2face.data.images import read_file
+from lh2face.files.arrays import read_arrays
+from lh2face.files.outputs import atomic_file
+
+# What the folder of the photos has to hold.
+LAYOUT = """\
+  wild/landmarks.csv                    people to train on; PERSON/PHOTO.jpg beside it
+  cfp/landmarks.csv                     people to test on; PERSON/frontal_01.jpg, profile_01.jpg …
+  cfp/pairs_ff.csv, cfp/pairs_fp.csv    first,second,same,fold
+docs/study_real.md says where the photos are had and how the files are written."""
+
+
+class FacesError(ValueError):
+    """The photos are missing or are not laid out as the study reads them."""
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Aligned faces of some people.
+
+    Attributes:
+        paths: N paths below the folder, ``PERSON/PHOTO``.
+        images: ``(N, S, S, 3)`` uint8 RGB.
+    """
+
+    paths: list[str]
+    images: np.ndarray
+
+    @property
+    def names(self) -> np.ndarray:
+        """``(N,)`` the person of each photo: the name of its folder."""
+        return np.array([path.partition("/")[0] for path in self.paths])
+
+    @property
+    def profile(self) -> np.ndarray:
+        """``(N,)`` bool, whether a photo is a profile, which its name says."""
+        return np.array([path.partition("/")[2].startswith("profile") for path in self.paths])
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """An official list of pairs.
+
+    Attributes:
+        first: ``(P,)`` index of a face.
+        second: Likewise.
+        same: ``(P,)`` bool.
+        fold: ``(P,)`` whole numbers.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    same: np.ndarray
+    fold: np.ndarray
+
+
+@dataclass(frozen=True)
+class Photos:
+    """All that is read of the folder of photos.
+
+    Attributes:
+        wild: Faces to train on.
+        cfp: Faces to test on.
+        frontal: The official frontal–frontal pairs of ``cfp``.
+        profile: The official frontal–profile pairs.
+    """
+
+    wild: Faces
+    cfp: Faces
+    frontal: Pairs
+    profile: Pairs
+
+    def folds(self) -> np.ndarray:
+        """``(N,)`` the official fold, from 1, of the person of each face of ``cfp``."""
+        names = self.cfp.names
+        fold = {names[row]: self.profile.fold[at] for at, row in enumerate(self.profile.first)}
+        return np.array([fold[name] for name in names])
+
+
+def parts_of(folds: np.ndarray, parts: int) -> np.ndarray:
+    """``(N,)`` the part, from 1, that official folds ``(N,)`` from 1 belong to; parts are runs of
+    whole folds, as equal as can be."""
+    numbers = np.unique(folds)
+    groups = np.array_split(numbers, max(parts, 1))
+    part = {number: at for at, group in enumerate(groups, 1) for number in group}
+    return np.array([part[number] for number in folds])
+
+
+def read_faces(folder: Path, size: int, cache: Path) -> Faces:
+    """The faces of a folder with ``landmarks.csv``, aligned as the pipeline does and shrunk.
+
+    Args:
+        folder: Its table has rows of a path and five points (x, y), px.
+        size: Side of the faces, px.
+        cache: Folder that keeps the aligned faces for the next time.
+
+    Raises:
+        FacesError: If the table is missing or a row is none.
+        ImageError: If a photo cannot be read.
+    """
+    table = folder / "landmarks.csv"
+    if not table.is_file():
+        raise FacesError(f"{table}: no such file; the study on real faces reads\n{LAYOUT}")
+    text = table.read_bytes()
+    digest = hashlib.sha256(text).hexdigest()[:16]
+    rows = list(csv.reader(text.decode().splitlines()))
+    for number, row in enumerate(rows, 1):
+        if len(row) != 11:
+            raise FacesError(f"{table}:{number}: expected a path and 10 numbers, found {len(row)}")
+    paths = [row[0] for row in rows]
+    kept = cache / f"{folder.name}-{size}-{digest}.npz"
+    if kept.exists():
+        return Faces(paths, read_arrays(kept, "images")["images"])
+    images = np.stack([_face(folder, row, size) for row in rows])
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(kept) as path, path.open("wb") as file:
+        np.savez(file, images=images)
+    return Faces(paths, images)
+
+
+def _face(folder: Path, row: list[str], size: int) -> np.ndarray:
+    source = folder / row[0]
+    landmarks = np.array(row[1:], float).reshape(5, 2)
+    # Of profiles that a detector missed the points are those of a centred face.
+    face = aligned_face(read_file(source), landmarks, str(source), check=False)
+    return cv2.resize(face, (size, size), interpolation=cv2.INTER_AREA)
+
+
+def read_pairs(path: Path, faces: Faces) -> Pairs:
+    """An official list of pairs, in rows of the faces.
+
+    Raises:
+        FacesError: If the file is missing, or names a photo that is not among the faces.
+    """
+    if not path.is_file():
+        raise FacesError(f"{path}: no such file; the study on real faces reads\n{LAYOUT}")
+    where = {name: row for row, name in enumerate(faces.paths)}
+    found = []
+    with path.open(newline="", encoding="utf-8") as file:
+        for number, row in enumerate(csv.DictReader(file), 2):
+            try:
+                one = where[row["first"]], where[row["second"]], int(row["same"]), int(row["fold"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise FacesError(
+                    f"{path}:{number}: expected first,second,same,fold of photos in "
+                    f"landmarks.csv, found {error}"
+                ) from None
+            found.append(one)
+    first, second, same, fold = np.array(found).T
+    return Pairs(first, second, same == 1, fold)
+
+
+def read_photos(folder: Path, size: int, cache: Path) -> Photos:
+    """All photos of the study; arguments and errors as of the two functions that it calls."""
+    cfp = read_faces(folder / "cfp", size, cache)
+    lists = (read_pairs(folder / "cfp" / f"pairs_{kind}.csv", cfp) for kind in ("ff", "fp"))
+    return Photos(read_faces(folder / "wild", size, cache), cfp, *lists)

@@ -1,0 +1,186 @@
+"""What the study on real faces runs: its file, checked, and the runs that follow from it."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from lh2face.data.training_sources import Seed
+from lh2face.params import read_yaml
+from lh2face.params.comparison import HeadName
+from lh2face.params.messages import checked
+from lh2face.params.sections import Name, PositiveInt, Section, Seeds
+
+Config = dict[str, Any]
+# The run that trains every candidate.
+TUNING = "tuning"
+
+
+class Tuning(Section):
+    """How the candidates are compared: on people of ``wild`` who are left out of the training.
+
+    Attributes:
+        people: How many are left out.
+        epochs: Passes over the others.
+        seed: Of the choice of the people, and of the trainings.
+        far: The candidate of the best TAR at this FAR, over all pairs of their photos, is chosen.
+    """
+
+    people: PositiveInt
+    epochs: PositiveInt
+    seed: Seed
+    far: Annotated[float, Field(gt=0, lt=1)]
+
+
+class Synthetic(Section):
+    """Synthetic people to train on first; arguments as of the source ``synthetic``."""
+
+    people: PositiveInt
+    images_per_person: PositiveInt
+    seed: Seed
+    epochs: PositiveInt
+
+
+class Part(Section):
+    """Heads that compete.
+
+    Attributes:
+        about: What the part answers, for the page.
+        folds: Into how many parts the people of ``cfp`` are divided by their official folds; each
+            is tested on by models trained on ``wild`` and the people of the others. 0: trained on
+            ``wild`` alone and tested on all of them.
+        heads: Names of heads, as chosen from their candidates.
+        epochs: Passes over the faces.
+        seeds: Of the trainings.
+        views: Names of :attr:`Plan.views`.
+        synthetic: Synthetic people to train on first; ``None``: random weights to begin with.
+    """
+
+    about: str
+    folds: Annotated[int, Field(ge=0, le=8)]
+    heads: Annotated[list[HeadName], Field(min_length=1)]
+    epochs: PositiveInt
+    seeds: Seeds
+    views: Annotated[list[Name], Field(min_length=1)]
+    synthetic: Synthetic | None = None
+
+
+class Plan(Section):
+    """The study on real faces.
+
+    Attributes:
+        size: Side of the faces, px.
+        backbone: Config of the network.
+        batch: Images a step.
+        subject: The head that is compared with each other one.
+        tuning: How the candidates are compared.
+        candidates: Configs of heads, as many for each.
+        views: Configs of the transforms of the faces to train on, by name.
+        parts: By name, in the order in which they run.
+    """
+
+    size: PositiveInt
+    backbone: Config
+    batch: PositiveInt
+    subject: HeadName
+    tuning: Tuning
+    candidates: dict[HeadName, Annotated[list[Config], Field(min_length=1)]]
+    views: dict[Name, list[Config]]
+    parts: dict[Name, Part]
+
+    @model_validator(mode="after")
+    def _check(self) -> "Plan":
+        sizes = {len(configs) for configs in self.candidates.values()}
+        if len(sizes) > 1:
+            raise ValueError(f"candidates: expected as many for each head, found {sorted(sizes)}")
+        for name, part in {TUNING: None, **self.parts}.items():
+            if part is None:
+                if name in self.parts:
+                    raise ValueError(f"parts: {name!r} is reserved")
+                continue
+            for key, found, allowed in (
+                ("heads", {*part.heads, self.subject}, self.candidates),
+                ("views", set(part.views), self.views),
+            ):
+                if unknown := found - set(allowed):
+                    raise ValueError(
+                        f"parts.{name}.{key}: found {sorted(unknown)}, allowed are {list(allowed)}"
+                    )
+        return self
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training.
+
+    Attributes:
+        part: Name of the part.
+        head: Name of the head.
+        config: Its config.
+        view: Name of the view.
+        transforms: Configs of the view.
+        epochs: Passes over the faces.
+        seed: Of the training.
+        fold: Which people are left out; 0 where there are no folds.
+        folds: As of the part.
+        synthetic: Synthetic people to train on first.
+    """
+
+    part: str
+    head: str
+    config: Config
+    view: str
+    transforms: list[Config]
+    epochs: int
+    seed: int
+    fold: int = 0
+    folds: int = 0
+    synthetic: Config | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the run's file, without its ending."""
+        fold = f"-{self.fold}" if self.folds else ""
+        return f"{self.part}/{self.head}-{self.view}-{self.seed}{fold}"
+
+    def settings(self, plan: Plan) -> Config:
+        """All that decides the result but the photos and the code."""
+        shared = {"size": plan.size, "backbone": plan.backbone, "batch": plan.batch}
+        tuning = plan.tuning.model_dump() if self.part == TUNING else None
+        return {**asdict(self), **shared, "tuning": tuning}
+
+
+def tuning_runs(plan: Plan) -> Iterator[Run]:
+    """A run for each candidate; its name ends with the candidate's number."""
+    view = next(iter(plan.views))
+    for head, configs in plan.candidates.items():
+        for number, config in enumerate(configs):
+            yield Run(
+                TUNING, f"{head}-{number}", config, view, plan.views[view], plan.tuning.epochs,
+                plan.tuning.seed,
+            )  # fmt: skip
+
+
+def part_runs(plan: Plan, name: str, chosen: dict[str, Config]) -> Iterator[Run]:
+    """The runs of a part, those of one seed before those of the next."""
+    part = plan.parts[name]
+    synthetic = part.synthetic and part.synthetic.model_dump()
+    for seed in part.seeds:
+        for head in part.heads:
+            for view in part.views:
+                for fold in range(1, part.folds + 1) if part.folds else [0]:
+                    yield Run(
+                        name, head, chosen[head], view, plan.views[view], part.epochs, seed, fold,
+                        part.folds, synthetic,
+                    )  # fmt: skip
+
+
+def load_plan(path: Path) -> Plan:
+    """Read and check the plan.
+
+    Raises:
+        ParamsError: If a key is unknown, missing or has a value that is not allowed.
+    """
+    return checked(Plan, read_yaml(path), path)

@@ -1,0 +1,177 @@
+"""Runs the study on real faces, a training at a time; what is there already is not run again.
+
+Several processes may run the same study: each takes a training that no other has begun.
+"""
+
+import json
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lh2face.artifacts.provenance import commit
+from lh2face.embedding.embedders import embed_images
+from lh2face.files.arrays import read_arrays
+from lh2face.files.outputs import OutputError, atomic_file, exclusive
+from workflow.study.real.faces import Faces, Photos, parts_of
+from workflow.study.real.figures import tuning_tar
+from workflow.study.real.plan import TUNING, Config, Plan, Run, part_runs, tuning_runs
+from workflow.study.real.training import train
+
+log = logging.getLogger(__name__)
+
+
+def held_out(wild: Faces, people: int, seed: int) -> np.ndarray:
+    """``(N,)`` bool, the photos of people who are left out of the trainings of candidates.
+
+    Raises:
+        ValueError: If there are not more people than that.
+    """
+    names = np.unique(wild.names)
+    if people >= len(names):
+        raise ValueError(f"tuning.people: found {people}, allowed are up to {len(names) - 1}")
+    return np.isin(wild.names, np.random.default_rng(seed).choice(names, people, replace=False))
+
+
+def split(plan: Plan, run: Run, photos: Photos) -> tuple[list[tuple[Faces, np.ndarray]], Faces]:
+    """Faces to train on with the photos taken of each, and the faces to test on."""
+    wild = photos.wild
+    if run.part == TUNING:
+        out = held_out(wild, plan.tuning.people, plan.tuning.seed)
+        return [(wild, ~out)], subset(wild, out)
+    if not run.folds:
+        return [(wild, np.ones(len(wild.paths), bool))], photos.cfp
+    out = parts_of(photos.folds(), run.folds) == run.fold
+    return [(wild, np.ones(len(wild.paths), bool)), (photos.cfp, ~out)], subset(photos.cfp, out)
+
+
+def subset(faces: Faces, rows: np.ndarray) -> Faces:
+    """Some of the faces."""
+    return Faces([faces.paths[row] for row in np.flatnonzero(rows)], faces.images[rows])
+
+
+def joined(sources: list[tuple[Faces, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Images ``(N, S, S, 3)`` and labels ``(N,)`` int64 of several sources of other people."""
+    images = np.concatenate([faces.images[rows] for faces, rows in sources])
+    names = [
+        f"{number}/{name}"
+        for number, (faces, rows) in enumerate(sources)
+        for name in faces.names[rows]
+    ]
+    return images, np.unique(names, return_inverse=True)[1].astype(np.int64)
+
+
+def run(plan: Plan, photos: Photos, out: Path, only: list[str]) -> None:
+    """Run the study.
+
+    Args:
+        plan: What it consists of.
+        photos: The faces.
+        out: Folder of the results, a file a training.
+        only: Names of parts; all, after the tuning, if empty.
+
+    Raises:
+        ValueError: If there is no such part, or another process still tunes.
+    """
+    if unknown := set(only) - {TUNING, *plan.parts}:
+        raise ValueError(f"parts: found {sorted(unknown)}, allowed are {[TUNING, *plan.parts]}")
+    torch.set_num_threads(1)
+    for name in only or [TUNING, *plan.parts]:
+        runs = (
+            tuning_runs(plan)
+            if name == TUNING
+            else part_runs(plan, name, choose(plan, photos, out))
+        )
+        for one in runs:
+            once(plan, one, photos, out)
+
+
+def once(plan: Plan, one: Run, photos: Photos, out: Path) -> None:
+    """Train and test a run, unless that was done or another process does it."""
+    path = out / f"{one.name}.npz"
+    if is_done(plan, one, out):
+        return
+    try:
+        with exclusive(out / "locks" / one.name):
+            if not is_done(plan, one, out):
+                _train(plan, one, photos, path)
+    except OutputError:
+        log.info("%s: another process works on it", one.name)
+
+
+def is_done(plan: Plan, one: Run, out: Path) -> bool:
+    """Whether a run's file is there, and of the same settings.
+
+    Raises:
+        ValueError: If it is of others; the message says what to do.
+    """
+    path = out / f"{one.name}.npz"
+    if not path.exists():
+        return False
+    found = json.loads(str(read_arrays(path, "about")["about"]))["settings"]
+    wanted = json.loads(json.dumps(one.settings(plan)))
+    if different := [key for key in wanted if found.get(key) != wanted[key]]:
+        raise ValueError(
+            f"{path}: was run with another {', '.join(different)}; remove it to run it again"
+        )
+    return True
+
+
+def _train(plan: Plan, one: Run, photos: Photos, path: Path) -> None:
+    begun = time.monotonic()
+    sources, test = split(plan, one, photos)
+    images, labels = joined(sources)
+    model = train(
+        images, labels, backbone=plan.backbone, head=one.config, transforms=one.transforms,
+        epochs=one.epochs, batch=plan.batch, seed=one.seed,
+        init=weights(plan, one, path.parents[1]),
+    )  # fmt: skip
+    about = {
+        "settings": one.settings(plan),
+        "seconds": round(time.monotonic() - begun, 1),
+        "commit": commit(),
+        "faces": len(images),
+        "people": int(labels.max()) + 1,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as new, new.open("wb") as file:
+        np.savez(
+            file, embeddings=embed_images(model, test.images), about=np.array(json.dumps(about))
+        )
+    log.info("%s: %.0f s", one.name, time.monotonic() - begun)
+
+
+def weights(plan: Plan, one: Run, folder: Path) -> dict[str, torch.Tensor] | None:
+    """Weights of the backbone to begin with, of a model trained on synthetic people."""
+    if one.synthetic is None:
+        return None
+    from workflow.study.real.synthetic import pretrained
+
+    return pretrained(plan, one, folder)
+
+
+def scores(plan: Plan, photos: Photos, out: Path) -> dict[str, float]:
+    """TAR of each candidate on the people held out, by its name.
+
+    Raises:
+        ValueError: If a candidate was not run.
+    """
+    test = subset(photos.wild, held_out(photos.wild, plan.tuning.people, plan.tuning.seed))
+    found = {}
+    for one in tuning_runs(plan):
+        if not is_done(plan, one, out):
+            raise ValueError(f"{out / one.name}.npz: not there; the part {TUNING!r} comes first")
+        embeddings = read_arrays(out / f"{one.name}.npz", "embeddings")["embeddings"]
+        found[one.head] = tuning_tar(test, embeddings, plan.tuning.far)
+    return found
+
+
+def choose(plan: Plan, photos: Photos, out: Path) -> dict[str, Config]:
+    """Of each head the candidate of the best score; raises as :func:`scores`."""
+    found = scores(plan, photos, out)
+    return {
+        head: configs[max(range(len(configs)), key=lambda at: found[f"{head}-{at}"])]
+        for head, configs in plan.candidates.items()
+    }

@@ -1,0 +1,82 @@
+"""Weights to begin with: networks trained on synthetic people, one for each head."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from lh2face.data.align import aligned_face
+from lh2face.data.recordio import RecordReader, identity
+from lh2face.data.synthetic import SyntheticConfig, write_train
+from lh2face.files.arrays import read_arrays
+from lh2face.files.outputs import atomic_dir, atomic_file, exclusive
+from workflow.study.real.plan import Config, Plan, Run
+from workflow.study.real.training import train
+
+
+def pretrained(plan: Plan, one: Run, out: Path) -> dict[str, torch.Tensor]:
+    """Weights of the backbone trained by the run's head on its synthetic people.
+
+    They are made where they are not there; all seeds of the run begin with the same.
+
+    Args:
+        plan: The study.
+        one: A run with synthetic people.
+        out: Folder of the results.
+
+    Raises:
+        OutputError: If another process makes them just now.
+    """
+    made_from = {
+        "head": one.config, "people": one.synthetic, "size": plan.size,
+        "backbone": plan.backbone, "batch": plan.batch,
+    }  # fmt: skip
+    digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:12]
+    path = out / "synthetic" / f"{one.head}-{digest}.safetensors"
+    with exclusive(path.with_suffix(".lock")):
+        if not path.exists():
+            images, labels = synthetic_faces(plan.size, one.synthetic, out)
+            model = train(
+                images, labels, backbone=plan.backbone, head=one.config,
+                transforms=next(iter(plan.views.values())), epochs=one.synthetic["epochs"],
+                batch=plan.batch, seed=one.synthetic["seed"],
+            )  # fmt: skip
+            weights = {name: w.contiguous() for name, w in model.backbone.state_dict().items()}
+            with atomic_file(path) as new:
+                save_file(weights, new)
+    return load_file(path)
+
+
+def synthetic_faces(size: int, people: Config, out: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Aligned synthetic faces ``(N, S, S, 3)`` uint8 RGB and their labels ``(N,)`` int64."""
+    name = "{people}-{images_per_person}-{seed}".format(**people)
+    kept = out / "faces" / f"synthetic-{name}-{size}.npz"
+    if not kept.exists():
+        config = SyntheticConfig(
+            train_people=people["people"], images_per_person=people["images_per_person"]
+        )
+        folder = out / "faces" / f"synthetic-{name}"
+        if not folder.exists():
+            with atomic_dir(folder) as new:
+                write_train(config, new, seed=people["seed"], workers=1)
+        images, labels = _aligned(folder, size)
+        with atomic_file(kept) as new, new.open("wb") as file:
+            np.savez(file, images=images, labels=labels)
+    found = read_arrays(kept, "images", "labels")
+    return found["images"], found["labels"]
+
+
+def _aligned(folder: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
+    reader = RecordReader(folder / "train.rec")
+    images, labels = [], []
+    for key, landmarks in enumerate(np.load(folder / "landmarks.npy"), 1):
+        header, encoded = reader[key]
+        source = f"{folder}: key {key}"
+        face = aligned_face(encoded, landmarks, source)
+        images.append(cv2.resize(face, (size, size), interpolation=cv2.INTER_AREA))
+        labels.append(identity(header, source))
+    return np.stack(images), np.array(labels, np.int64)

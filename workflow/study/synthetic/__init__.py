@@ -1,0 +1,1 @@
+"""The study on synthetic people: the pipeline run with many heads, seeds and data sets."""

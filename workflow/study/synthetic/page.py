@@ -1,0 +1,300 @@
+"""``docs/study.md`` from the tables of the study: nothing in it is typed by hand."""
+
+import html
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+
+from lh2face.evaluation.metric_names import LESS_IS_BETTER, title
+from lh2face.text import markdown_text
+from workflow.study.synthetic.plan import SUBJECT, Part, Plan
+from workflow.study.synthetic.results import DIFFERENCES, FIGURES, KAPPA, ORIGIN
+from workflow.study.tables import arguments, cell_code, changes, markdown
+
+TEMPLATES = Path(__file__).parent
+# What a difference may be: columns of the tables.
+TOLD = ["better", "worse"]
+# Of the plot of differences, px.
+WIDTH, NAMES, ROW, AXIS = 720, 290, 24, 34
+
+
+def write_page(plan: Plan, docs: Path) -> None:
+    """Write ``study.md`` and its plots from the tables in ``docs/study``.
+
+    Args:
+        plan: The study.
+        docs: Folder of the page; ``study/`` in it has the tables.
+    """
+    tables = docs / "study"
+    figures = pd.read_csv(tables / FIGURES)
+    differences = pd.read_csv(tables / DIFFERENCES)
+    origin = json.loads((tables / ORIGIN).read_text(encoding="utf-8"))
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    environment.filters["text"] = markdown_text
+    results = Results(plan, figures, differences, origin)
+    page = environment.get_template("study.md.j2").render(study=results, plan=plan)
+    for name in dict.fromkeys(differences["part"]):
+        (tables / f"{name}.svg").write_text(results.plot(name), encoding="utf-8")
+    (docs / "study.md").write_text(page, encoding="utf-8")
+
+
+class Results:
+    """The tables, in the words and the tables of a page.
+
+    Attributes:
+        parts: The parts that were run.
+    """
+
+    def __init__(
+        self, plan: Plan, figures: pd.DataFrame, differences: pd.DataFrame, origin: dict[str, Any]
+    ) -> None:
+        self.plan, self.origin = plan, origin
+        self.figures, self.differences = figures, differences
+        self.parts = [name for name in plan.parts if name in origin["parts"]]
+
+    @property
+    def select_title(self) -> str:
+        """The figure that candidates are chosen by."""
+        return figure(self.plan.select)
+
+    def sources(self) -> str:
+        """Commits, devices and versions of every part, as a Markdown table."""
+        rows = []
+        for name, made in self.origin["parts"].items():
+            # "+": more had been changed than the commit holds.
+            commits = [
+                cell_code(c[:10] + ("+" if c.endswith("+") else "")) for c in made["commits"]
+            ]
+            others = ([*map(markdown_text, made[key])] for key in ("devices", "versions"))
+            rows.append([name, *map(", ".join, [commits, *others])])
+        return markdown(["part", "commits", "device", "versions"], rows)
+
+    def part(self, name: str) -> Part:
+        """The plan of a part."""
+        return self.plan.parts[name]
+
+    def contender(self, name: str) -> str | None:
+        """The head that a part compares with each of its others."""
+        return self.plan.contender(self.part(name))
+
+    def means(self, name: str) -> pd.DataFrame:
+        """Mean of every figure (columns, as the plan orders them) of a part's models (rows)."""
+        return self._pivot(name, "mean")
+
+    def table(self, name: str) -> str:
+        """A part as a Markdown table, percent, mean ± standard deviation, the best in bold."""
+        mean, spread = self._pivot(name, "mean"), self._pivot(name, "std")
+        rows = []
+        for model in mean.index:
+            cells = [
+                self._cell(mean.loc[model, path], spread.loc[model, path], mean[path], path)
+                for path in mean.columns
+            ]
+            rows.append([f"`{model}`", *cells])
+        return markdown(["", *map(figure, mean.columns)], rows)
+
+    def tuning(self, name: str) -> str:
+        """The candidates of a part, those that were run in it, with what each was chosen by."""
+        found = self.means(name)[self.plan.select]
+        rows = []
+        for candidate, config in self.plan.all_candidates().items():
+            head = candidate.rpartition("-")[0]
+            if candidate not in found:
+                continue
+            best = config == self.origin["chosen"][name][head]
+            value = f"{100 * found[candidate]:.1f}"
+            rows.append([head, arguments(config), f"**{value}**" if best else value])
+        return markdown(["head", "arguments", figure(self.plan.select)], rows)
+
+    def baselines(self, name: str) -> pd.DataFrame:
+        """Means of the heads of a part that are no LH2Face."""
+        mean = self.means(name)
+        return mean.loc[[m for m in mean.index if m in {*self.plan.candidates} - {SUBJECT}]]
+
+    def against(self, name: str) -> pd.DataFrame:
+        """What a part's differences say, in percent: one row a figure and pair, in its order.
+
+        Where heads compete, the pair of each figure is the contender and the best baseline.
+        """
+        rows = self.pairs(name)
+        if self.contender(name):
+            best = {path: best_of(column) for path, column in self.baselines(name).items()}
+            rows = rows[rows["reference"] == rows["figure"].map(best)]
+        return rows
+
+    def pairs(self, name: str) -> pd.DataFrame:
+        """All differences of a part, in percent, and whether each is for the better or worse."""
+        rows = self.differences[self.differences["part"] == name].copy()
+        sign = rows["figure"].map(lambda path: -1 if path in LESS_IS_BETTER else 1)
+        ends = rows[["low", "high"]].mul(sign, axis=0)
+        rows["better"] = (ends > 0).all(axis=1)
+        rows["worse"] = (ends < 0).all(axis=1)
+        rows[["difference", "low", "high"]] *= 100
+        return rows
+
+    def duels(self, name: str) -> str:
+        """Of each other head, in which figures the contender is better and worse."""
+        rows = []
+        for reference, group in self.pairs(name).groupby("reference", sort=False):
+            won, lost = (", ".join(map(figure, group.loc[group[c], "figure"])) for c in TOLD)
+            rows.append([f"`{reference}`", won, lost])
+        return markdown(["against", *TOLD], rows)
+
+    def lead(self, name: str) -> int:
+        """In how many figures the contender's mean is ahead of every baseline's."""
+        own, others = self.means(name).loc[[self.contender(name)]], self.baselines(name)
+        return sum(best_of(pd.concat([own[p], others[p]])) == own.index[0] for p in own)
+
+    def verdicts(self, name: str) -> str:
+        """The differences as a Markdown table; bold where the interval excludes zero."""
+        rows = []
+        for row in self.against(name).itertuples():
+            text = spelled(row)
+            told = "better" if row.better else "worse" if row.worse else ""
+            rows.append([
+                figure(row.figure), f"`{row.model}` − `{row.reference}`",
+                f"**{text}**" if told else text, told,
+            ])  # fmt: skip
+        return markdown(["", "", "difference (95 % interval)", ""], rows)
+
+    def grid(self, name: str) -> str:
+        """The differences of variants: a row a variant, a column a figure."""
+        found = self.against(name)
+        paths = list(dict.fromkeys(found["figure"]))
+        rows = []
+        for model, group in found.groupby("model", sort=False):
+            cells = []
+            for row in group.set_index("figure").loc[paths].itertuples():
+                text = f"{row.difference:+.1f}"
+                cells.append(f"**{text}**" if row.better or row.worse else text)
+            change = changes(self.plan.variants.get(model, {}))
+            rows.append([f"`{model}`", change, self._kappa(name, model), *cells])
+        return markdown(["", "change", "mean κ", *map(figure, paths)], rows)
+
+    def count(self, name: str, column: str) -> list[str]:
+        """Names of the figures that are ``better`` or ``worse`` in a part."""
+        found = self.against(name)
+        return [figure(path) for path in found.loc[found[column], "figure"]]
+
+    def nearest(self, name: str, path: str) -> str:
+        """The baseline of a part whose mean of a figure is the best."""
+        return best_of(self.baselines(name)[path])
+
+    def title(self, path: str) -> str:
+        """How people name a figure."""
+        return figure(path)
+
+    def beaten(self, name: str, path: str) -> str:
+        """Names of the heads that the contender is better than in a figure."""
+        rows = self.pairs(name)
+        return named(rows.loc[rows["better"] & (rows["figure"] == path), "reference"])
+
+    def difference(self, name: str, model: str, reference: str, path: str) -> str:
+        """What a model is ahead of another by, with the interval, in percent."""
+        rows = self.pairs(name).set_index(["model", "reference", "figure"])
+        return spelled(rows.loc[(model, reference, path)])
+
+    def told(self, name: str, column: str) -> str:
+        """Names of the variants that are ``better`` or ``worse`` than LH2Face in some figure."""
+        rows = self.pairs(name)
+        return named(rows.loc[rows[column], "model"].unique())
+
+    def value(self, name: str, model: str, path: str) -> str:
+        """One mean ± standard deviation, in percent."""
+        mean, spread = (self._pivot(name, how).loc[model, path] for how in ("mean", "std"))
+        return f"{100 * mean:.1f} ± {100 * spread:.1f}"
+
+    def plot(self, name: str) -> str:
+        """The differences of a part as dots on their intervals, an SVG in the page's colours."""
+        rows = list(self.against(name).itertuples())
+        if self.part(name).models == "variants":
+            rows = [row for row in rows if row.figure == self.plan.select]
+        ends = [end for row in rows for end in (row.low, row.high)]
+        low, high = min(0, *ends), max(0, *ends)
+        scale = (WIDTH - NAMES - 20) / max(high - low, 1e-9)
+        height = ROW * len(rows) + AXIS
+
+        def x(value: float) -> float:
+            return NAMES + 10 + (value - low) * scale
+
+        parts = []
+        for tick in ticks(low, high):
+            parts.append(f'<path class="g" d="M{x(tick):.1f} 0V{height - AXIS}"/>')
+            parts.append(
+                f'<text x="{x(tick):.1f}" y="{height - AXIS + 16}" text-anchor="middle">'
+                f"{tick or 0:{'+' if tick else ''}g}</text>"
+            )
+        parts.append(f'<path class="z" d="M{x(0):.1f} 0V{height - AXIS}"/>')
+        for number, row in enumerate(rows):
+            y = ROW * number + ROW / 2
+            kind = "b" if row.better else "w" if row.worse else "o"
+            words = row.model if self.part(name).models == "variants" else title(row.figure)
+            if self.contender(name):
+                words += f" · {row.reference}"
+            parts.append(
+                f'<text x="{NAMES}" y="{y + 4}" text-anchor="end">{html.escape(words)}</text>'
+                f'<path class="{kind}" d="M{x(row.low):.1f} {y}H{x(row.high):.1f}"/>'
+                f'<circle class="{kind}" cx="{x(row.difference):.1f}" cy="{y}" r="4"/>'
+            )
+        return SVG.format(width=WIDTH, height=height, content="".join(parts))
+
+    def _pivot(self, name: str, how: str) -> pd.DataFrame:
+        rows = self.figures[self.figures["part"] == name]
+        table = rows.pivot_table("value", "model", "figure", how, dropna=False, sort=False)
+        return table[[path for path in self.part(name).figures if path in table]]
+
+    def _kappa(self, name: str, model: str) -> str:
+        rows = self.figures[["part", "model", "figure"]] == [name, model, KAPPA]
+        return f"{self.figures.loc[rows.all(axis=1), 'value'].mean():.1f}"
+
+    def _cell(self, mean: float, spread: float, column: pd.Series, path: str) -> str:
+        best = column.min() if path in LESS_IS_BETTER else column.max()
+        digits = 2 if path in LESS_IS_BETTER else 1
+        text = f"{100 * mean:.{digits}f}"
+        if np.isfinite(spread):
+            text += f" ± {100 * spread:.{digits}f}"
+        return f"**{text}**" if mean == best and len(column) > 1 else text
+
+
+SVG = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">'
+    "<style>text{{font:12.5px system-ui,sans-serif;fill:#777}}path{{stroke-width:2}}"
+    ".g{{stroke:#7773;stroke-width:1}}.z{{stroke:#777}}.o{{stroke:#8c8c8c;fill:#8c8c8c}}"
+    ".b{{stroke:#009e73;fill:#009e73}}.w{{stroke:#d55e00;fill:#d55e00}}</style>{content}</svg>\n"
+)
+
+
+def figure(path: str) -> str:
+    """How people name a figure, as Markdown."""
+    return markdown_text(title(path))
+
+
+def named(models: Iterable[str]) -> str:
+    """Models by name, or "none"."""
+    return ", ".join(f"`{model}`" for model in models) or "none"
+
+
+def spelled(row: Any) -> str:
+    """A difference with its interval."""
+    return f"{row.difference:+.1f} ({row.low:+.1f} … {row.high:+.1f})"
+
+
+def best_of(column: pd.Series) -> str:
+    """The model whose mean of a figure is the best."""
+    return str(column.idxmin() if column.name in LESS_IS_BETTER else column.idxmax())
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Round numbers in a range, 0 among them."""
+    step = 10 ** np.floor(np.log10(max(high - low, 1e-9)))
+    step *= next(part for part in (1, 0.5, 0.2) if (high - low) / (step * part) >= 4 or part == 0.2)
+    first, last = np.ceil(low / step), np.floor(high / step)
+    return [round(step * number, 10) for number in range(int(first), int(last) + 1)]

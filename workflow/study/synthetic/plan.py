@@ -1,0 +1,234 @@
+"""What the study runs: ``plan.yaml``, checked, and the parameters of each of its parts."""
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from lh2face.evaluation.metric_names import title
+from lh2face.params import read_yaml
+from lh2face.params.comparison import HeadName
+from lh2face.params.messages import checked
+from lh2face.params.overlays import merge
+from lh2face.params.schema import OF_TRAINING
+from lh2face.params.sections import Name, PositiveInt, Section, Seeds, unique
+
+# The head that the study is about, in ``candidates``; what ``variants`` change.
+SUBJECT = "lh2face"
+Heads = dict[str, dict[str, Any]]
+
+
+class Part(Section):
+    """A run of the pipeline in a folder of its own, or one a fold.
+
+    Attributes:
+        about: What it answers, for the page.
+        models: Which heads: every candidate; of each head the one chosen from them; the variants
+            of the subject, and itself; the subject alone; or those named, chosen heads and
+            variants, the first of which is compared with each of the others.
+        tuning: The part of candidates that its heads are chosen from.
+        joint: Whether they are trained together with the reconstructor.
+        seeds: A run of every head each.
+        figures: What is shown of it, by path in ``metrics.json``.
+        reference: Of the subject alone, the part whose subject it is compared with, seed by seed;
+            None: with none.
+        folds: Number of folds over the people of image folders, each a run of the pipeline.
+        params: What else is put over ``params.yaml``.
+    """
+
+    about: str
+    models: (
+        Literal["candidates", "chosen", "variants", "subject"]
+        | Annotated[list[HeadName], Field(min_length=1), AfterValidator(unique)]
+    )
+    tuning: Name = "tuning"
+    joint: bool = False
+    seeds: Seeds
+    figures: Annotated[list[str], Field(min_length=1), AfterValidator(unique)]
+    reference: Name | None = None
+    folds: PositiveInt = 1
+    params: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _figures_exist(self) -> "Part":
+        for path in self.figures:
+            title(path)
+        return self
+
+
+class Plan(Section):
+    """All of ``plan.yaml`` beside it.
+
+    Attributes:
+        base: Put over ``params.yaml`` in every part.
+        select: The figure by which candidates are chosen.
+        candidates: Configs by head, as many for each.
+        variants: Changes of the subject's chosen config, by name.
+        findings: Template, beside that of the page, of what is concluded from the results.
+        parts: By name, in the order in which they run; ``tuning`` is the first.
+    """
+
+    base: dict[str, Any]
+    select: str
+    candidates: dict[HeadName, Annotated[list[dict[str, Any]], Field(min_length=1)]]
+    variants: dict[HeadName, dict[str, Any]]
+    findings: str | None = None
+    parts: dict[Name, Part]
+
+    @model_validator(mode="after")
+    def _heads_exist(self) -> "Plan":
+        import lh2face  # noqa: F401  registers
+        from lh2face.registry import check
+
+        for name, configs in self.candidates.items():
+            for number, config in enumerate(configs):
+                check("head", config, f"candidates.{name}.{number}", given=OF_TRAINING)
+        for name, change in self.variants.items():
+            for config in self.candidates.get(SUBJECT, []):
+                check("head", {**config, **change}, f"variants.{name}", given=OF_TRAINING)
+        return self
+
+    @model_validator(mode="after")
+    def _fair(self) -> "Plan":
+        counts = {name: len(configs) for name, configs in self.candidates.items()}
+        if len(set(counts.values())) > 1:
+            raise ValueError(f"candidates: every head is to have as many, found {counts}")
+        if SUBJECT not in counts:
+            raise ValueError(f"candidates: {SUBJECT} is missing, found {sorted(counts)}")
+        names = {*self.candidates, *self.variants}
+        if both := set(self.candidates) & set(self.variants):
+            raise ValueError(f"variants: found {sorted(both)}, which are names of candidates")
+        tunings: list[str] = []
+        for name, part in self.parts.items():
+            if part.models == "candidates":
+                tunings.append(name)
+                if self.select not in part.figures:
+                    raise ValueError(
+                        f"select: found {self.select!r}, allowed are the figures of "
+                        f"parts.{name}: {part.figures}"
+                    )
+            elif part.tuning not in tunings:
+                raise ValueError(
+                    f"parts.{name}.tuning: found {part.tuning!r}, allowed are the parts of "
+                    f"candidates before it: {tunings}"
+                )
+            if isinstance(part.models, list) and (unknown := set(part.models) - names):
+                raise ValueError(
+                    f"parts.{name}.models: found {sorted(unknown)}, allowed are {sorted(names)}"
+                )
+            if part.reference not in (None, *self.parts):
+                raise ValueError(
+                    f"parts.{name}.reference: found {part.reference!r}, allowed are "
+                    f"{list(self.parts)}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _one_benchmark(self) -> "Plan":
+        for name in self.parts:
+            found = self._data(name).get("compare", {}).get("benchmarks")
+            if not isinstance(found, list) or len(found) != 1:
+                raise ValueError(
+                    f"parts.{name}.params.compare.benchmarks: expected one name, there or in base, "
+                    f"found {found}"
+                )
+        return self
+
+    def _data(self, name: str) -> dict[str, Any]:
+        """What all heads of a part have in common."""
+        values: dict[str, Any] = deepcopy(self.base)
+        merge(values, deepcopy(self.parts[name].params))
+        return values
+
+    def benchmark(self, name: str) -> str:
+        """The benchmark of a part."""
+        found: str = self._data(name)["compare"]["benchmarks"][0]
+        return found
+
+    def evaluations(
+        self, root: Path, name: str, model: str, seeds: list[int] | None = None
+    ) -> list[Path]:
+        """Where a part's evaluations of a model are: of each fold its seeds, or those given."""
+        part = self.parts[name]
+        return [
+            folder / "runs" / model / str(seed) / "evaluation" / self.benchmark(name)
+            for folder in folders(root, name, part)
+            for seed in seeds or part.seeds
+        ]
+
+    def all_candidates(self) -> Heads:
+        """Every candidate, named ``HEAD-NUMBER``."""
+        return {
+            f"{head}-{number}": config
+            for head, configs in self.candidates.items()
+            for number, config in enumerate(configs)
+        }
+
+    def heads(self, part: Part, chosen: Heads) -> Heads:
+        """The heads of a part, by the names that they have in ``params.yaml``."""
+        if part.models == "candidates":
+            return self.all_candidates()
+        subject = chosen[SUBJECT]
+        variants = {name: {**subject, **change} for name, change in self.variants.items()}
+        every = {**chosen, **variants}
+        named = {"chosen": chosen, "subject": [SUBJECT], "variants": [SUBJECT, *variants]}
+        names = named[part.models] if isinstance(part.models, str) else part.models
+        return {name: every[name] for name in names}
+
+    def contender(self, part: Part) -> str | None:
+        """The head that a part compares with each of its others; None where it has no such."""
+        if isinstance(part.models, list):
+            return part.models[0]
+        return SUBJECT if part.models == "chosen" else None
+
+    def overlay(self, name: str, fold: int, chosen: Heads) -> dict[str, Any]:
+        """What a part, or a fold of it, puts over ``params.yaml``."""
+        part = self.parts[name]
+        heads = self.heads(part, chosen)
+        values: dict[str, Any] = deepcopy(self.base)
+        # κ belongs to the subject's distribution, unless the part says otherwise.
+        dim = chosen.get(SUBJECT, {}).get("vmf_dim")
+        if dim is not None:
+            merge(values, {"evaluate": {"vmf_dim": dim}})
+        merge(values, deepcopy(part.params))
+        merge(
+            values,
+            {
+                "heads": heads,
+                "compare": {
+                    "heads": [] if part.joint else [*heads],
+                    "joint_heads": [*heads] if part.joint else [],
+                    "models": ["untrained", *heads],
+                    "seeds": part.seeds,
+                },
+            },
+        )
+        if part.folds > 1:
+            for section in ("sources", "benchmarks"):
+                for config in values[section].values():
+                    config["held_out"] |= {"fold": fold, "fraction": 1 / part.folds}
+        return values
+
+
+def folders(root: Path, name: str, part: Part) -> list[Path]:
+    """Where a part runs: one folder, or one a fold."""
+    if part.folds == 1:
+        return [root / name]
+    return [root / f"{name}-{fold}" for fold in range(part.folds)]
+
+
+def load_plan(path: Path, over: Path | None = None) -> Plan:
+    """Read and check the plan.
+
+    Args:
+        path: The plan.
+        over: An overlay of ``params.yaml``, such as one of larger sizes, put over ``base``.
+
+    Raises:
+        ParamsError: If a key is unknown, missing or has a value that is not allowed.
+    """
+    values = read_yaml(path)
+    if over is not None:
+        merge(values, {"base": read_yaml(over)})
+    return checked(Plan, values, path)

@@ -1,0 +1,163 @@
+"""Runs the parts of the study: each is the pipeline in a clone, and all clones share one cache."""
+
+import logging
+import os
+import re
+import subprocess
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from lh2face.artifacts.evaluations import read_run
+from lh2face.artifacts.provenance import commit
+from lh2face.evaluation.metric_names import LESS_IS_BETTER
+from lh2face.params import read_yaml
+from lh2face.params.overlays import merge
+from workflow.study.synthetic.plan import Heads, Plan, folders
+
+COMMAND = "python -m workflow.study run synthetic"
+OVERLAY = "overlay.yaml"
+# Files of a clone, tracked by git, that a run writes.
+WRITTEN = {"params.yaml", "dvc.lock"}
+log = logging.getLogger(__name__)
+
+
+def run(plan: Plan, out: Path, *, jobs: int, only: list[str]) -> None:
+    """Run the study's parts, one after the other; what has been run already is not run again.
+
+    Args:
+        plan: The study.
+        out: Folder of the clones. They are of the last commit: what is not committed is not in it.
+        jobs: Models trained side by side, each on one core.
+        only: Names of parts; empty for all of them.
+
+    Raises:
+        ValueError: If there is no such part, the one that chooses its heads was not run before it,
+            or it fails.
+    """
+    if unknown := set(only) - set(plan.parts):
+        raise ValueError(f"parts: found {sorted(unknown)}, allowed are {list(plan.parts)}")
+    root = Path.cwd()
+    if (commit() or "").endswith("+"):
+        log.warning("the parts are of the last commit: what has been changed since is not in them")
+    for name in only or plan.parts:
+        part = plan.parts[name]
+        chosen = {} if part.models == "candidates" else choose(plan, out, part.tuning)
+        for fold, folder in enumerate(folders(out, name, part)):
+            clone(root, folder)
+            values = overlay(plan, name, fold, chosen)
+            targets = [
+                re.sub(r"\W", "_", f"evaluate@{model}-{seed}-{plan.benchmark(name)}")
+                for model in plan.heads(part, chosen)
+                for seed in part.seeds
+            ]
+            reproduce(root, folder, values, targets, jobs)
+
+
+def overlay(plan: Plan, name: str, fold: int, chosen: Heads) -> dict[str, Any]:
+    """What a part, or a fold of it, puts over ``params.yaml``; paths of photos are absolute."""
+    values = plan.overlay(name, fold, chosen)
+    merged, root = put_over_params(values), Path.cwd()
+    for section in ("sources", "benchmarks"):
+        for key, config in merged[section].items():
+            path = Path(config["path"]).resolve()
+            if not path.is_relative_to(root):
+                merge(values, {section: {key: {"path": str(path)}}})
+    return values
+
+
+def put_over_params(values: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of the working directory with some values put over them."""
+    params = read_yaml(Path("params.yaml"))
+    merge(params, deepcopy(values))
+    return params
+
+
+def clone(root: Path, folder: Path) -> None:
+    """A clone of the last commit, with what has been made in it before.
+
+    Raises:
+        ValueError: If the folder is there and is no clone of ``root``, or files in it that the
+            study does not write itself have been edited.
+    """
+    if folder.exists():
+        check_clone(root, folder)
+    else:
+        execute(["git", "clone", "--quiet", root, folder], root)
+    execute(["git", "fetch", "--quiet", "origin", "HEAD"], folder)
+    execute(["git", "checkout", "--quiet", "--force", "--detach", "FETCH_HEAD"], folder)
+
+
+def check_clone(root: Path, folder: Path) -> None:
+    """Raise ``ValueError`` unless a folder is a clone of ``root`` with nobody's edits in it."""
+    # In a plain folder git would answer for the repository around it, and change that.
+    top, origin = (
+        git(folder, "rev-parse", "--show-toplevel"),
+        git(folder, "remote", "get-url", "origin"),
+    )
+    if not (
+        top and origin and Path(top).samefile(folder) and Path(origin).resolve() == root.resolve()
+    ):
+        raise ValueError(f"{folder}: is there already and is no clone of {root}; move it away")
+    changed = git(folder, "diff", "--name-only", "HEAD").splitlines()
+    if edited := sorted(set(changed) - WRITTEN):
+        raise ValueError(f"{folder}: {edited[0]} was edited, which a run would undo; move it away")
+
+
+def git(folder: Path, *command: str) -> str:
+    """What a git command prints; nothing if it fails."""
+    done = subprocess.run(["git", *command], cwd=folder, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def reproduce(
+    root: Path, folder: Path, values: dict[str, Any], targets: list[str], jobs: int
+) -> None:
+    """Run the pipeline of a clone as far as some of its rules."""
+    YAML().dump(values, folder / OVERLAY)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str((folder / "plugin").resolve()),
+        "OMP_NUM_THREADS": "1",
+    }
+    commands = [
+        ["lh2face", "params", OVERLAY],
+        ["dvc", "config", "--local", "cache.dir", root / ".dvc" / "cache"],
+        ["snakemake", "--cores", str(jobs), "--max-threads", "1", "--rerun-incomplete", *targets],
+    ]
+    for command in commands:
+        execute(command, folder, environment)
+
+
+def execute(
+    command: list[str | Path], folder: Path, environment: dict[str, str] | None = None
+) -> None:
+    """Run a command; a failure is a ``ValueError`` that says where to look."""
+    done = subprocess.run(command, cwd=folder, env=environment)
+    if done.returncode:
+        words = " ".join(map(str, command[:3]))
+        raise ValueError(f"{folder}: `{words} …` failed; above, and in {folder / 'logs'}, is why")
+
+
+def choose(plan: Plan, out: Path, tuning: str) -> Heads:
+    """Of each head the candidate that is best on the people of a part of candidates.
+
+    Raises:
+        ValueError: If that was not run.
+    """
+    found = scores(plan, out, tuning)
+    best = min if plan.select in LESS_IS_BETTER else max
+    return {
+        head: best(enumerate(configs), key=lambda one: found[f"{head}-{one[0]}"])[1]
+        for head, configs in plan.candidates.items()
+    }
+
+
+def scores(plan: Plan, out: Path, tuning: str) -> dict[str, float]:
+    """What ``select`` is for each candidate, the mean over the seeds."""
+    if not (out / tuning).exists():
+        raise ValueError(f"{out}: `{COMMAND} {tuning}` comes first, it chooses the heads")
+    paths = {name: plan.evaluations(out, tuning, name) for name in plan.all_candidates()}
+    return {n: float(read_run(*where).figures[plan.select].mean()) for n, where in paths.items()}
