@@ -382,15 +382,20 @@ def verify(
 ) -> None:
     """Tell whether two photos show the same person.
 
-    Prints the score, the threshold and its FAR, and both κ.
+    Prints the score, the threshold, its FAR and what that was measured on, and both κ.
     A photo is an aligned face of 112 × 112 px; others need landmarks or a detector.
+    Where the lowest FAR of the model is above 0.01, there is no verdict without --far or
+    --threshold. Exits with 3 where there is none, with 0 whatever the verdict is.
     """
     from lh2face.tools import verify as tool
+    from lh2face.tools.verdict import NO_VERDICT
 
-    tool.run(
+    decided = tool.run(
         (first, second), model, threshold=threshold, far=far, landmarks=landmarks,
         detector=detector,
     )  # fmt: skip
+    if not decided:
+        raise typer.Exit(NO_VERDICT)
 
 
 @app.command(rich_help_panel=TOOLS)
@@ -433,14 +438,47 @@ def identify(
 ) -> None:
     """Tell who of a gallery a photo shows, if anyone.
 
-    Prints the five best candidates, κ, and the name above the threshold.
+    Prints the five best candidates, κ, and the name above the threshold, whose FPIR it states.
+    Exits with 3 where too few people are enrolled for a decision at FPIR 0.01, and neither --fpir
+    nor --threshold is given; with 0 whatever the decision is.
     """
     from lh2face.tools import identify as tool
+    from lh2face.tools.verdict import NO_VERDICT
 
-    tool.run(
+    decided = tool.run(
         photos, gallery, model, fpir=fpir, threshold=threshold, landmarks=landmarks,
         detector=detector,
     )  # fmt: skip
+    if not decided:
+        raise typer.Exit(NO_VERDICT)
+
+
+@app.command(rich_help_panel=TOOLS)
+def demo(
+    model: Model,
+    reconstructor: Annotated[
+        Path | None,
+        typer.Option(exists=True, help="Fitted reconstructor, or jointly trained model."),
+    ] = None,
+    detector: Annotated[
+        str | None, typer.Option(help="mtcnn, or an ONNX file of insightface; mtcnn without.")
+    ] = None,
+    far: Annotated[
+        float | None, typer.Option(help="FAR of the model's thresholds to use; the lowest without.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 0,
+    browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
+) -> None:
+    """Compare photos on a page of this machine.
+
+    Two photos in: faces found and aligned, score, verdict and both κ; with a reconstructor the
+    canonical faces, turned by a slider. Nothing leaves this machine, and nothing is kept.
+    """
+    from lh2face.demo import server
+
+    server.run(
+        model, reconstructor=reconstructor, detector=detector, far=far, port=port, browser=browser
+    )
 
 
 @app.command(rich_help_panel=TOOLS)

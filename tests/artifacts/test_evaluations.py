@@ -137,6 +137,23 @@ def provenance(folder, seed=0, benchmark="people", **data):
         (path / "provenance.json").write_text(json.dumps(made))
 
 
+def test_few_people_are_warned_of(tmp_path, capsys):
+    luck = RNG.normal(size=(2, 20))
+    a, b = (write_run(tmp_path / name, 0.5, luck) for name in "ab")
+    for people, said in (
+        (None, "not known"),
+        (10, "10 people, which are few"),
+        (500, "500 people."),
+    ):
+        for folder in (a, b):
+            provenance(folder, pairs="1")
+            for path in folder.glob("*/evaluation/people/provenance.json"):
+                path.write_text(json.dumps({**json.loads(path.read_text()), "people": people}))
+        show(a, b)
+        out = capsys.readouterr().out
+        assert out.count("people: ") == 1 and said in out and ("few" in out) == (people == 10)
+
+
 def test_runs_on_different_benchmarks_are_refused(tmp_path, capsys):
     luck = RNG.normal(size=(2, 20))
     a, b = (write_run(tmp_path / name, 0.5, luck) for name in "ab")

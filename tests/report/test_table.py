@@ -1,5 +1,7 @@
 """The comparison table: spread over seeds, who leads, and by how much."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -55,6 +57,14 @@ def test_the_best_of_each_column_is_marked():
         for i, column in enumerate(made["columns"])
     }
     assert marked == {"TAR at FAR 1e-3": ["best"], "rank-1": ["worst"]}
+
+
+def test_it_says_how_many_people_it_was_measured_on():
+    assert table(RUNS)["people"] == "It is not known of how many people."
+    few = {name: replace(run, people=10) for name, run in RUNS.items()}
+    assert (
+        "10 people, which are few" in table(few)["people"] and "31 points" in table(few)["people"]
+    )
 
 
 def of(**figures: float) -> Run:

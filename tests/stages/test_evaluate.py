@@ -85,6 +85,7 @@ def test_pairs_alone(params, tmp_path):
     assert len(tables["roc"]) == len(tables["cmc"]) == 1 and len(tables["pairs"]) == 1 + len(SAME)
     assert tables["draws"][0] == ["bins.frontal.accuracy", "reject.area"]
     made = json.loads((tmp_path / "bench.out" / "provenance.json").read_text())
+    assert made["people"] is None  # a list of pairs names nobody
     assert made["model"] == "of weights" and set(made["data"]) == {
         "bench.embeddings", "pairs", "images.csv",
     }  # fmt: skip
@@ -96,8 +97,9 @@ def test_templates_alone(params, tmp_path):
     for name in ("reject", "calibration", "pairs"):
         assert len(tables[name]) == 1
     assert len(tables["kappa"]) == 1 + len(NAMES) and len(tables["cmc"]) == 21
-    read = json.loads((tmp_path / "bench.out" / "provenance.json").read_text())["data"]
-    assert set(read) == {"bench.embeddings", "meta", "pairs", "images.csv"}
+    made = json.loads((tmp_path / "bench.out" / "provenance.json").read_text())
+    assert set(made["data"]) == {"bench.embeddings", "meta", "pairs", "images.csv"}
+    assert made["people"] == len(set(IDENTITY.tolist()))
 
 
 def test_each_part_is_the_same_beside_the_others(params, tmp_path):

@@ -483,21 +483,6 @@ class Browser:
         )
 
 
-@pytest.fixture(scope="module")
-def browser():
-    """A headless Chromium of this machine."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        pytest.skip(f"needs a browser: none of {', '.join(names)} is on the path")
-    with sync_api.sync_playwright() as playwright:
-        args = ["--no-sandbox", "--disable-gpu"]
-        chromium = playwright.chromium.launch(executable_path=path, args=args)
-        yield chromium
-        chromium.close()
-
-
 def test_in_a_browser(browser, page):
     opened = Browser(browser, page, viewport={"width": 1280, "height": 900}, color_scheme="dark")
     lines = [model for model in MODELS for _ in SEEDS]

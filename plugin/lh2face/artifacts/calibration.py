@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lh2face.artifacts.model import model_digest
-from lh2face.artifacts.provenance import PROVENANCE
+from lh2face.artifacts.provenance import PROVENANCE, people_behind
 from lh2face.artifacts.run_metrics import METRICS
 from lh2face.files.json_object import read_object
 from lh2face.onnx.files import read_metadata
@@ -13,7 +13,8 @@ from lh2face.onnx.files import read_metadata
 
 def read_metrics(evaluation: Path, model: Path) -> dict[str, Any]:
     """The figures of a folder of stage ``evaluate`` or of ``lh2face evaluate-ijb``, if they are
-    those of a model, and the ``origin`` of the faces: "synthetic" or "photos".
+    those of a model, the ``origin`` of the faces, "synthetic" or "photos", and the number of
+    ``people``, ``None`` where it is not known.
 
     Args:
         evaluation: The folder.
@@ -41,7 +42,7 @@ def read_metrics(evaluation: Path, model: Path) -> dict[str, Any]:
             f"{path}: it is the evaluation of another model, of weights {str(measured)[:12]}; "
             f"those of {model} are {own[:12]}"
         )
-    return {**metrics, "origin": made.get("origin")}
+    return {**metrics, "origin": made.get("origin"), "people": people_behind(made, path)}
 
 
 def calibration(metrics: dict[str, Any], evaluation: Path) -> dict[str, Any] | None:
@@ -53,9 +54,10 @@ def calibration(metrics: dict[str, Any], evaluation: Path) -> dict[str, Any] | N
 
     Returns:
         ``threshold``, by FAR as text, above which two single photos pass for one person;
-        ``impostor``, how many pairs that was measured on, of which ``source`` of faces, of which
-        ``benchmark`` and lists of pairs, ``bins``; ``kappa``: ``mean``, ``std``, ``p5`` (the 5th
-        percentile) of the faces. ``None`` where the benchmark has no pairs of single photos.
+        ``impostor``, how many pairs that was measured on, of how many ``people`` (``None`` where
+        it is not known), of which ``source`` of faces, of which ``benchmark`` and lists of pairs,
+        ``bins``; ``kappa``: ``mean``, ``std``, ``p5`` (the 5th percentile) of the faces. ``None``
+        where the benchmark has no pairs of single photos.
 
     Raises:
         ValueError: If one of them is missing or no such value.
@@ -63,7 +65,11 @@ def calibration(metrics: dict[str, Any], evaluation: Path) -> dict[str, Any] | N
     single = metrics.get("single_images")
     if single is None:
         return None
-    more = {"benchmark": evaluation.absolute().name, "kappa": metrics.get("kappa")}
+    more = {
+        "benchmark": evaluation.absolute().name,
+        "people": metrics.get("people"),
+        "kappa": metrics.get("kappa"),
+    }
     try:
         found = {**single, **more, "bins": [*metrics.get("bins", [])]}
     except TypeError:
@@ -102,6 +108,7 @@ def _checked(found: Any, path: Path) -> dict[str, Any]:
         numbers = [*map(float, limits), *limits.values(), found["impostor"], kappa["p5"]]
         texts = [found["source"], found["benchmark"], *found["bins"]]
         good = all(map(isfinite, numbers)) and all(isinstance(text, str) for text in texts)
+        good &= all(0 < float(far) < 1 for far in limits)
     except (TypeError, KeyError, ValueError, AttributeError, OverflowError):
         good = False
     if not good:
@@ -110,5 +117,6 @@ def _checked(found: Any, path: Path) -> dict[str, Any]:
             "pairs, source, benchmark and bins, and the κ of its faces; evaluate or export the "
             "model again"
         )
+    people_behind(found, path)
     checked: dict[str, Any] = found
     return checked

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lh2face.artifacts.provenance import PROVENANCE
+from lh2face.artifacts.provenance import PROVENANCE, people_behind
 from lh2face.artifacts.run_metrics import METRICS
 from lh2face.evaluation.comparison import Run, differing_keys
 from lh2face.evaluation.protocol import Results
@@ -74,8 +74,11 @@ def read_run(*evaluations: Path) -> Run:
     if len(rounds) > 1:
         found = ", ".join(map(str, evaluations))
         raise ValueError(f"{found}: these evaluations differ in rounds: {sorted(rounds)}")
-    benchmarks = [_read_benchmark(folder / PROVENANCE) for folder in evaluations]
-    return Run(_stacked(figures), _stacked(draws), benchmarks)
+    provenances = [folder / PROVENANCE for folder in evaluations]
+    benchmarks = [_read_benchmark(path) for path in provenances]
+    known = (people_behind(read_object(path, ""), path) for path in provenances if path.exists())
+    people = next(filter(None, known), None)
+    return Run(_stacked(figures), _stacked(draws), benchmarks, people)
 
 
 def read_both(first: Path, second: Path) -> dict[str, tuple[Run, Run]]:

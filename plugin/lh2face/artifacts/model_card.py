@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lh2face.data.manifest import COUNTS
+from lh2face.evaluation.evidence import number_of_people
 from lh2face.evaluation.metric_names import title
 from lh2face.text import markdown_text, printable
 
@@ -100,6 +101,7 @@ def figures(metrics: dict[str, Any]) -> Iterator[str]:
     """Figures in percent with their 95 % intervals, then the thresholds: of each, what is there."""
     origin = markdown_text(metrics["origin"] or "unknown")
     yield f"Source of the faces that it was measured on: {origin}. Percent."
+    yield number_of_people(metrics.get("people"))
     yield ""
     yield "| figure | value | 95 % interval |"
     yield "|---|---|---|"

@@ -66,6 +66,22 @@ def read_provenance(path: Path) -> dict[str, Any]:
     return made
 
 
+def people_behind(found: dict[str, Any], path: Path) -> int | None:
+    """How many ``people`` a result was measured on; ``None`` where it does not say.
+
+    Args:
+        found: Its provenance, or another record that has them.
+        path: The file, for the message.
+
+    Raises:
+        ValueError: If there is something else.
+    """
+    people = found.get("people")
+    if people is not None and (type(people) is not int or people < 1):
+        raise ValueError(f"{path}: people: expected a whole number above 0, found {people!r:.80}")
+    return people
+
+
 def commit() -> str | None:
     """Commit of the working directory; None outside of git, or without git."""
     try:

@@ -139,6 +139,13 @@ class Benchmark:
         return meta
 
     @property
+    def people(self) -> int | None:
+        """How many people the faces show; ``None`` where no list says it."""
+        if self.knows("identity"):
+            return len(np.unique(self.images["identity"]))
+        return None if self.templates is None else self.templates.people
+
+    @property
     def truth(self) -> Path | None:
         """File with the true depth of some faces; ``None`` if there is none."""
         path = self.folder / TRUTH

@@ -64,6 +64,12 @@ class IJBMeta:
     galleries: dict[str, Templates]
     probes: Templates
 
+    @property
+    def people(self) -> int:
+        """How many people the 1:N lists name."""
+        lists = (self.probes, *self.galleries.values())
+        return len(np.unique(np.concatenate([one.subject_ids for one in lists])))
+
 
 def read_meta(root: str | Path, protocol: str) -> IJBMeta:
     """Read ``root/meta/<protocol>_*``.

@@ -3,6 +3,7 @@
 A picture may be hostile, so its size is read from the header before OpenCV allocates memory for it.
 """
 
+import base64
 import io
 import stat
 import struct
@@ -119,6 +120,11 @@ def encode_jpeg(image: np.ndarray, quality: int = JPEG_QUALITY) -> bytes:
 def encode_png(image: np.ndarray) -> bytes:
     """Encode RGB pixels ``(H, W, 3)`` uint8 as PNG, which is lossless."""
     return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+
+def data_uri(kind: str, content: bytes) -> str:
+    """An image file's bytes as a data URI, of ``image/kind``."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def _decode(encoded: bytes, source: str, flag: int) -> np.ndarray:

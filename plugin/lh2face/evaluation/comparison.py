@@ -10,18 +10,20 @@ from lh2face.evaluation.bootstrap import interval
 
 @dataclass(frozen=True)
 class Run:
-    """The evaluations of a model on one benchmark, one a seed.
+    """The evaluations of a model on one benchmark, one per seed.
 
     Attributes:
         figures: By path in ``metrics.json``, ``(S,)``.
         draws: The same figures in every round of the bootstrap, ``(S, R)``.
         benchmarks: Digests of each evaluation's benchmark, and the seed of its bootstrap; empty
             where no provenance lies beside it.
+        people: Number of people that the benchmark shows; ``None`` where no provenance says it.
     """
 
     figures: dict[str, np.ndarray]
     draws: dict[str, np.ndarray]
     benchmarks: list[dict[str, Any]] = field(default_factory=list)
+    people: int | None = None
 
 
 @dataclass(frozen=True)

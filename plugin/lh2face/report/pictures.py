@@ -1,12 +1,10 @@
 """The report's pictures as data URIs, and which pairs of faces to show."""
 
-import base64
-
 import cv2
 import numpy as np
 import pandas as pd
 
-from lh2face.data.images import encode_jpeg
+from lh2face.data.images import data_uri, encode_jpeg
 
 JPEG_QUALITY = 90
 
@@ -46,11 +44,6 @@ def jpeg(picture: np.ndarray) -> str:
 def strip(pictures: np.ndarray) -> str:
     """RGB pictures ``(V, H, W, 3)`` uint8 side by side in one image, as a data URI."""
     return jpeg(np.concatenate(list(pictures), axis=1))
-
-
-def data_uri(kind: str, content: bytes) -> str:
-    """An image file's bytes as a data URI."""
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def _for_opencv(picture: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 
 from lh2face.evaluation.bootstrap import interval
 from lh2face.evaluation.comparison import Run, compare
+from lh2face.evaluation.evidence import number_of_people
 from lh2face.evaluation.metric_names import title
 
 # What columns side by side are figures of, by the section of metrics.json, in their order.
@@ -31,7 +32,8 @@ def table(runs: dict[str, Run]) -> dict[str, Any]:
     Returns:
         ``paths`` of the columns in metrics.json, and their names, ``columns``; ``rows`` of (model,
         a cell a column); ``leads``, for each column the best model, the second, and their
-        difference with its interval; and ``blocks``, the same cut where ``GROUPS`` change.
+        difference with its interval; ``people``, a sentence on how many it was measured on; and
+        ``blocks``, the same cut where ``GROUPS`` change.
     """
     paths = list(columns(runs))
     leads = [lead(runs, path) for path in paths]
@@ -45,7 +47,11 @@ def table(runs: dict[str, Run]) -> dict[str, Any]:
         )
         for model, run in runs.items()
     ]
-    made = {"paths": paths, "columns": list(map(title, paths)), "rows": rows, "leads": leads}
+    first, *_ = runs.values()
+    made = {
+        "paths": paths, "columns": list(map(title, paths)), "rows": rows, "leads": leads,
+        "people": number_of_people(first.people),
+    }  # fmt: skip
     return {**made, "blocks": list(blocks(made))}
 
 

@@ -47,8 +47,8 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
     with what was decided, and the bootstrap's draws.
 
     What a benchmark does not have is not in ``metrics.json``, and its CSV has a header alone. The
-    provenance has the digest of the ``model`` that made the embeddings, where they say it, and the
-    ``origin`` of the faces.
+    provenance has the digest of the ``model`` that made the embeddings, where they say it, the
+    ``origin`` of the faces and the number of ``people``, where it is known.
 
     Args:
         params: The parameters; ``evaluate`` is read.
@@ -118,7 +118,8 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
         read = {**digests(embeddings), **asked_digests(asked)}
         made = provenance(params=params.evaluate.model_dump(), data=read)
         model = embedded_by(embeddings)
-        write_provenance(folder, {**made, "model": model, "origin": asked.origin})
+        about = {"model": model, "origin": asked.origin, "people": asked.people}
+        write_provenance(folder, {**made, **about})
 
 
 def asked_digests(benchmark: Benchmark) -> dict[str, str]:

@@ -197,11 +197,8 @@ def about(asked: Benchmark) -> dict[str, Any]:
     others are compared with, ``reference``."""
     found: dict[str, Any] = {"origin": asked.origin, "faces": len(asked.names)}
     templates = asked.templates
-    if asked.knows("identity"):
-        found["people"] = len(set(asked.images["identity"].tolist()))
-    elif templates is not None:
-        lists = (templates.probes, *templates.galleries.values())
-        found["people"] = len(np.unique(np.concatenate([one.subject_ids for one in lists])))
+    if (people := asked.people) is not None:
+        found["people"] = people
     if templates is not None:
         found["templates"] = len(np.unique(templates.template_ids))
         found["template pairs"] = len(templates.first)

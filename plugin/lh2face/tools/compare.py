@@ -8,6 +8,7 @@ from rich.text import Text
 
 from lh2face.artifacts.evaluations import read_both
 from lh2face.evaluation.comparison import Run, compare
+from lh2face.evaluation.evidence import number_of_people
 from lh2face.evaluation.metric_names import title
 from lh2face.text import printable
 
@@ -24,6 +25,11 @@ def show(first: Path, second: Path) -> None:
     for made in tables:
         console.print(made)
     console.print("Percent; bold where the interval excludes zero.")
+    for name, (run, _) in both.items():
+        console.print(
+            f"{name + ': ' if name else ''}{number_of_people(run.people)}",
+            markup=False, soft_wrap=True,
+        )  # fmt: skip
     for folder, runs in zip(folders, zip(*both.values(), strict=True), strict=True):
         if not all(of_seed for run in runs for of_seed in run.benchmarks):
             console.print(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
 
 from lh2face.artifacts.gallery import Gallery, write_gallery
 from lh2face.artifacts.model import model_digest
@@ -18,6 +19,8 @@ from lh2face.files.outputs import atomic_dir
 from lh2face.files.tables import write_rows
 from lh2face.progress import track
 from lh2face.text import printable
+from lh2face.tools.identify import choose_threshold
+from lh2face.tools.verdict import warn
 from lh2face.tools.verify import face_reader
 
 FAILURES = "failures.csv"
@@ -64,6 +67,10 @@ def run(
     print(
         f"enrolled {len(gallery.people)} people, {len(names)} photos; {searches} non-mated searches"
     )
+    limit = choose_threshold(gallery.non_mated, len(gallery.people), None, None)
+    if limit.refusal:
+        print(f"lh2face identify will not decide: {limit.refusal}")
+    warn(Console(), limit.doubts)
     for person in absent:
         print(printable(f"{person.name}: no usable photo, not enrolled"))
     if left_out:

@@ -124,7 +124,8 @@ def run(
         write_rows(out / "reject.csv", ("rejected", "fnmr"), rows)
         write_results(results, metrics, out)
         made = provenance(params=params, data=data, seed=protocol.seed)
-        write_provenance(out, {**made, "model": measured, "origin": "photos"})
+        about = {"model": measured, "origin": "photos", "people": meta.people}
+        write_provenance(out, {**made, **about})
     show(lists, metrics)
 
 

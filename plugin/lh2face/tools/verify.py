@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,25 +20,13 @@ from lh2face.detection import Detector, open_named
 from lh2face.embedding.embedders import Embedder, directions, open_embedder
 from lh2face.evaluation.ijb import concentrations
 from lh2face.text import printable
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """A score above which two photos pass for one person.
-
-    Attributes:
-        value: The score.
-        origin: Where it comes from, in words.
-    """
-
-    value: float
-    origin: str
+from lh2face.tools.verdict import Threshold, choose_threshold, warn
 
 
 def run(
     photos: tuple[Path, Path], model: Path, *, threshold: float | None = None,
     far: float | None = None, landmarks: Path | None = None, detector: str | None = None,
-) -> None:  # fmt: skip
+) -> bool:  # fmt: skip
     """Print the score of two photos, the threshold, both κ, and what follows from them.
 
     Args:
@@ -50,6 +37,9 @@ def run(
         landmarks: CSV of photo, then x and y of the five landmarks, px.
         detector: As :func:`~lh2face.detection.open_named` takes it.
 
+    Returns:
+        Whether there is a verdict, see :func:`~lh2face.tools.verdict.choose_threshold`.
+
     Raises:
         ValueError: If a photo cannot be read or has no face, or the model has no such threshold.
     """
@@ -58,45 +48,7 @@ def run(
     faces = read_faces(photos, landmarks, detector)
     score, kappa = compare_faces(open_embedder(model), faces, photos)
     show(photos, score, kappa, limit, known)
-
-
-def choose_threshold(
-    known: dict[str, Any] | None, threshold: float | None, far: float | None
-) -> Threshold | None:
-    """The threshold asked for, or that of the lowest FAR that was measured; None without.
-
-    Raises:
-        ValueError: If both are asked for, a threshold that is no cosine, or a FAR that the model
-            has no threshold of.
-    """
-    if threshold is not None:
-        if far is not None:
-            raise ValueError("--far: it chooses one of the model's thresholds; leave --threshold")
-        return given_threshold(threshold)
-    measured = {float(key): value for key, value in (known or {}).get("threshold", {}).items()}
-    if far is None:
-        far = min(measured, default=None)
-    elif far not in measured:
-        has = ", ".join(f"{key:g}" for key in measured) or "none"
-        raise ValueError(f"--far: found {far:g}, the model has thresholds of {has}")
-    if far is None:
-        return None
-    origin = (
-        f"FAR {far:g}, measured on {known['impostor']:,} impostor pairs of {known['benchmark']} "
-        f"({', '.join(known['bins'])}), source of the faces: {known['source']}"
-    )
-    return Threshold(measured[far], origin)
-
-
-def given_threshold(value: float) -> Threshold:
-    """A threshold that the user gives.
-
-    Raises:
-        ValueError: If it is not in [−1, 1], as every cosine is.
-    """
-    if not -1 <= value <= 1:
-        raise ValueError(f"--threshold: expected a cosine, −1 … 1, found {value:g}")
-    return Threshold(value, "as given")
+    return not limit.refusal
 
 
 def read_faces(
@@ -158,11 +110,7 @@ def aligned_face(
         if faces > 1:
             print(printable(f"{photo}: {faces} faces; the most central of the large ones is used"))
     if landmarks is not None:
-        try:
-            check_landmarks(landmarks, height, width)
-        except ValueError as error:
-            raise ImageError(photo, str(error)) from None
-        return norm_crop(image, landmarks)
+        return cropped(image, landmarks, photo)
     if (height, width) != (TEMPLATE_SIZE, TEMPLATE_SIZE):
         raise ImageError(
             photo,
@@ -170,6 +118,19 @@ def aligned_face(
             "give --landmarks or --detector",
         )
     return image
+
+
+def cropped(image: np.ndarray, landmarks: np.ndarray, source: object) -> np.ndarray:
+    """The aligned face ``(112, 112, 3)`` of a photo ``(H, W, 3)`` uint8 RGB.
+
+    Raises:
+        ImageError: If the landmarks ``(5, 2)``, px, can be no face's; it names the source.
+    """
+    try:
+        check_landmarks(landmarks, *image.shape[:2])
+    except ValueError as error:
+        raise ImageError(source, str(error)) from None
+    return norm_crop(image, landmarks)
 
 
 def compare_faces(
@@ -186,25 +147,27 @@ def compare_faces(
 
 
 def show(
-    photos: Sequence[Path], score: float, kappa: np.ndarray, limit: Threshold | None,
+    photos: Sequence[Path], score: float, kappa: np.ndarray, limit: Threshold,
     known: dict[str, Any] | None,
 ) -> None:  # fmt: skip
     """Print the verdict."""
     console = Console()
     table = Table.grid(padding=(0, 2))
     table.add_row("score", f"{score:.4f}")
-    if limit is None:
-        table.add_row("threshold", "none: the model has none; give --threshold, or export it with")
-        table.add_row("", "lh2face export-onnx --evaluation FOLDER")
-    else:
-        table.add_row("threshold", Text(printable(f"{limit.value:.4f}, {limit.origin}")))
+    table.add_row("threshold", Text(printable(limit)))
     for photo, value in zip(photos, kappa, strict=True):
         table.add_row("κ", Text(printable(f"{value:.2f}  {photo}")))
-    if limit is not None:
-        verdict = "the same person" if score > limit.value else "not the same person"
-        table.add_row("verdict", Text(verdict, "bold"))
+    table.add_row("verdict", verdict(score, limit))
     console.print(table)
+    warn(console, limit.doubts)
     warn_of_low_kappa(console, photos, kappa, known)
+
+
+def verdict(score: float, limit: Threshold) -> Text:
+    """What follows from a score, or why nothing does."""
+    if limit.refusal or limit.value is None:
+        return Text(f"none: {printable(limit.refusal)}")
+    return Text("the same person" if score > limit.value else "not the same person", "bold")
 
 
 def warn_of_low_kappa(
@@ -213,10 +176,6 @@ def warn_of_low_kappa(
 ) -> None:  # fmt: skip
     """Print a warning for each photo whose κ is below nearly all of the others'."""
     least = known["kappa"]["p5"] if known else -np.inf
-    for photo, value in zip(photos, kappa, strict=True):
-        if value < least:
-            words = (
-                f"{photo}: 95 % of {others} have a higher κ (from {least:.2f} on): a poor photo, "
-                "the score may mislead"
-            )
-            console.print(Text.assemble(("warning:", "yellow"), " ", printable(words)))
+    words = f"95 % of {others} have a higher κ (from {least:.2f} on): a poor photo, the score may"
+    low = (photo for photo, value in zip(photos, kappa, strict=True) if value < least)
+    warn(console, [f"{photo}: {words} mislead" for photo in low])

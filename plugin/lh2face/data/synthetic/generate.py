@@ -1,5 +1,6 @@
 """The synthetic data set: training records and an IJB-layout benchmark of disjoint people."""
 
+import json
 import multiprocessing
 import os
 import threading
@@ -7,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from lh2face.data.synthetic.photograph import Photograph, Scene, photograph, ran
 from lh2face.files.tables import PAIR_LIST, write_rows
 from lh2face.progress import track
 
+# Of the faces: the people of a seed are those of every version, their pictures are not.
+VERSION = 2
 # The two kinds of people; the number is part of the seed of each.
 PARTS = {"train": 0, "benchmark": 1}
 # The photographs of a benchmark person: kind, how many, and whether they are frames of one video.
@@ -74,12 +77,20 @@ def write_train(config: SyntheticConfig, out: Path, *, seed: int, workers: int) 
     """
     with _people("train", config.train_people, config, seed, workers) as people:
         _write_train(config, people, out)
+    _write_version(config, seed, out)
 
 
 def write_benchmark(config: SyntheticConfig, out: Path, *, seed: int, workers: int) -> None:
     """Write the benchmark in the layout of IJB; arguments and errors as :func:`write_train`."""
     with _people("benchmark", config.benchmark_people, config, seed, workers) as people:
         _write_benchmark(config, people, out, np.random.default_rng([seed, 2]))
+    _write_version(config, seed, out)
+
+
+def _write_version(config: SyntheticConfig, seed: int, out: Path) -> None:
+    """``generator.json``: what makes these faces again, and with which version of the generator."""
+    made = {"version": VERSION, "seed": seed, **asdict(config)}
+    (out / "generator.json").write_text(json.dumps(made, indent=2) + "\n", "utf-8")
 
 
 @contextmanager

@@ -19,6 +19,8 @@ from lh2face.rendering import (
 from lh2face.rendering.camera import focal_length
 
 MAX_YAW = 60.0
+# How far the face, in front of the axis about which it turns, would move to the side at 90°.
+TURN_SHIFT = 0.035
 
 
 @dataclass
@@ -93,6 +95,8 @@ def photograph(
         blink = rng.random() ** 6
         face.append([smile, min(opened, 1.0), blink, raised, scene.age, scene.glasses, scene.mask])
         shift = rng.normal(0, 0.003, 2)
+        # The face stays in the middle of the photograph: it turns about the head's axis behind it.
+        shift[0] += TURN_SHIFT * np.sin(np.radians(scene.yaw))
         away = rng.uniform(-0.01, 0.14)  # further from the camera the face is smaller
         angles = np.radians([scene.pitch, scene.yaw, scene.roll])
         views.append([*angles, *shift, away])
