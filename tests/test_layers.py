@@ -25,6 +25,7 @@ LAYERS = (
     {"tools"},
     {"demo"},
     {"cli"},
+    {"__main__"},
 )
 LAYER = {room: layer for layer, rooms in enumerate(LAYERS) for room in rooms}
 # Configs are files of mmengine; what they name is in the registry.

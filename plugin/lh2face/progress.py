@@ -1,6 +1,7 @@
 """Progress of long work: a bar on a terminal, or plain lines every few seconds in a log file."""
 
 import atexit
+import os
 import sys
 import time
 from collections import deque
@@ -9,6 +10,7 @@ from typing import TypeVar
 
 from lh2face.text import printable
 
+QUIET = "LH2FACE_QUIET"
 SECONDS = 5.0  # between two plain lines
 RECENT = 6  # plain lines whose speed counts: with more, time left lags behind a change of speed
 Item = TypeVar("Item")
@@ -84,9 +86,21 @@ class Bar:
         atexit.unregister(self.bar.stop)
 
 
+class Silence(Lines):
+    """No line at all: ``lh2face --quiet``."""
+
+    def show(self) -> None:
+        """Print nothing."""
+
+
 def progress(what: str, total: int | None, done: int = 0) -> Lines | Bar:
-    """Create a :class:`Bar` if standard output is a terminal, or else :class:`Lines`."""
-    return (Bar if sys.stdout.isatty() else Lines)(printable(what), total, done)
+    """Create a :class:`Bar` if standard output is a terminal, or else :class:`Lines`.
+
+    With ``LH2FACE_QUIET`` in the environment, as ``lh2face --quiet`` sets it, create a
+    :class:`Silence`.
+    """
+    shown = Silence if os.environ.get(QUIET) else Bar if sys.stdout.isatty() else Lines
+    return shown(printable(what), total, done)
 
 
 def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
