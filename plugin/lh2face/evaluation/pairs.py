@@ -47,7 +47,8 @@ class Pairs:
         """Whether a pair is of the second half, ``(n,)`` bool: every other fold, if there are."""
         if self.fold is None:
             return np.arange(len(self.same)) >= len(self.same) / 2
-        return np.unique(self.fold, return_inverse=True)[1] % 2 == 1
+        odd: np.ndarray = np.unique(self.fold, return_inverse=True)[1] % 2 == 1
+        return odd
 
 
 def decided(found: np.ndarray, kappa: np.ndarray, listed: PairList, protocol: Protocol) -> Pairs:

@@ -88,8 +88,8 @@ def kappa_scale(kappa: np.ndarray, observed: np.ndarray, dim: int) -> float:
     check_least(1, pairs=len(observed))
 
     def excess(log_scale: float) -> float:
-        scaled = np.exp(log_scale) * kappa.astype(np.float64)
-        return float((expected_cosine(*scaled.T, dim) - observed).mean())
+        first, second = np.exp(log_scale) * kappa.T.astype(np.float64)
+        return float((expected_cosine(first, second, dim) - observed).mean())
 
     low, high = LOG_SCALES
     if excess(low) >= 0 or excess(high) <= 0:
@@ -119,7 +119,8 @@ def calibrated_cosine(
         others = ~rows if not rows.all() else rows
         if rows.any():
             scale = kappa_scale(kappa[others], observed[others], dim)
-            predicted[rows] = expected_cosine(*(scale * kappa[rows].T), dim)
+            first, second = scale * kappa[rows].T
+            predicted[rows] = expected_cosine(first, second, dim)
     return predicted
 
 
