@@ -15,7 +15,7 @@ from mmengine.registry import PARAM_SCHEDULERS
 
 from lh2face.data.align import TEMPLATE
 from lh2face.evaluation.verification import fold_accuracy, fold_decisions
-from lh2face.stages.params import ParamsError
+from lh2face.params import ParamsError
 from workflow.study.real import run as running
 from workflow.study.real.faces import FacesError, parts_of, read_photos
 from workflow.study.real.figures import (

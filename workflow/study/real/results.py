@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lh2face.stages.comparison import Run as Seeds
-from lh2face.stages.comparison import compare
+from lh2face.evaluation.comparison import Run as Seeds
+from lh2face.evaluation.comparison import compare
 from workflow.study.real.faces import Photos
 from workflow.study.real.figures import TITLES, figures_of, joined_runs
 from workflow.study.real.plan import Config, Plan, Run, part_runs, tuning_runs
