@@ -68,7 +68,8 @@ class ProxyHead(nn.Module):
 
     Args:
         num_classes: Number of identities C, ≥ 1.
-        in_channels: Size d of the embedding.
+        in_channels: Size d of the embedding. The name is that of
+            mmpretrain's classification heads, so that its configs take this head.
         proxies: Config of the module that holds the proxies; ``Proxies`` if ``None``.
     """
 
