@@ -1,4 +1,4 @@
-"""What the page shows of one benchmark: its table, plots, hardest pairs and faces."""
+"""Content of the page for one benchmark: its table, plots, hardest pairs and faces."""
 
 import json
 from collections.abc import Callable
