@@ -27,7 +27,7 @@ OF_FIT3D = "options: {} # values put over it, such as {train_cfg.max_epochs: 30}
 @pytest.mark.parametrize("overlay", sorted(OVERLAYS))
 def test_overlays_are_valid_and_keep_comments(params_file, overlay):
     overlay_params([ROOT / "params" / overlay], params_file)
-    assert "# Every knob" in params_file.read_text()
+    assert "# The parameters of the pipeline" in params_file.read_text()
 
 
 @pytest.mark.parametrize(

@@ -326,7 +326,7 @@ def test_a_run_of_another_plan_is_not_taken(plan, photos, out):
     values = json.loads(json.dumps(VALUES))
     values["tuning"]["epochs"] = 2
     other = Plan.model_validate(values)
-    with pytest.raises(ValueError, match=r"was run with another epochs, tuning; remove it"):
+    with pytest.raises(ValueError, match=r"was run with other settings: epochs, tuning; remove it"):
         is_done(other, next(tuning_runs(other)), out)
     with pytest.raises(ValueError, match=r"parts: found \['other'\], allowed are"):
         run(plan, photos, out, ["other"])
