@@ -20,7 +20,7 @@ from lh2face.evaluation.checks import (
     check_pairs,
     check_rates,
 )
-from lh2face.evaluation.ijb import group_sums
+from lh2face.evaluation.pooling import group_sums
 
 CHUNK = 2048
 PAIRS = 1 << 22

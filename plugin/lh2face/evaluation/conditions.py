@@ -8,10 +8,10 @@ import numpy as np
 
 from lh2face.evaluation.bootstrap import tar_draws
 from lh2face.evaluation.checks import EvaluationError, check_columns, check_finite, check_least
-from lh2face.evaluation.ijb import verification_scores
 from lh2face.evaluation.matching import mutual_likelihood
 from lh2face.evaluation.protocol import Protocol
 from lh2face.evaluation.roc import roc_curve, tar_figures
+from lh2face.evaluation.scores import verification_scores
 
 # Pairs of a condition, at most: their number grows with the square of the faces.
 MOST = 20_000_000

@@ -42,6 +42,14 @@ class Pairs:
     right: np.ndarray
     fold: np.ndarray | None = None
 
+    @property
+    def half(self) -> np.ndarray:
+        """Whether a pair is of the second half, ``(n,)`` bool: every other fold, if there are."""
+        if self.fold is None:
+            return np.arange(len(self.same)) >= len(self.same) / 2
+        odd: np.ndarray = np.unique(self.fold, return_inverse=True)[1] % 2 == 1
+        return odd
+
 
 def decided(found: np.ndarray, kappa: np.ndarray, listed: PairList, protocol: Protocol) -> Pairs:
     """The cosines and κ of a list of pairs, and the decisions."""

@@ -8,6 +8,7 @@ import numpy as np
 from lh2face.data.ijb_meta import IJBMeta
 from lh2face.evaluation.bootstrap import draw_weights, interval, tar_draws
 from lh2face.evaluation.checks import EvaluationError, check_least, check_rates
+from lh2face.evaluation.features import FaceFeatures, concentrations
 from lh2face.evaluation.identification import (
     Identification,
     Match,
@@ -15,15 +16,10 @@ from lh2face.evaluation.identification import (
     rates_over_galleries,
     search,
 )
-from lh2face.evaluation.ijb import (
-    FaceFeatures,
-    concentrations,
-    pool_media,
-    template_rows,
-    verification_scores,
-)
 from lh2face.evaluation.matching import mutual_likelihood
+from lh2face.evaluation.pooling import pool_media
 from lh2face.evaluation.roc import roc_curve, tar_figures, thinned
+from lh2face.evaluation.scores import template_rows, verification_scores
 
 FPIRS = [0.01, 0.1]
 RANKS = (1, 5, 10)

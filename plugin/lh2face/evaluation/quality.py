@@ -1,6 +1,7 @@
 """How well a quality score such as κ tells which comparisons go wrong."""
 
 import numpy as np
+from scipy.optimize import brentq
 
 from lh2face.evaluation.checks import (
     EvaluationError,
@@ -9,6 +10,10 @@ from lh2face.evaluation.checks import (
     check_least,
     check_rates,
 )
+from lh2face.evaluation.matching import expected_cosine
+
+# Logarithms of the factors of κ among which the calibrating one is looked for.
+LOG_SCALES = (-20.0, 20.0)
 
 
 def error_versus_reject(
@@ -57,6 +62,66 @@ def reject_area(rejected: np.ndarray, fnmr: np.ndarray) -> float:
     if not rejected[-1] > rejected[0]:
         raise EvaluationError(f"rejected: expected rising shares, found {rejected.tolist()}")
     return float(np.trapezoid(fnmr, rejected) / (rejected[-1] - rejected[0]))
+
+
+def kappa_scale(kappa: np.ndarray, observed: np.ndarray, dim: int) -> float:
+    """The factor s at which κ is calibrated on the whole, after training.
+
+    With it the mean of ``A_n(s κ1) A_n(s κ2)`` over genuine pairs is their mean cosine. It is what
+    a temperature is to a classifier (Guo et al., ICML 2017): one number, and the order of the
+    faces by κ stays.
+
+    Args:
+        kappa: ``(n, 2)`` of the faces of genuine pairs, n ≥ 1.
+        observed: ``(n,)`` their cosines.
+        dim: Dimension n of the distribution, ≥ 2.
+
+    Returns:
+        s, between exp(−20) and exp(20); one of them where no factor is enough.
+
+    Raises:
+        EvaluationError: If shapes do not fit, a number is not finite, a κ is below 0 or there is
+            no pair.
+    """
+    check_columns(observed=observed, first=kappa[:, 0], second=kappa[:, 1])
+    check_finite(observed=observed)
+    check_least(1, pairs=len(observed))
+
+    def excess(log_scale: float) -> float:
+        first, second = np.exp(log_scale) * kappa.T.astype(np.float64)
+        return float((expected_cosine(first, second, dim) - observed).mean())
+
+    low, high = LOG_SCALES
+    if excess(low) >= 0 or excess(high) <= 0:
+        return float(np.exp(low if excess(low) >= 0 else high))
+    return float(np.exp(brentq(excess, low, high, xtol=1e-6)))
+
+
+def calibrated_cosine(
+    kappa: np.ndarray, observed: np.ndarray, half: np.ndarray, dim: int
+) -> np.ndarray:
+    """``A_n(s κ1) A_n(s κ2)`` of genuine pairs, s from the pairs of the other half.
+
+    Args:
+        kappa: ``(n, 2)``.
+        observed: ``(n,)`` their cosines.
+        half: ``(n,)`` bool; where all pairs are in one half, s is theirs.
+        dim: Dimension n of the distribution, ≥ 2.
+
+    Returns:
+        ``(n,)``.
+
+    Raises:
+        EvaluationError: As :func:`kappa_scale`.
+    """
+    predicted = np.empty(len(observed))
+    for rows in (half, ~half):
+        others = ~rows if not rows.all() else rows
+        if rows.any():
+            scale = kappa_scale(kappa[others], observed[others], dim)
+            first, second = scale * kappa[rows].T
+            predicted[rows] = expected_cosine(first, second, dim)
+    return predicted
 
 
 def calibration(

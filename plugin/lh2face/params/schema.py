@@ -48,7 +48,6 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _parts_exist(self) -> "Params":
-        import lh2face  # noqa: F401  registers
         from lh2face.registry import check
 
         for name, config in self.heads.items():

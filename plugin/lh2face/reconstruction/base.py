@@ -77,6 +77,7 @@ class Reconstructor(nn.Module):
     Attributes:
         min_depth: Nearest canonical depth.
         max_depth: Farthest canonical depth.
+        read_size: Side of the images that the networks read, px; others are resized.
     """
 
     min_depth, max_depth = 0.9, 1.1
@@ -88,23 +89,19 @@ class Reconstructor(nn.Module):
         flip_weight: float,
         view_prior: float,
         renderer: dict[str, Any] | None,
-        pose: str,
+        pose: str = "images",
     ) -> None:
         super().__init__()
         if pose not in POSES:
             raise ValueError(f"pose: expected one of {', '.join(POSES)}, found {pose!r}")
         self.pose = pose
-        self.image_size = image_size
+        self.image_size = self.read_size = image_size
         self.flip_weight = flip_weight
         self.view_prior = view_prior
-        self.renderer = MODELS.build(
-            {
-                "type": "DepthMeshRenderer",
-                "rotation_center": ROTATION_CENTER,
-                **(renderer or {}),
-                "image_size": image_size,
-            }
-        )
+        self.drawing = {
+            "type": "DepthMeshRenderer", "rotation_center": ROTATION_CENTER, **(renderer or {})
+        }  # fmt: skip
+        self.renderer = MODELS.build({**self.drawing, "image_size": image_size})
         self.confidence_network = EncoderDecoder(image_size, 2, width)
         self.light_network = Encoder(image_size, 4, width)
         self.view_network = Encoder(image_size, 6, width)
@@ -113,6 +110,15 @@ class Reconstructor(nn.Module):
     def canonical(self, images: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Depth ``(B, S, S)``, albedo ``(B, 3, S, S)`` in [−1, 1], and loss terms of its own."""
         raise NotImplementedError
+
+    def enlarged(self) -> "Reconstructor":
+        """The reconstructor that draws pictures: this one, where it knows no finer faces."""
+        return self
+
+    def read(self, images: Tensor) -> Tensor:
+        """Images ``(B, 3, S, S)`` at the size that the networks read."""
+        size = (self.read_size, self.read_size)
+        return images if images.shape[-2:] == size else F.interpolate(images, size, mode="area")
 
     def depth_of(self, images: Tensor) -> Tensor:
         """The canonical depth alone, ``(B, S, S)``; a subclass may find it with less work."""
@@ -143,12 +149,12 @@ class Reconstructor(nn.Module):
 
     def light_of(self, images: Tensor) -> Tensor:
         """``(B, 4)``: ambient and diffuse in 0 … 1, lx and ly in −1 … 1."""
-        strength, direction = self.light_network(images).split(2, dim=1)
+        strength, direction = self.light_network(self.read(images)).split(2, dim=1)
         return torch.cat([strength / 2 + 0.5, direction], 1)
 
     def view_of(self, images: Tensor) -> Tensor:
         """The view of images ``(B, 3, S, S)``, and nothing else of them: ``(B, 6)``."""
-        return self.view_network(images) * self.view_range
+        return self.view_network(self.read(images)) * self.view_range
 
     def loss(
         self, images: Tensor, face: Reconstruction, landmarks: Tensor | None = None

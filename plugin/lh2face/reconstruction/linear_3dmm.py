@@ -1,8 +1,10 @@
 """Reconstruction by a linear 3D morphable model (Blanz and Vetter, SIGGRAPH 1999)."""
 
+import copy
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lh2face.data.synthetic.canonical import canonical_faces
@@ -34,6 +36,8 @@ class Linear3DMMReconstructor(Reconstructor):
         view_prior: Weight of the pull of the view to the front.
         renderer: Config of the renderer; its ``image_size`` is filled in.
         pose: What the view is learnt from, ``"images"`` or ``"landmarks"``.
+        picture_size: Side of the maps that pictures are drawn from, a multiple of S; S if ``None``.
+            Training does not take longer for it.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class Linear3DMMReconstructor(Reconstructor):
         view_prior: float = 0.05,
         renderer: dict[str, Any] | None = None,
         pose: str = "images",
+        picture_size: int | None = None,
     ) -> None:
         super().__init__(image_size, width, flip_weight, view_prior, renderer, pose)
         if not max(shape_modes, albedo_modes) < faces:
@@ -57,10 +62,13 @@ class Linear3DMMReconstructor(Reconstructor):
         self.coefficient_prior = coefficient_prior
         self.counts = [shape_modes, albedo_modes]
         self.coefficient_network = Encoder(image_size, shape_modes + albedo_modes, width)
-        if faces * image_size**2 > LARGEST:
-            raise ValueError(f"faces: found {faces}, too many at {image_size} px for the memory")
-        pixels = image_size**2
-        self.register_buffer("head", torch.zeros(image_size, image_size, dtype=torch.bool))
+        self.picture_size = size = picture_size or image_size
+        if size % image_size:
+            raise ValueError(f"picture_size: expected a multiple of {image_size}, found {size}")
+        if faces * size**2 > LARGEST:
+            raise ValueError(f"faces: found {faces}, too many at {size} px for the memory")
+        pixels = size**2
+        self.register_buffer("head", torch.zeros(size, size, dtype=torch.bool))
         for name, length, count in (
             ("shape", pixels, shape_modes),
             ("skin", 3 * pixels, albedo_modes),
@@ -73,7 +81,7 @@ class Linear3DMMReconstructor(Reconstructor):
     def fit_modes(self, faces: int) -> None:
         """Fit means and modes to so many synthetic faces, always the same."""
         with torch.device("cpu"):
-            depth, albedo, head = canonical_faces(faces, self.image_size)
+            depth, albedo, head = canonical_faces(faces, self.picture_size)
         self.head.copy_(head)
         for name, maps in (("shape", depth), ("skin", albedo)):
             mean, modes = getattr(self, f"{name}_mean"), getattr(self, f"{name}_modes")
@@ -84,11 +92,10 @@ class Linear3DMMReconstructor(Reconstructor):
 
     def canonical(self, images: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Depth, albedo, and ``loss_coefficients``."""
-        size = self.image_size
-        coefficients = LIMIT * self.coefficient_network(images)
+        coefficients = LIMIT * self.coefficient_network(self.read(images))
         shape, skin = coefficients.split(self.counts, dim=1)
-        depth = (self.shape_mean + shape @ self.shape_modes).view(-1, size, size)
-        albedo = (self.skin_mean + skin @ self.skin_modes).view(-1, 3, size, size)
+        depth = self.maps("shape", 1, shape)[:, 0]
+        albedo = self.maps("skin", 3, skin)
         prior = self.coefficient_prior * coefficients.square().mean()
         return (
             depth.clamp(self.min_depth, self.max_depth),
@@ -98,7 +105,27 @@ class Linear3DMMReconstructor(Reconstructor):
 
     def surface(self, depth: Tensor) -> Tensor:
         """The head alone: what is beside it in a canonical image belongs to no face."""
-        return torch.where(self.head, depth, torch.nan)
+        head = self.sized(self.head[None, None].float())[0, 0] > 0.5
+        return torch.where(head, depth, torch.nan)
+
+    def enlarged(self) -> "Linear3DMMReconstructor":
+        """The same model with its maps and renderer at ``picture_size``."""
+        large = copy.deepcopy(self)
+        large.image_size = self.picture_size
+        large.renderer = MODELS.build({**self.drawing, "image_size": self.picture_size})
+        return large
+
+    def maps(self, name: str, channels: int, coefficients: Tensor) -> Tensor:
+        """``(B, channels, S, S)``: the mean and so much of each mode."""
+        size = self.picture_size
+        mean, modes = getattr(self, f"{name}_mean"), getattr(self, f"{name}_modes")
+        # Modes are averaged rather than faces: there are fewer, and none has a gradient.
+        small = self.sized(torch.cat([mean[None], modes]).view(-1, channels, size, size))
+        return (small[0].flatten() + coefficients @ small[1:].flatten(1)).view(-1, *small.shape[1:])
+
+    def sized(self, maps: Tensor) -> Tensor:
+        """Maps ``(N, C, P, P)`` of ``picture_size`` at ``image_size``."""
+        return F.avg_pool2d(maps, self.picture_size // self.image_size)
 
 
 def principal_components(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from lh2face.data.align import TEMPLATE_SIZE
+from lh2face.data.align import MIRRORED_LANDMARKS, TEMPLATE_SIZE
 from lh2face.data.synthetic.canonical import canonical_faces, landmark_points, seen_landmarks
 
 # Synthetic people whose mean face is laid to the landmarks.
@@ -54,5 +54,6 @@ def view_of_landmarks(landmarks: Tensor, rotation_center: float) -> Tensor:
 def mean_points() -> Tensor:
     """The landmarks of the mean face ``(1, 3, 5)`` in camera axes, the same on both sides."""
     with torch.device("cpu"):
-        depth = canonical_faces(PEOPLE, TEMPLATE_SIZE)[0].mean(0)
-        return landmark_points((depth + depth.flip(1)) / 2)
+        points = landmark_points(canonical_faces(PEOPLE, TEMPLATE_SIZE)[0].mean(0))
+        mirrored = points[..., MIRRORED_LANDMARKS] * torch.tensor([-1.0, 1.0, 1.0])[:, None]
+        return (points + mirrored) / 2

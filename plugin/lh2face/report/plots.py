@@ -61,7 +61,7 @@ def reject(evaluations: Evaluations) -> Figure:
 
 
 def calibration(evaluations: Evaluations) -> Figure:
-    """Mean cosine of genuine pairs beside A_n(κ1) A_n(κ2), in tenths of the pairs."""
+    """Mean cosine of genuine pairs beside A_n(s κ1) A_n(s κ2), in tenths of the pairs."""
     hover = "predicted %{x:.2f}<br>observed %{y:.2f}"
     figure = curves(evaluations, "calibration", "predicted", "observed", hover)
     figure.add_scatter(

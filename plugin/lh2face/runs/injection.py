@@ -1,16 +1,60 @@
-"""What a stage puts into the config of a training beside the faces: validation, weights."""
+"""What a stage puts into the recipe of a training: faces, seed, validation, weights."""
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lh2face.artifacts.provenance import PROVENANCE
 from lh2face.data.benchmark import DESCRIPTION
 from lh2face.files.json_object import read_object
+from lh2face.training.batches import steps_per_epoch
+from lh2face.training.recipe import check_schedule
 from lh2face.training.weights import WEIGHTS
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+
+
+def put_in(
+    config: "Config",
+    section: str,
+    faces: Path,
+    image_size: int,
+    seed: int,
+    names: Iterable[str] | None = None,
+) -> Any:
+    """Put what the pipeline decides into a recipe.
+
+    Args:
+        config: The recipe; changed.
+        section: Of the parameters, for messages.
+        faces: Folder of the training faces.
+        image_size: Side of the images that the model reads, px.
+        seed: Of the run.
+        names: Which folders of ``faces``, where it holds several; ``None`` for all.
+
+    Returns:
+        The data set.
+
+    Raises:
+        ValueError: If there are too few images for one batch, the processes do not divide it, or a
+            part of the schedule is shorter than a step.
+    """
+    from lh2face.registry import DATASETS
+
+    loader = config.train_dataloader
+    # Folders of sources that were named once may still be there.
+    names = None if names is None else sorted(names)
+    loader.dataset.update(root=str(faces), image_size=image_size, names=names)
+    dataset = DATASETS.build(loader.dataset)
+    try:
+        check_schedule(config, steps_per_epoch(len(dataset), loader.batch_size))
+    except ValueError as error:
+        raise ValueError(f"{section}: {error}") from error
+    config.randomness = {**config.get("randomness", {}), "seed": seed}
+    # mmengine warns of its own use of what it deprecates; the record says what a run does.
+    config.log_level = "ERROR"
+    return dataset
 
 
 def give_validation(config: "Config", folder: Path | None, names: Iterable[str]) -> None:

@@ -10,7 +10,7 @@ processes, on one machine or several.
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,6 @@ from lh2face.files.outputs import atomic_dir, check_output, exclusive
 from lh2face.runs.work_folder import checkpoints, prepare_work_dir
 from lh2face.text import check_utf8
 from lh2face.training.memory import reuse_freed_memory
-from lh2face.training.recipe import check_schedule
 from lh2face.training.validation import BEST
 
 if TYPE_CHECKING:
@@ -98,60 +97,6 @@ def train_into(
             for path in (*checkpoints(work_dir), work_dir / BEST):
                 remove(path)
         barrier()
-
-
-def put_in(
-    config: "Config",
-    section: str,
-    faces: Path,
-    image_size: int,
-    seed: int,
-    names: Iterable[str] | None = None,
-) -> Any:
-    """Put what the pipeline decides into a recipe.
-
-    Args:
-        config: The recipe; changed.
-        section: Of the parameters, for messages.
-        faces: Folder of the training faces.
-        image_size: Side of the images that the model reads, px.
-        seed: Of the run.
-        names: Which folders of ``faces``, where it holds several; ``None`` for all.
-
-    Returns:
-        The data set.
-
-    Raises:
-        ValueError: If there are too few images for one batch, the processes do not divide it, or a
-            part of the schedule is shorter than a step.
-    """
-    from mmengine.dist import get_world_size
-
-    from lh2face.registry import DATASETS
-
-    loader = config.train_dataloader
-    # Folders of sources that were named once may still be there.
-    names = None if names is None else sorted(names)
-    loader.dataset.update(root=str(faces), image_size=image_size, names=names)
-    dataset = DATASETS.build(loader.dataset)
-    if loader.batch_size > len(dataset):
-        raise ValueError(
-            f"{section}: train_dataloader.batch_size: {loader.batch_size} is more than the "
-            f"{len(dataset)} images of {faces}"
-        )
-    if loader.batch_size % get_world_size():
-        raise ValueError(
-            f"{section}: train_dataloader.batch_size: {loader.batch_size} images cannot be divided "
-            f"evenly over {get_world_size()} processes"
-        )
-    try:
-        check_schedule(config, len(dataset) // loader.batch_size)
-    except ValueError as error:
-        raise ValueError(f"{section}: {error}") from error
-    config.randomness = {**config.get("randomness", {}), "seed": seed}
-    # mmengine warns of its own use of what it deprecates; the record says what a run does.
-    config.log_level = "ERROR"
-    return dataset
 
 
 def launcher_of(environment: Mapping[str, str]) -> str:

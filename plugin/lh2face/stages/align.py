@@ -1,6 +1,5 @@
 """Stage ``align``: every face of a training source at 112 × 112 by its five landmarks."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,7 +73,6 @@ def align_train(raw: Path, out: Path, workers: int) -> int:
     reader = RecordReader(raw / "train.rec")
     keys = list(map(int, image_keys(reader)))
     landmarks = read_landmarks(raw, keys)
-    shutil.copyfile(raw / "images.csv", out / "images.csv")
     failures, kept = [], np.empty((len(keys), 5, 2), np.float32)
     with RecordWriter(out / "train.rec") as writer:
         writer.write(0, b"", [float(keys[-1] + 1)] * 2)

@@ -47,7 +47,7 @@ def run(params: "Params", reconstructor: Path, benchmarks: Path, out: Path) -> N
     with torch.no_grad(), atomic_dir(out, [reconstructor, benchmarks]) as folder:
         with_truth = next((test for test in tests if test.truth is not None), None)
         metrics = {} if with_truth is None else depth_errors(model, with_truth, device)
-        np.savez_compressed(folder / "samples.npz", **samples(model, tests[0], device))
+        np.savez_compressed(folder / "samples.npz", **samples(model.enlarged(), tests[0], device))
         (folder / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
 
 

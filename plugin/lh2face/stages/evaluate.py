@@ -15,7 +15,7 @@ from lh2face.data.ijb_meta import meta_paths
 from lh2face.evaluation.bootstrap import draw_weights, interval
 from lh2face.evaluation.checks import EvaluationError
 from lh2face.evaluation.conditions import tar_by_condition
-from lh2face.evaluation.ijb import concentrations, directions
+from lh2face.evaluation.features import concentrations, directions
 from lh2face.evaluation.matching import expected_cosine
 from lh2face.evaluation.metric_names import REJECT_AREA
 from lh2face.evaluation.pairs import (
@@ -28,7 +28,13 @@ from lh2face.evaluation.pairs import (
     thresholds,
 )  # fmt: skip
 from lh2face.evaluation.protocol import Protocol, Results, run_protocol
-from lh2face.evaluation.quality import calibration, error_versus_reject, reject_area
+from lh2face.evaluation.quality import (
+    calibrated_cosine,
+    calibration,
+    error_versus_reject,
+    kappa_scale,
+    reject_area,
+)
 from lh2face.files.digests import digests, joined
 from lh2face.files.outputs import atomic_dir
 from lh2face.files.tables import write_rows
@@ -107,11 +113,18 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
             metrics["single_images"] = {"source": asked.origin, **thresholds(impostors)}
             rejected = error_versus_reject(scores, pair_kappa.min(axis=1))
             metrics["reject"] = {"area": reject_area(*rejected)}
+            dim = protocol.vmf_dim
+            half = np.concatenate([part.half[part.same] for part in pairs.values()])
             *calibrated, error = calibration(
-                expected_cosine(*pair_kappa.T, protocol.vmf_dim), scores
+                calibrated_cosine(pair_kappa, scores, half, dim), scores
             )
             # A key "error" would tell dvc that reading failed.
-            metrics["calibration"] = {"ece": error}
+            metrics["calibration"] = {
+                "ece": error,
+                "ece_as_trained": calibration(expected_cosine(*pair_kappa.T, dim), scores)[2],
+                "scale": kappa_scale(pair_kappa, scores, dim),
+                "dim": dim,
+            }
         write_curve(folder / "reject.csv", ("rejected", "fnmr"), rejected)
         write_curve(folder / "calibration.csv", ("predicted", "observed"), calibrated)
         write_results(replace(results, draws=draws), metrics, folder)

@@ -10,7 +10,8 @@ from lh2face.artifacts.model import DESCRIPTION, RECONSTRUCTOR_WEIGHTS, write_we
 from lh2face.artifacts.provenance import provenance
 from lh2face.artifacts.run_metrics import METRICS, read_record
 from lh2face.registry import build
-from lh2face.runs.run import put_in, train_into
+from lh2face.runs.injection import put_in
+from lh2face.runs.run import train_into
 from lh2face.runs.work_folder import run_fingerprint
 from lh2face.training.memory import peak_memory
 from lh2face.training.recipe import decisive
@@ -43,7 +44,8 @@ def run(params: "Params", aligned: Path, out: Path) -> None:
         config = params.fit3d.recipe()
         with torch.device("meta"):
             model = build("reconstructor", config.model.reconstructor.to_dict(), "fit3d: model")
-        config.train_dataloader.dataset.landmarks = model.pose == "landmarks"
+        if model.pose == "landmarks":
+            config.train_dataloader.dataset.landmarks = True
         put_in(config, "fit3d", aligned, model.image_size, seed, params.sources)
         return config, run_fingerprint(config, None)
 

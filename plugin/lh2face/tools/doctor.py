@@ -29,7 +29,7 @@ PROGRAMS = (
     (("make",), "make reproduce, make test", "apt install make"),
     (("c++", "g++", "clang++"), "torch.compile, which speeds the renderer up", "apt install g++"),
     (("sbatch",), "snakemake --profile workflow/profiles/slurm", "apt install slurm-wlm munge"),
-    (("chromium", "google-chrome"), "the tests of the report", "apt install chromium"),
+    (("chromium", "google-chrome"), "the tests of the report and the demo", "apt install chromium"),
 )
 
 

@@ -13,8 +13,9 @@ from lh2face.artifacts.provenance import provenance, write_provenance
 from lh2face.data.images import ImageError, read_file
 from lh2face.data.sources import LeftOut, people, photos, repeated
 from lh2face.embedding.embedders import Embedder, directions, open_embedder
+from lh2face.evaluation.features import concentrations
 from lh2face.evaluation.identification import best_others
-from lh2face.evaluation.ijb import concentrations, pool_media
+from lh2face.evaluation.pooling import pool_media
 from lh2face.files.outputs import atomic_dir
 from lh2face.files.tables import write_rows
 from lh2face.progress import track

@@ -15,7 +15,8 @@ from lh2face.artifacts.model import model_digest
 from lh2face.data.align import check_aligned
 from lh2face.data.verification_bin import read_bin
 from lh2face.embedding.embedders import Embedder, directions, open_embedder
-from lh2face.evaluation.ijb import EvaluationError, concentrations
+from lh2face.evaluation.checks import EvaluationError
+from lh2face.evaluation.features import concentrations
 from lh2face.evaluation.pairs import Pairs, bin_metrics
 from lh2face.evaluation.verification import best_threshold, fold_decisions
 from lh2face.files.outputs import atomic_files

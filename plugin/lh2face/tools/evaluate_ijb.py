@@ -23,9 +23,10 @@ from lh2face.embedding.embedders import checkpoint_embedder, onnx_embedder
 from lh2face.embedding.faces import Photos
 from lh2face.embedding.kept import EMBEDDINGS, KeptError, claim, embed_faces
 from lh2face.evaluation.checks import EvaluationError
-from lh2face.evaluation.ijb import concentrations, template_rows
+from lh2face.evaluation.features import concentrations
 from lh2face.evaluation.protocol import Protocol, run_protocol
 from lh2face.evaluation.quality import error_versus_reject, reject_area
+from lh2face.evaluation.scores import template_rows
 from lh2face.files.arrays import read_array
 from lh2face.files.digests import digest, digests, joined
 from lh2face.files.outputs import exclusive

@@ -11,8 +11,8 @@ from rich.text import Text
 from lh2face.artifacts.gallery import Gallery, read_gallery
 from lh2face.embedding.embedders import directions, open_embedder
 from lh2face.evaluation.evidence import doubts
+from lh2face.evaluation.features import concentrations
 from lh2face.evaluation.identification import TIE
-from lh2face.evaluation.ijb import concentrations
 from lh2face.evaluation.pairs import LEAST_ACCEPTS
 from lh2face.evaluation.roc import share_of, threshold_at_far
 from lh2face.text import printable

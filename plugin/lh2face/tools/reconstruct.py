@@ -50,7 +50,7 @@ def run(
     read = aligned_already
     if landmarks is not None or detector is not None:
         read = face_reader(landmarks, detector)
-    reconstructor = load_reconstructor(model).eval()
+    reconstructor = load_reconstructor(model).eval().enlarged()
     size = reconstructor.image_size
     written = [f"{name}.{kind}" for name in names for kind in ("png", "gif")]
     with torch.no_grad(), atomic_files(out, written, images) as folder:

@@ -18,7 +18,7 @@ from lh2face.data.images import ImageError, decode_rgb, read_file
 from lh2face.data.main_face import find_face
 from lh2face.detection import Detector, open_named
 from lh2face.embedding.embedders import Embedder, directions, open_embedder
-from lh2face.evaluation.ijb import concentrations
+from lh2face.evaluation.features import concentrations
 from lh2face.text import printable
 from lh2face.tools.verdict import Threshold, choose_threshold, warn
 

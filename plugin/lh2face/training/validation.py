@@ -22,7 +22,7 @@ from lh2face.data.images import decode_rgb
 from lh2face.data.verification_bin import read_bin
 from lh2face.distributed.checkpoint_files import sync, unfinished
 from lh2face.distributed.collectives import all_gather
-from lh2face.evaluation.ijb import directions
+from lh2face.evaluation.features import directions
 from lh2face.evaluation.roc import roc_curve, tar_figures
 from lh2face.evaluation.verification import fold_accuracy, fold_decisions
 from lh2face.registry import DATASETS, HOOKS, METRICS

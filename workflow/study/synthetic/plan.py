@@ -78,7 +78,6 @@ class Plan(Section):
 
     @model_validator(mode="after")
     def _heads_exist(self) -> "Plan":
-        import lh2face  # noqa: F401  registers
         from lh2face.registry import check
 
         for name, configs in self.candidates.items():
