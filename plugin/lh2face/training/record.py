@@ -51,11 +51,12 @@ class TrainingRecordHook(Hook):
         self.path = Path(runner.work_dir) / RECORD
         self.window = runner.message_hub.get_info(WINDOW) or new_window()
         runner.message_hub.update_info(WINDOW, self.window)
-        # A row for this step exists if the earlier run ended here; without a full window, keep it.
-        drop_rows(self.path, runner.iter - bool(self.window["steps"]))
         forget_history(runner.message_hub)
         self.clock = time.perf_counter()
         if is_main_process():
+            # A row for this step exists if the earlier run ended here; without a full window, keep
+            # it.
+            drop_rows(self.path, runner.iter - bool(self.window["steps"]))
             self.progress = progress("training", runner.max_iters, done=runner.iter)
 
     def after_train_iter(
