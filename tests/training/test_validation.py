@@ -291,12 +291,13 @@ def test_a_resumed_run_writes_no_row_twice(tmp_path):
     assert recorded(tmp_path / RECORD)[1]["b/c/tar"] == 1 / 3
 
 
-def test_a_torn_row_is_dropped(tmp_path):
+@pytest.mark.parametrize("torn", ["20,a,", '20,"a', '20,"' + 200_000 * "\0"])
+def test_a_torn_row_is_dropped(tmp_path, torn):
     hook, runner = ValidationRecordHook(), of_work_dir(tmp_path, 0)
     hook.before_train(runner)
     validate(runner, hook, 10, 0.5)
     with (tmp_path / RECORD).open("a") as file:
-        file.write("20,a,")
+        file.write(torn)
     runner.iter = 20
     hook.before_train(runner)
     assert [row["step"] for row in rows(tmp_path / RECORD)] == ["10"]
@@ -304,6 +305,18 @@ def test_a_torn_row_is_dropped(tmp_path):
 
 @pytest.mark.parametrize("interrupted_after", [1, 2, 3])
 def test_an_early_stop_comes_at_the_same_step_after_an_interruption(tmp_path, interrupted_after):
+@pytest.mark.parametrize("name", ["a,b", 'a"b', "a\nb"])
+def test_a_resumed_run_keeps_the_rows_of_any_name(tmp_path, name):
+    hook, runner = ValidationRecordHook(), of_work_dir(tmp_path, 0)
+    hook.before_train(runner)
+    for step in (10, 20):
+        validate(runner, hook, step, step / 70, **{f"{name}/accuracy": 0.5})
+    before = (tmp_path / RECORD).read_bytes()
+    hook.before_train(runner)
+    assert (tmp_path / RECORD).read_bytes() == before
+    assert recorded(tmp_path / RECORD)[1][f"{name}/accuracy"] == 0.5
+
+
     values = [0.7, 0.8, 0.75, 0.79, 0.9]
 
     def stopped_at(start: int, stop: int) -> int | None:
