@@ -242,14 +242,18 @@ class ValidationRecordHook(Hook):
 
 
 def recorded(path: Path) -> list[dict[str, float]]:
-    """The metrics of each validation in a record, by their names, in order of the steps."""
+    """The metrics of each validation in a record, by their names, in order of the steps.
+
+    A figure that a list of pairs does not have is NaN in the record, and left out here.
+    """
     if not path.exists():
         return []
     found: dict[str, dict[str, float]] = {}
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             name, metrics = row.pop("name"), found.setdefault(row.pop("step"), {})
-            metrics |= {f"{name}/{figure}": float(value) for figure, value in row.items()}
+            figures = {figure: float(value) for figure, value in row.items()}
+            metrics |= {f"{name}/{key}": v for key, v in figures.items() if not math.isnan(v)}
     return list(found.values())
 
 
