@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-import lh2face  # noqa: F401  registers
+import lh2face.register  # noqa: F401
 from lh2face.recognizers.face_recognizer import FaceRecognizer, view_consistency_loss
 from lh2face.reconstruction.base import Reconstructor
 from lh2face.reconstruction.losses import confidence_l1

@@ -18,12 +18,14 @@ LAYERS = (
     {"evaluation", "reconstruction"},
     {"artifacts"},
     {"augmentation", "training"},
-    {"__init__"},  # imports what registers itself
+    {"register"},  # imports what registers itself
+    {"__init__"},
     {"embedding", "params", "report", "runs"},
     {"adapters", "stages"},
     {"tools"},
     {"demo"},
     {"cli"},
+    {"__main__"},
 )
 LAYER = {room: layer for layer, rooms in enumerate(LAYERS) for room in rooms}
 # Configs are files of mmengine; what they name is in the registry.

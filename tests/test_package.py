@@ -14,9 +14,6 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
-# What the plugin does without; mmengine itself imports cv2.
-ONLY_PIPELINE = ("dvc", "snakemake", "pandas", "plotly", "pydantic", "jinja2", "ruamel", "PIL")
-NOT_IMPORTED = (*ONLY_PIPELINE, "insightface", "onnx", "onnxruntime", "matplotlib", "scipy")
 # Modules that need an extra as soon as they are imported.
 NEED_PIPELINE = {
     f"lh2face.{name}"
@@ -118,14 +115,6 @@ for module in pkgutil.walk_packages(lh2face.__path__, "lh2face."):
     stage = run(environment, "lh2face", "data", "people", "out")
     assert stage.returncode == 1 and stage.stderr.count("\n") == 1
     assert ("`lh2face doctor`" if alone else "params.yaml: not found") in stage.stderr
-
-
-def test_importing_costs_no_part_that_is_not_needed():
-    script = (
-        f"import sys, lh2face, lh2face.cli; print([m for m in {NOT_IMPORTED} if m in sys.modules])"
-    )
-    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert found.stdout == "[]\n", found.stderr
 
 
 def test_every_file_names_the_same_version():

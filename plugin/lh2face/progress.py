@@ -1,14 +1,18 @@
 """Progress of long work: a bar on a terminal, or plain lines every few seconds in a log file."""
 
 import atexit
+import os
 import sys
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from lh2face.text import printable
 
+QUIET = "LH2FACE_QUIET"
 SECONDS = 5.0  # between two plain lines
+RECENT = 6  # plain lines whose speed counts: with more, time left lags behind a change of speed
 Item = TypeVar("Item")
 
 
@@ -23,8 +27,9 @@ class Lines:
 
     def __init__(self, what: str, total: int | None, done: int = 0) -> None:
         self.what, self.total = what, total
-        self.done = self.first = self.shown = done
-        self.start, self.last, self.status = time.monotonic(), -SECONDS, ""
+        self.done = self.shown = done
+        self.last, self.status = -SECONDS, ""
+        self.marks = deque([(time.monotonic(), done)], RECENT)
 
     def advance(self, steps: int = 1, status: str = "") -> None:
         """Count some steps; ``status`` is shown at the end of the line."""
@@ -35,7 +40,9 @@ class Lines:
     def show(self) -> None:
         """Print a line with the current step, speed and remaining time."""
         self.last, self.shown = time.monotonic(), self.done
-        per_second = (self.done - self.first) / max(self.last - self.start, 1e-9)
+        since, done = self.marks[0]
+        per_second = (self.done - done) / max(self.last - since, 1e-9)
+        self.marks.append((self.last, self.done))
         of = "" if self.total is None else f"/{self.total}"
         parts = [f"{self.what}: {self.done}{of}", rate(per_second)]
         if self.total is not None:
@@ -54,7 +61,6 @@ class Bar:
     def __init__(self, what: str, total: int | None, done: int = 0) -> None:
         from rich import progress
 
-        self.first, self.start = done, time.monotonic()
         self.bar = progress.Progress(
             progress.TextColumn("{task.description}", markup=False),
             progress.BarColumn(),
@@ -70,10 +76,9 @@ class Bar:
 
     def advance(self, steps: int = 1, status: str = "") -> None:
         """Count some steps; ``status`` is shown at the end of the bar."""
-        done = self.bar.tasks[0].completed + steps - self.first
-        per_second = rate(done / max(time.monotonic() - self.start, 1e-9))
-        status = printable(status)
-        self.bar.update(self.task, advance=steps, rate=per_second, status=status)
+        self.bar.update(self.task, advance=steps, status=printable(status))
+        # rich takes the speed from the last half minute.
+        self.bar.update(self.task, rate=rate(self.bar.tasks[0].speed or 0))
 
     def close(self) -> None:
         """Stop the bar at its current state."""
@@ -81,9 +86,21 @@ class Bar:
         atexit.unregister(self.bar.stop)
 
 
+class Silence(Lines):
+    """No line at all: ``lh2face --quiet``."""
+
+    def show(self) -> None:
+        """Print nothing."""
+
+
 def progress(what: str, total: int | None, done: int = 0) -> Lines | Bar:
-    """Create a :class:`Bar` if standard output is a terminal, or else :class:`Lines`."""
-    return (Bar if sys.stdout.isatty() else Lines)(printable(what), total, done)
+    """Create a :class:`Bar` if standard output is a terminal, or else :class:`Lines`.
+
+    With ``LH2FACE_QUIET`` in the environment, as ``lh2face --quiet`` sets it, create a
+    :class:`Silence`.
+    """
+    shown = Silence if os.environ.get(QUIET) else Bar if sys.stdout.isatty() else Lines
+    return shown(printable(what), total, done)
 
 
 def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:

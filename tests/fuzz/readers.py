@@ -317,7 +317,7 @@ def overlay(folder: Path) -> None:
     """An overlay put over params.yaml."""
     from lh2face.params import overlay_params
 
-    overlay_params(folder / "overlay.yaml", folder / "params.yaml")
+    overlay_params([folder / "overlay.yaml"], folder / "params.yaml")
 
 
 def model_folder(folder: Path) -> None:

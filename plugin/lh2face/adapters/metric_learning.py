@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-import lh2face  # noqa: F401  registers the heads
+import lh2face.register  # noqa: F401
 from lh2face.recognizers.face_recognizer import summed_loss
 from lh2face.registry import MODELS
 

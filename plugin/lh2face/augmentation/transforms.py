@@ -15,10 +15,10 @@ import torch
 from lh2face.arguments import at_least, between, rising
 from lh2face.augmentation import pixels
 from lh2face.augmentation.pixels import INTERPOLATIONS, Image
+from lh2face.data.align import MIRRORED_LANDMARKS
 from lh2face.registry import TRANSFORMS
 
-# Order of the landmarks in the mirror image, and the map of (x, y) in px of a crop of 112 × 112.
-MIRRORED = [1, 0, 2, 4, 3]
+# Map of landmarks (x, y) to the mirror image, px of a crop of 112 × 112.
 SIGNS, SHIFT = np.array([-1, 1], np.float32), np.array([111, 0], np.float32)
 
 
@@ -92,8 +92,7 @@ class RandomMirror(RandomTransform):
     def change_face(self, face: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         mirrored = super().change_face(face, rng)
         if "landmarks" in face:
-            # The left eye is the one that is left in the image.
-            mirrored["landmarks"] = face["landmarks"][MIRRORED] * SIGNS + SHIFT
+            mirrored["landmarks"] = face["landmarks"][MIRRORED_LANDMARKS] * SIGNS + SHIFT
         return mirrored
 
 

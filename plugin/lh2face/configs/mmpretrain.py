@@ -1,7 +1,9 @@
 # ruff: noqa: C408 -- mmengine configs are written with dict()
 """LH2Face in mmpretrain's ImageClassifier, from folders of aligned faces: identity/image."""
 
-custom_imports = dict(imports=["mmpretrain.registry", "lh2face"], allow_failed_imports=False)
+custom_imports = dict(
+    imports=["mmpretrain.registry", "lh2face.register"], allow_failed_imports=False
+)
 default_scope = "mmpretrain"
 
 image_size = 112

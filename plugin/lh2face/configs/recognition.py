@@ -1,7 +1,7 @@
 # ruff: noqa: C408 -- mmengine configs are written with dict()
 """Face recognition with LH2Face at 112 px: the mmengine config to begin with."""
 
-custom_imports = dict(imports=["lh2face"], allow_failed_imports=False)
+custom_imports = dict(imports=["lh2face.register"], allow_failed_imports=False)
 default_scope = "mmengine"
 
 model = dict(

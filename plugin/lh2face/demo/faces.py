@@ -164,7 +164,7 @@ def open_faces(
         limit=limit,
         kappa=known and known["kappa"],
         detect=detect,
-        reconstructor=reconstructor and load_reconstructor(reconstructor).eval(),
+        reconstructor=reconstructor and load_reconstructor(reconstructor).eval().enlarged(),
     )
 
 

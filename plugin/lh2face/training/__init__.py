@@ -1,6 +1,5 @@
 """Parts of a training run for mmengine's Runner: loop, batches, seeds, checkpoints, records."""
 
-from lh2face import mmengine_compat
 from lh2face.training.batches import EvenBatchSampler
 from lh2face.training.checkpoints import LastCheckpointHook
 from lh2face.training.freezing import FreezeHook
@@ -16,8 +15,6 @@ from lh2face.training.validation import (
     VerificationAccuracy,
 )
 from lh2face.training.weights import FaceWeights
-
-mmengine_compat.apply()
 
 __all__ = [
     "AutocastOptimWrapper",

@@ -17,7 +17,7 @@ from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import TRANSFORMS
 
-import lh2face
+import lh2face.register
 from lh2face.recognizers import FaceRecognizer
 from lh2face.training.seeding import seed_generators
 

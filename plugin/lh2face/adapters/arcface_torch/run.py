@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, _LRScheduler
 
-import lh2face  # noqa: F401  registers the heads
+import lh2face.register  # noqa: F401
 from lh2face.adapters.arcface_torch import cpu, packages
 from lh2face.data.images import decode_rgb
 from lh2face.data.verification_bin import read_bin
