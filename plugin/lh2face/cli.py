@@ -270,11 +270,23 @@ def compare(first: In, second: In) -> None:
     """Print how two runs differ, with intervals.
 
     A run is a folder such as runs/lh2face, one of its seeds, or an evaluation.
-    Every benchmark that both were evaluated on has a table.
+    Every benchmark that both were evaluated on has a table. The second may be a file of
+    `lh2face reference`; the first is then the folder of all models, such as runs.
     """
     from lh2face.tools import compare as tool
 
-    tool.show(first, second)
+    (tool.show_reference if second.is_file() else tool.show)(first, second)
+
+
+@app.command(rich_help_panel=EVALUATION)
+def reference(runs: In, out: Out) -> None:
+    """Write the table of a run as a file to compare others with.
+
+    RUNS is the folder of all models. `lh2face compare runs FILE` reads it.
+    """
+    from lh2face.artifacts.reference import write_reference
+
+    write_reference(runs, out)
 
 
 @app.command(rich_help_panel=EVALUATION)

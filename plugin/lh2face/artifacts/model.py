@@ -13,10 +13,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import nn
 
-from lh2face.files.digests import digest, digests
+from lh2face.files.digests import digest
 from lh2face.files.json_object import read_object
 from lh2face.onnx.files import read_onnx, weight_files
-from lh2face.recognizers import FaceRecognizer
+from lh2face.recognizers.face_recognizer import FaceRecognizer, weights_without_head
 from lh2face.registry import build, check
 from lh2face.text import check_utf8
 
@@ -24,7 +24,6 @@ WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 # The folder of a third-party model has this file instead.
 ONNX = "model.onnx"
 RECONSTRUCTOR_WEIGHTS = "reconstructor.safetensors"
-HEAD_PREFIX = "head."
 
 
 def save_model(
@@ -38,12 +37,7 @@ def save_model(
         config: The config that built it, JSON types only; its ``head`` is kept as a record.
         provenance: How the model was made, JSON types only; it is written unchanged.
     """
-    weights = {
-        name: tensor.detach().cpu().contiguous()
-        for name, tensor in model.state_dict().items()
-        if not name.startswith(HEAD_PREFIX)
-    }
-    write_weights(directory / WEIGHTS, weights)
+    write_weights(directory / WEIGHTS, weights_without_head(model))
     description = {
         "recognizer": _without_beginning({k: v for k, v in config.items() if k != "head"}),
         "head": config.get("head"),
@@ -205,7 +199,9 @@ def model_digest(path: Path) -> str:
         if not path.is_file():
             raise ValueError(f"{path}: no such file; expected a trained model's folder")
         return digest(path)
-    beside = digests(*weight_files(path, read_onnx(path)))
+    folder = path.resolve().parent
+    files = weight_files(path, read_onnx(path))
+    beside = {file.relative_to(folder).as_posix(): digest(file) for file in files}
     if not beside:
         return digest(path)
     return hashlib.sha256(json.dumps([digest(path), beside]).encode()).hexdigest()

@@ -106,9 +106,9 @@ def run(
                     embeddings = embed_faces(faces, rows, embedder, data[kind], out, record)
                 except KeptError as error:
                     raise ValueError(f"{error}; use another --out") from None
-            data["images"] = joined([images for images, _ in record.blocks])
-            if faces.missed:
-                print(f"{len(faces.missed)} faces not found: aligned by the lists' landmarks")
+            data["images"] = joined([images for images, *_ in record.blocks])
+            if missed := sum(missed for *_, missed in record.blocks):
+                print(f"{missed} faces not found: aligned by the lists' landmarks")
         if quality:
             data["quality"] = digest(quality)
         results = run_protocol(embeddings, meta, protocol)
