@@ -17,7 +17,7 @@ RNG = np.random.default_rng(0)
 
 
 def write_run(folder, tar, luck, seeds=(0, 1), rounds=200, benchmark="people"):
-    """Evaluations whose draws are the figure and a luck that runs may share."""
+    """Write evaluations whose draws are the figure plus random errors, which runs may share."""
     for seed, own in zip(seeds, luck, strict=True):
         out = folder / str(seed) / "evaluation" / benchmark
         out.mkdir(parents=True)
@@ -58,7 +58,7 @@ def test_luck_of_the_seeds_is_that_of_students_t(seeds):
 
 @pytest.mark.parametrize("seeds", [2, 3, 10])
 def test_an_interval_covers_no_difference_as_often_as_it_says(seeds):
-    """Of runs that differ by the luck of seeds and of templates, which all seeds share."""
+    """Runs that differ by errors of the seeds and by errors of the templates, which seeds share."""
     trials, covered = 400, 0
     for _ in range(trials):
         figures = RNG.normal(size=seeds) + RNG.normal(scale=0.5)

@@ -23,7 +23,7 @@ def closure(monkeypatch):
 
 @pytest.fixture
 def copied(closure, monkeypatch, tmp_path):
-    """Likewise, in a copy that a test may change."""
+    """The same for a copy of the project, which a test may change."""
     shutil.copytree(ROOT / "plugin", tmp_path / "plugin", ignore=shutil.ignore_patterns("*.pyc"))
     for name in ("dvc.yaml", "params.yaml"):
         shutil.copy(ROOT / name, tmp_path)
