@@ -25,8 +25,9 @@ from lh2face.data.ijb_meta import IJBMeta, read_meta
 from lh2face.data.synthetic_protocol import PROTOCOLS, write_protocol
 from lh2face.evaluation.bootstrap import draw_weights, tar_draws
 from lh2face.evaluation.identification import search
-from lh2face.evaluation.ijb import pool_templates, template_rows, verification_scores
+from lh2face.evaluation.pooling import pool_templates
 from lh2face.evaluation.roc import nearest_tar, roc_curve
+from lh2face.evaluation.scores import template_rows, verification_scores
 
 FARS = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1]
 ROUNDS = 200

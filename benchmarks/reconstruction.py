@@ -35,7 +35,7 @@ from lh2face.data.synthetic.photograph import photograph, random_scene
 from lh2face.recognizers.face_recognizer import resize
 from lh2face.recognizers.preprocessor import normalize_images
 from lh2face.reconstruction.networks import EncoderDecoder
-from lh2face.runs.run import put_in
+from lh2face.runs.injection import put_in
 from lh2face.stages.align_benchmark import aligned_depth
 from lh2face.stages.depth import depth_errors, read_faces
 from lh2face.tools.reconstruct import load_reconstructor

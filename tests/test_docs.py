@@ -93,7 +93,7 @@ def test_the_overlays_are_valid(text, params_file):
     overlay = params_file.with_name("mine.yaml")
     overlay.write_text(text)
     before = load_params(params_file)
-    overlay_params(overlay, params_file)
+    overlay_params([overlay], params_file)
     assert load_params(params_file) != before
 
 

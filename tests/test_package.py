@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 NEED_PIPELINE = {
     f"lh2face.{name}"
     for name in (
-        "params", "stages.report", "report.plots", "report.pictures",
+        "params", "stages.report", "report.benchmark", "report.page", "report.pictures",
+        "report.plots", "report.training",
     )
 }  # fmt: skip
 
@@ -81,13 +82,15 @@ def run(environment: Path, *command: str) -> subprocess.CompletedProcess:
     )  # fmt: skip
 
 
-def test_the_wheel_holds_every_module_and_the_marker_of_types(environment):
+def test_the_wheel_holds_every_module_and_what_they_read(environment):
+    """The report's template, style sheet and script, and the marker of types."""
     (site,) = environment.glob("lib/python*/site-packages")
     source = ROOT / "plugin"
-    expected = {p.relative_to(source) for p in source.rglob("*.py")}
-    found = {p.relative_to(site) for p in (site / "lh2face").rglob("*.py")}
+    expected, found = (
+        {p.relative_to(root) for p in (root / "lh2face").rglob("*.*") if p.suffix != ".pyc"}
+        for root in (source, site)
+    )
     assert found == expected
-    assert (site / "lh2face" / "py.typed").exists()
 
 
 def test_commands_and_modules_work(environment, request):

@@ -38,7 +38,7 @@ def test_without_validation_neither_engine_has_a_stage_of_it(tmp_path, params_fi
     shutil.copytree(ROOT / "workflow", tmp_path / "workflow")
     overlay = tmp_path / "none.yaml"
     overlay.write_text("validation: {}\n")
-    overlay_params(overlay, params_file)
+    overlay_params([overlay], params_file)
     said = ""
     for command in (
         ["dvc", "init", "--no-scm", "--quiet"],

@@ -223,7 +223,7 @@ def test_parameters_run_nothing(folder, harm, place):
     (folder / "params.yaml").write_text(text)
     YAML().dump(overlays(harm)[place], folder / "overlay.yaml")
     with pytest.raises(ParamsError, match=r"overlay\.yaml, put over .*(found|unknown|allowed)"):
-        overlay_params(folder / "overlay.yaml", folder / "params.yaml")
+        overlay_params([folder / "overlay.yaml"], folder / "params.yaml")
     assert (folder / "params.yaml").read_text() == text
 
 

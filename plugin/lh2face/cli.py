@@ -3,12 +3,15 @@
 import os
 import sys
 from pathlib import Path
+from traceback import print_exc
 from typing import Annotated, Literal
 
 import typer
 
+from lh2face.progress import QUIET
 from lh2face.text import printable
 
+VERBOSE = "LH2FACE_VERBOSE"
 STAGES = "The pipeline, in the order in which data flows"
 EVALUATION = "Evaluation"
 TOOLS = "Faces and models by hand"
@@ -20,7 +23,7 @@ EXAMPLES = """
 
 dvc repro   [dim]in a checkout: the whole pipeline with params.yaml[/]
 
-lh2face params params/att_faces.yaml   [dim]other faces or sizes, then dvc repro[/]
+lh2face params params/photos.yaml   [dim]other faces or sizes, then dvc repro[/]
 
 lh2face compare runs/lh2face runs/cosface   [dim]is one better than the other?[/]
 
@@ -39,7 +42,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 
 In = Annotated[Path, typer.Argument(exists=True, show_default=False)]
@@ -64,8 +66,17 @@ Bench = Annotated[
 Seed = Annotated[int, typer.Option(help="Seed of the run.")]
 
 
+def show_version(wanted: bool) -> None:
+    """Print the version and end, before anything else is read."""
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"lh2face {version('lh2face')}")
+        raise typer.Exit
+
+
 @app.callback()
-def imports(
+def before(
     modules: Annotated[
         list[str] | None,
         typer.Option(
@@ -76,10 +87,28 @@ def imports(
             help="Module of yours whose classes files may name.",
         ),
     ] = None,
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", envvar=QUIET, help="Print results and errors alone."),
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose", "-v", envvar=VERBOSE, help="Print where an error comes from, too."
+        ),
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=show_version, is_eager=True, help="Print the version and end."
+        ),
+    ] = False,
 ) -> None:
-    """Import what the user names, before any file is read."""
+    """What holds for every command: set before it reads a file."""
     from importlib import import_module
 
+    # Read where they matter, and by processes that the command starts.
+    os.environ[QUIET], os.environ[VERBOSE] = ("1" if on else "" for on in (quiet, verbose))
     for module in modules or []:
         import_module(module)
 
@@ -92,11 +121,20 @@ def load():
 
 
 @app.command(rich_help_panel=STAGES)
-def params(overlay: In) -> None:
-    """Put an overlay such as params/full.yaml into params.yaml."""
+def params(
+    overlays: Annotated[
+        list[Path] | None,
+        typer.Argument(exists=True, show_default=False, help="Files such as params/full.yaml."),
+    ] = None,
+) -> None:
+    """Put overlays over params.yaml, or take them back.
+
+    The values of an overlay take the place of those in params.yaml; of several the last counts.
+    Overlays of an earlier call go first. Without an overlay, params.yaml is what it was before.
+    """
     from lh2face.params import overlay_params
 
-    overlay_params(overlay)
+    overlay_params(overlays or [])
 
 
 @app.command(rich_help_panel=STAGES)
@@ -232,11 +270,23 @@ def compare(first: In, second: In) -> None:
     """Print how two runs differ, with intervals.
 
     A run is a folder such as runs/lh2face, one of its seeds, or an evaluation.
-    Every benchmark that both were evaluated on has a table.
+    Every benchmark that both were evaluated on has a table. The second may be a file of
+    `lh2face reference`; the first is then the folder of all models, such as runs.
     """
     from lh2face.tools import compare as tool
 
-    tool.show(first, second)
+    (tool.show_reference if second.is_file() else tool.show)(first, second)
+
+
+@app.command(rich_help_panel=EVALUATION)
+def reference(runs: In, out: Out) -> None:
+    """Write the table of a run as a file to compare others with.
+
+    RUNS is the folder of all models. `lh2face compare runs FILE` reads it.
+    """
+    from lh2face.artifacts.reference import write_reference
+
+    write_reference(runs, out)
 
 
 @app.command(rich_help_panel=EVALUATION)
@@ -539,5 +589,7 @@ def in_words(error: Exception) -> str:
 def fail(message: str) -> None:
     """Print what went wrong, its lines without control characters, and end with 1."""
     lines = map(printable, message.splitlines())
+    if os.environ.get(VERBOSE):
+        print_exc()
     print("lh2face:", "\n".join(lines), file=sys.stderr)
     sys.exit(1)

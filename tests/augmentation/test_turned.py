@@ -12,7 +12,8 @@ from lh2face.artifacts.model import DESCRIPTION, RECONSTRUCTOR_WEIGHTS, write_we
 from lh2face.augmentation import TurnedFaces, turned
 from lh2face.augmentation.turned import CENTRE, aligned_view, background, turn, warps
 from lh2face.data.align import TEMPLATE, estimate_norm
-from lh2face.data.synthetic.canonical import canonical_faces
+from lh2face.data.synthetic.canonical import canonical_faces, landmark_points, seen_landmarks
+from lh2face.reconstruction.pose import view_of_landmarks
 from lh2face.registry import MODELS
 from lh2face.rendering import DepthMeshRenderer, focal_length, project, transform
 
@@ -217,3 +218,26 @@ def test_a_folder_without_a_reconstructor_is_named_when_an_image_is_turned(tmp_p
     transform = TurnedFaces(1.0, depth="learned", reconstructor=str(tmp_path / "none"))
     with pytest.raises(ValueError, match=r"none/model\.json: "):
         transform({"img": smooth(), "rng": np.random.default_rng(0)})
+
+
+@pytest.mark.parametrize(("degrees", "left_alone"), [(0, False), (-16, False), (24, True)])
+def test_a_face_that_is_turned_already_stays_as_it_is(degrees, left_alone):
+    points = landmark_points(turned._surface(SIZE)[0])
+    view = aligned_view(turned._surface(SIZE)[0], 0.0, math.radians(degrees))
+    landmarks = seen_landmarks(points, view, SIZE, CENTRE)[0].numpy()
+    face = {"img": smooth(), "landmarks": landmarks, "rng": np.random.default_rng(0)}
+    found = TurnedFaces(1.0, YAW, PITCH)(face)
+    assert (found["img"] is face["img"]) == left_alone
+    assert (found["landmarks"] is landmarks) == left_alone
+
+
+def test_landmarks_turn_with_the_face():
+    face = {"img": smooth(), "landmarks": TEMPLATE, "rng": np.random.default_rng(0)}
+    found = TurnedFaces(1.0, YAW, PITCH)(face)["landmarks"]
+    assert found.shape == (5, 2) and found.dtype == np.float32
+    assert turned.is_turned(found)
+    # They are aligned, and the face that they show is turned as far as one of the views.
+    moved = np.c_[found, np.ones(5)] @ estimate_norm(found).T
+    assert np.abs(moved - found).max() < 0.1
+    yaw = view_of_landmarks(torch.from_numpy(found)[None], CENTRE)[0, 1].rad2deg().abs()
+    assert YAW[0] - 4 < yaw < YAW[1] + 4

@@ -6,7 +6,7 @@ import pytest
 from lh2face.data.benchmark import read_benchmark, write_benchmark
 from lh2face.data.ijb_meta import write_meta
 from lh2face.data.paths import below, inside
-from lh2face.data.synthetic.generate import benchmark_meta
+from lh2face.data.template_lists import benchmark_meta
 
 NAMES = [f"ñ {i}.png" for i in range(6)]
 PAIRS = [(NAMES[0], NAMES[1], 1, 3), (NAMES[5], NAMES[2], 0, 4)]

@@ -73,6 +73,7 @@ def test_the_examples_are_compared_and_turned(opened, width, scheme):
     assert page.locator("#doubts li").count() == 3
     assert "κ " in text_of(page, ".kappa", 0) and "κ " in text_of(page, ".kappa", 1)
 
+    assert text_of(page, ".notes", 1).lower() == "drawn: one person twice"
     turn = ".turn >> nth=0"
     before = page.locator(turn).screenshot()
     assert "0°" in text_of(page, ".angle")

@@ -26,7 +26,7 @@ OF_FIT3D = "options: {} # values put over it, such as {train_cfg.max_epochs: 30}
 
 @pytest.mark.parametrize("overlay", sorted(OVERLAYS))
 def test_overlays_are_valid_and_keep_comments(params_file, overlay):
-    overlay_params(ROOT / "params" / overlay, params_file)
+    overlay_params([ROOT / "params" / overlay], params_file)
     assert "# Every knob" in params_file.read_text()
 
 
@@ -118,7 +118,7 @@ def test_nobody_of_a_folder_is_trained_and_tested_on(params_file, source, benchm
     if not refused:
         load_params(params_file)
         return
-    with pytest.raises(ParamsError, match=r": sources\.mine, benchmarks\.people: both have people"):
+    with pytest.raises(ParamsError, match=r": sources\.mine, benchmarks\.people: both use people"):
         load_params(params_file)
 
 
@@ -160,9 +160,7 @@ def test_nobody_of_a_validation_is_in_a_benchmark(params_file, validation, bench
         return
     with pytest.raises(ParamsError, match=f"looked_at another path or {by}, or weights would") as e:
         load_params(params_file)
-    assert ": validation.looked_at, benchmarks.people: both may have the same people" in str(
-        e.value
-    )
+    assert ": validation.looked_at, benchmarks.people: both may use the same people" in str(e.value)
 
 
 def test_nobody_of_a_folder_is_trained_on_and_validated_on(params_file):
@@ -171,7 +169,7 @@ def test_nobody_of_a_folder_is_trained_on_and_validated_on(params_file):
     values["validation"] = {"mine_too": {**FOLDER, "held_out": {"fraction": 0.5, "fold": 0}}}
     YAML().dump(values, params_file)
     with pytest.raises(
-        ParamsError, match=r": sources\.mine, validation\.mine_too: both have people"
+        ParamsError, match=r": sources\.mine, validation\.mine_too: both use people"
     ):
         load_params(params_file)
     values["validation"]["mine_too"] = FOLDER
@@ -204,7 +202,7 @@ def test_a_validation_has_pairs_and_a_name_of_its_own(params_file, validation, m
 
 def test_an_overlay_can_take_the_validation_away(params_file, tmp_path):
     (tmp_path / "none.yaml").write_text("validation: {}\n")
-    overlay_params(tmp_path / "none.yaml", params_file)
+    overlay_params([tmp_path / "none.yaml"], params_file)
     assert load_params(params_file).validation == {}
 
 
@@ -237,7 +235,7 @@ def test_a_section_makes_what_it_describes(params_file):
 def test_data_of_an_overlay_take_the_place_of_those_that_are_there(params_file, tmp_path):
     overlay = tmp_path / "mine.yaml"
     overlay.write_text("sources: {people: {people: 20}}\nbenchmarks: {people: {seed: 5}}\n")
-    overlay_params(overlay, params_file)
+    overlay_params([overlay], params_file)
     params = load_params(params_file)
     assert (params.sources["people"].people, params.sources["people"].seed) == (20, 0)
     assert params.benchmarks["people"].seed == 5
@@ -245,7 +243,7 @@ def test_data_of_an_overlay_take_the_place_of_those_that_are_there(params_file, 
         "sources: {rec: {type: records, path: /a}}\n"
         "benchmarks: {lfw: {type: bin, path: /a/lfw.bin}}\ncompare: {benchmarks: [lfw]}\n"
     )
-    overlay_params(overlay, params_file)
+    overlay_params([overlay], params_file)
     params = load_params(params_file)
     assert list(params.sources) == ["rec"] and list(params.benchmarks) == ["lfw"]
 
@@ -254,7 +252,7 @@ def test_a_bad_overlay_changes_nothing(params_file, tmp_path):
     (tmp_path / "bad.yaml").write_text("fit3d: {steps: -1}")
     before = params_file.read_text()
     with pytest.raises(ParamsError, match=r"fit3d\.steps"):
-        overlay_params(tmp_path / "bad.yaml", params_file)
+        overlay_params([tmp_path / "bad.yaml"], params_file)
     assert params_file.read_text() == before
 
 
@@ -404,7 +402,7 @@ def test_an_odd_file_is_a_line_and_changes_nothing(params_file, content, message
         odd.write_bytes(content)
     before = sorted(tmp_path.iterdir())
     with pytest.raises(ParamsError, match=message) as raised:
-        overlay_params(odd, params)
+        overlay_params([odd], params)
     assert str(raised.value).startswith(str(odd)) and "\n" not in str(raised.value)
     assert params.read_text() == good and sorted(tmp_path.iterdir()) == before
     with pytest.raises(ParamsError) as raised:
@@ -412,6 +410,6 @@ def test_an_odd_file_is_a_line_and_changes_nothing(params_file, content, message
     assert str(raised.value).startswith(str(odd))
     (tmp_path / "overlay.yaml").write_text("fit3d: {steps: 3}")
     with pytest.raises(ParamsError):
-        overlay_params(tmp_path / "overlay.yaml", odd)
+        overlay_params([tmp_path / "overlay.yaml"], odd)
     if isinstance(content, bytes):
         assert odd.read_bytes() == content

@@ -9,7 +9,8 @@ import pytest
 
 from lh2face.data.benchmark import read_benchmark, write_benchmark
 from lh2face.data.ijb_meta import write_meta
-from lh2face.data.synthetic.generate import benchmark_meta
+from lh2face.data.template_lists import benchmark_meta
+from lh2face.evaluation import pairs
 from lh2face.evaluation.protocol import Protocol
 from lh2face.evaluation.verification import fold_accuracy, fold_decisions, grid_threshold
 from lh2face.params import load_params
@@ -131,7 +132,7 @@ def test_the_accuracy_is_by_rule_and_folds(params, tmp_path, figures, folds):
     fold = FOLD if folds else np.repeat(np.arange(10), len(SAME) // 10)
     right = np.empty(len(SAME), bool)
     for one in np.unique(fold):
-        rule = evaluate.RULES[figures]
+        rule = pairs.RULES[figures]
         threshold = rule(scores[fold != one], SAME[fold != one])
         right[fold == one] = (scores[fold == one] >= threshold) == SAME[fold == one]
     found = metrics["bins"]["frontal"]
@@ -143,11 +144,11 @@ def test_the_accuracy_is_by_rule_and_folds(params, tmp_path, figures, folds):
     np.testing.assert_allclose([float(row[4]) for row in rows], scores, atol=1e-5)
     assert [row[1] for row in rows] == [NAMES[i] for i in FIRST]
     # Of the same decisions are the rounds of the bootstrap.
-    pairs = evaluate.decided(
+    listed = pairs.decided(
         unit, np.ones(len(NAMES)), read_benchmark(folder).pairs["frontal"],
         Protocol(figures=figures, bootstrap=50),
     )  # fmt: skip
-    draws = evaluate.accuracy_draws(pairs, Protocol(figures=figures, bootstrap=50))
+    draws = pairs.accuracy_draws(listed, Protocol(figures=figures, bootstrap=50))
     assert draws.mean() == pytest.approx(right.mean(), abs=0.03)
 
 

@@ -73,7 +73,7 @@ def test_parameters_and_their_folders(monkeypatch, capsys, checkout, found, mess
         "compare:\n  benchmarks: [lfw]\n"
         "  models: [untrained, arcface, cosface, lh2face, lh2face_joint, theirs]\n"
     )
-    overlay_params(overlay, checkout / "params.yaml")
+    overlay_params([overlay], checkout / "params.yaml")
     text = (checkout / "params.yaml").read_text()
     (checkout / "params.yaml").write_text(text + found)
     code, out = run(monkeypatch, capsys, checkout)

@@ -171,6 +171,12 @@ def background(image: Image) -> Image:
     return cv2.resize(field, (size, size), interpolation=cv2.INTER_LINEAR)
 
 
+def mean_warp(size: int, yaw: float) -> Warp:
+    """The view of a face on the mean depth, turned to the side by an angle, degrees."""
+    depth, surface = _surface(size)
+    return warp_of(depth, surface, aligned_view(depth, 0.0, math.radians(yaw)))
+
+
 def between_warps(near: Warp, far: Warp, relief: NDArray[np.float32]) -> Warp:
     """How a view is made of an image with a depth of its own, to first order in that.
 

@@ -17,6 +17,8 @@ TEMPLATE = np.array(
     dtype=np.float32,
 )
 TEMPLATE_SIZE = 112
+# Which landmark is which in the mirror image: left stays what is left in the image.
+MIRRORED_LANDMARKS = [1, 0, 2, 4, 3]
 # Beside records that were aligned here: the landmarks of each face after alignment, in the order of
 # the records, (N, 5, 2) float32, px of the crop.
 ALIGNED_LANDMARKS = "aligned_landmarks.npy"

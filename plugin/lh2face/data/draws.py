@@ -1,14 +1,14 @@
-"""The random numbers of each image."""
+"""A stream of random numbers for each image."""
 
 import numpy as np
 
 
 class Draws:
-    """Independent streams of random numbers, one for every (seed, epoch, index).
+    """Independent streams of random numbers, one per (seed, epoch, index).
 
-    They come from a counter-based generator, Philox (Salmon et al., SC 2011): the seed is its key,
-    and epoch and index are the upper half of its counter. Going to a stream costs two microseconds,
-    a tenth of what a new generator does.
+    They come from the counter-based generator Philox (Salmon et al., SC 2011). The seed is its key;
+    epoch and index are the upper half of its counter. Selecting a stream takes two microseconds, a
+    tenth of the time that a new generator takes.
     """
 
     def __init__(self) -> None:
@@ -16,12 +16,12 @@ class Draws:
         self._start = self._rng.bit_generator.state
 
     def of(self, seed: int, epoch: int, index: int) -> np.random.Generator:
-        """The generator at the start of a stream; the next call moves the same generator.
+        """Return the generator at the start of a stream; every call returns the same object.
 
         Args:
-            seed: Of the run, 0 … 2⁶⁴ − 1.
-            epoch: In the same range.
-            index: Of the image, in the same range.
+            seed: Seed of the run, 0 … 2⁶⁴ − 1.
+            epoch: Number of the epoch, in the same range.
+            index: Index of the image, in the same range.
         """
         self._start["state"]["key"][0] = seed
         self._start["state"]["counter"][2:] = epoch, index

@@ -24,7 +24,7 @@ from lh2face.data.main_face import find_face
 from lh2face.data.parallel import in_order
 from lh2face.data.recordio import WRITE_BYTES, RecordWriter
 from lh2face.data.sources import LIST_LINE, LeftOut, people, photos, repeated
-from lh2face.data.synthetic.generate import benchmark_meta
+from lh2face.data.template_lists import benchmark_meta
 from lh2face.detection import Detector
 from lh2face.files.tables import PAIR_LIST, write_rows
 from lh2face.progress import track

@@ -245,7 +245,7 @@ def webdataset(path: Path) -> Iterator[Face | LeftOut]:
                 yield Face(where, parts["cls"].decode("utf-8", "backslashreplace").strip(), image)
 
 
-SOURCES: dict[str, Callable[[Path], Iterator[Face | LeftOut]]] = {
+CONVERTIBLE: dict[str, Callable[[Path], Iterator[Face | LeftOut]]] = {
     source.__name__: source for source in (image_folder, magface_list, parquet, webdataset)
 }
 

@@ -13,9 +13,10 @@ from torch import nn
 from lh2face.artifacts.calibration import read_calibration
 from lh2face.data.align import TEMPLATE_SIZE, norm_crop
 from lh2face.data.images import ImageError, data_uri, decode_rgb, encode_png
+from lh2face.data.main_face import find_face
 from lh2face.data.synthetic.face_model import sample_identity
 from lh2face.data.synthetic.photograph import photograph, random_scene
-from lh2face.detection import Detector, find_face, open_named
+from lh2face.detection import Detector, open_named
 from lh2face.embedding.embedders import Embedder, open_embedder
 from lh2face.recognizers.preprocessor import normalize_images
 from lh2face.tools.reconstruct import load_reconstructor, yaw
@@ -163,7 +164,7 @@ def open_faces(
         limit=limit,
         kappa=known and known["kappa"],
         detect=detect,
-        reconstructor=reconstructor and load_reconstructor(reconstructor).eval(),
+        reconstructor=reconstructor and load_reconstructor(reconstructor).eval().enlarged(),
     )
 
 

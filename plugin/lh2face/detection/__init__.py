@@ -1,8 +1,8 @@
 """Face detection: box, five landmarks and score of each face in a photo.
 
 A detector is a thread-safe function from a photo to its faces. ``OPENERS`` has the functions that
-load one, by name. To add a detector, write a file in this folder, a line in ``OPENERS``, and a
-class with its parameters in :mod:`lh2face.data.detectors`.
+load those of this folder, by name. To add a detector, write a file in this folder, and in
+:mod:`lh2face.data.detectors` a class with its parameters whose ``open`` loads it.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,6 +1,7 @@
-"""``params.yaml``: its schema, how it is read, and what is said of a value that is not allowed."""
+"""``params.yaml``: its schema, its reading, and error messages for invalid values."""
 
-from lh2face.params.load import load_params, overlay_params
+from lh2face.params.load import load_params
+from lh2face.params.overlays import overlay_params
 from lh2face.params.schema import Params
 from lh2face.params.sections import ParamsError
 from lh2face.params.yaml_files import read_yaml

@@ -1,9 +1,9 @@
-"""``lh2face records``: aligned faces of any source as the RecordIO files training reads."""
+"""``lh2face records``: convert aligned faces of any source to RecordIO files for training."""
 
 from pathlib import Path
 
 from lh2face.data.conversion import write_records
-from lh2face.data.sources import SOURCES
+from lh2face.data.sources import CONVERTIBLE
 from lh2face.files.outputs import atomic_dir
 
 
@@ -11,7 +11,7 @@ def run(source: str, path: Path, out: Path) -> None:
     """Write ``train.rec`` and what goes with it, see :func:`write_records`.
 
     Args:
-        source: A key of ``SOURCES``.
+        source: A key of ``CONVERTIBLE``.
         path: The file or folder it reads.
         out: Folder to write.
 
@@ -19,6 +19,6 @@ def run(source: str, path: Path, out: Path) -> None:
         SourceError: As :func:`write_records`.
     """
     with atomic_dir(out, [path]) as folder:
-        found = write_records(SOURCES[source](path), path, folder)
+        found = write_records(CONVERTIBLE[source](path), path, folder)
     if found.left_out:
         print(f"{path}: left out {found.left_out} images, listed in {out / 'failures.csv'}")

@@ -9,6 +9,29 @@ from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import BatchSampler, Sampler
 
 
+def steps_per_epoch(images: int, batch_size: int) -> int:
+    """How many whole batches there are in an epoch.
+
+    Args:
+        images: Of the data set.
+        batch_size: Images in a batch, of all processes together.
+
+    Raises:
+        ValueError: If the processes do not divide the batch, or there are fewer images than one.
+    """
+    processes = get_world_size()
+    if batch_size % processes:
+        raise ValueError(
+            f"train_dataloader.batch_size: {batch_size} images cannot be divided evenly over "
+            f"{processes} processes"
+        )
+    if batch_size > images:
+        raise ValueError(
+            f"train_dataloader.batch_size: {batch_size} is more than the {images} images"
+        )
+    return images // batch_size
+
+
 @DATA_SAMPLERS.register_module()
 class EvenBatchSampler(Sampler[list[int]]):
     """Split batches of a fixed global size evenly over the processes.
@@ -33,19 +56,9 @@ class EvenBatchSampler(Sampler[list[int]]):
     """
 
     def __init__(self, sampler: Any, batch_size: int) -> None:
-        processes, images = get_world_size(), len(sampler.dataset)
-        if batch_size % processes:
-            raise ValueError(
-                f"train_dataloader.batch_size: {batch_size} images cannot be divided evenly over "
-                f"{processes} processes"
-            )
-        if batch_size > images:
-            raise ValueError(
-                f"train_dataloader.batch_size: {batch_size} is more than the {images} images"
-            )
+        self.steps = steps_per_epoch(len(sampler.dataset), batch_size)
         self.sampler = sampler
-        self.batch_size = batch_size // processes
-        self.steps = images // batch_size
+        self.batch_size = batch_size // get_world_size()
         self.skipped = 0
 
     def skip(self, batches: int) -> None:

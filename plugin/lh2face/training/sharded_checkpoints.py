@@ -1,4 +1,4 @@
-"""The mmengine hook for runs with sharded proxies."""
+"""mmengine hook for training with sharded proxies: checkpoints, clipping, initial weights."""
 
 from functools import partial
 from pathlib import Path
@@ -14,16 +14,15 @@ from lh2face.training.checkpoints import CheckpointKeeper
 
 @HOOKS.register_module()
 class ShardedCheckpointHook(CheckpointKeeper):
-    """What a run with sharded proxies needs of mmengine's runner.
+    """Adapt mmengine's runner to sharded proxies; use it in place of the checkpoint hook.
 
-    It keeps the state of all processes in ``<work_dir>/last.dcp``, and the one before it in
-    ``before.dcp``; any number of processes goes on from it. When it is written and read:
-    :class:`~lh2face.training.checkpoints.CheckpointKeeper`. The hook also clips gradients, where
-    the config says so, by the norm over all processes. It takes the place of the runner's
-    checkpoint hook, which writes what the first process holds.
+    The hook keeps the state of all processes in ``<work_dir>/last.dcp`` and the previous state in
+    ``before.dcp``. A run can be resumed with any number of processes.
+    :class:`~lh2face.training.checkpoints.CheckpointKeeper` says when checkpoints are written and
+    read. If the config clips gradients, the hook makes that use the norm over all processes.
 
     Args:
-        interval: Steps between two checkpoints, ≥ 1.
+        interval: Number of steps between two checkpoints, ≥ 1.
 
     Example:
         ``default_hooks = dict(checkpoint=dict(type="ShardedCheckpointHook"))``
@@ -33,25 +32,25 @@ class ShardedCheckpointHook(CheckpointKeeper):
 
     @staticmethod
     def is_whole(path: Path) -> bool:
-        """Whether nothing in the checkpoint has changed since it was written."""
+        """Whether the checkpoint is intact: all its files have the digests stored in it."""
         from lh2face.distributed.checkpoint import is_whole
 
         return is_whole(path)
 
     def before_run(self, runner: Any) -> None:
-        """Have the run start from every process's own proxies, not from the first one's."""
+        """Let each process start from its own proxies instead of the first process's."""
         super().before_run(runner)
         runner._init_model_weights = partial(init_model_weights, runner)
 
     def before_train(self, runner: Any) -> None:
-        """Clip across processes."""
+        """Make gradient clipping use the norm over all processes."""
         super().before_train(runner)
         if runner.optim_wrapper.clip_grad_kwargs:
             sharded = [part.weight for part in sharded_proxies(runner.model).values()]
             runner.optim_wrapper.clip_func = partial(clip_grad_norm_, sharded=sharded)
 
     def write(self, runner: Any, path: Path, progress: dict[str, Any]) -> None:
-        """Write what each process holds, and what mmengine keeps beside the model."""
+        """Write the parts of all processes, and the state of schedules, message hub and scaler."""
         from lh2face.distributed.checkpoint import save
 
         progress = {
@@ -64,7 +63,7 @@ class ShardedCheckpointHook(CheckpointKeeper):
         save(path, runner.model, runner.optim_wrapper.optimizer, progress)
 
     def read(self, runner: Any, path: Path) -> dict[str, Any]:
-        """Read each process's part."""
+        """Read this process's part and the common state into the runner."""
         from lh2face.distributed.checkpoint import load
 
         progress = load(path, runner.model, runner.optim_wrapper.optimizer)
@@ -77,7 +76,7 @@ class ShardedCheckpointHook(CheckpointKeeper):
 
 
 def init_model_weights(runner: Any) -> None:
-    """The runner's own, with what the processes share sent to all and nothing else."""
+    """Initialise the model, and send the first process's values of all but the proxies to all."""
     model = getattr(runner.model, "module", runner.model)
     model.init_weights()
     sharded = tuple(sharded_proxies(model))

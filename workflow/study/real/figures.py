@@ -20,6 +20,7 @@ from workflow.study.real.faces import Faces, Pairs, parts_of
 GROUPS = 4
 FARS = (1e-2, 1e-3)
 ROUNDS, SEED = 200, 0
+LEVELS = 500
 TITLES = {
     "fp.accuracy": "FP accuracy",
     "ff.accuracy": "FF accuracy",
@@ -45,12 +46,10 @@ def tuning_tar(faces: Faces, embeddings: np.ndarray, far: float) -> float:
     """
     found = directions(embeddings, faces.paths)
     first, second = np.triu_indices(len(found), 1)
-    names = faces.names
-    same = names[first] == names[second]
+    same = faces.names[first] == faces.names[second]
     scores = (found @ found.T)[first, second]
-    ones = np.ones((len(faces.paths), 1), np.float32)
-    draws = error_rates(scores, same, first, second, ones, [far])
-    return float(draws["tar"][0, 0])
+    impostors = np.sort(scores[~same])
+    return float((scores[same] > impostors[-1 - int(far * len(impostors))]).mean())
 
 
 def figures_of(
@@ -124,10 +123,13 @@ def _crossed(
             np.flatnonzero((group == number) & (faces.profile == kind)) for kind in (False, True)
         ]
         scores = (found[rows[0]] @ found[rows[1]].T).ravel()
+        people, places = np.unique(who[group == number], return_inverse=True)
+        place = np.zeros(len(who), int)
+        place[group == number] = places
         first, second = (
-            side.ravel() for side in np.meshgrid(who[rows[0]], who[rows[1]], indexing="ij")
+            side.ravel() for side in np.meshgrid(place[rows[0]], place[rows[1]], indexing="ij")
         )
-        parts.append(error_rates(scores, first == second, first, second, weights, FARS))
+        parts.append(error_rates(scores, first == second, first, second, weights[people], FARS))
     draws = {"fp.eer": np.mean([part["eer"] for part in parts], axis=0)}
     for at, far in enumerate(FARS):
         draws[f"fp.tar.{far:g}"] = np.mean([part["tar"][at] for part in parts], axis=0)
@@ -140,9 +142,8 @@ def error_rates(
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """TAR at FARs, and the equal error rate, in every round.
 
-    A pair passes whose score is above the threshold. That of a FAR is the score of the impostor
-    with which the weight of those above would exceed it. The equal error rate is read where the
-    shares of impostors that pass and of genuine pairs that fail cross.
+    Both rates are worked out at :data:`LEVELS` thresholds, those of evenly spaced powers of the
+    share of impostors above them, and are taken to be straight between two of them.
 
     Args:
         scores: ``(P,)``.
@@ -155,25 +156,27 @@ def error_rates(
     Returns:
         ``tar (F, R)`` and ``eer (R,)``.
     """
-    order = np.argsort(-scores[~same], kind="stable")
-    falling = -scores[~same][order]
-    a, b = first[~same][order], second[~same][order]
-    genuine = np.argsort(-scores[same], kind="stable")
-    own, whose = -scores[same][genuine], first[same][genuine]
-    # How many impostors lie above each genuine pair.
-    above = np.searchsorted(falling, own)
-    tar, eer = np.empty((len(fars), weights.shape[1])), np.empty(weights.shape[1])
-    for number, times in enumerate(weights.T):
-        passed = np.r_[0, np.cumsum(times[a] * times[b], dtype=np.float64)]
-        kept = np.r_[0, np.cumsum(times[whose], dtype=np.float64)]
-        for at, far in enumerate(fars):
-            limit = np.searchsorted(passed, far * passed[-1], "right") - 1
-            limit = min(limit, len(falling) - 1)
-            tar[at, number] = kept[np.searchsorted(own, falling[limit])] / kept[-1]
-        false, missed = passed[above] / passed[-1], 1 - kept[1:] / kept[-1]
-        crossing = int(np.argmax(false >= missed))
-        eer[number] = (false[crossing] + missed[crossing]) / 2
-    return {"tar": tar, "eer": eer}
+    people = len(weights)
+    shares = np.geomspace(min(fars) / 10, 1, LEVELS)
+    thresholds = np.unique(np.quantile(scores[~same], 1 - shares))
+    # How many thresholds each score is above; then how many scores are above each threshold.
+    steps, levels = np.searchsorted(thresholds, scores), len(thresholds) + 1
+    cells = (first * people + second) * levels + steps
+    pairs = np.bincount(cells[~same], minlength=people**2 * levels).reshape(-1, levels)
+    own = np.bincount((first * levels + steps)[same], minlength=people * levels)
+    passed, kept = (
+        counts.reshape(-1, levels)[:, ::-1].cumsum(1, dtype=np.float32) for counts in (pairs, own)
+    )
+    # (levels, people, people) @ (people, R), and the sum over the other side.
+    partners = passed.T.reshape(levels, people, people) @ weights
+    false = np.einsum("lpr,pr->lr", partners, weights).astype(np.float64)
+    true = kept.T.astype(np.float64) @ weights
+    false, true = false / false[-1], true / true[-1]
+    rounds = range(weights.shape[1])
+    tar = [[np.interp(far, false[:, r], true[:, r]) for r in rounds] for far in fars]
+    # Where as many impostors pass as genuine pairs fail.
+    eer = [np.interp(0, false[:, r] + true[:, r] - 1, false[:, r]) for r in rounds]
+    return {"tar": np.array(tar), "eer": np.array(eer)}
 
 
 def _reject_area(

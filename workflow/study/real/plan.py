@@ -77,6 +77,8 @@ class Plan(Section):
         subject: The head that is compared with each other one.
         tuning: How the candidates are compared.
         candidates: Configs of heads, as many for each.
+        variants: Configs of further heads, which are not chosen from candidates: improvements of
+            the subject, found on people of ``wild`` alone.
         views: Configs of the transforms of the faces to train on, by name.
         parts: By name, in the order in which they run.
     """
@@ -87,27 +89,30 @@ class Plan(Section):
     subject: HeadName
     tuning: Tuning
     candidates: dict[HeadName, Annotated[list[Config], Field(min_length=1)]]
+    variants: dict[HeadName, Config] = Field(default_factory=dict)
     views: dict[Name, list[Config]]
     parts: dict[Name, Part]
+
+    def subjects(self, part: Part) -> list[str]:
+        """The subject and its variants, those of them that are heads of a part."""
+        return [head for head in part.heads if head in (self.subject, *self.variants)]
 
     @model_validator(mode="after")
     def _check(self) -> "Plan":
         sizes = {len(configs) for configs in self.candidates.values()}
         if len(sizes) > 1:
             raise ValueError(f"candidates: expected as many for each head, found {sorted(sizes)}")
-        for name, part in {TUNING: None, **self.parts}.items():
-            if part is None:
-                if name in self.parts:
-                    raise ValueError(f"parts: {name!r} is reserved")
-                continue
-            for key, found, allowed in (
-                ("heads", {*part.heads, self.subject}, self.candidates),
-                ("views", set(part.views), self.views),
-            ):
-                if unknown := found - set(allowed):
+        if TUNING in self.parts:
+            raise ValueError(f"parts: {TUNING!r} is reserved")
+        for name, part in self.parts.items():
+            allowed = {"heads": [*self.candidates, *self.variants], "views": list(self.views)}
+            for key, names in allowed.items():
+                if unknown := set(getattr(part, key)) - set(names):
                     raise ValueError(
-                        f"parts.{name}.{key}: found {sorted(unknown)}, allowed are {list(allowed)}"
+                        f"parts.{name}.{key}: found {sorted(unknown)}, allowed are {names}"
                     )
+            if self.subject not in part.heads:
+                raise ValueError(f"parts.{name}.heads: the subject {self.subject!r} is missing")
         return self
 
 

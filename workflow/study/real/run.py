@@ -41,10 +41,14 @@ def split(plan: Plan, run: Run, photos: Photos) -> tuple[list[tuple[Faces, np.nd
     if run.part == TUNING:
         out = held_out(wild, plan.tuning.people, plan.tuning.seed)
         return [(wild, ~out)], subset(wild, out)
-    if not run.folds:
-        return [(wild, np.ones(len(wild.paths), bool))], photos.cfp
-    out = parts_of(photos.folds(), run.folds) == run.fold
-    return [(wild, np.ones(len(wild.paths), bool)), (photos.cfp, ~out)], subset(photos.cfp, out)
+    tested = left_out(run, photos.folds())
+    every = np.ones(len(wild.paths), bool)
+    return [(wild, every), (photos.cfp, bool(run.folds) & ~tested)], subset(photos.cfp, tested)
+
+
+def left_out(run: Run, folds: np.ndarray) -> np.ndarray:
+    """``(N,)`` bool, which faces of ``cfp``, of official folds ``(N,)``, a run of a part tests."""
+    return parts_of(folds, run.folds) == run.fold if run.folds else np.ones(len(folds), bool)
 
 
 def subset(faces: Faces, rows: np.ndarray) -> Faces:
@@ -79,11 +83,10 @@ def run(plan: Plan, photos: Photos, out: Path, only: list[str]) -> None:
         raise ValueError(f"parts: found {sorted(unknown)}, allowed are {[TUNING, *plan.parts]}")
     torch.set_num_threads(1)
     for name in only or [TUNING, *plan.parts]:
-        runs = (
-            tuning_runs(plan)
-            if name == TUNING
-            else part_runs(plan, name, choose(plan, photos, out))
-        )
+        if name == TUNING:
+            runs = tuning_runs(plan)
+        else:
+            runs = part_runs(plan, name, choose(plan, photos, out))
         for one in runs:
             once(plan, one, photos, out)
 
@@ -110,13 +113,24 @@ def is_done(plan: Plan, one: Run, out: Path) -> bool:
     path = out / f"{one.name}.npz"
     if not path.exists():
         return False
-    found = json.loads(str(read_arrays(path, "about")["about"]))["settings"]
+    found = about(one, out)["settings"]
     wanted = json.loads(json.dumps(one.settings(plan)))
     if different := [key for key in wanted if found.get(key) != wanted[key]]:
         raise ValueError(
             f"{path}: was run with another {', '.join(different)}; remove it to run it again"
         )
     return True
+
+
+def about(one: Run, out: Path) -> Config:
+    """``settings``, ``seconds``, ``commit``, ``faces`` and ``people`` of a run."""
+    found: Config = json.loads(str(read_arrays(out / f"{one.name}.npz", "about")["about"]))
+    return found
+
+
+def embeddings_of(one: Run, out: Path) -> np.ndarray:
+    """``(N, 2, d)`` embeddings of the faces that a run tests."""
+    return read_arrays(out / f"{one.name}.npz", "embeddings")["embeddings"]
 
 
 def _train(plan: Plan, one: Run, photos: Photos, path: Path) -> None:
@@ -128,7 +142,7 @@ def _train(plan: Plan, one: Run, photos: Photos, path: Path) -> None:
         epochs=one.epochs, batch=plan.batch, seed=one.seed,
         init=weights(plan, one, path.parents[1]),
     )  # fmt: skip
-    about = {
+    made = {
         "settings": one.settings(plan),
         "seconds": round(time.monotonic() - begun, 1),
         "commit": commit(),
@@ -138,7 +152,7 @@ def _train(plan: Plan, one: Run, photos: Photos, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as new, new.open("wb") as file:
         np.savez(
-            file, embeddings=embed_images(model, test.images), about=np.array(json.dumps(about))
+            file, embeddings=embed_images(model, test.images), about=np.array(json.dumps(made))
         )
     log.info("%s: %.0f s", one.name, time.monotonic() - begun)
 
@@ -163,15 +177,15 @@ def scores(plan: Plan, photos: Photos, out: Path) -> dict[str, float]:
     for one in tuning_runs(plan):
         if not is_done(plan, one, out):
             raise ValueError(f"{out / one.name}.npz: not there; the part {TUNING!r} comes first")
-        embeddings = read_arrays(out / f"{one.name}.npz", "embeddings")["embeddings"]
-        found[one.head] = tuning_tar(test, embeddings, plan.tuning.far)
+        found[one.head] = tuning_tar(test, embeddings_of(one, out), plan.tuning.far)
     return found
 
 
 def choose(plan: Plan, photos: Photos, out: Path) -> dict[str, Config]:
-    """Of each head the candidate of the best score; raises as :func:`scores`."""
+    """Of each head the candidate of the best score, and the variants; raises as :func:`scores`."""
     found = scores(plan, photos, out)
-    return {
+    chosen = {
         head: configs[max(range(len(configs)), key=lambda at: found[f"{head}-{at}"])]
         for head, configs in plan.candidates.items()
     }
+    return chosen | plan.variants

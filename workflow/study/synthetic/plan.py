@@ -9,8 +9,8 @@ from pydantic import AfterValidator, Field, model_validator
 from lh2face.evaluation.metric_names import title
 from lh2face.params import read_yaml
 from lh2face.params.comparison import HeadName
-from lh2face.params.load import merge
 from lh2face.params.messages import checked
+from lh2face.params.overlays import merge
 from lh2face.params.schema import OF_TRAINING
 from lh2face.params.sections import Name, PositiveInt, Section, Seeds, unique
 

@@ -14,7 +14,7 @@ from lh2face.artifacts.evaluations import read_run
 from lh2face.artifacts.provenance import commit
 from lh2face.evaluation.metric_names import LESS_IS_BETTER
 from lh2face.params import read_yaml
-from lh2face.params.load import merge
+from lh2face.params.overlays import merge
 from workflow.study.synthetic.plan import Heads, Plan, folders
 
 COMMAND = "python -m workflow.study run synthetic"

@@ -182,6 +182,7 @@ for (const button of document.querySelectorAll("#examples button")) {
         return new Blob([content], { type: "image/png" });
       }));
       await Promise.all(files.map((file, i) => take(slots[i], file, true)));
+      for (const { section } of slots) one(".notes", section).textContent = `drawn: ${button.textContent}`;
     } catch (error) {
       say(one("#error"), error.message);
     }

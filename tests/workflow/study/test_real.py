@@ -1,0 +1,378 @@
+"""The study on real faces, on photos that are made up here."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.optim import OptimWrapper
+from mmengine.registry import PARAM_SCHEDULERS
+
+from lh2face.data.align import TEMPLATE
+from lh2face.evaluation.verification import fold_accuracy, fold_decisions
+from lh2face.params import ParamsError
+from workflow.study.real import run as running
+from workflow.study.real.faces import FacesError, parts_of, read_photos
+from workflow.study.real.figures import (
+    LESS_IS_BETTER,
+    TITLES,
+    accuracy,
+    error_rates,
+    figures_of,
+    pair_weights,
+)
+from workflow.study.real.page import Results, write_page
+from workflow.study.real.plan import Plan, load_plan, part_runs, tuning_runs
+from workflow.study.real.results import collect
+from workflow.study.real.run import held_out, is_done, joined, run, split
+from workflow.study.real.training import RECIPE, rate_factor, train
+
+ROOT = Path(__file__).parents[3]
+PLAN = ROOT / "workflow" / "study" / "real" / "plan.yaml"
+BACKBONE = {"type": "MobileFaceNet", "embedding_size": 16, "image_size": 16, "width": 0.125}
+VALUES = {
+    "size": 16, "backbone": BACKBONE, "batch": 8, "subject": "lh2face",
+    "tuning": {"people": 3, "epochs": 1, "seed": 0, "far": 0.1},
+    "candidates": {
+        "cosface": [{"type": "CosFaceHead", "scale": scale} for scale in (8.0, 16.0)],
+        "lh2face": [{"type": "LH2FaceHead", "vmf_dim": n} for n in (4, 16)],
+    },
+    "views": {"turned": [{"type": "RandomMirror"}, {"type": "RandomBlur"}], "plain": []},
+    "parts": {
+        "wild": {
+            "about": "Wild alone", "folds": 0, "heads": ["lh2face", "cosface"], "epochs": 1,
+            "seeds": [0, 1], "views": ["turned", "plain"],
+        },
+        "folds": {
+            "about": "Both", "folds": 2, "heads": ["lh2face", "cosface"], "epochs": 1,
+            "seeds": [0], "views": ["turned"],
+        },
+    },
+}  # fmt: skip
+
+
+def photo(path, person, rng):
+    """A picture of one colour a person, with noise; its row of the table of landmarks."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    colour = np.random.default_rng(person).integers(60, 200, 3)
+    pixels = np.clip(colour + rng.normal(0, 20, (112, 112, 3)), 0, 255).astype(np.uint8)
+    cv2.imwrite(str(path), pixels)
+    return [f"{path.parent.name}/{path.name}", *TEMPLATE.ravel().tolist()]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Photos of nine people to train on and eight, in four folds, to test on."""
+    folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    rows = [
+        photo(folder / "wild" / f"p{person}" / f"{n}.jpg", person, rng)
+        for person in range(9) for n in range(3)
+    ]  # fmt: skip
+    write(folder / "wild" / "landmarks.csv", rows)
+    people = [f"c{person}" for person in range(8)]
+    kinds = {"frontal": 3, "profile": 2}
+    rows = [
+        photo(folder / "cfp" / name / f"{kind}_{n:02}.jpg", 100 + person, rng)
+        for person, name in enumerate(people)
+        for kind, count in kinds.items() for n in range(1, count + 1)
+    ]  # fmt: skip
+    write(folder / "cfp" / "landmarks.csv", rows)
+    for kind, other in (("ff", "frontal"), ("fp", "profile")):
+        pairs = [["first", "second", "same", "fold"]]
+        for at in range(0, 8, 2):
+            first, second = people[at : at + 2]
+            for a, b in ((first, second), (second, first)):
+                pairs += [
+                    [f"{a}/frontal_01.jpg", f"{a}/{other}_02.jpg", 1, at // 2 + 1],
+                    [f"{a}/frontal_01.jpg", f"{b}/{other}_02.jpg", 0, at // 2 + 1],
+                ]
+        write(folder / "cfp" / f"pairs_{kind}.csv", pairs)
+    return folder
+
+
+def write(path, rows):
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+
+
+@pytest.fixture
+def photos(folder, tmp_path):
+    return read_photos(folder, 16, tmp_path / "faces")
+
+
+@pytest.fixture
+def plan():
+    return Plan.model_validate(VALUES)
+
+
+def test_the_plan_of_the_project_gives_every_head_as_many_candidates():
+    plan = load_plan(PLAN)
+    heads = len(plan.candidates)
+    each = len(next(iter(plan.candidates.values())))
+    assert heads == 9 and len(list(tuning_runs(plan))) == heads * each
+    assert len({one.name for one in tuning_runs(plan)}) == heads * each
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v: v["candidates"]["cosface"].pop(), "as many for each head"),
+        (lambda v: v["parts"]["wild"]["heads"].append("other"), r"heads: found \['other'\]"),
+        (lambda v: v["parts"]["wild"]["views"].append("other"), r"views: found \['other'\]"),
+        (lambda v: v["parts"].update(tuning=v["parts"]["wild"]), "'tuning' is reserved"),
+        (lambda v: v["parts"]["wild"].update(folds=9), "folds"),
+        (lambda v: v.update(sizes=3), "sizes"),
+    ],
+)
+def test_a_wrong_plan_is_refused(change, message, tmp_path):
+    values = json.loads(json.dumps(VALUES))
+    change(values)
+    (tmp_path / "plan.yaml").write_text(json.dumps(values))
+    with pytest.raises(ParamsError, match=message):
+        load_plan(tmp_path / "plan.yaml")
+
+
+def test_what_is_wrong_with_the_photos_is_named(folder, tmp_path):
+    with pytest.raises(FacesError, match=r"nowhere/cfp/landmarks\.csv: no such file"):
+        read_photos(tmp_path / "nowhere", 16, tmp_path / "faces")
+    copy = tmp_path / "photos"
+    shutil.copytree(folder, copy)
+    pairs = copy / "cfp" / "pairs_fp.csv"
+    pairs.write_text(pairs.read_text() + "c0/frontal_01.jpg,c0/none.jpg,1,1\n")
+    with pytest.raises(FacesError, match=r"pairs_fp\.csv:18: expected .* found 'c0/none.jpg'"):
+        read_photos(copy, 16, tmp_path / "faces")
+    pairs.unlink()
+    with pytest.raises(FacesError, match=r"pairs_fp\.csv: no such file"):
+        read_photos(copy, 16, tmp_path / "faces")
+    table = copy / "cfp" / "landmarks.csv"
+    table.write_text("c0/frontal_01.jpg,1,2\n")
+    with pytest.raises(FacesError, match=r"landmarks\.csv:1: expected a path and 10 numbers"):
+        read_photos(copy, 16, tmp_path / "faces")
+
+
+def test_faces_are_kept_until_the_landmarks_change(folder, tmp_path):
+    first = read_photos(folder, 16, tmp_path / "faces")
+    copy = tmp_path / "photos"
+    shutil.copytree(folder, copy)
+    for path in copy.rglob("*.jpg"):
+        path.unlink()
+    np.testing.assert_array_equal(
+        read_photos(copy, 16, tmp_path / "faces").cfp.images, first.cfp.images
+    )
+    table = copy / "cfp" / "landmarks.csv"
+    table.write_text(table.read_text().replace("38.29", "39.29"))
+    with pytest.raises(ValueError, match="No such file"):
+        read_photos(copy, 16, tmp_path / "faces")
+
+
+def test_nobody_is_trained_on_and_tested(plan, photos):
+    chosen = {head: configs[0] for head, configs in plan.candidates.items()}
+    for one in [*tuning_runs(plan), *part_runs(plan, "wild", chosen)]:
+        sources, test = split(plan, one, photos)
+        trained = {name for faces, rows in sources for name in faces.names[rows]}
+        assert trained and not trained & set(test.names)
+    tested = []
+    for one in part_runs(plan, "folds", chosen):
+        sources, test = split(plan, one, photos)
+        trained = {name for faces, rows in sources for name in faces.names[rows]}
+        assert not trained & set(test.names)
+        assert trained | set(test.names) == {*photos.wild.names, *photos.cfp.names}
+        if one.head == "lh2face":
+            tested += test.paths
+    assert sorted(tested) == sorted(photos.cfp.paths)
+
+
+def test_candidates_are_chosen_without_the_people_of_the_table(plan, photos):
+    for one in tuning_runs(plan):
+        sources, test = split(plan, one, photos)
+        assert [faces for faces, _ in sources] == [photos.wild]
+        assert set(test.names) <= set(photos.wild.names)
+    out = held_out(photos.wild, 3, 0)
+    assert len(set(photos.wild.names[out])) == 3 and out.sum() == 9
+    with pytest.raises(ValueError, match=r"tuning\.people: found 9, allowed are up to 8"):
+        held_out(photos.wild, 9, 0)
+
+
+def test_people_of_two_sources_are_never_one(photos):
+    every = np.ones(len(photos.wild.paths), bool)
+    images, labels = joined([(photos.wild, every), (photos.wild, every)])
+    assert len(images) == 54 and labels.max() == 17
+
+
+def test_parts_are_runs_of_whole_folds():
+    folds = np.array([1, 2, 3, 4, 5, 6, 7, 8, 1])
+    assert parts_of(folds, 4).tolist() == [1, 1, 2, 2, 3, 3, 4, 4, 1]
+
+
+def test_the_rate_is_that_of_the_recipe():
+    steps, epochs = 48, 3
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    recipe = Config.fromfile(RECIPE)
+    schedulers = [
+        PARAM_SCHEDULERS.build(
+            {"end": epochs, **one},
+            default_args={"optimizer": OptimWrapper(optimizer), "epoch_length": steps},
+        )
+        for one in recipe.param_scheduler
+    ]
+    expected = []
+    for _ in range(steps * epochs):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    found = [rate_factor(step, steps, steps * epochs) for step in range(steps * epochs)]
+    assert found == pytest.approx(expected, abs=1 / (steps - 1))
+
+
+def test_training_depends_on_its_seed_alone_and_learns(photos):
+    images, labels = joined([(photos.wild, np.ones(len(photos.wild.paths), bool))])
+    given = {
+        "backbone": BACKBONE, "head": {"type": "CosFaceHead", "scale": 8.0}, "batch": 9,
+        "transforms": [{"type": "RandomMirror"}],
+    }  # fmt: skip
+    first, again, other = (
+        train(images, labels, epochs=2, seed=seed, **given).state_dict() for seed in (0, 0, 1)
+    )
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["backbone.stem.0.0.weight"], other["backbone.stem.0.0.weight"])
+    model = train(images, labels, epochs=30, seed=0, **given)
+    scores = model.head(model(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1))
+    assert (scores.argmax(1).numpy() == labels).mean() > 0.8
+
+
+def test_error_rates_are_those_of_people_written_out():
+    rng = np.random.default_rng(0)
+    first, second = (rng.integers(0, 6, 4000) for _ in range(2))
+    same, scores = first == second, rng.normal(size=4000) + (first == second)
+    weights = np.array([[1, 1, 1, 1, 1, 1], [2, 0, 1, 3, 1, 1]], np.float32).T
+    found = error_rates(scores, same, first, second, weights, [0.05])
+    for number, times in enumerate(weights.T):
+        count = pair_weights(first, second, same, times[:, None])[:, 0].astype(int)
+        own, others = (np.repeat(scores[kind], count[kind]) for kind in (same, ~same))
+        # The highest threshold that the share of impostors above it allows.
+        threshold = min(s for s in others if (others > s).mean() <= 0.05)
+        assert found["tar"][0, number] == pytest.approx((own > threshold).mean(), abs=0.01)
+        gaps = [abs((others > s).mean() - (own <= s).mean()) for s in np.unique(scores)]
+        level = np.unique(scores)[int(np.argmin(gaps))]
+        rate = ((others > level).mean() + (own <= level).mean()) / 2
+        assert found["eer"][number] == pytest.approx(rate, abs=0.01)
+
+
+def test_accuracy_is_that_of_the_protocol(photos):
+    rng = np.random.default_rng(0)
+    found = rng.normal(size=(len(photos.cfp.paths), 4))
+    found /= np.linalg.norm(found, axis=1, keepdims=True)
+    who = np.unique(photos.cfp.names, return_inverse=True)[1]
+    pairs = photos.profile
+    scores = (found[pairs.first] * found[pairs.second]).sum(1)
+    expected, _ = fold_accuracy(
+        fold_decisions(scores, pairs.same, fold=pairs.fold), fold=pairs.fold
+    )
+    result = accuracy(found, who, pairs, np.ones((8, 1), np.float32))
+    assert result.tolist() == pytest.approx([expected])
+
+
+def test_perfect_embeddings_have_perfect_figures(photos):
+    who = np.unique(photos.cfp.names, return_inverse=True)[1]
+    embeddings = np.repeat(np.eye(8, dtype=np.float32)[who][:, None], 2, 1)
+    embeddings[photos.cfp.profile] *= 3
+    found = figures_of(photos.cfp, embeddings, photos.folds(), photos.frontal, photos.profile)
+    assert list(found) == list(TITLES)
+    assert {name: round(float(draws[0]), 6) for name, draws in found.items()} == {
+        "fp.accuracy": 1, "ff.accuracy": 1, "fp.tar.0.01": 1, "fp.tar.0.001": 1, "fp.eer": 0,
+        "fp.reject_area": 0, "kappa.frontal": 1, "kappa.profile": 3,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def out(plan, photos, tmp_path):
+    out = tmp_path / "out"
+    run(plan, photos, out, [])
+    return out
+
+
+def test_a_study_goes_on_where_it_was(plan, photos, out, monkeypatch):
+    one = next(part_runs(plan, "folds", running.choose(plan, photos, out)))
+    path = out / f"{one.name}.npz"
+    before = path.read_bytes()
+    path.unlink()
+    done = []
+    whole = train
+
+    def count(*arguments, **options):
+        done.append(options)
+        return whole(*arguments, **options)
+
+    monkeypatch.setattr(running, "train", count)
+    run(plan, photos, out, [])
+    assert len(done) == 1
+    again, first = (dict(np.load(source)) for source in (path, _file(before, path)))
+    np.testing.assert_array_equal(again["embeddings"], first["embeddings"])
+
+
+def _file(content, path):
+    copy = path.with_suffix(".before.npz")
+    copy.write_bytes(content)
+    return copy
+
+
+def test_a_run_of_another_plan_is_not_taken(plan, photos, out):
+    values = json.loads(json.dumps(VALUES))
+    values["tuning"]["epochs"] = 2
+    other = Plan.model_validate(values)
+    with pytest.raises(ValueError, match=r"was run with another epochs, tuning; remove it"):
+        is_done(other, next(tuning_runs(other)), out)
+    with pytest.raises(ValueError, match=r"parts: found \['other'\], allowed are"):
+        run(plan, photos, out, ["other"])
+
+
+def test_the_tuning_comes_first(plan, photos, tmp_path):
+    with pytest.raises(ValueError, match="the part 'tuning' comes first"):
+        run(plan, photos, tmp_path / "out", ["wild"])
+
+
+def test_tables_and_page(plan, photos, out, tmp_path):
+    next(out.glob("wild/lh2face-plain-1.npz")).unlink()
+    docs = tmp_path / "docs"
+    collect(plan, photos, out, docs / "study")
+    write_page(plan, docs)
+    page = (docs / "study_real.md").read_text(encoding="utf-8")
+    # A seed of which a run is missing is in no table.
+    assert "`wild`: 1 epochs, seeds 0 of 0, 1 so far." in page
+    assert "| `lh2face-turned` − `cosface-turned` |" in page
+    assert "| `lh2face-turned` − `lh2face-plain` |" in page
+    assert "| `lh2face-turned` − `wild:lh2face-turned` |" in page
+    written = page + "".join(path.read_text() for path in (docs / "study").iterdir())
+    assert not any(name in written for name in {*photos.cfp.paths, *photos.wild.paths})
+
+
+def test_what_is_better_and_worse(plan):
+    import pandas as pd
+
+    columns = ["part", "first", "second", "figure", "difference", "low", "high"]
+    rows = [
+        ("wild", "lh2face-plain", "cosface-plain", "fp.accuracy", 0.02, 0.01, 0.03),
+        ("wild", "lh2face-plain", "cosface-plain", "fp.eer", 0.02, 0.01, 0.03),
+        ("wild", "lh2face-plain", "cosface-plain", "kappa.profile", 2.0, 1.0, 3.0),
+    ]
+    assert "fp.eer" in LESS_IS_BETTER
+    origin = {"parts": {"wild": {}}}
+    found = Results(plan, pd.DataFrame(), pd.DataFrame(rows, columns=columns), origin)
+    duels = found.duels("wild", "plain", "lh2face")
+    assert duels["better"].tolist() == [True, False, False]
+    assert duels["worse"].tolist() == [False, True, False]
+    assert found.summary(duels, "fp.eer") == (
+        "0 of 1 (significantly better in 0, significantly worse in 1)"
+    )
+
+
+def test_the_page_in_docs_is_what_the_command_makes_of_the_tables(tmp_path):
+    shutil.copytree(ROOT / "docs" / "study", tmp_path / "study")
+    write_page(load_plan(PLAN), tmp_path)
+    assert (tmp_path / "study_real.md").read_text() == (ROOT / "docs/study_real.md").read_text()

@@ -1,0 +1,188 @@
+"""``docs/study_real.md`` from the tables of the study: nothing in it is typed by hand."""
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+
+from lh2face.text import markdown_text
+from workflow.study.real.figures import LESS_IS_BETTER, NEUTRAL, TITLES
+from workflow.study.real.plan import Part, Plan
+from workflow.study.real.results import DIFFERENCES, FIGURES, ORIGIN
+from workflow.study.tables import arguments, cell_code, markdown
+
+TEMPLATES = Path(__file__).parent
+# Figures whose differences are shown.
+JUDGED = [name for name in TITLES if name not in NEUTRAL]
+
+
+def write_page(plan: Plan, docs: Path) -> None:
+    """Write ``study_real.md`` from the tables in ``docs/study``.
+
+    Args:
+        plan: The study.
+        docs: Folder of the page; ``study/`` in it has the tables.
+    """
+    tables = docs / "study"
+    results = Results(
+        plan, pd.read_csv(tables / FIGURES), pd.read_csv(tables / DIFFERENCES),
+        json.loads((tables / ORIGIN).read_text(encoding="utf-8")),
+    )  # fmt: skip
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    environment.filters["text"] = markdown_text
+    page = environment.get_template("study_real.md.j2").render(study=results, plan=plan)
+    (docs / "study_real.md").write_text(page, encoding="utf-8")
+
+
+class Results:
+    """The tables, in the words and the tables of a page.
+
+    Attributes:
+        parts: Names of the parts that were run.
+    """
+
+    def __init__(
+        self, plan: Plan, figures: pd.DataFrame, differences: pd.DataFrame, origin: dict[str, Any]
+    ) -> None:
+        self.plan, self.figures, self.origin = plan, figures, origin
+        self._differences = differences
+        self.parts = [name for name in plan.parts if name in origin["parts"]]
+
+    def part(self, name: str) -> Part:
+        """The plan of a part."""
+        return self.plan.parts[name]
+
+    def arguments(self, config: dict[str, Any], with_type: bool = False) -> str:
+        """The arguments of a config, with its type before them if that is wanted."""
+        given = {key: value for key, value in config.items() if key != "type"}
+        name = [f"`{config['type']}`"] if with_type else []
+        return " ".join([*name, *([arguments(given)] if given else [])])
+
+    def title(self, figure: str) -> str:
+        """How people name a figure."""
+        return TITLES[figure]
+
+    def seeds(self, name: str) -> list[int]:
+        """The seeds of a part that were run."""
+        return sorted(set(self.figures.loc[self.figures["part"] == name, "seed"]))
+
+    def table(self, name: str, view: str) -> str:
+        """A view of a part: mean ± standard deviation over the seeds, the best in bold."""
+        rows = self.figures[(self.figures["part"] == name) & (self.figures["view"] == view)]
+        groups = rows.groupby(["head", "figure"], sort=False)["value"]
+        mean, spread = groups.mean().unstack(), groups.std().unstack()
+        body = []
+        for head in self.part(name).heads:
+            cells = []
+            for figure in TITLES:
+                best = mean[figure].min() if figure in LESS_IS_BETTER else mean[figure].max()
+                text = shown(figure, mean.loc[head, figure], spread.loc[head, figure])
+                bold = figure not in NEUTRAL and mean.loc[head, figure] == best
+                cells.append(f"**{text}**" if bold else text)
+            body.append([f"`{head}`", *cells])
+        return markdown(["", *TITLES.values()], body)
+
+    @cached_property
+    def differences(self) -> pd.DataFrame:
+        """All differences, and whether each is significantly for the better or for the worse."""
+        rows = self._differences.copy()
+        sign = rows["figure"].map(lambda figure: -1 if figure in LESS_IS_BETTER else 1)
+        ends = rows[["low", "high"]].mul(sign, axis=0)
+        judged = ~rows["figure"].isin(NEUTRAL)
+        rows["better"], rows["worse"] = (
+            judged & (ends > 0).all(axis=1), judged & (ends < 0).all(axis=1)
+        )  # fmt: skip
+        rows["ahead"] = judged & (rows["difference"] * sign > 0)
+        return rows
+
+    def subjects(self, name: str) -> list[str]:
+        """The subject and its variants in a part."""
+        return self.plan.subjects(self.part(name))
+
+    def duels(self, name: str, view: str, subject: str) -> pd.DataFrame:
+        """Differences of the subject, or a variant, and each other head, in a view of a part."""
+        rows = self.differences
+        others = [f"{head}-{view}" for head in self.part(name).heads]
+        first = rows["first"] == f"{subject}-{view}"
+        return rows[(rows["part"] == name) & first & rows["second"].isin(others)]
+
+    def gains(self, name: str) -> pd.DataFrame:
+        """Differences of each head's first view and its others, in a part."""
+        rows, views = self.differences, self.part(name).views
+        own = [
+            (rows["first"] == f"{head}-{views[0]}") & (rows["second"] == f"{head}-{view}")
+            for head in self.part(name).heads
+            for view in views[1:]
+        ]
+        return rows[(rows["part"] == name) & np.logical_or.reduce([*own, rows["part"] == ""])]
+
+    def starts(self, name: str) -> pd.DataFrame:
+        """Differences of each row of a part and the same of the first part."""
+        rows = self.differences
+        return rows[(rows["part"] == name) & rows["second"].str.startswith(f"{self.parts[0]}:")]
+
+    def grid(self, rows: pd.DataFrame) -> str:
+        """Differences with their intervals; bold where one excludes zero."""
+        body = []
+        for (first, second), group in rows.groupby(["first", "second"], sort=False):
+            found = group.set_index("figure").loc[JUDGED]
+            cells = [
+                f"**{spelled(row)}**" if row.better or row.worse else spelled(row)
+                for row in found.itertuples()
+            ]
+            body.append([f"`{first}` − `{second}`", *cells])
+        return markdown(["", *(TITLES[figure] for figure in JUDGED)], body)
+
+    def summary(self, rows: pd.DataFrame, figure: str) -> str:
+        """In how many of some differences of a figure the first is ahead, significantly or not."""
+        found = rows[rows["figure"] == figure]
+        counts = (int(found[column].sum()) for column in ("ahead", "better", "worse"))
+        ahead, better, worse = counts
+        return (
+            f"{ahead} of {len(found)} (significantly better in {better}, "
+            f"significantly worse in {worse})"
+        )
+
+    def tuning(self) -> str:
+        """The candidates, and what each was chosen by."""
+        body = []
+        for head, configs in self.plan.candidates.items():
+            for number, config in enumerate(configs):
+                value = f"{100 * self.origin['tuning']['scores'][f'{head}-{number}']:.1f}"
+                best = config == self.origin["chosen"][head]
+                body.append([f"`{head}`", arguments(config), f"**{value}**" if best else value])
+        return markdown(["head", "arguments", f"TAR at FAR {self.plan.tuning.far:g}"], body)
+
+    def sources(self) -> str:
+        """Commits, sizes and hours of the tuning and of every part."""
+        body = []
+        for name, made in {"tuning": self.origin["tuning"], **self.origin["parts"]}.items():
+            commits = [
+                cell_code(c[:10] + ("+" if c.endswith("+") else "")) for c in made["commits"]
+            ]
+            faces, people = (", ".join(map(str, made[key])) for key in ("faces", "people"))
+            body.append([
+                f"`{name}`", str(made["runs"]), faces, people, f"{made['hours']:.1f}",
+                ", ".join(commits),
+            ])  # fmt: skip
+        return markdown(["", "trainings", "faces", "people", "hours", "commits"], body)
+
+
+def shown(figure: str, mean: float, spread: float) -> str:
+    """A mean ± standard deviation, in percent where it is a share."""
+    scale = 1 if figure in NEUTRAL else 100
+    text = f"{scale * mean:.1f}"
+    return f"{text} ± {scale * spread:.1f}" if np.isfinite(spread) else text
+
+
+def spelled(row: Any) -> str:
+    """A difference with its interval, in percent."""
+    low, difference, high = (100 * value for value in (row.low, row.difference, row.high))
+    return f"{difference:+.1f} ({low:+.1f} … {high:+.1f})"

@@ -1,0 +1,148 @@
+"""What came out of the study on real faces, as tables of numbers: no photo, no name of a person."""
+
+import json
+import logging
+from collections.abc import Iterator
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lh2face.evaluation.comparison import Run as Seeds
+from lh2face.evaluation.comparison import compare
+from workflow.study.real.faces import Photos
+from workflow.study.real.figures import TITLES, figures_of, joined_runs
+from workflow.study.real.plan import Config, Plan, Run, part_runs, tuning_runs
+from workflow.study.real.run import about, choose, embeddings_of, is_done, left_out, scores
+
+log = logging.getLogger(__name__)
+FIGURES, DIFFERENCES, ORIGIN = "real_figures.csv", "real_differences.csv", "real_origin.json"
+# A row of a table: head and view.
+Row = tuple[str, str]
+
+
+def collect(plan: Plan, photos: Photos, out: Path, to: Path) -> None:
+    """Write the figures of every run, the differences with their intervals, and where they are of.
+
+    Of each part those seeds count of which every run is there.
+
+    Args:
+        plan: The study.
+        photos: The faces.
+        out: Folder in which it was run.
+        to: Folder to write.
+
+    Raises:
+        ValueError: If a candidate was not run, or no part has a whole seed.
+    """
+    chosen = choose(plan, photos, out)
+    figures, differences, origins = [], [], {}
+    found: dict[str, dict[Row, Seeds]] = {}
+    for name in plan.parts:
+        whole = whole_seeds(plan, list(part_runs(plan, name, chosen)), out)
+        if not whole:
+            log.warning("%s is left out: it has no seed of which every run is there", name)
+            continue
+        log.info("%s: the seeds %s", name, ", ".join(map(str, whole)))
+        found[name] = {
+            row: joined_runs([_figures(plan, photos, out, runs) for runs in by_seed])
+            for row, by_seed in _rows(whole)
+        }
+        figures += [
+            (name, *row, seed, figure, value)
+            for row, seeds in found[name].items()
+            for figure in TITLES
+            for seed, value in zip(whole, seeds.figures[figure], strict=True)
+        ]
+        differences += [(name, *row) for row in _differences(plan, name, found)]
+        origins[name] = _origin([run for runs in whole.values() for run in runs], out)
+    if not origins:
+        raise ValueError(f"{out}: no part has a seed of which every run is there")
+    to.mkdir(parents=True, exist_ok=True)
+    write = partial(pd.DataFrame.to_csv, index=False, float_format="%.5g")
+    columns = ["part", "head", "view", "seed", "figure", "value"]
+    write(pd.DataFrame(figures, columns=columns), to / FIGURES)
+    columns = ["part", "first", "second", "figure", "difference", "low", "high"]
+    write(pd.DataFrame(differences, columns=columns), to / DIFFERENCES)
+    made = {
+        "tuning": {"scores": scores(plan, photos, out), **_origin(list(tuning_runs(plan)), out)},
+        "chosen": chosen,
+        "parts": origins,
+    }
+    (to / ORIGIN).write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
+
+
+def whole_seeds(plan: Plan, runs: list[Run], out: Path) -> dict[int, list[Run]]:
+    """The runs of each seed of which all are there."""
+    seeds: dict[int, list[Run]] = {}
+    for one in runs:
+        seeds.setdefault(one.seed, []).append(one)
+    return {
+        seed: of_seed
+        for seed, of_seed in seeds.items()
+        if all(is_done(plan, one, out) for one in of_seed)
+    }
+
+
+def _rows(whole: dict[int, list[Run]]) -> Iterator[tuple[Row, list[list[Run]]]]:
+    """Each head and view, with its runs of each seed: one a fold."""
+    rows = dict.fromkeys((one.head, one.view) for runs in whole.values() for one in runs)
+    for head, view in rows:
+        yield (
+            (head, view),
+            [[one for one in runs if (one.head, one.view) == (head, view)]
+             for runs in whole.values()],
+        )  # fmt: skip
+
+
+def _figures(plan: Plan, photos: Photos, out: Path, runs: list[Run]) -> dict[str, Any]:
+    """The figures of a seed, whose folds have tested all people between them."""
+    folds = photos.folds()
+    embeddings = np.empty((len(folds), 2, plan.backbone["embedding_size"]), np.float32)
+    for one in runs:
+        embeddings[left_out(one, folds)] = embeddings_of(one, out)
+    return figures_of(photos.cfp, embeddings, folds, photos.frontal, photos.profile)
+
+
+def _differences(
+    plan: Plan, name: str, found: dict[str, dict[Row, Seeds]]
+) -> Iterator[tuple[str, str, str, float, float, float]]:
+    """Rows (first, second, figure, difference, ends of its 95 % interval) of a part.
+
+    The subject and its variants against each other head, a view at a time; each head's first view
+    against its others; and each row against the same of the first part, with as many seeds.
+    """
+    part, rows = plan.parts[name], found[name]
+    pairs: list[tuple[str, Row, str, Row]] = []
+    for subject, view, head in product(plan.subjects(part), part.views, part.heads):
+        if head not in (subject, *plan.variants):
+            pairs.append((name, (subject, view), name, (head, view)))
+    for head, view in product(part.heads, part.views[1:]):
+        pairs.append((name, (head, part.views[0]), name, (head, view)))
+    base = next(iter(found))
+    if name != base:
+        pairs += [(name, row, base, row) for row in rows if row in found[base]]
+    for first_part, first, second_part, second in pairs:
+        one, other = found[first_part][first], found[second_part][second]
+        if len({len(next(iter(run.figures.values()))) for run in (one, other)}) > 1:
+            continue
+        label = "-".join(second) if second_part == name else f"{second_part}:{'-'.join(second)}"
+        for difference in compare(one, other):
+            yield (
+                "-".join(first), label, difference.figure,
+                difference.first - difference.second, *difference.interval,
+            )  # fmt: skip
+
+
+def _origin(runs: list[Run], out: Path) -> Config:
+    """Commits of some runs, how many faces of how many people they saw, and their duration."""
+    made = [about(one, out) for one in runs]
+    seen = [sorted({one[key] for one in made}) for key in ("faces", "people")]
+    return {
+        "commits": sorted({str(one["commit"]) for one in made}),
+        "runs": len(made), "faces": seen[0], "people": seen[1],
+        "hours": round(sum(one["seconds"] for one in made) / 3600, 2),
+    }  # fmt: skip
