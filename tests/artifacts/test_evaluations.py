@@ -142,7 +142,7 @@ def test_few_people_are_warned_of(tmp_path, capsys):
     a, b = (write_run(tmp_path / name, 0.5, luck) for name in "ab")
     for people, said in (
         (None, "not known"),
-        (10, "10 people, which are few"),
+        (10, "only 10 people"),
         (500, "500 people."),
     ):
         for folder in (a, b):
@@ -151,7 +151,7 @@ def test_few_people_are_warned_of(tmp_path, capsys):
                 path.write_text(json.dumps({**json.loads(path.read_text()), "people": people}))
         show(a, b)
         out = capsys.readouterr().out
-        assert out.count("people: ") == 1 and said in out and ("few" in out) == (people == 10)
+        assert out.count("people: ") == 1 and said in out and ("only" in out) == (people == 10)
 
 
 def test_runs_on_different_benchmarks_are_refused(tmp_path, capsys):

@@ -451,7 +451,7 @@ def kept_embeddings(folder: Path) -> None:
     (folder / "metrics.json").write_text("{}", encoding="utf-8")
     made = {"model": "0", "faces": 3, "block": 512}
     Record(
-        "lh2face evaluate-ijb", files=["metrics.json"], embeddings=made, blocks=[["0", "1"]]
+        "lh2face evaluate-ijb", files=["metrics.json"], embeddings=made, blocks=[("0", "1", 0)]
     ).write(folder)
 
 

@@ -118,7 +118,7 @@ def test_nobody_of_a_folder_is_trained_and_tested_on(params_file, source, benchm
     if not refused:
         load_params(params_file)
         return
-    with pytest.raises(ParamsError, match=r": sources\.mine, benchmarks\.people: both have people"):
+    with pytest.raises(ParamsError, match=r": sources\.mine, benchmarks\.people: both use people"):
         load_params(params_file)
 
 
@@ -160,9 +160,7 @@ def test_nobody_of_a_validation_is_in_a_benchmark(params_file, validation, bench
         return
     with pytest.raises(ParamsError, match=f"looked_at another path or {by}, or weights would") as e:
         load_params(params_file)
-    assert ": validation.looked_at, benchmarks.people: both may have the same people" in str(
-        e.value
-    )
+    assert ": validation.looked_at, benchmarks.people: both may use the same people" in str(e.value)
 
 
 def test_nobody_of_a_folder_is_trained_on_and_validated_on(params_file):
@@ -171,7 +169,7 @@ def test_nobody_of_a_folder_is_trained_on_and_validated_on(params_file):
     values["validation"] = {"mine_too": {**FOLDER, "held_out": {"fraction": 0.5, "fold": 0}}}
     YAML().dump(values, params_file)
     with pytest.raises(
-        ParamsError, match=r": sources\.mine, validation\.mine_too: both have people"
+        ParamsError, match=r": sources\.mine, validation\.mine_too: both use people"
     ):
         load_params(params_file)
     values["validation"]["mine_too"] = FOLDER

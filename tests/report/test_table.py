@@ -60,11 +60,9 @@ def test_the_best_of_each_column_is_marked():
 
 
 def test_it_says_how_many_people_it_was_measured_on():
-    assert table(RUNS)["people"] == "It is not known of how many people."
+    assert table(RUNS)["people"] == "It is not known on how many people this was measured."
     few = {name: replace(run, people=10) for name, run in RUNS.items()}
-    assert (
-        "10 people, which are few" in table(few)["people"] and "31 points" in table(few)["people"]
-    )
+    assert "only 10 people" in table(few)["people"] and "31 points" in table(few)["people"]
 
 
 def of(**figures: float) -> Run:

@@ -547,30 +547,6 @@ def test_checkpoints_hold_no_history(aligned, tmp_path, monkeypatch):
     assert max(lengths.values()) == 2
 
 
-def test_norms_and_biases_do_not_decay(aligned, tmp_path, monkeypatch):
-    groups = {}
-
-    def note(self, runner, *args, **kwargs):
-        decay = {
-            id(p): g["weight_decay"] for g in runner.optim_wrapper.param_groups for p in g["params"]
-        }
-        groups.update({name: decay[id(p)] for name, p in runner.model.named_parameters()})
-        modules = dict(runner.model.named_modules())
-        norms = {name for name, m in modules.items() if isinstance(m, torch.nn.BatchNorm2d)}
-        groups["norms"] = norms
-        raise StopError
-
-    monkeypatch.setattr(TrainingRecordHook, "before_train", note)
-    with pytest.raises(StopError):
-        run(aligned, tmp_path / "model")
-    norms = groups.pop("norms")
-    assert norms
-    for name, decay in groups.items():
-        exempt = name.rpartition(".")[0] in norms or name.endswith("bias")
-        if exempt or name.endswith("stem.0.0.weight") or "proxies" in name:
-            assert decay == (0 if exempt else 5e-4), name
-
-
 def test_interrupted_writing_leaves_the_checkpoint_before(
     aligned, whole, tmp_path, monkeypatch, capsys
 ):

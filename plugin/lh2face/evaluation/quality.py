@@ -1,4 +1,4 @@
-"""How well a quality score such as κ tells which comparisons go wrong."""
+"""How well a quality score such as κ predicts which comparisons fail."""
 
 import numpy as np
 from scipy.optimize import brentq
@@ -19,21 +19,22 @@ LOG_SCALES = (-20.0, 20.0)
 def error_versus_reject(
     genuine_scores: np.ndarray, quality: np.ndarray, start_fnmr: float = 0.1, points: int = 96
 ) -> tuple[np.ndarray, np.ndarray]:
-    """FNMR as the comparisons of lowest quality are rejected (Grother and Tabassi, PAMI 2007).
+    """Compute the FNMR as the comparisons of lowest quality are rejected.
 
-    The threshold is the one at which ``start_fnmr`` of all genuine comparisons fail.
+    This is the error-versus-reject curve of Grother and Tabassi (PAMI 2007). The threshold is the
+    one at which ``start_fnmr`` of all genuine comparisons fail.
 
     Args:
         genuine_scores: ``(n,)`` scores of genuine comparisons.
-        quality: ``(n,)``, the lower of the two faces.
-        start_fnmr: FNMR with nothing rejected.
-        points: Rejected shares, from 0 to 0.95.
+        quality: ``(n,)`` quality of each comparison: the lower of its two faces.
+        start_fnmr: FNMR when no comparison is rejected, in [0, 1].
+        points: Number of rejected shares, from 0 to 0.95, at least 2.
 
     Returns:
         Rejected shares ``(points,)`` and FNMR ``(points,)``.
 
     Raises:
-        EvaluationError: If shapes do not fit, a number is not finite or a rate is none.
+        EvaluationError: If shapes do not fit, a number is not finite, or a value is out of range.
     """
     check_columns(genuine_scores=genuine_scores, quality=quality)
     check_finite(genuine_scores=genuine_scores, quality=quality)
@@ -47,14 +48,17 @@ def error_versus_reject(
 
 
 def reject_area(rejected: np.ndarray, fnmr: np.ndarray) -> float:
-    """Area under the curve over its width: the mean FNMR; less is better.
+    """Compute the area under the curve divided by its width: the mean FNMR. Less is better.
 
     Args:
-        rejected: ``(points,)`` ascending shares.
-        fnmr: ``(points,)``.
+        rejected: ``(points,)`` rejected shares, ascending.
+        fnmr: ``(points,)`` FNMR.
+
+    Returns:
+        Mean FNMR in [0, 1].
 
     Raises:
-        EvaluationError: If shapes do not fit, a share is none, or the curve has no width.
+        EvaluationError: If shapes do not fit, a share is not in [0, 1], or the curve has no width.
     """
     check_columns(rejected=rejected, fnmr=fnmr)
     check_rates("rejected", rejected)
@@ -127,16 +131,16 @@ def calibrated_cosine(
 def calibration(
     predicted: np.ndarray, observed: np.ndarray, bins: int = 10
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Predicted mean cosines beside the observed, in bins of as many comparisons each.
+    """Compare predicted and observed mean cosines, in bins with equal numbers of comparisons.
 
     Args:
-        predicted: ``(n,)``, such as ``A_n(κ1) A_n(κ2)`` of genuine comparisons.
-        observed: ``(n,)`` their cosines.
-        bins: B, at most n.
+        predicted: ``(n,)`` predictions, such as ``A_n(κ1) A_n(κ2)`` of genuine comparisons.
+        observed: ``(n,)`` observed cosines.
+        bins: Number B of bins, at least 1; with fewer comparisons there are n bins.
 
     Returns:
-        Mean prediction and mean observation ``(min(B, n),)`` each, by rising prediction; and the
-        expected calibration error, the mean distance between the two.
+        Mean prediction and mean observation, ``(min(B, n),)`` each, in order of the prediction; and
+        the expected calibration error: the mean absolute difference of the two.
 
     Raises:
         EvaluationError: If shapes do not fit, a number is not finite, or there is no bin.

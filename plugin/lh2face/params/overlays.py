@@ -21,7 +21,7 @@ from lh2face.params.schema import Params
 from lh2face.params.sections import ParamsError
 from lh2face.params.yaml_files import parse_yaml, read_text
 
-# Sections that an overlay does not add to.
+# Sections that an overlay replaces instead of adding to them.
 REPLACED = {"sources", "benchmarks", "validation"}
 HEADER = (
     "# {names} over {original}; `lh2face params` takes it back. Digest of what follows: {digest}\n"
@@ -133,14 +133,18 @@ def divided(text: str) -> tuple[str, list[tuple[str, str]]]:
 
 
 def merge(base: dict[str, Any], update: dict[str, Any]) -> None:
-    """Put the values of ``update`` into ``base``, section by section.
+    """Merge the values of ``update`` into ``base``, section by section.
 
-    ``sources``, ``benchmarks`` and ``validation`` are replaced whole where the update gives a type,
-    or nothing: other data take the place of those that are there.
+    ``sources``, ``benchmarks`` and ``validation`` are replaced as a whole if the update gives an
+    entry with a type, or is empty. Then the new data replace all old data.
+
+    Args:
+        base: Mapping to change.
+        update: New values.
     """
     for key, value in update.items():
         whole = not isinstance(value, dict) or not isinstance(base.get(key), dict)
-        # A config with a type is one value: its arguments belong to that type alone.
+        # A config with a type is replaced as a whole: its other keys belong to that type only.
         if whole or "type" in value or (key in REPLACED and (not value or _has_types(value))):
             base[key] = value
         else:

@@ -12,18 +12,18 @@ from lh2face.reconstruction.base import Reconstructor
 from lh2face.reconstruction.networks import Encoder
 from lh2face.registry import MODELS
 
-# Coefficients are in standard deviations of the faces that the model was fitted to.
+# Limit of the coefficients, in standard deviations of the faces that the model was fitted to.
 LIMIT = 3.0
-# Pixels of all faces that the modes are fitted to: 16 bytes each, twice while they are made.
+# Most pixels of all faces to fit to: they take 16 bytes each, and twice that during the fit.
 LARGEST = 1 << 26
 
 
 @MODELS.register_module()
 class Linear3DMMReconstructor(Reconstructor):
-    """Canonical depth and albedo as a mean and modes, of which a network predicts how much.
+    """Canonical depth and albedo as a mean plus modes, whose coefficients a network predicts.
 
-    The modes are principal components of synthetic faces, other people than any data set's. What
-    the images teach is the regressor: the coefficients, light and view that render a face again.
+    The modes are principal components of synthetic faces; their people are in no dataset. Training
+    learns the regressor of coefficients, light and view from images, by re-rendering them.
 
     Args:
         image_size: Side S, a power of two ≥ 16.
@@ -75,11 +75,11 @@ class Linear3DMMReconstructor(Reconstructor):
         ):
             self.register_buffer(f"{name}_mean", torch.zeros(length))
             self.register_buffer(f"{name}_modes", torch.zeros(count, length))
-        if not self.head.is_meta:  # built there, a model is asked for its shapes alone
+        if not self.head.is_meta:  # on the meta device, only the shapes are needed
             self.fit_modes(faces)
 
     def fit_modes(self, faces: int) -> None:
-        """Fit means and modes to so many synthetic faces, always the same."""
+        """Fit means and modes to a number of synthetic faces, which are always the same."""
         with torch.device("cpu"):
             depth, albedo, head = canonical_faces(faces, self.picture_size)
         self.head.copy_(head)
@@ -91,7 +91,7 @@ class Linear3DMMReconstructor(Reconstructor):
                 buffer.copy_(values)
 
     def canonical(self, images: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Depth, albedo, and ``loss_coefficients``."""
+        """Predict depth, albedo, and ``loss_coefficients``."""
         coefficients = LIMIT * self.coefficient_network(self.read(images))
         shape, skin = coefficients.split(self.counts, dim=1)
         depth = self.maps("shape", 1, shape)[:, 0]
@@ -104,7 +104,7 @@ class Linear3DMMReconstructor(Reconstructor):
         )
 
     def surface(self, depth: Tensor) -> Tensor:
-        """The head alone: what is beside it in a canonical image belongs to no face."""
+        """Return the depth with NaN outside of the head, where there is no surface."""
         head = self.sized(self.head[None, None].float())[0, 0] > 0.5
         return torch.where(head, depth, torch.nan)
 
@@ -129,7 +129,10 @@ class Linear3DMMReconstructor(Reconstructor):
 
 
 def principal_components(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Mean ``(D,)`` and modes ``(count, D)`` of ``(N, D)``, a mode as long as its deviation."""
+    """Compute the mean ``(D,)`` and the first modes ``(count, D)`` of rows ``(N, D)``.
+
+    The length of a mode is the standard deviation along it.
+    """
     mean = rows.mean(0)
     _, lengths, modes = torch.linalg.svd(rows - mean, full_matrices=False)
     return mean, lengths[:count, None] * modes[:count] / (len(rows) - 1) ** 0.5

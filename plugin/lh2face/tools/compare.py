@@ -1,4 +1,4 @@
-"""``lh2face compare A B``: the figures of two runs, and their difference with its interval."""
+"""``lh2face compare A B``: print the figures of two runs, and their differences with intervals."""
 
 from pathlib import Path
 
@@ -17,8 +17,13 @@ from lh2face.text import printable
 def show(first: Path, second: Path) -> None:
     """Print a table of the figures of two runs for every benchmark that both have.
 
+    Args:
+        first: Folder with the evaluations of the first run.
+        second: Folder with the evaluations of the second run.
+
     Raises:
-        ValueError: As :func:`read_both` and :func:`compare`.
+        ValueError: If the evaluations cannot be read or compared, see :func:`read_both` and
+            :func:`compare`.
     """
     folders, both = (first, second), read_both(first, second)
     tables = [table(name, folders, runs) for name, runs in both.items()]
@@ -62,7 +67,7 @@ def show_reference(runs: Path, reference: Path) -> None:
 
 
 def table(benchmark: str, folders: tuple[Path, Path], runs: tuple[Run, Run]) -> Table:
-    """The figures of two runs on one benchmark."""
+    """Make the table of the figures of two runs on one benchmark."""
     try:
         differences = compare(*runs)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""``lh2face records``: aligned faces of any source as the RecordIO files training reads."""
+"""``lh2face records``: convert aligned faces of any source to RecordIO files for training."""
 
 from pathlib import Path
 
