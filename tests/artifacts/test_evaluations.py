@@ -101,7 +101,11 @@ HEADER = "verification.tar.0.001,bins.low_light.accuracy\n"
         ("draws.csv", HEADER + "0.5,high\n", r"draws\.csv:2: expected 2 numbers"),
         ("draws.csv", HEADER + "0.5,inf\n", r"draws\.csv:2: expected 2 numbers"),
         ("draws.csv", HEADER + "nan,1\n", r"'verification\.tar\.0\.001' has no number"),
-        ("draws.csv", b"\xff\0\n1\n", r"metrics\.json: expected a number as '.*', which draws"),
+        (
+            "draws.csv",
+            b"\xff\0\n1\n",
+            r"metrics\.json: expected a number as '.*', which is a column of draws",
+        ),
         ("draws.csv", HEADER + '"' + "1" * 200_000, r"draws\.csv:2: expected 2 numbers"),
         ("draws.csv", "a,a\n1,2\n", r"draws\.csv:1: expected each figure once"),
         ("metrics.json", "{", r"metrics\.json: not valid JSON"),
