@@ -40,6 +40,10 @@ CACHE_BYTES = 1 << 30
 SCANNED_BYTES = 4 << 30
 
 
+class MissingLandmarksError(ManifestError):
+    """Faces that were aligned elsewhere, so that their landmarks are not known."""
+
+
 @DATASETS.register_module()
 class RecordFaces(Dataset):
     """Data set of aligned faces from record files.
@@ -200,12 +204,13 @@ class FaceSource:
         """The landmarks of its aligned faces, ``(n, 5, 2)`` float32, px of a crop of 112 × 112.
 
         Raises:
-            ManifestError: If there are none, or not those of these records.
+            MissingLandmarksError: If there are none.
+            ManifestError: If they are not those of these records.
         """
         path = self.reader.path.with_name(ALIGNED_LANDMARKS)
         if not path.exists():
-            raise ManifestError(
-                f"{path}: no such file; landmarks are known of faces alone that stage align aligned"
+            raise MissingLandmarksError(
+                f"{path}: no such file; only faces that stage align aligned have landmarks"
             )
         found, expected = read_array(path), (len(self.keys), 5, 2)
         if found.shape != expected or found.dtype != np.float32:
