@@ -89,6 +89,24 @@ def compare(first: Run, second: Run, seed: int = 0) -> list[Difference]:
     return [difference(name) for name in shared]
 
 
+def with_interval(run: Run, seed: int = 0) -> dict[str, tuple[float, tuple[float, float]]]:
+    """Compute the mean of each figure over the seeds, and its 95 % interval.
+
+    Args:
+        run: A run.
+        seed: Seed that pairs the errors of the seeds with the rounds, as in :func:`compare`.
+
+    Returns:
+        Mean and interval by the path of the figure.
+    """
+    found = {}
+    for name, draws in run.draws.items():
+        values = run.figures[name]
+        low, high = interval(draws.mean(axis=0) + _seed_errors(values, draws.shape[1], seed))
+        found[name] = (float(values.mean()), (float(low), float(high)))
+    return found
+
+
 def differing_keys(benchmarks: list[dict[str, Any]]) -> str:
     """Return the keys, joined by commas, that have different values in some of the dicts."""
     keys = sorted({key for one in benchmarks for key in one})
