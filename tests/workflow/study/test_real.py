@@ -297,11 +297,18 @@ def test_perfect_embeddings_have_perfect_figures(photos):
     }  # fmt: skip
 
 
-@pytest.fixture
-def out(plan, photos, tmp_path):
-    out = tmp_path / "out"
-    run(plan, photos, out, [])
+@pytest.fixture(scope="module")
+def finished(folder, tmp_path_factory):
+    """The results of a study that was run."""
+    out = tmp_path_factory.mktemp("out")
+    run(Plan.model_validate(VALUES), read_photos(folder, 16, out / "faces"), out, [])
     return out
+
+
+@pytest.fixture
+def out(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "out")
+    return tmp_path / "out"
 
 
 def test_a_study_goes_on_where_it_was(plan, photos, out, monkeypatch):
