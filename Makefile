@@ -1,44 +1,45 @@
 PYTHON ?= python3.11
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: setup reproduce study test test-mmpretrain test-slurm test-faults mutants fuzz lint docs
+SHOW ?= verification.tar.0.001$$
+.PHONY: help experiments setup reproduce study test test-mmpretrain test-slurm test-faults mutants fuzz lint docs
 
-setup: .venv/installed
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/installed ## Make .venv with everything (about 1 GB of packages)
 
 .venv/installed: requirements.lock pyproject.toml
+	@echo "Setting up .venv: about 1 GB of packages, some minutes. It happens once."
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet -r requirements.lock
+	.venv/bin/python -m pip install --disable-pip-version-check -r requirements.lock
 	.venv/bin/python -m pip install --quiet --no-deps -e .
 	.venv/bin/python -m pip check
 	touch $@
+	@echo "Ready. To use lh2face and dvc in this shell: . .venv/bin/activate"
 
-# DVC asks for git unless told otherwise; a source archive has none.
-reproduce: setup
+# DVC requires git unless it is configured otherwise; a source archive has no git.
+reproduce: setup ## The pipeline with params.yaml; SEEDS=5 trains each head five times
 	@test -e .git || dvc config --local core.no_scm true
-	dvc repro
+	python workflow/reproduce.py $(if $(SEEDS),--seeds $(SEEDS))
 	@echo "The report: $(CURDIR)/report/index.html"
 
-test: setup
+test: setup ## The tests
 	python -m pytest -m "not slurm and not faults" -n 2 --dist loadfile
 
-# Kills, full disks and the like; docs/reliability.md says what came out.
-test-faults: setup
+test-faults: setup ## Kills, full disks and the like; docs/reliability.md says what came out
 	python -m pytest -m faults -rs
 
-# Lines of the package broken on purpose (tests/mutants/*.toml): the tests must notice each.
-mutants: setup
+mutants: setup ## Lines of the package broken on purpose: the tests must notice each
 	python tests/mutants/run.py
 
-# Damaged files for every reader: each must end in a result or in one line.
-fuzz: setup
+fuzz: setup ## Damaged files for every reader: each must end in a result or in one line
 	python tests/fuzz/run.py
 
-# The DAG on a Slurm of this machine: needs root, slurm-wlm and munge, and says so.
-test-slurm: setup
+test-slurm: setup ## The DAG on a Slurm of this machine; needs root, slurm-wlm and munge
 	python -m pytest -m slurm -rs
 
-# Against the real mmpretrain, and timm, in an environment of its own over the main one's packages.
-test-mmpretrain: .venv-mmpretrain/installed
+test-mmpretrain: .venv-mmpretrain/installed ## The heads in the real mmpretrain, in an environment of its own
 	python -m pytest -m mmpretrain
 
 .venv-mmpretrain/installed: tests/adapters/mmpretrain/requirements.txt .venv/installed
@@ -48,16 +49,18 @@ test-mmpretrain: .venv-mmpretrain/installed
 	.venv-mmpretrain/bin/python -m pip install --quiet --no-deps -r $<
 	touch $@
 
-# The documentation, in site/index.html; `mkdocs serve` while writing, which also has search.
-docs: setup
+# `mkdocs serve` while writing.
+docs: setup ## The documentation, site/index.html
 	mkdocs build --strict
 
-# Hours: every head and variant with many seeds; writes docs/study.md.
-study: setup
+experiments: ## A table of `dvc exp run`: what changed, and SHOW of the figures
+	@dvc exp show --only-changed --drop '.*' --keep 'Experiment|Created|$(SHOW)|params.yaml:'
+
+study: setup ## Hours: every head and variant with many seeds; writes docs/study.md
 	python -m workflow.study run synthetic
 	python -m workflow.study page synthetic
 
-lint: setup
+lint: setup ## Style and types
 	ruff check .
 	ruff format --check .
 	mypy

@@ -4,10 +4,16 @@
 
 The cost is that of a transform which changes every image, beside decoding a face's JPEG, what is
 read anyway in the first epoch; and with its default probability beside a step of training, per
-image, of MobileFaceNet of a quarter width at that size.
+image, of MobileFaceNet of a quarter width at that size. A learned depth is that of an untrained
+Unsup3D, which costs what a trained one does; for images that come for the first time, for those
+that came before, and for a training of 60 epochs, in which an image is turned 24 times and is new
+twice: as it is and mirrored.
 """
 
 import argparse
+import json
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -16,13 +22,14 @@ import torch
 from measure import seconds
 
 from lh2face import augmentation
-from lh2face.augmentation.draws import Draws
+from lh2face.artifacts.model import DESCRIPTION, RECONSTRUCTOR_WEIGHTS, write_weights
 from lh2face.backbones import MobileFaceNet
 from lh2face.data.align import norm_crop
+from lh2face.data.draws import Draws
 from lh2face.data.images import decode_rgb, encode_jpeg, encode_png
 from lh2face.data.synthetic.face_model import sample_identity
 from lh2face.data.synthetic.photograph import photograph, random_scene
-from lh2face.registry import TRANSFORMS
+from lh2face.registry import MODELS, TRANSFORMS
 
 NAMES = [name for name in augmentation.__all__ if name != "RandomTransform"]
 PEOPLE, COLUMNS = 4, 8
@@ -45,7 +52,7 @@ def changed(name: str, image: np.ndarray, rng: np.random.Generator) -> np.ndarra
 
 
 def sheet(size: int) -> np.ndarray:
-    """A row for each person as it is, then a row for each transform, drawn several times."""
+    """Draw a row for each original face, then a row for each transform, applied several times."""
     people, draws = faces(size), Draws()
     rows = [people * (COLUMNS // PEOPLE)]
     for name in NAMES:
@@ -54,7 +61,7 @@ def sheet(size: int) -> np.ndarray:
 
 
 def step(size: int) -> float:
-    """Seconds a step of training of a small network takes for an image."""
+    """Measure the seconds per image of a training step of a small network."""
     network = MobileFaceNet(128, size - size % 16, width=0.25)
     images = torch.rand(64, 3, size - size % 16, size - size % 16)
     images = images.contiguous(memory_format=torch.channels_last)
@@ -65,6 +72,14 @@ def step(size: int) -> float:
         network(images).square().mean().backward()
 
     return seconds(run) / len(images)
+
+
+def reconstructor(folder: Path) -> str:
+    """Write an untrained reconstructor into a folder, as stage ``fit3d`` does."""
+    config = {"type": "Unsup3DReconstructor", "image_size": 32}
+    write_weights(folder / RECONSTRUCTOR_WEIGHTS, MODELS.build(config).state_dict())
+    (folder / DESCRIPTION).write_text(json.dumps({"reconstructor": config, "image_size": 32}))
+    return str(folder)
 
 
 def main() -> None:
@@ -90,19 +105,43 @@ def main() -> None:
         f"decoding a face of {arguments.size} px: {count / floor:.0f} images/s on one core; "
         f"training: {1 / training:.0f}"
     )
-    for name in NAMES:
-        transform = TRANSFORMS.build({"type": name, "probability": 1.0})
 
-        def run(transform=transform) -> None:
+    def measure(
+        label: str, config: dict[str, object], renew: Callable[[], None] = lambda: None
+    ) -> float:
+        """Print what a transform costs; the seconds it takes for all images."""
+        transform = TRANSFORMS.build({**config, "probability": 1.0})
+
+        def run() -> None:
             for index in range(count):
+                renew()
                 transform({"img": image, "rng": draws.of(0, 0, index)})
 
         took = seconds(run)
-        share = TRANSFORMS.build({"type": name}).probability * took / count / training
+        tell(label, config, took)
+        return took
+
+    def tell(label: str, config: dict[str, object], took: float) -> None:
+        share = TRANSFORMS.build(config).probability * took / count / training
         print(
-            f"{name}: {count / took:.0f} images/s, {took / floor:.2f} times decoding; by default "
+            f"{label}: {count / took:.0f} images/s, {took / floor:.2f} times decoding; by default "
             f"{share:.1%} of a step (aim: at most 10 %)"
         )
+
+    fresh = np.random.default_rng(0)
+
+    def another_image() -> None:
+        image[0, :2] = fresh.integers(0, 256, (2, 3))
+
+    for name in NAMES:
+        measure(name, {"type": name})
+    measure("TurnedFaces, linear_3dmm", {"type": "TurnedFaces", "depth": "linear_3dmm"})
+    with tempfile.TemporaryDirectory() as folder:
+        learned = {"type": "TurnedFaces", "depth": "learned"}
+        learned["reconstructor"] = reconstructor(Path(folder))
+        new = measure("TurnedFaces, learned, new images", learned, another_image)
+        known = measure("TurnedFaces, learned, known images", learned)
+        tell("TurnedFaces, learned, 60 epochs", learned, (2 * new + 22 * known) / 24)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,9 @@ from lh2face.data.ijb_meta import IJBMeta, read_meta
 from lh2face.data.synthetic_protocol import PROTOCOLS, write_protocol
 from lh2face.evaluation.bootstrap import draw_weights, tar_draws
 from lh2face.evaluation.identification import search
-from lh2face.evaluation.ijb import pool_templates, template_rows, verification_scores
+from lh2face.evaluation.pooling import pool_templates
 from lh2face.evaluation.roc import nearest_tar, roc_curve
+from lh2face.evaluation.scores import template_rows, verification_scores
 
 FARS = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1]
 ROUNDS = 200
@@ -83,7 +84,7 @@ def ours(folder: Path, pairs: str) -> tuple[dict[str, float], np.ndarray]:
 
 
 def usual(folder: Path, pairs: str) -> tuple[dict[str, float], np.ndarray]:
-    """The same as the field's scripts do it."""
+    """Compute the same in the way of the field's scripts."""
     features = np.load(folder / "features.npy", mmap_mode="r")
     template_ids, media_ids, genuine = load(folder, "template_ids", "media_ids", "genuine")
     first, second = load(folder, f"{pairs}-first", f"{pairs}-second")
@@ -112,7 +113,7 @@ def usual(folder: Path, pairs: str) -> tuple[dict[str, float], np.ndarray]:
 
 
 def keep(way: str, folder: Path, pairs: str) -> None:
-    """Leave what a way returns, for the process that asked for it."""
+    """Write the result of a method to a file, for the parent process."""
     steps, tar = {"usual": usual, "ours": ours}[way](folder, pairs)
     (folder / f"{way}.json").write_text(json.dumps([steps, tar.tolist()]))
 

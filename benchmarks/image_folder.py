@@ -18,7 +18,7 @@ from rich.table import Table
 
 from lh2face.data.benchmarks.image_folder import ImageFolderBenchmark
 from lh2face.data.ijb_meta import write_meta
-from lh2face.data.synthetic.generate import benchmark_meta
+from lh2face.data.template_lists import benchmark_meta
 from lh2face.data.training_sources import HeldOut, ImageFolder
 
 # Photos a person: one template in the gallery, the others probes.

@@ -1,4 +1,4 @@
-"""A step of joint training beside one that takes every face apart wherever it is needed.
+"""Time of a step of joint training, compared with a naive step that repeats reconstructions.
 
     python benchmarks/joint_step.py [--full] [--batch 64] [--steps 8]
 
@@ -19,14 +19,14 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-import lh2face  # noqa: F401  registers
+import lh2face.register  # noqa: F401
 from lh2face.recognizers.face_recognizer import FaceRecognizer, view_consistency_loss
 from lh2face.reconstruction.base import Reconstructor
 from lh2face.reconstruction.losses import confidence_l1
 from lh2face.reconstruction.networks import FewMaps, FromVector, ToVector
 from lh2face.registry import MODELS
 from lh2face.rendering import back_project, lambert_shading, shade
-from lh2face.stages.memory import reuse_freed_memory
+from lh2face.training.memory import reuse_freed_memory
 
 DEFAULT = {
     "backbone": {"type": "MobileFaceNet", "embedding_size": 128, "width": 0.5, "image_size": 48},
@@ -114,7 +114,7 @@ def joint_loss(model: FaceRecognizer, images: Tensor, labels: Tensor) -> Tensor:
 
 
 def processor_seconds(model: FaceRecognizer, loss, *batch: Tensor) -> tuple[float, float]:
-    """Of one step, forward and backward; and its loss."""
+    """Measure the seconds of one step, forward and backward; return them with its loss."""
     model.zero_grad(set_to_none=True)
     start = time.process_time()
     value = loss(model, *batch)

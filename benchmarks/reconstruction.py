@@ -35,19 +35,19 @@ from lh2face.data.synthetic.photograph import photograph, random_scene
 from lh2face.recognizers.face_recognizer import resize
 from lh2face.recognizers.preprocessor import normalize_images
 from lh2face.reconstruction.networks import EncoderDecoder
+from lh2face.runs.injection import put_in
 from lh2face.stages.align_benchmark import aligned_depth
 from lh2face.stages.depth import depth_errors, read_faces
-from lh2face.stages.memory import reuse_freed_memory
-from lh2face.stages.recipe import load_recipe
-from lh2face.stages.training_run import put_in
 from lh2face.tools.reconstruct import load_reconstructor
+from lh2face.training.memory import reuse_freed_memory
+from lh2face.training.recipe import load_recipe
 
 SHOTS = 6
 WAYS = ["Unsup3DReconstructor", "Linear3DMMReconstructor", "supervised"]
 
 
 class Supervised(nn.Module):
-    """Depth in the input's view, learnt from the truth; what it is shown stands in ``truth``."""
+    """Network for the depth in the input's view, learnt from the true depth."""
 
     def __init__(self, image_size: int, width: int = 16) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ def true_faces(people: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def train_supervised(size: int, steps: int, batch: int, lr: float) -> nn.Module:
-    """L1 of the depth, less its mean over the face, and of its differences."""
+    """L1 loss of the depth, after removing its mean over the face, and of its differences."""
     images, depth, mask = true_faces(steps // 10 + 50, size)
     model = Supervised(size)
     optimizer = torch.optim.Adam(model.parameters(), lr=lr, betas=(0.9, 0.999))

@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 from lh2face.data.synthetic import SyntheticConfig
-from lh2face.data.synthetic.generate import SESSIONS, write_benchmark, write_train
+from lh2face.data.synthetic.generate import write_benchmark, write_train
+from lh2face.data.synthetic.people import SESSIONS
 
 
 def main() -> None:

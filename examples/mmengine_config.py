@@ -19,7 +19,7 @@ PEOPLE, PHOTOS = 8, 6
 def config(work_dir: Path) -> dict:
     """The config."""
     return dict(
-        custom_imports=dict(imports=["lh2face"]),
+        custom_imports=dict(imports=["lh2face.register"]),
         model=dict(
             type="FaceRecognizer",
             backbone=dict(type="MobileFaceNet", embedding_size=64, width=0.25, image_size=48),

@@ -15,7 +15,7 @@ import numpy as np
 import typer
 
 from lh2face.embedding.embedders import Embedder, open_embedder
-from lh2face.evaluation.ijb import concentrations
+from lh2face.evaluation.features import concentrations
 from lh2face.tools.verify import aligned_face
 
 

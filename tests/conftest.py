@@ -22,3 +22,18 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"needs the reference data in {path}")
     return path
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium of this machine."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.skip(f"needs a browser: none of {', '.join(names)} is on the path")
+    with sync_api.sync_playwright() as playwright:
+        args = ["--no-sandbox", "--disable-gpu"]
+        chromium = playwright.chromium.launch(executable_path=path, args=args)
+        yield chromium
+        chromium.close()

@@ -1,6 +1,9 @@
 """What the command line says of an error: one line, with the file's name first."""
 
+import os
+import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -29,3 +32,58 @@ def test_a_folder_of_the_wrong_level_is_one_line(tmp_path, monkeypatch, capsys):
         main()
     assert ended.value.code == 1
     assert capsys.readouterr().err == f"lh2face: {photo}: Not a directory\n"
+
+
+def test_the_module_is_the_command_and_says_its_version():
+    said = subprocess.run(
+        [sys.executable, "-m", "lh2face", "--version"], capture_output=True, text=True, check=True
+    )
+    assert said.stdout == f"lh2face {version('lh2face')}\n"
+
+
+def test_a_shell_completes_commands():
+    asked = {
+        "_LH2FACE_COMPLETE": "complete_bash", "COMP_WORDS": "lh2face eval", "COMP_CWORD": "1"
+    }  # fmt: skip
+    begin = "import sys; sys.argv = ['lh2face']; from lh2face.cli import main; main()"
+    said = subprocess.run(
+        [sys.executable, "-c", begin], env={**os.environ, **asked}, capture_output=True, text=True
+    )
+    assert said.stdout.split() == ["evaluate", "evaluate-ijb", "evaluate-bins"]
+
+
+def run(monkeypatch, capsys, *words) -> tuple[str, str]:
+    monkeypatch.setattr(sys, "argv", ["lh2face", *map(str, words)])
+    with pytest.raises(SystemExit):
+        main()
+    return capsys.readouterr()
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """Two people of two photos each; the environment is as it was afterwards."""
+    import cv2
+    import numpy as np
+
+    for name in ("LH2FACE_QUIET", "LH2FACE_VERBOSE"):
+        monkeypatch.setenv(name, "")
+    for number in range(4):
+        path = tmp_path / "photos" / str(number // 2) / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), np.full((112, 112, 3), 50 * number, np.uint8))
+    return tmp_path
+
+
+@pytest.mark.parametrize("options", [[], ["--quiet"]])
+def test_quiet_shows_no_progress(photos, monkeypatch, capsys, options):
+    words = ("records", "image_folder", photos / "photos", photos / "out")
+    said, errors = run(monkeypatch, capsys, *options, *words)
+    assert (photos / "out" / "train.rec").exists() and errors == ""
+    assert ("images: 4" in said) == (not options)
+
+
+@pytest.mark.parametrize("options", [[], ["--verbose"]])
+def test_verbose_says_where_an_error_comes_from(photos, monkeypatch, capsys, options):
+    _, errors = run(monkeypatch, capsys, *options, "info", photos)
+    assert errors.splitlines()[-1].startswith(f"lh2face: {photos}")
+    assert ("Traceback" in errors) == bool(options) and ("\n" in errors[:-1]) == bool(options)

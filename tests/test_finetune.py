@@ -14,8 +14,8 @@ from lh2face.artifacts.model import read_description
 from lh2face.cli import app
 from lh2face.data.recordio import RecordReader, identity
 from lh2face.data.training_sources import Synthetic
+from lh2face.params import load_params
 from lh2face.stages import align, train
-from lh2face.stages.params import load_params
 
 ROOT = Path(__file__).resolve().parents[1]
 PEOPLE, PHOTOS = 28, 3

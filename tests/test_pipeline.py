@@ -11,8 +11,8 @@ from ruamel.yaml import YAML
 
 from lh2face.data.benchmark import read_benchmark
 from lh2face.data.manifest import read_manifest
+from lh2face.params import load_params, overlay_params
 from lh2face.stages import align, align_benchmark, benchmark, data
-from lh2face.stages.params import load_params, overlay_params
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -38,7 +38,7 @@ def test_without_validation_neither_engine_has_a_stage_of_it(tmp_path, params_fi
     shutil.copytree(ROOT / "workflow", tmp_path / "workflow")
     overlay = tmp_path / "none.yaml"
     overlay.write_text("validation: {}\n")
-    overlay_params(overlay, params_file)
+    overlay_params([overlay], params_file)
     said = ""
     for command in (
         ["dvc", "init", "--no-scm", "--quiet"],

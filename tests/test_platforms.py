@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lh2face.artifacts import provenance
-from lh2face.stages import memory
+from lh2face.training import memory
 
 ROOT = Path(__file__).resolve().parents[1]
 UNIX_ALONE = ("fcntl", "resource", "pwd", "grp", "termios", "posix")
@@ -29,7 +29,7 @@ names = [m.name for m in pkgutil.walk_packages(lh2face.__path__, "lh2face.")]
 for name in names:
     if "stand_ins" not in name and "pytorch3d" not in name:
         importlib.import_module(name)
-from lh2face.stages.memory import peak_memory
+from lh2face.training.memory import peak_memory
 from lh2face.tools.doctor import machine
 assert peak_memory() is None
 assert any("cores" in finding.found for finding in machine())

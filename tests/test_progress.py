@@ -29,6 +29,16 @@ def test_lines_are_few_and_end_with_the_last_step(now, capsys):
     ]
 
 
+def test_time_left_follows_a_change_of_speed(now, capsys):
+    """A tenth of the speed from the middle on: half a minute later the time left is right."""
+    shown = progress.progress("faces", 2000)
+    for step in range(1120):
+        now[0] += 0.05 if step < 1000 else 0.5
+        shown.advance()
+    shown.close()
+    assert capsys.readouterr().out.splitlines()[-1] == "faces: 1120/2000  2/s  7:20 left"
+
+
 def test_work_that_goes_on_counts_its_own_steps_for_the_rate(now, capsys):
     shown = progress.progress("faces", 100, done=90)
     now[0] += 2

@@ -17,9 +17,9 @@ from safetensors.torch import save_file
 from lh2face.artifacts.model import load_model, load_reconstructor, read_reconstructor
 from lh2face.cli import main
 from lh2face.data.manifest import read_manifest
+from lh2face.params import Params, ParamsError, load_params, overlay_params
 from lh2face.registry import MODELS
 from lh2face.stages import align, align_benchmark, benchmark, data
-from lh2face.stages.params import Params, ParamsError, load_params, overlay_params
 from workflow.study.synthetic.plan import load_plan
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -223,7 +223,7 @@ def test_parameters_run_nothing(folder, harm, place):
     (folder / "params.yaml").write_text(text)
     YAML().dump(overlays(harm)[place], folder / "overlay.yaml")
     with pytest.raises(ParamsError, match=r"overlay\.yaml, put over .*(found|unknown|allowed)"):
-        overlay_params(folder / "overlay.yaml", folder / "params.yaml")
+        overlay_params([folder / "overlay.yaml"], folder / "params.yaml")
     assert (folder / "params.yaml").read_text() == text
 
 

@@ -14,7 +14,8 @@ from ruamel.yaml import YAML
 
 from lh2face.data.benchmarks import BENCHMARKS
 from lh2face.data.training_sources import TRAINING_SOURCES
-from lh2face.stages.params import Params, types_of, without_none
+from lh2face.params import Params
+from lh2face.params.messages import types_of, without_none
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 # Sections of names of the user's choice, each with a type.

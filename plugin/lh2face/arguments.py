@@ -1,4 +1,4 @@
-"""Checks of arguments; an error names the argument, what was found, what may be."""
+"""Checks of arguments; an error names the argument, what was found and what is allowed."""
 
 import math
 from numbers import Real
@@ -6,10 +6,10 @@ from typing import Any
 
 
 def positive(name: str, value: Any) -> float:
-    """A finite number above 0.
+    """Check for a finite number above 0, and return it as a float.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If the value is anything else.
     """
     if not (_is_finite(value) and value > 0):
         raise ValueError(f"{name}: expected a finite number above 0, found {value!r}")
@@ -17,10 +17,10 @@ def positive(name: str, value: Any) -> float:
 
 
 def between(name: str, value: Any, low: float, high: float = math.inf) -> float:
-    """A finite number of at least ``low`` and at most ``high``.
+    """Check for a finite number from ``low`` to ``high``, and return it as a float.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If the value is anything else.
     """
     if not (_is_finite(value) and low <= value <= high):
         allowed = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:.5g}"
@@ -29,10 +29,10 @@ def between(name: str, value: Any, low: float, high: float = math.inf) -> float:
 
 
 def at_least(name: str, value: int, low: int) -> int:
-    """A whole number of at least ``low``.
+    """Check for a whole number of at least ``low``, and return it.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If the value is anything else.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < low:
         raise ValueError(f"{name}: expected a whole number of at least {low}, found {value!r}")
@@ -40,10 +40,10 @@ def at_least(name: str, value: int, low: int) -> int:
 
 
 def rising(name: str, value: Any, low: float, high: float = math.inf) -> tuple[float, float]:
-    """Two numbers, as :func:`between`, the first not above the second.
+    """Check for two finite numbers from ``low`` to ``high``, in ascending order or equal.
 
     Raises:
-        ValueError: If they are not.
+        ValueError: If the value is anything else.
     """
     if not (isinstance(value, (tuple, list)) and len(value) == 2):
         raise ValueError(f"{name}: expected two numbers, found {value!r}")

@@ -1,7 +1,7 @@
 """mmengine 0.10 on PyTorch ≥ 2.6: the three things that do not work by themselves.
 
-All fixes act on import of the package, because mmengine imports ``custom_imports`` before it
-starts processes or loads checkpoints, so a run of any toolbox on mmengine profits.
+All fixes act on import of :mod:`lh2face.register`, because mmengine imports ``custom_imports``
+before it starts processes or loads checkpoints. So a run of any toolbox on mmengine profits.
 """
 
 import functools

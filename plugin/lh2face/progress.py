@@ -1,41 +1,48 @@
-"""How far long work is: a bar on a terminal, plain lines every few seconds in a log file."""
+"""Progress of long work: a bar on a terminal, or plain lines every few seconds in a log file."""
 
 import atexit
+import os
 import sys
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from lh2face.text import printable
 
+QUIET = "LH2FACE_QUIET"
 SECONDS = 5.0  # between two plain lines
+RECENT = 6  # plain lines whose speed counts: with more, time left lags behind a change of speed
 Item = TypeVar("Item")
 
 
 class Lines:
-    """The first step, then a line every few seconds, then the last step.
+    """Print a line at the first step, then every few seconds, and at the last step.
 
     Args:
-        what: The work, such as "aligning faces".
-        total: Number of steps; ``None`` where nobody knows.
-        done: Steps of an earlier run that this one goes on from.
+        what: Name of the work, such as "aligning faces".
+        total: Number of steps; ``None`` if it is unknown.
+        done: Number of steps that an earlier run has already done.
     """
 
     def __init__(self, what: str, total: int | None, done: int = 0) -> None:
         self.what, self.total = what, total
-        self.done = self.first = self.shown = done
-        self.start, self.last, self.status = time.monotonic(), -SECONDS, ""
+        self.done = self.shown = done
+        self.last, self.status = -SECONDS, ""
+        self.marks = deque([(time.monotonic(), done)], RECENT)
 
     def advance(self, steps: int = 1, status: str = "") -> None:
-        """Count some steps, and say how the work stands."""
+        """Count some steps; ``status`` is shown at the end of the line."""
         self.done, self.status = self.done + steps, printable(status)
         if time.monotonic() - self.last >= SECONDS:
             self.show()
 
     def show(self) -> None:
-        """Print where the work is."""
+        """Print a line with the current step, speed and remaining time."""
         self.last, self.shown = time.monotonic(), self.done
-        per_second = (self.done - self.first) / max(self.last - self.start, 1e-9)
+        since, done = self.marks[0]
+        per_second = (self.done - done) / max(self.last - since, 1e-9)
+        self.marks.append((self.last, self.done))
         of = "" if self.total is None else f"/{self.total}"
         parts = [f"{self.what}: {self.done}{of}", rate(per_second)]
         if self.total is not None:
@@ -43,18 +50,17 @@ class Lines:
         print("  ".join(filter(None, [*parts, self.status])), flush=True)
 
     def close(self) -> None:
-        """Print the last step, if no line has."""
+        """Print the last step, unless it has been printed."""
         if self.shown < self.done:
             self.show()
 
 
 class Bar:
-    """The same as a bar of rich."""
+    """Show the progress as a bar of rich; see :class:`Lines` for the arguments."""
 
     def __init__(self, what: str, total: int | None, done: int = 0) -> None:
         from rich import progress
 
-        self.first, self.start = done, time.monotonic()
         self.bar = progress.Progress(
             progress.TextColumn("{task.description}", markup=False),
             progress.BarColumn(),
@@ -65,34 +71,45 @@ class Bar:
         )
         self.task = self.bar.add_task(what, total=total, completed=done, rate="", status="")
         self.bar.start()
-        # Whatever ends the program, the terminal gets its cursor back.
+        # Restores the terminal's cursor, however the program ends.
         atexit.register(self.bar.stop)
 
     def advance(self, steps: int = 1, status: str = "") -> None:
-        """As that of :class:`Lines`."""
-        done = self.bar.tasks[0].completed + steps - self.first
-        per_second = rate(done / max(time.monotonic() - self.start, 1e-9))
-        status = printable(status)
-        self.bar.update(self.task, advance=steps, rate=per_second, status=status)
+        """Count some steps; ``status`` is shown at the end of the bar."""
+        self.bar.update(self.task, advance=steps, status=printable(status))
+        # rich takes the speed from the last half minute.
+        self.bar.update(self.task, rate=rate(self.bar.tasks[0].speed or 0))
 
     def close(self) -> None:
-        """Leave the bar as it is."""
+        """Stop the bar at its current state."""
         self.bar.stop()
         atexit.unregister(self.bar.stop)
 
 
+class Silence(Lines):
+    """No line at all: ``lh2face --quiet``."""
+
+    def show(self) -> None:
+        """Print nothing."""
+
+
 def progress(what: str, total: int | None, done: int = 0) -> Lines | Bar:
-    """A :class:`Bar` where standard output is a terminal, otherwise :class:`Lines`."""
-    return (Bar if sys.stdout.isatty() else Lines)(printable(what), total, done)
+    """Create a :class:`Bar` if standard output is a terminal, or else :class:`Lines`.
+
+    With ``LH2FACE_QUIET`` in the environment, as ``lh2face --quiet`` sets it, create a
+    :class:`Silence`.
+    """
+    shown = Silence if os.environ.get(QUIET) else Bar if sys.stdout.isatty() else Lines
+    return shown(printable(what), total, done)
 
 
 def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
-    """The items, with progress shown as they are used.
+    """Iterate over items and show the progress.
 
     Args:
-        items: What to go through.
-        what: The work.
-        total: Number of items; their length, if they have one.
+        items: The items.
+        what: Name of the work.
+        total: Number of items; by default ``len(items)``, if they have a length.
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
@@ -106,12 +123,12 @@ def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterato
 
 
 def rate(per_second: float) -> str:
-    """Steps a second, with two digits or more."""
+    """Format steps per second, with at least two digits."""
     return f"{per_second:,.0f}/s" if per_second >= 10 else f"{per_second:.2g}/s"
 
 
 def clock(seconds: float) -> str:
-    """Hours, minutes and seconds."""
+    """Format seconds as ``h:mm:ss`` or ``m:ss``."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

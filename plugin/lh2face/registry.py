@@ -11,6 +11,7 @@ through :func:`check` or :func:`build`, for which only registered classes exist.
 import inspect
 import sys
 from collections.abc import Callable, Collection, Mapping
+from importlib import import_module
 from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
@@ -22,6 +23,10 @@ __all__ = [
     "DATASETS", "HOOKS", "METRICS", "MODELS", "OPTIMIZERS", "ROLES", "TRANSFORMS", "Registry",
     "Role", "build", "check", "check_arguments",
 ]  # fmt: skip
+
+
+# The module that registers the package's own classes. It is above this one, so it has to be named.
+PARTS = "lh2face.register"
 
 
 class Role(NamedTuple):
@@ -39,6 +44,8 @@ class Role(NamedTuple):
 
     def classes(self) -> dict[str, type]:
         """The registered classes that can be this part, by name."""
+        import_module(PARTS)
+
         found = sorted(self.registry.module_dict.items())
         return {name: cls for name, cls in found if inspect.isclass(cls) and self.fits(cls)}
 

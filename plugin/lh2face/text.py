@@ -1,4 +1,4 @@
-"""Names of people, files and models in text: what they hold is shown, and never acts as markup."""
+"""Escaping of names of people, files and models, so that they never act as markup."""
 
 import re
 from pathlib import Path
@@ -12,23 +12,24 @@ MARKDOWN = {ord(c): f"\\{c}" for c in "\\`*_[]"} | str.maketrans(
 
 
 def printable(text: object) -> str:
-    r"""A text on one line: control characters, line breaks and lone surrogates as escapes (``\n``).
+    r"""Escape control characters, line breaks and lone surrogates, such as ``\n``, in a text.
 
-    Characters that change the direction of writing are escaped too: they can disguise a name.
+    Characters that change the direction of writing are escaped too, because they can disguise a
+    name.
     """
     return "".join(c if c.isprintable() else _escaped(c) for c in str(text))
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, its first line; the name of its class where it says nothing."""
+    """First line of an error's message; the name of its class if the message is empty."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def check_utf8(path: Path) -> None:
-    """Check a name that goes to safetensors or onnxruntime, which open no other than UTF-8.
+    """Check a path for safetensors or onnxruntime, which can only open paths in UTF-8.
 
     Raises:
-        ValueError: If it is not.
+        ValueError: If the path is not valid UTF-8.
     """
     try:
         str(path).encode()
@@ -40,12 +41,12 @@ def check_utf8(path: Path) -> None:
 
 
 def markdown_text(text: object) -> str:
-    """A text as Markdown that shows it letter by letter, on one line."""
+    """Escape a text for Markdown, on one line, so that it is shown literally."""
     return printable(text).translate(MARKDOWN)
 
 
 def markdown_code(text: object) -> str:
-    """A text as a Markdown code span on one line, whatever backticks it holds."""
+    """Format a text as a Markdown code span on one line; it may contain backticks."""
     shown = printable(text)
     fence = "`" * (1 + max(map(len, re.findall("`+", shown)), default=0))
     space = " " if "`" in shown else ""
@@ -53,18 +54,18 @@ def markdown_code(text: object) -> str:
 
 
 def to_cell(value: object) -> object:
-    """A value for a cell of a CSV file that people open in a spreadsheet.
+    """Escape a value for a cell of a CSV file that may be opened in a spreadsheet.
 
-    A text that a spreadsheet would take for a formula gets one apostrophe before it, as does one
-    that already has apostrophes there, so that :func:`from_cell` gives the text back. Numbers stay
-    as they are, those written as text too.
+    A text that a spreadsheet would take for a formula gets a leading apostrophe. So does such a
+    text that already has leading apostrophes, so that :func:`from_cell` can restore it. Numbers,
+    including numbers written as text, do not change.
     """
     formula = isinstance(value, str) and FORMULA.match(value) and not _is_number(value)
     return f"'{value}" if formula else value
 
 
 def from_cell(text: str) -> str:
-    """The text that :func:`to_cell` was given."""
+    """Restore the text that was passed to :func:`to_cell`."""
     return text[1:] if text.startswith("'") and FORMULA.match(text) else text
 
 

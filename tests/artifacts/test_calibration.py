@@ -94,6 +94,18 @@ def test_a_folder_of_evaluations_is_not_one(model):
         read_metrics(model, model)
 
 
+@pytest.mark.parametrize("people", [0, -3, 2.5, "many", True, [7]])
+def test_people_who_are_no_number_are_refused(model, people):
+    path = evaluation(model, "lfw", 3000) / "provenance.json"
+    made = json.loads(path.read_text())
+    assert read_calibration(model)["people"] is None
+    path.write_text(json.dumps({**made, "people": 40}))
+    assert read_calibration(model)["people"] == 40
+    path.write_text(json.dumps({**made, "people": people}))
+    with pytest.raises(ValueError, match="people: expected a whole number above 0, found"):
+        read_calibration(model)
+
+
 def test_an_evaluation_by_evaluate_ijb_is_taken(model, tmp_path, monkeypatch, capsys):
     meta = synthetic_meta(replace(PROTOCOLS["ijbb"].scaled(0.003), images=130, impostor=100))
     root, rng = tmp_path / "ijb", np.random.default_rng(0)
@@ -114,6 +126,9 @@ def test_an_evaluation_by_evaluate_ijb_is_taken(model, tmp_path, monkeypatch, ca
     card = (tmp_path / "m.md").read_text()
     rank = json.loads((tmp_path / "a" / "metrics.json").read_text())["identification"]["rank"]["1"]
     assert f"| rank-1 | {100 * rank:.1f} |" in card
+    lists = (meta.probes, *meta.galleries.values())
+    people = len({who for one in lists for who in one.subject_ids.tolist()})
+    assert f"Measured on {people} people" in card
     assert (
         "Source of the faces that it was measured on: photos." in card and "Thresholds" not in card
     )

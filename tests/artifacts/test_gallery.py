@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 
 from lh2face.artifacts import gallery as artifact
 from lh2face.artifacts.gallery import RECORD, TEMPLATES, Gallery, read_gallery, write_gallery
-from lh2face.artifacts.provenance import digest
+from lh2face.files.digests import digest
 
 KAPPA = {"mean": 2.0, "std": 1.0, "p5": 0.5}
 

@@ -10,8 +10,8 @@ from mmengine.dataset import Compose
 
 from lh2face import augmentation
 from lh2face.augmentation import pixels
-from lh2face.augmentation.draws import Draws
 from lh2face.augmentation.transforms import rectangle
+from lh2face.data.draws import Draws
 from lh2face.registry import TRANSFORMS
 
 NAMES = [name for name in augmentation.__all__ if name != "RandomTransform"]
@@ -100,6 +100,9 @@ def test_another_kind_of_image_is_refused(image):
         ("TurnedFaces", {"yaw": (20, 90)}, "yaw: .* from 0 to 80, found 90"),
         ("TurnedFaces", {"yaw": (70, 20)}, "yaw: expected two rising"),
         ("TurnedFaces", {"pitch": -1}, "pitch: .* found -1"),
+        ("TurnedFaces", {"depth": "deep"}, "depth: .* mean, linear_3dmm, learned, found 'deep'"),
+        ("TurnedFaces", {"depth": "learned"}, "'learned' needs the folder of one, found None"),
+        ("TurnedFaces", {"reconstructor": "runs"}, "'mean' needs none, found 'runs'"),
     ],
 )
 def test_bad_arguments_are_named(name, arguments, message):

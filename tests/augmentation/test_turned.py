@@ -1,5 +1,6 @@
 """Turned faces against the renderer itself, the template of alignment and symmetry."""
 
+import json
 import math
 
 import cv2
@@ -7,9 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from lh2face.artifacts.model import DESCRIPTION, RECONSTRUCTOR_WEIGHTS, write_weights
 from lh2face.augmentation import TurnedFaces, turned
 from lh2face.augmentation.turned import CENTRE, aligned_view, background, turn, warps
 from lh2face.data.align import TEMPLATE, estimate_norm
+from lh2face.data.synthetic.canonical import canonical_faces, landmark_points, seen_landmarks
+from lh2face.reconstruction.pose import view_of_landmarks
+from lh2face.registry import MODELS
 from lh2face.rendering import DepthMeshRenderer, focal_length, project, transform
 
 SIZE = 48
@@ -65,7 +70,7 @@ def test_an_image_is_sampled_as_the_renderer_draws_it():
 
 def test_a_face_that_is_not_turned_is_the_image():
     image = smooth()
-    for warp in warps(SIZE, (0.0, 0.0), 0.0):
+    for warp in warps(SIZE, (0.0, 0.0), 0.0, "mean"):
         inside = warp.head > 0.999
         assert inside.mean() > 0.3
         assert np.abs(turn(image, warp).astype(int) - image)[inside].mean() < 2
@@ -99,7 +104,7 @@ def test_views_fill_the_range_on_both_sides(monkeypatch):
     monkeypatch.setattr(turned, "warp_of", lambda *arguments: None)
     monkeypatch.setattr(turned, "VIEWS", 128)
     warps.cache_clear()
-    assert len(warps(SIZE, YAW, PITCH)) == 128
+    assert len(warps(SIZE, YAW, PITCH, "mean")) == 128
     warps.cache_clear()
     pitch, yaw = np.degrees(np.array(seen)).T
     assert (yaw > 0).sum() == 64
@@ -123,3 +128,116 @@ def test_other_shapes_are_refused():
     face = {"img": np.zeros((20, 24, 3), np.uint8), "rng": np.random.default_rng(0)}
     with pytest.raises(ValueError, match=r"^img: TurnedFaces needs square images, found 24 × 20"):
         TurnedFaces(1.0)(face)
+
+
+def test_faces_of_the_linear_model_are_as_different_as_people(monkeypatch):
+    monkeypatch.setattr(turned, "VIEWS", 400)
+    turned._modelled.cache_clear()
+    drawn, head = turned._modelled(SIZE), turned._surface(SIZE)[1]
+    turned._modelled.cache_clear()
+    people = canonical_faces(100, SIZE)[0]
+    people = (people + people.flip(2)) / 2
+    torch.testing.assert_close(drawn.mean(0)[head], people.mean(0)[head], atol=2e-3, rtol=0)
+    ratio = drawn.std(0)[head].mean() / people.std(0)[head].mean()
+    assert 0.85 < ratio < 1.1
+
+
+def test_views_of_the_linear_model_have_faces_of_their_own():
+    """At one angle the mean depth gives one picture to either side, the linear model many."""
+    image = smooth()
+    different = {
+        depth: len({turn(image, warp).tobytes() for warp in warps(SIZE, (45.0, 45.0), 0.0, depth)})
+        for depth in ("mean", "linear_3dmm")
+    }
+    assert different == {"mean": 2, "linear_3dmm": 12}
+
+
+@pytest.mark.parametrize("yaw", [-0.9, 0.4])
+def test_a_depth_of_ones_own_moves_what_a_view_shows(yaw):
+    """The renderer's picture of a person's own depth is nearer than that of the mean by far."""
+    depth, surface = turned._surface(SIZE)
+    relief = canonical_faces(100, SIZE)[0][40] - depth
+    relief -= relief[surface].median()
+    view = aligned_view(depth, 0.1, yaw)
+    near, far, exact = (
+        turned.warp_of(one, surface, view) for one in (depth, depth + turned.STEP, depth + relief)
+    )
+    found = turned.between_warps(near, far, relief.numpy())
+    inside = (near.head > 0.99) & (exact.head > 0.99)
+    before, after = (np.abs(warp.x - exact.x)[inside].mean() for warp in (near, found))
+    assert before > 0.2 and after < 0.15 * before
+
+
+@pytest.fixture
+def reconstructor(tmp_path):
+    """The folder of an untrained reconstructor; its depths differ from image to image."""
+    torch.manual_seed(0)
+    config = {"type": "Unsup3DReconstructor", "image_size": 16, "width": 4}
+    model = MODELS.build(config)
+    torch.nn.init.normal_(model.depth_network.network[-1].weight, std=0.5)
+    write_weights(tmp_path / RECONSTRUCTOR_WEIGHTS, model.state_dict())
+    (tmp_path / DESCRIPTION).write_text(json.dumps({"reconstructor": config, "image_size": 16}))
+    return str(tmp_path)
+
+
+def test_a_learned_depth_is_found_in_the_image_once(reconstructor, monkeypatch):
+    image, other = smooth(), smooth()[:, ::-1].copy()
+    found = turned.learned(reconstructor)
+    asked = []
+    depth_of = found.model.depth_of
+    monkeypatch.setattr(
+        found.model, "depth_of", lambda images: asked.append(images) or depth_of(images)
+    )
+    first, again, another = map(found.relief, (image, image, other))
+    assert len(asked) == 2 and asked[0].shape == (1, 3, 16, 16) and asked[0].abs().max() <= 1
+    assert (first == again).all() and not (first == another).all()
+    head = turned._surface(SIZE)[1].numpy()
+    assert first.shape == (SIZE, SIZE) and abs(np.median(first[head])) < 1e-4
+    assert np.abs(first).max() <= turned.RELIEF
+    with torch.no_grad():
+        depth = cv2.resize(depth_of(asked[0])[0].numpy(), (SIZE, SIZE))
+    expected = (depth - turned._surface(SIZE)[0].numpy())[head]
+    expected = (expected - np.median(expected)).clip(-turned.RELIEF, turned.RELIEF)
+    assert np.abs(first[head] - expected).max() < 1e-4
+
+
+def test_an_image_is_turned_on_its_learned_depth(reconstructor, monkeypatch):
+    image = smooth()
+    transform = TurnedFaces(1.0, YAW, PITCH, depth="learned", reconstructor=reconstructor)
+    draw = lambda: transform({"img": image, "rng": np.random.default_rng(3)})["img"]  # noqa: E731
+    learned = draw()
+    mean = TurnedFaces(1.0, YAW, PITCH)({"img": image, "rng": np.random.default_rng(3)})["img"]
+    assert (learned != mean).any()
+    monkeypatch.setattr(
+        turned.LearnedDepth, "relief", lambda self, image: np.zeros(image.shape[:2], np.float32)
+    )
+    assert (draw() == mean).all()
+
+
+def test_a_folder_without_a_reconstructor_is_named_when_an_image_is_turned(tmp_path):
+    transform = TurnedFaces(1.0, depth="learned", reconstructor=str(tmp_path / "none"))
+    with pytest.raises(ValueError, match=r"none/model\.json: "):
+        transform({"img": smooth(), "rng": np.random.default_rng(0)})
+
+
+@pytest.mark.parametrize(("degrees", "left_alone"), [(0, False), (-16, False), (24, True)])
+def test_a_face_that_is_turned_already_stays_as_it_is(degrees, left_alone):
+    points = landmark_points(turned._surface(SIZE)[0])
+    view = aligned_view(turned._surface(SIZE)[0], 0.0, math.radians(degrees))
+    landmarks = seen_landmarks(points, view, SIZE, CENTRE)[0].numpy()
+    face = {"img": smooth(), "landmarks": landmarks, "rng": np.random.default_rng(0)}
+    found = TurnedFaces(1.0, YAW, PITCH)(face)
+    assert (found["img"] is face["img"]) == left_alone
+    assert (found["landmarks"] is landmarks) == left_alone
+
+
+def test_landmarks_turn_with_the_face():
+    face = {"img": smooth(), "landmarks": TEMPLATE, "rng": np.random.default_rng(0)}
+    found = TurnedFaces(1.0, YAW, PITCH)(face)["landmarks"]
+    assert found.shape == (5, 2) and found.dtype == np.float32
+    assert turned.is_turned(found)
+    # They are aligned, and the face that they show is turned as far as one of the views.
+    moved = np.c_[found, np.ones(5)] @ estimate_norm(found).T
+    assert np.abs(moved - found).max() < 0.1
+    yaw = view_of_landmarks(torch.from_numpy(found)[None], CENTRE)[0, 1].rad2deg().abs()
+    assert YAW[0] - 4 < yaw < YAW[1] + 4

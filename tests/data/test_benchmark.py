@@ -6,7 +6,7 @@ import pytest
 from lh2face.data.benchmark import read_benchmark, write_benchmark
 from lh2face.data.ijb_meta import write_meta
 from lh2face.data.paths import below, inside
-from lh2face.data.synthetic.generate import benchmark_meta
+from lh2face.data.template_lists import benchmark_meta
 
 NAMES = [f"ñ {i}.png" for i in range(6)]
 PAIRS = [(NAMES[0], NAMES[1], 1, 3), (NAMES[5], NAMES[2], 0, 4)]
@@ -33,6 +33,7 @@ def test_what_is_written_is_read(tmp_path):
     assert made.names == NAMES and made.origin == "photos" and made.templates is None
     assert made.knows("identity", "kind", "yaw") and not made.knows("quality")
     assert made.images["identity"].tolist() == list(range(6))
+    assert made.people == 6
     (listed,) = made.pairs.values()
     assert (listed.first.tolist(), listed.second.tolist()) == ([0, 5], [1, 2])
     assert (listed.same.tolist(), listed.fold.tolist()) == ([True, False], [3, 4])
@@ -43,7 +44,9 @@ def test_lists_in_the_folder_or_elsewhere(tmp_path):
     write_lists(tmp_path / "elsewhere", names)
     for number, root in enumerate((str(tmp_path / "elsewhere"), "../elsewhere")):
         folder = write(tmp_path / f"{number}", {"name": names}, [], (root, "ijbx"))
-        assert read_benchmark(folder).templates.names == names
+        found = read_benchmark(folder)
+        assert found.templates.names == names and found.people == 3
+    assert read_benchmark(write(tmp_path / "pairs")).people is None
     folder = write(tmp_path / "other", {"name": names[::-1]}, [], (root, "ijbx"))
     with pytest.raises(ValueError, match=r"images\.csv: other images than the lists ijbx_\* in"):
         read_benchmark(folder).templates  # noqa: B018

@@ -342,3 +342,46 @@ def test_faces_that_are_not_aligned_are_refused(tmp_path):
     write_manifest(root, replace(read_manifest(root), aligned=False))
     with pytest.raises(ManifestError, match=r"a/manifest\.json: its faces are not aligned"):
         RecordFaces(str(root))
+
+
+POINTS = RNG.uniform(20, 90, (2, 5, 2)).astype(np.float32)
+
+
+def with_landmarks(root, points=POINTS):
+    """Two faces and their landmarks."""
+    folder = training_set(root, NOISE[:2], [0, 1])
+    np.save(root / "aligned_landmarks.npy", points)
+    return folder
+
+
+def test_landmarks_come_with_their_faces_and_are_mirrored_with_them(tmp_path):
+    root = with_landmarks(tmp_path)
+    assert "landmarks" not in RecordFaces(root, 20)[0]
+    faces = RecordFaces(root, 20, landmarks=True)
+    assert [faces[index]["landmarks"].tolist() for index in (0, 1)] == POINTS.tolist()
+    mirror = [{"type": "RandomMirror", "probability": 1.0}]
+    mirrored = RecordFaces(root, 20, mirror, landmarks=True)[1]["landmarks"]
+    # Left eye, right eye, nose, left and right mouth corner: left as seen in the image.
+    expected = [[111 - x, y] for x, y in POINTS[1, [1, 0, 2, 4, 3]].tolist()]
+    assert mirrored.dtype == torch.float32
+    assert np.allclose(mirrored, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        (POINTS[:1], r"expected float32 of shape \(2, 5, 2\).* found float32 of shape \(1, 5, 2\)"),
+        (POINTS.astype(np.float64), "expected .* found float64"),
+        (np.where(POINTS > 80, np.nan, POINTS), "not all landmarks are finite"),
+    ],
+)
+def test_landmarks_that_cannot_be_those_of_the_faces_are_named(tmp_path, points, message):
+    root = with_landmarks(tmp_path, points)
+    with pytest.raises(ManifestError, match=rf"aligned_landmarks\.npy: {message}"):
+        RecordFaces(root, landmarks=True)
+
+
+def test_faces_without_landmarks_are_named(tmp_path):
+    root = training_set(tmp_path, NOISE[:2], [0, 1])
+    with pytest.raises(ManifestError, match=r"aligned_landmarks\.npy: no such file; landmarks are"):
+        RecordFaces(root, landmarks=True)

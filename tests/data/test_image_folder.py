@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from lh2face.data import template_lists
 from lh2face.data.benchmarks.image_folder import ImageFolderBenchmark
 from lh2face.data.image_folder import ImageFolderError, held_out, read_landmarks
 from lh2face.data.recordio import RecordReader
@@ -188,7 +189,9 @@ def test_no_pair_of_a_synthetic_bin_repeats_an_image():
 
 
 def test_few_templates_are_compared_with_all():
-    first, second = generate.template_pairs(np.repeat(np.arange(4), 2), np.random.default_rng(0))
+    first, second = template_lists.template_pairs(
+        np.repeat(np.arange(4), 2), np.random.default_rng(0)
+    )
     pairs = list(zip(first.tolist(), second.tolist(), strict=True))
     assert pairs == [(a, b) for a in range(8) for b in range(a + 1, 8)]
 
@@ -197,9 +200,9 @@ def test_few_templates_are_compared_with_all():
 def test_impostors_of_many_templates_are_drawn(monkeypatch, templates):
     """All genuine pairs; of impostors as many as allowed, none twice, every template as often."""
     most = 20
-    monkeypatch.setattr(generate, "IMPOSTORS", most)
+    monkeypatch.setattr(template_lists, "IMPOSTORS", most)
     subjects = np.arange(templates) // 3
-    first, second = generate.template_pairs(subjects, np.random.default_rng(0))
+    first, second = template_lists.template_pairs(subjects, np.random.default_rng(0))
     assert (first < second).all() and (np.diff(first) >= 0).all()
     assert len(np.unique(first * templates + second)) == len(first)
     genuine = subjects[first] == subjects[second]
@@ -209,7 +212,7 @@ def test_impostors_of_many_templates_are_drawn(monkeypatch, templates):
     assert 2 * most - 2 <= times.min() and times.max() <= 2 * most
     assert templates * (most - 1) <= (~genuine).sum() <= templates * most
     if templates > 2 * most + 1:
-        other = generate.template_pairs(subjects, np.random.default_rng(1))
+        other = template_lists.template_pairs(subjects, np.random.default_rng(1))
         assert set(zip(*other, strict=True)) != set(zip(first, second, strict=True))
 
 

@@ -10,9 +10,10 @@ import pytest
 from lh2face.data.align import estimate_norm
 from lh2face.data.image_folder import read_landmarks
 from lh2face.data.images import ImageError, decode_rgb, read_file
+from lh2face.data.main_face import find_face
 from lh2face.data.recordio import RecordReader
 from lh2face.data.training_sources import Synthetic
-from lh2face.detection import Face, find_face, main_face, open_mtcnn, open_named
+from lh2face.detection import Face, main_face, open_mtcnn, open_named
 from lh2face.detection.faces import DetectorError
 
 IMAGE = np.zeros((400, 600, 3), np.uint8)

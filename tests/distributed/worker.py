@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-import lh2face  # noqa: F401
+import lh2face.register  # noqa: F401
 from lh2face.distributed import checkpoint
 from lh2face.distributed.proxies import ShardedProxies
 from lh2face.registry import DATASETS, MODELS

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_curve as sklearn_roc
 
 from lh2face.data.synthetic_protocol import PROTOCOLS, synthetic_meta, write_features
-from lh2face.evaluation import ijb
+from lh2face.evaluation import features, pooling, scores
+from lh2face.evaluation.checks import EvaluationError
+from lh2face.evaluation.features import concentrations, face_features
 from lh2face.evaluation.identification import (
     identification,
     merged_identification,
@@ -16,17 +18,17 @@ from lh2face.evaluation.identification import (
     rates_over_galleries,
     search,
 )
-from lh2face.evaluation.ijb import (
-    EvaluationError,
-    concentrations,
-    face_features,
-    pool_media,
-    pool_templates,
-    verification_scores,
-)
 from lh2face.evaluation.matching import expected_cosine, mutual_likelihood
-from lh2face.evaluation.quality import calibration, error_versus_reject, reject_area
+from lh2face.evaluation.pooling import pool_media, pool_templates
+from lh2face.evaluation.quality import (
+    calibrated_cosine,
+    calibration,
+    error_versus_reject,
+    kappa_scale,
+    reject_area,
+)
 from lh2face.evaluation.roc import roc_curve, share_of, tar_at_far
+from lh2face.evaluation.scores import verification_scores
 from lh2face.evaluation.verification import (
     best_threshold,
     fold_accuracy,
@@ -97,10 +99,11 @@ def test_scores_and_absent_templates():
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(ijb, "FACES", 50)
-    monkeypatch.setattr(ijb, "PAIRS", 500)
-    monkeypatch.setattr(ijb, "TILE_BITS", 4)
-    monkeypatch.setattr(ijb, "TILE", 16)
+    monkeypatch.setattr(features, "FACES", 50)
+    monkeypatch.setattr(pooling, "FACES", 50)
+    monkeypatch.setattr(scores, "PAIRS", 500)
+    monkeypatch.setattr(scores, "TILE_BITS", 4)
+    monkeypatch.setattr(scores, "TILE", 16)
 
 
 @pytest.mark.parametrize("templates", [7, 100])
@@ -124,7 +127,7 @@ def test_pooling_in_blocks(small_blocks):
 
 
 def test_ten_times_the_pairs_take_no_more_memory(monkeypatch):
-    monkeypatch.setattr(ijb, "PAIRS", 1 << 14)
+    monkeypatch.setattr(scores, "PAIRS", 1 << 14)
     vectors, ids = RNG.normal(size=(300, 16)), np.arange(300)
 
     def working_memory(pairs):
@@ -208,7 +211,7 @@ def test_identification_against_loops():
 
 
 def toolbox_1n(gallery, gallery_subjects, probes, probe_subjects, fpirs):
-    """One gallery as insightface's ``ijb_evals.py`` works it out, by loops."""
+    """Figures of one gallery, computed in loops as in insightface's ``ijb_evals.py``."""
     first, hits, alarms = 0, [], []
     for probe, subject in zip(probes, probe_subjects, strict=True):
         scores = [float(probe @ face) for face in gallery]
@@ -390,6 +393,36 @@ def test_calibration_of_samples_and_of_a_wrong_dimension():
     assert error == pytest.approx(np.abs(predicted - observed).mean())
     assert error < 0.01 < 0.05 < calibration(expected_cosine(*kappa.T, 64), draw(16))[2]
     assert calibration(np.array([0.5]), np.array([0.25]))[2] == 0.25
+
+
+@pytest.mark.parametrize("dim", [4, 64, 512])
+@pytest.mark.parametrize("scale", [0.05, 1, 30])
+def test_the_scale_of_kappa_is_found_again(dim, scale):
+    """Cosines about those that κ predicts; then κ is divided by a number."""
+    kappa = RNG.uniform(dim / 4, dim, (4000, 2))
+    observed = expected_cosine(*kappa.T, dim) + 0.05 * RNG.normal(size=4000)
+    found = kappa_scale(kappa / scale, observed, dim)
+    assert found == pytest.approx(scale, rel=0.03)
+    mean = expected_cosine(*(found * kappa.T / scale), dim).mean()
+    assert mean == pytest.approx(observed.mean(), abs=1e-5)
+
+
+def test_calibrated_cosines_are_not_fitted_to_their_own_pairs():
+    kappa, half = RNG.uniform(5, 60, (4000, 2)), np.arange(4000) < 2000
+    observed = expected_cosine(*kappa.T, 64) + 0.02 * RNG.normal(size=4000)
+    predicted = calibrated_cosine(kappa / 7, observed, half, 64)
+    assert calibration(predicted, observed)[2] < 0.01
+    again = calibrated_cosine(kappa / 7, np.where(half, 0, observed), half, 64)
+    np.testing.assert_array_equal(again[half], predicted[half])
+    assert again[~half].max() < 1e-6
+    alone = calibrated_cosine(kappa / 7, observed, np.ones(4000, bool), 64)
+    assert alone.mean() == pytest.approx(observed.mean(), abs=1e-5)
+
+
+def test_a_scale_that_none_is_enough_for_is_the_last():
+    kappa = np.ones((1, 2))
+    assert kappa_scale(kappa, np.array([-0.5]), 64) == pytest.approx(np.exp(-20))
+    assert kappa_scale(kappa, np.array([1.0]), 64) == pytest.approx(np.exp(20))
 
 
 def test_expected_cosine_is_that_of_samples():

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import roc_curve as sklearn_roc
 
 from lh2face.data.synthetic_protocol import PROTOCOLS, synthetic_meta
-from lh2face.evaluation.ijb import EvaluationError
+from lh2face.evaluation.checks import EvaluationError
 from lh2face.evaluation.matching import mutual_likelihood
 from lh2face.evaluation.protocol import Protocol, run_protocol
 

@@ -126,7 +126,7 @@ CONTENTS = [b"first image", b"\x0a\x23\xd7\xce" * 3, b"", b"a third one" * 5]
 
 
 def known_records(folder: Path) -> None:
-    """Records of which :func:`record_file` knows the content."""
+    """Records whose content :func:`record_file` knows."""
     from lh2face.data.recordio import RecordWriter
 
     with RecordWriter(folder / "a.rec") as writer:
@@ -301,7 +301,7 @@ def parameter_file(folder: Path) -> None:
 @reader(3, sets(params=parameter_file))
 def parameters(folder: Path) -> None:
     """params.yaml."""
-    from lh2face.stages.params import load_params
+    from lh2face.params import load_params
 
     load_params(folder / "params.yaml")
 
@@ -315,9 +315,9 @@ def overlays(folder: Path) -> None:
 @reader(1, sets(overlay=overlays))
 def overlay(folder: Path) -> None:
     """An overlay put over params.yaml."""
-    from lh2face.stages.params import overlay_params
+    from lh2face.params import overlay_params
 
-    overlay_params(folder / "overlay.yaml", folder / "params.yaml")
+    overlay_params([folder / "overlay.yaml"], folder / "params.yaml")
 
 
 def model_folder(folder: Path) -> None:
@@ -403,7 +403,8 @@ def evaluation(folder: Path) -> None:
 @reader(15, sets(evaluation=evaluation))
 def comparison(folder: Path) -> None:
     """Two runs compared."""
-    from lh2face.stages.comparison import compare, read_both
+    from lh2face.artifacts.evaluations import read_both
+    from lh2face.evaluation.comparison import compare
 
     for runs in read_both(folder, folder).values():
         compare(*runs)
@@ -450,7 +451,7 @@ def kept_embeddings(folder: Path) -> None:
     (folder / "metrics.json").write_text("{}", encoding="utf-8")
     made = {"model": "0", "faces": 3, "block": 512}
     Record(
-        "lh2face evaluate-ijb", files=["metrics.json"], embeddings=made, blocks=[["0", "1"]]
+        "lh2face evaluate-ijb", files=["metrics.json"], embeddings=made, blocks=[("0", "1", 0)]
     ).write(folder)
 
 
@@ -561,7 +562,7 @@ def checkpoint_folder(folder: Path) -> None:
 
 def training_folder(folder: Path) -> None:
     """What a training keeps."""
-    from lh2face.stages.work_folder import FINGERPRINT, write_whole
+    from lh2face.runs.work_folder import FINGERPRINT, write_whole
     from lh2face.training.record import append_row
 
     write_whole(folder / FINGERPRINT, {"processes": 1, "data": {"train.rec": "0"}})
@@ -572,7 +573,7 @@ def training_folder(folder: Path) -> None:
 @reader(10, sets(work=training_folder))
 def work_folder(folder: Path) -> None:
     """The folder of a training that goes on."""
-    from lh2face.stages.work_folder import prepare_work_dir
+    from lh2face.runs.work_folder import prepare_work_dir
     from lh2face.training.record import drop_rows
 
     prepare_work_dir(folder, {"data": {"train.rec": "0"}}, 1)
@@ -663,8 +664,8 @@ def embedded(folder: Path) -> None:
 @reader(1, sets(embedded=embedded))
 def evaluated(folder: Path) -> None:
     """Lists and embeddings for stage evaluate."""
+    from lh2face.params import load_params
     from lh2face.stages.evaluate import run
-    from lh2face.stages.params import load_params
 
     global PARAMS
     if PARAMS is None:

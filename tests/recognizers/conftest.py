@@ -45,7 +45,9 @@ class LinearReconstructor(nn.Module):
         left, right = images[..., : self.image_size // 2], images[..., self.image_size // 2 :]
         return self.linear((left - right).mean((2, 3)))
 
-    def loss(self, images: Tensor, face: SimpleNamespace) -> dict[str, Tensor]:
+    def loss(
+        self, images: Tensor, face: SimpleNamespace, landmarks: Tensor | None = None
+    ) -> dict[str, Tensor]:
         return {
             "loss_reco": (face.canonical - images).abs().mean(),
             "loss_smooth": self.gain.square(),

@@ -119,6 +119,20 @@ def test_joint_loss_trains_backbone_head_and_reconstructor():
         assert all(p.grad is not None and p.grad.isfinite().all() for p in part.parameters())
 
 
+def test_the_reconstructors_loss_gets_the_landmarks(monkeypatch):
+    model, (images, labels) = build(reconstructor={"type": "LinearReconstructor"}), batch()
+    landmarks, given = torch.rand(len(images), 5, 2), []
+    loss = model.reconstructor.loss
+    monkeypatch.setattr(
+        model.reconstructor,
+        "loss",
+        lambda *arguments: given.append(arguments[2]) or loss(*arguments),
+    )
+    model(images, labels, mode="loss", landmarks=landmarks)
+    model(images, labels, mode="loss")
+    assert given == [landmarks, None]
+
+
 def test_the_heads_statistics_end_on_the_images_not_on_their_canonical_faces(monkeypatch):
     model = build(reconstructor={"type": "LinearReconstructor"}).eval()
     seen, loss = [], type(model.head).loss

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -197,3 +198,32 @@ def test_alignment_moves_a_turned_face_no_further_than_the_view_can(center, reac
     # Alignment puts the landmarks' mean back: the shift that the view must undo, along x.
     shift = (moved[:, 0] - points[:, 0]).mean().abs().item()
     assert (shift < VIEW_RANGE[3]) == reachable
+
+
+def test_pictures_of_a_linear_model_are_larger_and_of_the_same_face():
+    torch.manual_seed(0)
+    small = Linear3DMMReconstructor(
+        image_size=16, width=8, shape_modes=4, albedo_modes=6, faces=12, picture_size=48
+    )
+    torch.nn.init.normal_(small.coefficient_network.network[-2].weight, std=0.1)
+    large, images = small.enlarged(), torch.rand(2, 3, 16, 16) * 2 - 1
+    face = small(images)
+    picture = large(F.interpolate(images, scale_factor=3.0, mode="nearest"))
+    assert picture.depth.shape == (2, 48, 48)
+    assert large.turned(picture, picture.view).shape == (2, 3, 48, 48)
+    # Where neither was cut off at the ends of its range.
+    for fine, coarse, low, high in (
+        (picture.depth, face.depth, 0.9, 1.1),
+        (picture.albedo, face.albedo, -1, 1),
+    ):
+        inside = (F.max_pool2d(fine, 3) < high) & (-F.max_pool2d(-fine, 3) > low)
+        assert inside.float().mean() > 0.3
+        torch.testing.assert_close(F.avg_pool2d(fine, 3)[inside], coarse[inside])
+    torch.testing.assert_close(picture.view, face.view)
+    torch.testing.assert_close(picture.light, face.light)
+    assert (face.depth[0] - face.depth[1]).abs().max() > 1e-4, "faces differ"
+
+
+def test_pictures_have_a_multiple_of_the_size():
+    with pytest.raises(ValueError, match="picture_size: expected a multiple of 16, found 40"):
+        Linear3DMMReconstructor(image_size=16, faces=50, picture_size=40)

@@ -1,12 +1,14 @@
 """The comparison table: spread over seeds, who leads, and by how much."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 pytest.importorskip("scipy", reason="needs the pipeline extra")
 
+from lh2face.evaluation.comparison import Run
 from lh2face.report.table import cell, lead, overview, table
-from lh2face.stages.comparison import Run
 
 TAR, RANK = "verification.tar.0.001", "identification.rank.1"
 
@@ -57,8 +59,14 @@ def test_the_best_of_each_column_is_marked():
     assert marked == {"TAR at FAR 1e-3": ["best"], "rank-1": ["worst"]}
 
 
+def test_it_says_how_many_people_it_was_measured_on():
+    assert table(RUNS)["people"] == "It is not known on how many people this was measured."
+    few = {name: replace(run, people=10) for name, run in RUNS.items()}
+    assert "only 10 people" in table(few)["people"] and "31 points" in table(few)["people"]
+
+
 def of(**figures: float) -> Run:
-    """A run of one seed, without luck."""
+    """A run of one seed whose draws do not vary."""
     named = {path: np.array([value]) for path, value in figures.items()}
     return Run(
         named, {path: np.repeat(value[:, None], 10, axis=1) for path, value in named.items()}

@@ -63,6 +63,18 @@ def test_each_face_by_its_own_landmarks(tmp_path, raw):
     assert (tmp_path / "out" / "failures.csv").read_text() == "key,reason\n"
 
 
+def test_landmarks_are_kept_as_they_lie_in_the_crops(tmp_path, raw):
+    """The photos' landmarks are those of the template, shifted; one is not of that shape."""
+    points = POINTS.copy()
+    points[2, 2] += [9, 0]
+    np.save(raw / "landmarks.npy", points)
+    aligned(raw, tmp_path / "out")
+    found = np.load(tmp_path / "out" / "aligned_landmarks.npy")
+    assert found.shape == (COUNT, 5, 2) and found.dtype == np.float32
+    assert np.abs(np.delete(found, 2, 0) - TEMPLATE).max() < 1e-3
+    assert found[2, 2, 0] - found[2, [0, 1, 3, 4], 0].mean() == pytest.approx(9, abs=1)
+
+
 def test_landmarks_go_by_key_not_by_position(tmp_path, raw):
     order = [4, 0, 5, 2, 1, 3]
     np.save(raw / "landmarks.npy", POINTS[order])
@@ -127,6 +139,7 @@ def test_bad_training_photos_are_listed(tmp_path):
     raw = write_training(tmp_path / "raw", photos, points)
     aligned(raw, tmp_path / "out")
     assert_crops(tmp_path / "out", [12])
+    assert np.abs(np.load(tmp_path / "out" / "aligned_landmarks.npy") - TEMPLATE).max() < 1e-3
     with (tmp_path / "out" / "failures.csv").open() as file:
         rows = {int(row["key"]): row["reason"] for row in csv.DictReader(file)}
     assert list(rows) == KEYS[:5]

@@ -12,10 +12,10 @@ from lh2face.data.benchmark import read_benchmark
 from lh2face.data.benchmarks import BENCHMARKS
 from lh2face.data.ijb_meta import write_meta
 from lh2face.data.images import decode_rgb, encode_jpeg
-from lh2face.data.synthetic.generate import benchmark_meta
+from lh2face.data.template_lists import benchmark_meta
 from lh2face.data.verification_bin import write_bin
+from lh2face.params import load_params
 from lh2face.stages import align_benchmark, benchmark
-from lh2face.stages.params import load_params
 
 ROOT = Path(__file__).resolve().parents[2]
 COUNT = 12

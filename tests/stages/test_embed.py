@@ -15,8 +15,8 @@ from lh2face.data.benchmark import FACES
 from lh2face.data.recordio import RecordWriter
 from lh2face.embedding import kept
 from lh2face.embedding.embedders import open_embedder
+from lh2face.params import load_params
 from lh2face.stages import embed, init
-from lh2face.stages.params import load_params
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 32

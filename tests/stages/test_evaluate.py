@@ -9,11 +9,12 @@ import pytest
 
 from lh2face.data.benchmark import read_benchmark, write_benchmark
 from lh2face.data.ijb_meta import write_meta
-from lh2face.data.synthetic.generate import benchmark_meta
+from lh2face.data.template_lists import benchmark_meta
+from lh2face.evaluation import pairs
 from lh2face.evaluation.protocol import Protocol
 from lh2face.evaluation.verification import fold_accuracy, fold_decisions, grid_threshold
+from lh2face.params import load_params
 from lh2face.stages import evaluate
-from lh2face.stages.params import load_params
 
 ROOT = Path(__file__).resolve().parents[2]
 RNG = np.random.default_rng(1)
@@ -85,6 +86,7 @@ def test_pairs_alone(params, tmp_path):
     assert len(tables["roc"]) == len(tables["cmc"]) == 1 and len(tables["pairs"]) == 1 + len(SAME)
     assert tables["draws"][0] == ["bins.frontal.accuracy", "reject.area"]
     made = json.loads((tmp_path / "bench.out" / "provenance.json").read_text())
+    assert made["people"] is None  # a list of pairs names nobody
     assert made["model"] == "of weights" and set(made["data"]) == {
         "bench.embeddings", "pairs", "images.csv",
     }  # fmt: skip
@@ -96,8 +98,9 @@ def test_templates_alone(params, tmp_path):
     for name in ("reject", "calibration", "pairs"):
         assert len(tables[name]) == 1
     assert len(tables["kappa"]) == 1 + len(NAMES) and len(tables["cmc"]) == 21
-    read = json.loads((tmp_path / "bench.out" / "provenance.json").read_text())["data"]
-    assert set(read) == {"bench.embeddings", "meta", "pairs", "images.csv"}
+    made = json.loads((tmp_path / "bench.out" / "provenance.json").read_text())
+    assert set(made["data"]) == {"bench.embeddings", "meta", "pairs", "images.csv"}
+    assert made["people"] == len(set(IDENTITY.tolist()))
 
 
 def test_each_part_is_the_same_beside_the_others(params, tmp_path):
@@ -111,7 +114,7 @@ def test_each_part_is_the_same_beside_the_others(params, tmp_path):
 
 
 def test_nothing_is_asked(params, tmp_path):
-    """Such as photos of which κ alone is wanted."""
+    """An example are photos for which only κ is wanted."""
     metrics, tables = run(params, write(tmp_path / "bench"))
     assert set(metrics) == {"kappa"} and len(tables["kappa"]) == 1 + len(NAMES)
 
@@ -129,7 +132,7 @@ def test_the_accuracy_is_by_rule_and_folds(params, tmp_path, figures, folds):
     fold = FOLD if folds else np.repeat(np.arange(10), len(SAME) // 10)
     right = np.empty(len(SAME), bool)
     for one in np.unique(fold):
-        rule = evaluate.RULES[figures]
+        rule = pairs.RULES[figures]
         threshold = rule(scores[fold != one], SAME[fold != one])
         right[fold == one] = (scores[fold == one] >= threshold) == SAME[fold == one]
     found = metrics["bins"]["frontal"]
@@ -141,11 +144,11 @@ def test_the_accuracy_is_by_rule_and_folds(params, tmp_path, figures, folds):
     np.testing.assert_allclose([float(row[4]) for row in rows], scores, atol=1e-5)
     assert [row[1] for row in rows] == [NAMES[i] for i in FIRST]
     # Of the same decisions are the rounds of the bootstrap.
-    pairs = evaluate.decided(
+    listed = pairs.decided(
         unit, np.ones(len(NAMES)), read_benchmark(folder).pairs["frontal"],
         Protocol(figures=figures, bootstrap=50),
     )  # fmt: skip
-    draws = evaluate.accuracy_draws(pairs, Protocol(figures=figures, bootstrap=50))
+    draws = pairs.accuracy_draws(listed, Protocol(figures=figures, bootstrap=50))
     assert draws.mean() == pytest.approx(right.mean(), abs=0.03)
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,21 +17,27 @@ import torch
 from safetensors.torch import load_file
 
 from lh2face.artifacts.model import load_reconstructor
-from lh2face.artifacts.outputs import MANIFEST
 from lh2face.artifacts.provenance import read_provenance
+from lh2face.artifacts.run_metrics import read_fit, read_record
+from lh2face.data.align import TEMPLATE
 from lh2face.data.recordio import RecordWriter
 from lh2face.distributed.finite import NonFiniteError
+from lh2face.files.outputs import MANIFEST
+from lh2face.params import load_params
 from lh2face.reconstruction import Unsup3DReconstructor
 from lh2face.stages import fit3d
-from lh2face.stages.figures import read_fit, read_record
-from lh2face.stages.params import load_params
 from lh2face.training import TrainingRecordHook
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = 30
 WEIGHTS = "reconstructor.safetensors"
 SMALL = {
-    "model.reconstructor": {"type": "Unsup3DReconstructor", "image_size": 16, "width": 4},
+    "model.reconstructor": {
+        "_delete_": True,
+        "type": "Unsup3DReconstructor",
+        "image_size": 16,
+        "width": 4,
+    },
     "train_dataloader.batch_size": 8,
     "train_cfg.max_epochs": 3,
 }
@@ -164,9 +171,22 @@ def test_an_absurd_rate_stops_in_one_line_and_leaves_no_reconstructor(aligned, t
 
 
 def test_fewer_faces_than_a_batch_are_named(aligned, tmp_path):
-    with pytest.raises(ValueError, match=r"fit3d: .*batch_size: 31 is more than the 30 images of"):
+    with pytest.raises(ValueError, match=r"fit3d: .*batch_size: 31 is more than the 30 images"):
         run(aligned, tmp_path / "fit3d", **{"train_dataloader.batch_size": 31})
     assert not list(tmp_path.iterdir())
+
+
+def test_the_pose_is_learnt_from_the_landmarks_of_the_faces(aligned, tmp_path):
+    posed = {"model.reconstructor": {**SMALL["model.reconstructor"], "pose": "landmarks"}}
+    with pytest.raises(ValueError, match=r"aligned_landmarks\.npy: no such file"):
+        run(aligned, tmp_path / "none", **posed)
+    faces = tmp_path / "faces"
+    shutil.copytree(aligned, faces)
+    np.save(faces / "aligned_landmarks.npy", np.repeat(TEMPLATE[None], IMAGES, 0))
+    run(faces, tmp_path / "fit3d", **posed)
+    metrics = read_fit(tmp_path / "fit3d" / "metrics.json")
+    assert "loss_pose" in metrics and "loss_prior" not in metrics
+    assert load_reconstructor(tmp_path / "fit3d").pose == "landmarks"
 
 
 def test_a_record_without_a_row_is_named(tmp_path):

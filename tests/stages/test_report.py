@@ -14,13 +14,14 @@ import pytest
 
 pytest.importorskip("plotly", reason="needs the pipeline extra")
 
+from lh2face.artifacts.evaluations import read_run
+from lh2face.artifacts.run_metrics import read_depth, read_fit
 from lh2face.data.benchmark import read_benchmark
-from lh2face.report import figures
+from lh2face.params import Params, read_yaml
+from lh2face.report import plots
 from lh2face.report.pictures import hardest
+from lh2face.report.training import training_figures
 from lh2face.stages import align_benchmark, benchmark, evaluate, report
-from lh2face.stages.comparison import read_run
-from lh2face.stages.figures import read_depth, read_fit
-from lh2face.stages.params import Params, read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS, SEEDS = ["untrained", "cosface", "<img src=x onerror=alert(1)>"], [0, 1]
@@ -221,7 +222,7 @@ def test_training_curves_are_those_of_the_records(page, params):
 def test_a_run_without_a_record_of_loss_or_validation_has_no_curve(tmp_path):
     (tmp_path / "a" / "model").mkdir(parents=True)
     (tmp_path / "a" / "model" / "training.csv").write_text("step,images_per_second\n3,4\n")
-    assert report.training_figures({"a": [tmp_path / "a"]}, ["a"]) == {}
+    assert training_figures({"a": [tmp_path / "a"]}, ["a"]) == {}
 
 
 class Page(HTMLParser):
@@ -291,7 +292,7 @@ def test_the_data_are_described(page):
 
 
 def reported(params, run, tmp_path, benchmarks, **change):
-    """The page of these benchmarks, of which a part of the files was changed."""
+    """Render the page of these benchmarks after some of their files were changed."""
     compare = params.compare.model_copy(update={"benchmarks": benchmarks})
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
@@ -425,7 +426,7 @@ def test_kappa_against_a_condition_is_relative_to_the_median():
     pose = pd.Series(np.repeat(np.linspace(0, 70, 8), 10), name="degrees")
     # The lists need not be in one order.
     kappa = pd.DataFrame({"name": names, "kappa": 100 - pose})[::-1]
-    figure = figures.kappa_against({"a": [{"kappa": kappa}]}, pd.Series(names), pose)
+    figure = plots.kappa_against({"a": [{"kappa": kappa}]}, pd.Series(names), pose)
     (trace,) = figure.data
     assert np.diff(trace.x) == pytest.approx(8.75, abs=0.1)
     assert trace.y == pytest.approx(np.arange(100, 20, -10) / 65)
@@ -435,13 +436,13 @@ def test_kappa_against_a_condition_is_relative_to_the_median():
 
 def test_every_model_has_a_line_of_its_own():
     points = pd.DataFrame({"rank": [1, 2], "rate": [0.5, 0.6]})
-    figure = figures.cmc({f"head {i}": [{"cmc": points}] for i in range(20)})
+    figure = plots.cmc({f"head {i}": [{"cmc": points}] for i in range(20)})
     assert len({(trace.line.color, trace.line.dash) for trace in figure.data}) == 20
 
 
 def test_plotly_is_given_names_as_text():
     points = pd.DataFrame({"rank": [1, 2], "rate": [0.5, 0.6]})
-    (line,) = figures.cmc({"<b>a</b> & <a href='x'>b</a>": [{"cmc": points}]}).data
+    (line,) = plots.cmc({"<b>a</b> & <a href='x'>b</a>": [{"cmc": points}]}).data
     assert line.name == "&lt;b&gt;a&lt;/b&gt; &amp; &lt;a href='x'&gt;b&lt;/a&gt;"
 
 
@@ -460,7 +461,7 @@ class Browser:
         )
 
     def traces(self):
-        """For each figure the names of the models drawn, one a line, empty lines left out."""
+        """Return the names of the drawn models per figure, without empty lines."""
         return self.page.evaluate(
             """() => Object.fromEntries([...document.querySelectorAll(".plot")].map(plot => [
                 plot.id, [...plot.querySelectorAll(".scatterlayer path.js-line")]
@@ -481,21 +482,6 @@ class Browser:
             }""",
             selector,
         )
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """A headless Chromium of this machine."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        pytest.skip(f"needs a browser: none of {', '.join(names)} is on the path")
-    with sync_api.sync_playwright() as playwright:
-        args = ["--no-sandbox", "--disable-gpu"]
-        chromium = playwright.chromium.launch(executable_path=path, args=args)
-        yield chromium
-        chromium.close()
 
 
 def test_in_a_browser(browser, page):

@@ -22,16 +22,17 @@ from mmengine.config import Config
 from safetensors.torch import load_file, save_file
 
 from lh2face.artifacts.model import load_model, read_description
-from lh2face.artifacts.outputs import MANIFEST, exclusive
 from lh2face.configs import RECOGNITION
 from lh2face.data.manifest import Manifest, ManifestError, read_manifest, write_manifest
 from lh2face.data.recordio import RecordReader, RecordWriter, identity, image_keys
 from lh2face.data.records import records_digest
 from lh2face.distributed.finite import NonFiniteError
+from lh2face.files.outputs import MANIFEST, exclusive
+from lh2face.params import load_params
 from lh2face.recognizers import FaceRecognizer
 from lh2face.registry import MODELS
-from lh2face.stages import train, work_folder
-from lh2face.stages.params import load_params
+from lh2face.runs import work_folder
+from lh2face.stages import train
 from lh2face.training import LastCheckpointHook, ShardedCheckpointHook, TrainingRecordHook
 from lh2face.training.record import drop_rows
 
@@ -544,30 +545,6 @@ def test_checkpoints_hold_no_history(aligned, tmp_path, monkeypatch):
     assert {"train/loss", "train/grad_norm", "train/lr", "train/time"} <= lengths.keys()
     # The rate is noted before the checkpoint is written, which is before a step.
     assert max(lengths.values()) == 2
-
-
-def test_norms_and_biases_do_not_decay(aligned, tmp_path, monkeypatch):
-    groups = {}
-
-    def note(self, runner, *args, **kwargs):
-        decay = {
-            id(p): g["weight_decay"] for g in runner.optim_wrapper.param_groups for p in g["params"]
-        }
-        groups.update({name: decay[id(p)] for name, p in runner.model.named_parameters()})
-        modules = dict(runner.model.named_modules())
-        norms = {name for name, m in modules.items() if isinstance(m, torch.nn.BatchNorm2d)}
-        groups["norms"] = norms
-        raise StopError
-
-    monkeypatch.setattr(TrainingRecordHook, "before_train", note)
-    with pytest.raises(StopError):
-        run(aligned, tmp_path / "model")
-    norms = groups.pop("norms")
-    assert norms
-    for name, decay in groups.items():
-        exempt = name.rpartition(".")[0] in norms or name.endswith("bias")
-        if exempt or name.endswith("stem.0.0.weight") or "proxies" in name:
-            assert decay == (0 if exempt else 5e-4), name
 
 
 def test_interrupted_writing_leaves_the_checkpoint_before(

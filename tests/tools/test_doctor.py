@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lh2face.cli import main
-from lh2face.stages.params import overlay_params
+from lh2face.params import overlay_params
 from lh2face.tools import doctor
 
 
@@ -73,7 +73,7 @@ def test_parameters_and_their_folders(monkeypatch, capsys, checkout, found, mess
         "compare:\n  benchmarks: [lfw]\n"
         "  models: [untrained, arcface, cosface, lh2face, lh2face_joint, theirs]\n"
     )
-    overlay_params(overlay, checkout / "params.yaml")
+    overlay_params([overlay], checkout / "params.yaml")
     text = (checkout / "params.yaml").read_text()
     (checkout / "params.yaml").write_text(text + found)
     code, out = run(monkeypatch, capsys, checkout)

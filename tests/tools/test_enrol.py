@@ -76,6 +76,7 @@ def test_a_folder_is_enrolled(model, embedder, face, write_people, tmp_path, cap
     assert read_provenance(tmp_path / "gallery")["data"] == {"model": str(model)}
     out = capsys.readouterr().out
     assert "enrolled 4 people, 12 photos; 12 non-mated searches" in out and "left out" not in out
+    assert "identify will not decide: 12 non-mated searches cannot show an FPIR of 0.01" in out
 
 
 def test_what_cannot_be_used_is_listed(model, write_people, tmp_path, capsys):

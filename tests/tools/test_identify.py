@@ -71,6 +71,9 @@ def test_candidates_and_decisions_are_those_of_plain_loops(
     )  # fmt: skip
     threshold = alarms[::-1][10]  # ten of 21 are above: FPIR 0.476
     assert f"{threshold:.4f}, FPIR 0.5, measured on 21 non-mated searches" in header
+    assert "of the gallery's 7 people" in header
+    # After the last photo: coarse, few false alarms, few people.
+    assert parts[-1].count("warning: ") - parts[-1].count("a poor photo") == 3
     decisions = []
     for person, part in enumerate(parts):
         scores = {f"p{o}": direction([face(person, 99)]) @ templates[o] for o in range(7)}
@@ -142,13 +145,33 @@ def test_a_tie_is_no_name(gallery, write_photos, capsys):
 def test_a_threshold_lets_no_more_searches_through_than_its_fpir():
     scores = np.random.default_rng(0).uniform(-1, 1, 1000)
     for fpir in (0.01, 0.1, 0.123, 0.5):
-        limit = identify.choose_threshold(scores, fpir, None)
+        limit = identify.choose_threshold(scores, 200, fpir, None)
         assert fpir - 0.001 < (scores > limit.value).mean() <= fpir
-        assert limit.origin == f"FPIR {fpir:g}, measured on 1,000 non-mated searches of the gallery"
-    assert identify.choose_threshold(scores, None, None) == identify.choose_threshold(
-        scores, 0.01, None
+        searches = "1,000 non-mated searches of the gallery's 200 people"
+        assert limit.origin == f"FPIR {fpir:g}, measured on {searches}"
+        assert len(limit.doubts) == (fpir < 0.03) + (fpir > 0.01)
+    assert identify.choose_threshold(scores, 200, None, None) == identify.choose_threshold(
+        scores, 200, 0.01, None
     )
-    assert identify.choose_threshold(np.empty(0), None, 0.4).value == 0.4
+
+
+def test_a_given_threshold_is_said_to_let_through_what_it_does():
+    scores = np.linspace(0, 1, 101)
+    limit = identify.choose_threshold(scores, 200, None, 0.895)
+    searches = "101 non-mated searches of the gallery's 200 people"
+    assert limit.origin == f"as given, FPIR 0.109 on {searches}" and not limit.refusal
+    assert [doubt.split(" ", 2)[1] for doubt in limit.doubts] == ["0.108911", "0.108911"]
+    nobody = identify.choose_threshold(np.empty(0), 1, None, 0.4)
+    assert nobody.value == 0.4 and "not known" in nobody.doubts[0]
+
+
+def test_a_gallery_too_small_for_the_default_gives_candidates_and_no_name():
+    limit = identify.choose_threshold(np.linspace(0, 1, 999), 300, None, None)
+    assert limit.value is None and limit.refusal.startswith(
+        "999 non-mated searches cannot show an FPIR of 0.01; enrol more people, or give a higher"
+    )
+    assert identify.decision(np.array([0.9, 0.1]), limit, ["a", "b"]).plain.startswith("none: 999")
+    assert identify.choose_threshold(np.linspace(0, 1, 1000), 300, None, None).value is not None
 
 
 @pytest.mark.parametrize(
@@ -156,7 +179,7 @@ def test_a_threshold_lets_no_more_searches_through_than_its_fpir():
     [
         (
             999,
-            None,
+            0.01,
             None,
             "999 non-mated searches cannot show an FPIR of 0.01; enrol more people or",
         ),
@@ -172,7 +195,7 @@ def test_a_threshold_lets_no_more_searches_through_than_its_fpir():
 )
 def test_a_threshold_that_means_nothing_is_refused(searches, fpir, threshold, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        identify.choose_threshold(np.linspace(0, 1, searches), fpir, threshold)
+        identify.choose_threshold(np.linspace(0, 1, searches), 100, fpir, threshold)
 
 
 def test_a_low_kappa_is_warned_of(gallery, face, write_photos, capsys):
@@ -186,7 +209,7 @@ def test_a_low_kappa_is_warned_of(gallery, face, write_photos, capsys):
         f"warning: {photos[0]}: 95 % of the enrolled photos have a higher κ (from {least:.2f}"
         in out
     )
-    assert out.count("warning") == 1
+    assert out.count("a poor photo") == 1
 
 
 @pytest.mark.parametrize(("grey", "word"), [(255, "not finite"), (0, "zero")])
@@ -219,7 +242,13 @@ def test_by_command_with_a_trained_models_folder(run, write_people, tmp_path):
             (*search[:3], "--gallery", root, "--model", model),
             "gallery.json: no such file; expected",
         ),
-        ((*search[:3], "--gallery", out, "--model", model), "4 non-mated searches cannot show an"),
+        (
+            (*search[:3], "--gallery", out, "--model", model, "--fpir", "0.01"),
+            "4 non-mated searches cannot show an",
+        ),
     ):
         code, shown, err = run(*arguments)
         assert (code, shown) == (1, "") and message in err and err.count("\n") == 1, err
+    code, shown, err = run(*search[:3], "--gallery", out, "--model", model)
+    assert (code, err) == (3, "") and "threshold  none" in shown
+    assert shown.count("decision  none: 4 non-mated searches") == 2 and shown.count("κ") == 2

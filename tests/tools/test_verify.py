@@ -22,10 +22,10 @@ from lh2face.data.benchmark import read_benchmark
 from lh2face.detection import OPENERS, Face, open_insightface
 from lh2face.embedding.embedders import open_embedder
 from lh2face.evaluation.roc import threshold_at_far
+from lh2face.params import Params, read_yaml
 from lh2face.registry import MODELS
 from lh2face.stages import align_benchmark, benchmark, embed, evaluate
 from lh2face.stages.evaluate import thresholds
-from lh2face.stages.params import Params, read_yaml
 from lh2face.text import printable
 from lh2face.tools import verify
 
@@ -59,7 +59,7 @@ def model(tmp_path) -> Path:
 
 
 def write_measured(folder: Path, digest: str) -> None:
-    made = {"model": digest, "origin": "synthetic"}
+    made = {"model": digest, "origin": "synthetic", "people": 60}
     (folder / "provenance.json").write_text(json.dumps(made))
 
 
@@ -98,9 +98,12 @@ def test_folder_and_onnx_say_the_same(run, model, photos, tmp_path):
     _, by_file, _ = run("verify", a, b, "--model", onnx)
     assert score(by_folder) == pytest.approx(score(by_file), abs=2e-4)
     for out in (by_folder, by_file):
-        assert "0.9999, FAR 0.01, measured on 1,200 impostor pairs of people (frontal)" in out
+        assert (
+            "0.9999, FAR 0.01, measured on 1,200 impostor pairs of 60 people, benchmark peo" in out
+        )
         assert "source of the faces: synthetic" in out
-        assert "not the same person" in out and out.count("κ") == 2 and "warning" not in out
+        assert "not the same person" in out and out.count("κ") == 2
+        assert out.count("warning: ") == 3 and "12 false accepts" in out and "a poor" not in out
     _, same, _ = run("verify", a, b, "--model", onnx, "--far", "0.1")
     assert "-1.0000, FAR 0.1" in same and "not the same" not in same and "the same person" in same
     _, itself, _ = run("verify", a, a, "--model", onnx)
@@ -112,17 +115,34 @@ def test_without_calibration_there_is_no_verdict(run, model, photos, tmp_path):
     export_onnx(model, tmp_path / "m.onnx")
     command = ("verify", a, b, "--model", tmp_path / "m.onnx")
     code, out, _ = run(*command)
-    assert code == 0 and "threshold  none" in out and "verdict" not in out
+    assert code == 3 and "threshold  none" in out and "same person" not in out
+    assert "verdict    none: the model has no threshold; give --threshold" in out
     assert out.count("κ") == 2
     _, out, _ = run(*command, "--threshold", "-1")
     assert "-1.0000, as given" in out and "the same person" in out
+
+
+def test_one_stranger_in_ten_is_no_ground_for_a_verdict(run, model, photos):
+    """Unless it is asked for; the score is there either way."""
+    single = {**METRICS["single_images"], "impostor": 900, "threshold": {"0.1": -1.0}}
+    metrics = {**METRICS, "single_images": single}
+    write_metrics(model.parent / "evaluation" / "people", metrics)
+    command = ("verify", *photos[:2], "--model", model)
+    code, out, err = run(*command)
+    assert (code, err) == (3, "") and "same person" not in out and -1 <= score(out) <= 1
+    assert "none: the lowest FAR with a threshold is 0.1, above 0.01: one stranger in 10" in out
+    for asked in (("--far", "0.1"), ("--threshold", "-0.5")):
+        code, out, _ = run(*command, *asked)
+        assert code == 0 and "the same person" in out
+        assert "warning: FAR 0.1 lets one stranger in 10 through" in out
 
 
 def test_a_poor_photo_is_warned_of(run, model, photos):
     kappa = {**METRICS["kappa"], "p5": 1e6}
     write_metrics(model.parent / "evaluation" / "people", {**METRICS, "kappa": kappa})
     _, out, _ = run("verify", *photos[:2], "--model", model)
-    assert out.count("a poor photo") == 2 and "warning: " in out
+    assert out.count("a poor photo, the score may mislead") == 2
+    assert f"warning: {photos[1]}: 95 % of the benchmark's faces have a higher κ (from" in out
 
 
 def test_landmarks_align_a_photo(run, monkeypatch, model, photos, tmp_path):
@@ -310,6 +330,7 @@ def test_the_score_is_the_evaluations_and_so_its_threshold_holds(model, tmp_path
     assert (known["benchmark"], known["bins"], known["source"]) == ("mine", ["all"], "photos")
     made = json.loads((model.parent / "evaluation" / "mine" / "provenance.json").read_text())
     assert (made["model"], made["origin"]) == (model_digest(model), "photos")
+    assert made["people"] is known["people"] is None  # the list names pairs, and nobody
 
     asked = read_benchmark(aligned)
     listed = asked.pairs["all"]
@@ -359,6 +380,8 @@ def test_the_evaluation_of_another_model_is_refused(run, model, photos, tmp_path
         ("single_images", {**METRICS["single_images"], "threshold": {"0.1": float("nan")}}),
         ("single_images", {**METRICS["single_images"], "threshold": {"often": 0.5}}),
         ("single_images", {**METRICS["single_images"], "threshold": [0.5]}),
+        ("single_images", {**METRICS["single_images"], "threshold": {"0": 0.5}}),
+        ("single_images", {**METRICS["single_images"], "threshold": {"1": 0.5}}),
         ("single_images", {**METRICS["single_images"], "impostor": "many"}),
         ("single_images", {"threshold": {"0.1": 0.5}}),
         ("single_images", [0.5]),
@@ -435,6 +458,7 @@ def test_the_model_card_says_what_is_known(model, tmp_path):
     card = (tmp_path / "m.md").read_text()
     for line in (
         "# m", "Source of the faces that it was measured on: synthetic. Percent.",
+        "Measured on only 60 people; by chance alone, a rate may be wrong by up to 13 points.",
         "- Faces: synthetic", "- Identities: 7", "- Head: LH2FaceHead", "- Epochs: 6",
         "| TAR at FAR 1e-2 | 60.0 | 50.0 … 70.0 |", "| rank-1 | 90.0 | – |",
         "| frontal accuracy | 95.0 | 90.0 … 99.0 |", "| 0.01 | 0.9999 |", "## Limits",
@@ -443,4 +467,4 @@ def test_the_model_card_says_what_is_known(model, tmp_path):
         assert line in card.splitlines(), line
     assert "0.001" not in card and "agreed" in card
     export_onnx(model, tmp_path / "n.onnx")
-    assert "Not given." in (tmp_path / "n.md").read_text()
+    assert "None given." in (tmp_path / "n.md").read_text()

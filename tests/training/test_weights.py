@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from lh2face.artifacts.model import load_model, read_description, save_model
 from lh2face.backbones import IResNet, MobileFaceNet
+from lh2face.params import load_params
 from lh2face.registry import MODELS
 from lh2face.stages import weights as stage
-from lh2face.stages.params import load_params
 from lh2face.training.weights import FaceWeights, WeightsError, read_weights
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -130,8 +130,8 @@ def compressed(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda path: None, "no such file; expected weights to begin from"),
-        (lambda path: path.touch(), "it is empty"),
+        (lambda path: None, "no such file; expected initial weights"),
+        (lambda path: path.touch(), "the file is empty"),
         (lambda path: path.mkdir(), r"no model\.safetensors or weights\.safetensors in it"),
         (lambda path: path.write_bytes(b"weights"), "not a file of PyTorch 1.6 or later"),
         (lambda path: hostile(path, path.with_name("made")), "it names posix.mkdir, which weights"),
@@ -144,17 +144,20 @@ def compressed(path: Path) -> None:
             r"it names \S+MobileFaceNet, which weights do not need",
         ),
         (compressed, "not read: damaged"),
-        (lambda path: torch.save({}, path), "expected weights by name, found a dict"),
-        (lambda path: torch.save(torch.ones(3), path), "expected weights by name, found a Tensor"),
-        (lambda path: torch.save({"a": 3}, path), "'a' is no plain tensor"),
-        (lambda path: torch.save({1: torch.ones(1)}, path), "1 is no plain tensor"),
+        (lambda path: torch.save({}, path), "expected a dictionary of tensors, found a dict"),
+        (
+            lambda path: torch.save(torch.ones(3), path),
+            "expected a dictionary of tensors, found a Tensor",
+        ),
+        (lambda path: torch.save({"a": 3}, path), "'a' is not a plain tensor"),
+        (lambda path: torch.save({1: torch.ones(1)}, path), "1 is not a plain tensor"),
         (
             lambda path: torch.save({"a": torch.ones(2, 2).to_sparse()}, path),
-            "'a' is no plain tensor",
+            "'a' is not a plain tensor",
         ),
         (
             lambda path: torch.save(torch.nn.Linear(16, 16, device="meta").state_dict(), path),
-            "'weight' is no plain tensor",
+            "'weight' is not a plain tensor",
         ),
     ],
 )
@@ -172,7 +175,7 @@ def test_a_safetensors_file_cut_short_is_refused(tmp_path, length):
     path = tmp_path / "weights.safetensors"
     save_file(backbone(0).state_dict(), path)
     path.write_bytes(path.read_bytes()[:length])
-    with pytest.raises(WeightsError, match=r"weights\.safetensors: (it is empty|damaged)"):
+    with pytest.raises(WeightsError, match=r"weights\.safetensors: (the file is empty|damaged)"):
         read_weights(path, backbone(0))
 
 
@@ -194,7 +197,7 @@ def test_names_are_compared_and_told(tmp_path):
     with pytest.raises(WeightsError) as raised:
         read_weights(tmp_path / "a.pth", recognizer(0))
     assert str(raised.value).splitlines() == [
-        f"{tmp_path / 'a.pth'}: it has no backbone.{first}",
+        f"{tmp_path / 'a.pth'}: the file has no backbone.{first}",
         f"{tmp_path / 'a.pth'}: the network has no extra.weight",
     ]
     torch.save(IResNet(depth=18, image_size=32, embedding_size=16).state_dict(), tmp_path / "b.pth")
@@ -207,7 +210,7 @@ def test_names_are_compared_and_told(tmp_path):
 def test_shapes_are_compared_before_anything_is_read(tmp_path):
     torch.save(MobileFaceNet(**{**SMALL, "embedding_size": 32}).state_dict(), tmp_path / "a.pth")
     with pytest.raises(
-        WeightsError, match=r"has the shape \[32, \d+, 1, 1\], the network's is \[16"
+        WeightsError, match=r"has the shape \[32, \d+, 1, 1\], the network needs \[16"
     ):
         read_weights(tmp_path / "a.pth", backbone(0))
     # Of a file that claims a petabyte nothing is taken.

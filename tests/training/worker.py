@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.dist import get_rank
 from mmengine.runner import Runner
 
-import lh2face  # noqa: F401
+import lh2face.register  # noqa: F401
 
 if __name__ == "__main__":
     config, folder = Config.fromfile(sys.argv[1]), Path(sys.argv[2])

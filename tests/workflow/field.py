@@ -4,8 +4,8 @@ a model of others.
     python tests/workflow/field.py OUT
 
 writes the folders ``OUT/records`` (with ``lfw.bin`` and ``cfp_fp.bin``), ``OUT/IJBX`` and
-``OUT/pairs``, the model ``OUT/theirs.onnx``, and ``OUT/field.yaml``, an overlay to be put over that
-of ``params/ci.yaml``.
+``OUT/pairs``, the model ``OUT/theirs.onnx``, and ``OUT/field.yaml``, an overlay with the sizes of
+``params/ci.yaml``.
 """
 
 import shutil
@@ -18,14 +18,15 @@ from ruamel.yaml import YAML
 from lh2face.adapters.insightface import export_onnx
 from lh2face.artifacts.model import save_model
 from lh2face.data.align import aligned_face
-from lh2face.data.csv_files import PAIR_LIST, read_rows
 from lh2face.data.ijb_meta import read_meta, write_meta
 from lh2face.data.images import encode_jpeg
 from lh2face.data.synthetic.generate import SyntheticConfig, write_benchmark, write_train
 from lh2face.data.verification_bin import write_bin
+from lh2face.files.tables import PAIR_LIST, read_rows
+from lh2face.params import read_yaml
+from lh2face.params.overlays import merge
 from lh2face.registry import MODELS
 from lh2face.stages.align import align_train
-from lh2face.stages.params import read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = SyntheticConfig(
@@ -82,13 +83,15 @@ def write_field(out: Path, workers: int = 2) -> Path:
         config = {"type": "FaceRecognizer", "backbone": backbone}
         save_model(Path(folder), MODELS.build(config), config, {})
         export_onnx(Path(folder), out / "theirs.onnx")
-    models = read_yaml(ROOT / "params" / "ci.yaml")["compare"]["models"]
-    overlay = {
+    overlay = read_yaml(ROOT / "params" / "ci.yaml")
+    models = overlay["compare"]["models"]
+    more = {
         "sources": {"records": {"type": "records", "path": f"{records}", "origin": "synthetic"}},
         "benchmarks": benchmarks,
         "others": [{"name": "theirs", "path": f"{out / 'theirs.onnx'}"}],
         "compare": {"models": [*models, "theirs"], "benchmarks": list(benchmarks)},
     }
+    merge(overlay, more)
     YAML().dump(overlay, out / "field.yaml")
     return out / "field.yaml"
 

@@ -1,1 +1,1 @@
-"""Ways into other toolboxes, one module each; nothing here is imported unless asked for."""
+"""Adapters to other toolboxes and to ONNX files, one module each."""

@@ -1,4 +1,4 @@
-"""Heads in AdaFace's own training (github.com/mk-minchul/AdaFace), its files untouched."""
+"""Use of a head in AdaFace's training script (github.com/mk-minchul/AdaFace), unmodified."""
 
 from functools import partial
 from types import ModuleType
@@ -10,34 +10,33 @@ from lh2face.adapters.metric_learning import HeadLoss
 
 
 def install(head: ModuleType, train_val: ModuleType, config: dict[str, Any]) -> None:
-    """Have its trainer build this head, and train on the head's own loss.
+    """Replace AdaFace's head by the given one, and its cross-entropy by the head's own loss.
 
-    The trainer's ``--head``, ``--m``, ``--h``, ``--s`` and ``--t_alpha`` are not used any more.
+    AdaFace's options ``--head``, ``--m``, ``--h``, ``--s`` and ``--t_alpha`` then have no effect.
 
     Args:
-        head: Its module ``head``.
-        train_val: Its module ``train_val``.
-        config: Config of the head, without the numbers of identities and channels, which its
-            trainer gives.
+        head: AdaFace's module ``head``.
+        train_val: AdaFace's module ``train_val``.
+        config: Config of the head without ``num_classes`` and ``in_channels``, which AdaFace sets.
     """
     head.build_head = partial(_build_head, config)
     train_val.CrossEntropyLoss = _LossOfHead
 
 
 class _Head(HeadLoss):
-    """Called as a head there: unit embeddings ``(B, d)``, norms ``(B, 1)``, labels ``(B,)``."""
+    """A head with AdaFace's interface: unit embeddings ``(B, d)``, norms ``(B, 1)``, labels."""
 
     def forward(self, embbedings: Tensor, norms: Tensor, label: Tensor) -> Tensor:
         return super().forward(embbedings.float() * norms.float(), label)
 
     @property
     def kernel(self) -> nn.Parameter:
-        """What its optimizer trains of a head."""
+        """The proxies ``(C, d)``; AdaFace passes this parameter to its optimizer."""
         return self.head.proxies.weight
 
 
 class _LossOfHead(nn.Module):
-    """In the place of the cross-entropy over a head's logits: the head gave the loss itself."""
+    """Replacement of the cross-entropy: it returns the loss that the head has computed."""
 
     def forward(self, loss: Tensor, labels: Tensor) -> Tensor:
         return loss

@@ -1,4 +1,4 @@
-"""Heads in CVLface's own training (github.com/mk-minchul/CVLface), its files untouched."""
+"""Use of a head in CVLface's training script (github.com/mk-minchul/CVLface), unmodified."""
 
 from functools import partial
 from types import ModuleType
@@ -10,16 +10,15 @@ from lh2face.adapters.metric_learning import HeadLoss
 
 
 def install(classifiers: ModuleType, config: dict[str, Any]) -> None:
-    """Have it build this head where it would build a classifier, ``fc`` or ``partial_fc``.
+    """Replace CVLface's classifiers ``fc`` and ``partial_fc`` by the given head.
 
-    ``partial_fc`` divides the classes over the processes and uses its ``sample_rate``; ``fc`` holds
-    all of them in each. The margin loss of its config is not used. With ``partial_fc`` a run must
-    resume on the number of processes that it was started with.
+    ``partial_fc`` divides the classes over the processes and uses its ``sample_rate``; ``fc`` keeps
+    all classes in each process. The margin loss in CVLface's config has no effect. With
+    ``partial_fc``, a run must be resumed with the same number of processes.
 
     Args:
-        classifiers: Its package ``classifiers``.
-        config: Config of the head, without the numbers of identities and channels, which its
-            trainer gives.
+        classifiers: CVLface's package ``classifiers``.
+        config: Config of the head without ``num_classes`` and ``in_channels``, which CVLface sets.
     """
     classifiers.fc.FC = partial(_Whole, config)
     classifiers.partial_fc.PartialFC_V2 = partial(_Sharded, config)
@@ -49,7 +48,7 @@ class _Sharded(_Classifier):
         num_classes: int,
         sample_rate: float = 1.0,
     ) -> None:
-        # As many in each process, as its own Partial FC has: its check compares them.
+        # Pad to equal numbers of classes per process, as CVLface's own Partial FC and check do.
         num_classes += -num_classes % world_size
         size = {"num_classes": num_classes, "in_channels": embedding_size}
         super().__init__(type="ShardedHead", head=config, sample_rate=sample_rate, **size)

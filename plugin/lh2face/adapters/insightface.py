@@ -1,4 +1,4 @@
-"""A trained model as an ONNX file that insightface's ``model_zoo`` loads."""
+"""Export of a trained model to an ONNX file that insightface's ``model_zoo`` can load."""
 
 import warnings
 from pathlib import Path
@@ -11,24 +11,24 @@ from torch import Tensor, nn
 from lh2face.artifacts.calibration import calibration, read_metrics
 from lh2face.artifacts.model import load_model, read_description
 from lh2face.artifacts.model_card import model_card
-from lh2face.artifacts.onnx_metadata import write_metadata
-from lh2face.artifacts.outputs import atomic_files
 from lh2face.data.align import TEMPLATE_SIZE
+from lh2face.files.outputs import atomic_files
+from lh2face.onnx.files import write_metadata
 from lh2face.text import check_utf8
 
 OPSET = 17
 
 
 class AreaResize(nn.Module):
-    """From aligned faces at 112 px to the size a network reads, as in training.
+    """Shrink aligned faces of 112 px to the size that a network reads, exactly as in training.
 
-    Training shrinks the 8-bit image with OpenCV's ``INTER_AREA`` before it normalises it. Up to
-    the rounding to 8 bits that is linear, so here it is two matrix products with OpenCV's own
-    weights, and the same rounding (half to even): the network sees the pixels it was trained on.
-    Enlarging is another matter: OpenCV then rounds between the two axes too.
+    Training shrinks the 8-bit image with OpenCV's ``INTER_AREA`` and then normalises it. Apart from
+    the rounding to 8 bits, shrinking is linear. So this module multiplies by OpenCV's weights along
+    both axes and then rounds in the same way (half to even). It cannot enlarge images, because then
+    OpenCV also rounds between the two axes.
 
     Args:
-        size: Side of the result, px; less than 112.
+        size: Side of the result in px, below 112.
     """
 
     def __init__(self, size: int) -> None:
@@ -46,25 +46,26 @@ class AreaResize(nn.Module):
 def export_onnx(checkpoint: Path, out: Path, evaluation: Path | None = None) -> None:
     """Write a trained model for ``insightface.model_zoo.get_model``, and its model card beside it.
 
-    insightface takes a file with one output and one static square input for a recognizer, and
-    feeds it RGB as (x − 127.5) / 127.5. The input here is always 112 px, what alignment gives; a
-    model that reads a smaller size shrinks inside. Embeddings are not normalised: κ is their norm.
-    The file's metadata are the model's description and, of an evaluation with pairs of single
-    photos, its calibration, as JSON.
+    insightface treats a file with one output and one static square input as a recognizer, and feeds
+    it RGB images as (x − 127.5) / 127.5. The input is always 112 px, the size of aligned faces; for
+    a model with a smaller input, the file contains the resizing. The embeddings are not normalised:
+    their norm is κ. The file's metadata have, as JSON, the model's description and, if an
+    evaluation with pairs of single photos is given, its calibration.
 
     Args:
         checkpoint: Folder of a trained model.
-        out: File to write; the model card has its name and ends in ``.md``.
-        evaluation: Folder of stage ``evaluate`` or of ``lh2face evaluate-ijb``, of this model.
+        out: File to write, ``NAME.onnx``; the model card is ``NAME.md``.
+        evaluation: Folder in which stage ``evaluate`` or ``lh2face evaluate-ijb`` has evaluated
+            this model.
 
     Raises:
-        ValueError: If a folder is not what it should be, the model reads more than 112 px
-            or a reconstruction beside the image, or ``out`` does not end in ``.onnx``.
+        ValueError: If a folder has not the expected content, the model reads more than 112 px or
+            needs a reconstruction beside the image, or ``out`` does not end in ``.onnx``.
     """
     if out.suffix != ".onnx":
         raise ValueError(f"out: expected a name that ends in .onnx, found {str(out)!r}")
     check_utf8(out)
-    import onnx  # noqa: F401  (torch's exporter says what it lacks only after its work)
+    import onnx  # noqa: F401  (fails early; torch's exporter needs it only at its end)
 
     description = read_description(checkpoint)
     image_size = description["image_size"]
@@ -91,7 +92,7 @@ def export_onnx(checkpoint: Path, out: Path, evaluation: Path | None = None) -> 
     given = [checkpoint, evaluation]
     with atomic_files(out.parent, written, given) as folder, warnings.catch_warnings():
         file, card = (folder / name for name in written)
-        # The exporter that PyTorch recommends instead needs packages of its own.
+        # The newer exporter, which the warning recommends, needs further packages.
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
             model,

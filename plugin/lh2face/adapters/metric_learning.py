@@ -1,19 +1,21 @@
-"""Heads as a loss of pytorch-metric-learning, which need not be installed for it."""
+"""A head as a loss for pytorch-metric-learning, which need not be installed."""
 
 from typing import Any
 
 from torch import Tensor, nn
 
-import lh2face  # noqa: F401  registers the heads
+import lh2face.register  # noqa: F401
 from lh2face.recognizers.face_recognizer import summed_loss
 from lh2face.registry import MODELS
 
 
 class HeadLoss(nn.Module):
-    """A head, called as that library calls a loss; give its parameters to an optimizer.
+    """A head with the interface of pytorch-metric-learning's losses.
+
+    Its proxies are parameters, which must be passed to an optimizer.
 
     Args:
-        **config: Config of the head; the ``type`` is the name of one of the package's.
+        **config: Config of the head; ``type`` is the name of a registered head.
 
     Example:
         ``HeadLoss(type="LH2FaceHead", num_classes=1000, in_channels=512, vmf_dim=256)``
@@ -31,20 +33,21 @@ class HeadLoss(nn.Module):
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
     ) -> Tensor:
-        """The sum of the head's loss terms.
+        """Compute the sum of the head's loss terms.
 
         Args:
             embeddings: ``(B, d)``, not normalised.
             labels: ``(B,)`` int64, 0 … C − 1.
-            indices_tuple: A miner's choice of samples; must be ``None``.
-            ref_emb: Embeddings to compare with; must be ``None``: a head compares with its proxies.
-            ref_labels: Labels of those; must be ``None``.
+            indices_tuple: Samples chosen by a miner; must be ``None``.
+            ref_emb: Reference embeddings; must be ``None``, because a head compares with its
+                proxies.
+            ref_labels: Labels of the reference embeddings; must be ``None``.
 
         Returns:
-            Scalar.
+            Scalar loss.
 
         Raises:
-            ValueError: If there is a miner's choice or a reference, or as the head does.
+            ValueError: If one of the last three is not ``None``, or the head raises it.
         """
         given = {"indices_tuple": indices_tuple, "ref_emb": ref_emb, "ref_labels": ref_labels}
         for name, value in given.items():

@@ -1,4 +1,4 @@
-"""Augmentation of training images: registered transforms over pure functions of pixels."""
+"""Augmentation of training images: registered transforms, and the pure functions they use."""
 
 from lh2face.augmentation.transforms import (
     RandomBlur,

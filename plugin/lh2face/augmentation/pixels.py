@@ -1,6 +1,6 @@
-"""What the transforms do to pixels: pure functions of RGB images ``(H, W, 3)`` uint8.
+"""Pure functions of RGB images ``(H, W, 3)`` uint8, which the transforms use.
 
-No function writes into the image it is given, and each returns a new one of the same shape.
+Each function returns a new image of the same shape and does not change its argument.
 """
 
 import cv2
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lh2face.data.images import decode_rgb, encode_jpeg
 
 Image = NDArray[np.uint8]
-# OpenCV's ways to resize an image.
+# OpenCV's interpolations for resizing.
 INTERPOLATIONS = (
     cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_AREA, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4,
 )  # fmt: skip
@@ -18,12 +18,12 @@ LEVELS = np.arange(256, dtype=np.float32)
 
 
 def mirror(image: Image) -> Image:
-    """The left-right mirror image."""
+    """Mirror the image left to right."""
     return cv2.flip(image, 1)
 
 
 def keep_rectangle(image: Image, top: int, left: int, height: int, width: int) -> Image:
-    """The image inside a rectangle, black outside of it."""
+    """Keep a rectangle of the image and make the rest black."""
     kept = np.zeros_like(image)
     part = np.s_[top : top + height, left : left + width]
     kept[part] = image[part]
@@ -31,7 +31,7 @@ def keep_rectangle(image: Image, top: int, left: int, height: int, width: int) -
 
 
 def cover_rectangle(image: Image, top: int, left: int, cover: Image) -> Image:
-    """The image with ``cover`` ``(h, w, 3)`` laid over it."""
+    """Cover a rectangle of the image, from its top left corner, with ``cover`` ``(h, w, 3)``."""
     covered = image.copy()
     height, width = cover.shape[:2]
     covered[top : top + height, left : left + width] = cover
@@ -39,13 +39,13 @@ def cover_rectangle(image: Image, top: int, left: int, cover: Image) -> Image:
 
 
 def low_resolution(image: Image, scale: float, down: int, up: int) -> Image:
-    """The image shrunk and enlarged again.
+    """Shrink the image and enlarge it again.
 
     Args:
         image: ``(H, W, 3)``.
         scale: Factor on both sides, in (0, 1]; no side becomes shorter than 1 px.
         down: OpenCV's interpolation for shrinking.
-        up: The same for enlarging.
+        up: OpenCV's interpolation for enlarging.
     """
     height, width = image.shape[:2]
     small = (max(1, int(scale * width)), max(1, int(scale * height)))
@@ -55,19 +55,19 @@ def low_resolution(image: Image, scale: float, down: int, up: int) -> Image:
 
 
 def brightness(image: Image, factor: float) -> Image:
-    """Every value times ``factor``: 0 gives black, 1 the image."""
+    """Multiply every value by ``factor``: 0 gives black, 1 the same image."""
     return _mapped(image, factor * LEVELS)
 
 
 def contrast(image: Image, factor: float) -> Image:
-    """Every value's distance to the mean grey times ``factor``: 0 gives grey, 1 the image."""
-    # Rounded as Pillow does.
+    """Multiply each value's difference to the mean grey: 0 gives grey, 1 the same image."""
+    # Rounded in the same way as in Pillow.
     mean = int(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).mean() + 0.5)
     return _mapped(image, mean + factor * (LEVELS - mean))
 
 
 def saturation(image: Image, factor: float) -> Image:
-    """Every pixel's distance to its own grey times ``factor``: 0 gives a grey image, 1 the image.
+    """Multiply each pixel's difference to its grey: 0 gives a grey image, 1 the same image.
 
     Grey is 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601).
     """
@@ -76,22 +76,22 @@ def saturation(image: Image, factor: float) -> Image:
 
 
 def jpeg(image: Image, quality: int) -> Image:
-    """The image written as JPEG with a quality of 1 … 100 and read again."""
+    """Encode the image as JPEG with a quality of 1 … 100, and decode it again."""
     return decode_rgb(encode_jpeg(image, quality), None, "a JPEG in memory")
 
 
 def gaussian_blur(image: Image, sigma: float) -> Image:
-    """The image blurred by a Gaussian with a standard deviation of ``sigma`` px, > 0."""
+    """Blur the image with a Gaussian whose standard deviation is ``sigma`` px, > 0."""
     return cv2.GaussianBlur(image, (0, 0), sigma)
 
 
 def motion_blur(image: Image, length: int, degrees: float) -> Image:
-    """The image blurred as if the camera had moved along a straight line.
+    """Blur the image as if the camera had moved along a straight line.
 
     Args:
         image: ``(H, W, 3)``.
-        length: Length of the line, px; odd.
-        degrees: Its direction, counter-clockwise from the horizontal.
+        length: Length of the line in px; an odd number.
+        degrees: Direction of the line in degrees, counter-clockwise from the horizontal.
     """
     line = np.zeros((length, length), np.float32)
     centre = length // 2
@@ -102,5 +102,5 @@ def motion_blur(image: Image, length: int, degrees: float) -> Image:
 
 
 def _mapped(image: Image, levels: NDArray[np.float32]) -> Image:
-    """Each value v of the image replaced by ``levels[v]``, rounded and cut to 0 … 255."""
+    """Replace each value v of the image by ``levels[v]``, rounded and clipped to 0 … 255."""
     return cv2.LUT(image, np.rint(levels).clip(0, 255).astype(np.uint8))

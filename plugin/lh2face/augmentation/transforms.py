@@ -1,10 +1,10 @@
-"""Random transforms of training images, in mmengine's registry.
+"""Random transforms of training images, registered in mmengine's registry.
 
-A transform is called as those of mmcv are, with a dict of an image. It reads ``img``, RGB
-``(H, W, 3)`` uint8, and ``rng``, the :class:`numpy.random.Generator` that all its draws come from;
-it returns the dict with another ``img``. A data set that gives no ``rng`` may use the transforms
-too: then each draws from a generator of its own, seeded from PyTorch's generator of the process,
-which a data loader seeds differently for every worker.
+A transform is called with a dict, like those of mmcv. It reads ``img``, RGB ``(H, W, 3)`` uint8,
+and ``rng``, the :class:`numpy.random.Generator` for all its random draws. It returns the dict with
+a new ``img``. Transforms that move the face also change ``landmarks`` ``(5, 2)``, in px of a crop
+of 112 × 112, if they are given. ``rng`` is optional: without it, each call creates a generator that
+is seeded from PyTorch's global generator, which a data loader seeds differently in every worker.
 """
 
 from typing import Any
@@ -15,14 +15,18 @@ import torch
 from lh2face.arguments import at_least, between, rising
 from lh2face.augmentation import pixels
 from lh2face.augmentation.pixels import INTERPOLATIONS, Image
+from lh2face.data.align import MIRRORED_LANDMARKS
 from lh2face.registry import TRANSFORMS
+
+# Map of landmarks (x, y) to the mirror image, px of a crop of 112 × 112.
+SIGNS, SHIFT = np.array([-1, 1], np.float32), np.array([111, 0], np.float32)
 
 
 class RandomTransform:
-    """Base of the transforms: changes an image with a probability.
+    """Base class of the transforms, which change an image with a given probability.
 
     Args:
-        probability: In [0, 1].
+        probability: Probability of a change, in [0, 1].
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -32,20 +36,24 @@ class RandomTransform:
         self.probability = between("probability", probability, 0, 1)
 
     def change(self, image: Image, rng: np.random.Generator) -> Image:
-        """A changed image of the same shape; ``image`` itself stays as it is."""
+        """Return a changed copy of ``image``, of the same shape."""
         raise NotImplementedError
 
+    def change_face(self, face: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        """Change the image in a dict of :meth:`__call__`; by default the landmarks stay."""
+        return {**face, "img": self.change(face["img"], rng)}
+
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Change the image of a dict, or not.
+        """Change the image in a dict with the transform's probability.
 
         Args:
-            results: ``img`` ``(H, W, 3)`` uint8 RGB and, if draws are to be repeatable, ``rng``.
+            results: ``img`` ``(H, W, 3)`` uint8 RGB and, for reproducible draws, ``rng``.
 
         Returns:
-            The dict, its ``img`` replaced where it was changed.
+            The dict itself, or a copy with the changed ``img``.
 
         Raises:
-            ValueError: If ``img`` is another kind of array.
+            ValueError: If ``img`` has another shape or dtype.
         """
         image, rng = results["img"], results.get("rng")
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
@@ -56,7 +64,7 @@ class RandomTransform:
         if rng is None:
             rng = np.random.default_rng(int(torch.randint(1 << 62, ())))
         if rng.random() < self.probability:
-            return {**results, "img": self.change(image, rng)}
+            return self.change_face(results, rng)
         return results
 
     def __repr__(self) -> str:
@@ -69,7 +77,7 @@ class RandomMirror(RandomTransform):
     """Mirror the image left to right.
 
     Args:
-        probability: Of mirroring an image, in [0, 1].
+        probability: Probability of mirroring an image, in [0, 1].
 
     Example:
         ``pipeline=[dict(type="RandomMirror")]``
@@ -81,9 +89,15 @@ class RandomMirror(RandomTransform):
     def change(self, image: Image, rng: np.random.Generator) -> Image:
         return pixels.mirror(image)
 
+    def change_face(self, face: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        mirrored = super().change_face(face, rng)
+        if "landmarks" in face:
+            mirrored["landmarks"] = face["landmarks"][MIRRORED_LANDMARKS] * SIGNS + SHIFT
+        return mirrored
+
 
 class RandomRectangle(RandomTransform):
-    """What is done to a random rectangle of an image; arguments as of :class:`RandomCrop`."""
+    """Base class of transforms with a random rectangle; see :class:`RandomCrop` for arguments."""
 
     def __init__(
         self, probability: float, area: tuple[float, float], ratio: tuple[float, float]
@@ -95,16 +109,16 @@ class RandomRectangle(RandomTransform):
 
 @TRANSFORMS.register_module()
 class RandomCrop(RandomRectangle):
-    """Keep a rectangle of the image where it is and blacken the rest, as AdaFace does.
+    """Keep a random rectangle of the image in place and make the rest black, as AdaFace does.
 
-    The default values are those of AdaFace (Kim et al., CVPR 2022, arXiv 2204.00964) and its code.
-    The area is uniform in its range. The ratio is uniform in its logarithm, among those ratios
-    with which the rectangle fits into the image.
+    The defaults are those of AdaFace (Kim et al., CVPR 2022, arXiv 2204.00964) and its code. The
+    area is drawn uniformly. The logarithm of the ratio is drawn uniformly from the ratios with
+    which the rectangle fits into the image.
 
     Args:
-        probability: Of cropping an image, in [0, 1].
-        area: Least and greatest share of the image that is kept, in (0, 1].
-        ratio: Least and greatest ratio of height to width, > 0.
+        probability: Probability of cropping an image, in [0, 1].
+        area: Least and greatest share of the image to keep, in [0.0001, 1].
+        ratio: Least and greatest ratio of height to width, in [0.01, 100].
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -124,16 +138,16 @@ class RandomCrop(RandomRectangle):
 
 @TRANSFORMS.register_module()
 class RandomOcclusion(RandomRectangle):
-    """Cover a rectangle of the image with noise: random erasing.
+    """Cover a random rectangle of the image with noise (random erasing).
 
-    Shares and ratios are those of Zhong et al., "Random Erasing Data Augmentation", AAAI 2020
-    (arXiv 1708.04896), and so is the cover, a random colour for every pixel. Area and ratio are
-    drawn as by :class:`RandomCrop`.
+    The default areas and ratios, and the cover with a random colour per pixel, are those of Zhong
+    et al., "Random Erasing Data Augmentation", AAAI 2020 (arXiv 1708.04896). Area and ratio are
+    drawn in the same way as in :class:`RandomCrop`.
 
     Args:
-        probability: Of covering a part of an image, in [0, 1].
-        area: Least and greatest share of the image that is covered, in (0, 1].
-        ratio: Least and greatest ratio of height to width, > 0.
+        probability: Probability of covering a part of an image, in [0, 1].
+        area: Least and greatest share of the image to cover, in [0.0001, 1].
+        ratio: Least and greatest ratio of height to width, in [0.01, 100].
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -155,11 +169,12 @@ class RandomOcclusion(RandomRectangle):
 
 @TRANSFORMS.register_module()
 class RandomLowResolution(RandomTransform):
-    """Shrink the image and enlarge it again, each by a random interpolation, as AdaFace does.
+    """Shrink the image and enlarge it again, with two random interpolations, as AdaFace does.
 
     Args:
-        probability: Of changing an image, in [0, 1].
-        scale: Least and greatest factor on its sides, in (0, 1]; uniform. AdaFace's are 0.2 and 1.
+        probability: Probability of changing an image, in [0, 1].
+        scale: Least and greatest factor on the sides, in [0.01, 1], drawn uniformly. The default
+            is AdaFace's.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -178,13 +193,14 @@ class RandomLowResolution(RandomTransform):
 class RandomPhotometric(RandomTransform):
     """Change brightness, contrast and saturation, in a random order, as AdaFace does.
 
-    Each factor is uniform in ``1 ± its argument``.
+    Each factor is drawn uniformly from ``1 ± x``, where x is its argument. The defaults are
+    AdaFace's.
 
     Args:
-        probability: Of changing an image, in [0, 1].
-        brightness: Greatest distance of the factor from 1, in [0, 1]. AdaFace's three are 0.5.
-        contrast: The same for contrast.
-        saturation: The same for saturation.
+        probability: Probability of changing an image, in [0, 1].
+        brightness: Greatest difference of the brightness factor from 1, in [0, 1].
+        contrast: The same for the contrast factor.
+        saturation: The same for the saturation factor.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -216,12 +232,12 @@ class RandomPhotometric(RandomTransform):
 
 @TRANSFORMS.register_module()
 class RandomJPEG(RandomTransform):
-    """Write the image as JPEG and read it again.
+    """Encode the image as JPEG with a random quality, and decode it again.
 
     Args:
-        probability: Of changing an image, in [0, 1].
-        quality: Least and greatest quality, 1 … 100; uniform. The default is that of Real-ESRGAN
-            (Wang et al., ICCVW 2021, arXiv 2107.10833).
+        probability: Probability of changing an image, in [0, 1].
+        quality: Least and greatest quality, whole numbers in 1 … 100, drawn uniformly. The default
+            is that of Real-ESRGAN (Wang et al., ICCVW 2021, arXiv 2107.10833).
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -238,15 +254,15 @@ class RandomJPEG(RandomTransform):
 
 @TRANSFORMS.register_module()
 class RandomBlur(RandomTransform):
-    """Blur the image, by a Gaussian or along a straight line in a random direction.
+    """Blur the image with a Gaussian, or along a straight line in a random direction.
 
     Args:
-        probability: Of blurring an image, in [0, 1].
-        sigma: Least and greatest standard deviation of the Gaussian, px; uniform. The default is
-            that of SimCLR (Chen et al., ICML 2020, arXiv 2002.05709).
-        length: Least and greatest length of the line, px; both odd; uniform over the odd numbers.
-            The default is that of Albumentations' ``MotionBlur``.
-        motion: Share of the blurred images that are blurred along a line, in [0, 1].
+        probability: Probability of blurring an image, in [0, 1].
+        sigma: Least and greatest standard deviation of the Gaussian in px, in [0.01, 100], drawn
+            uniformly. The default is that of SimCLR (Chen et al., ICML 2020, arXiv 2002.05709).
+        length: Least and greatest length of the line in px, odd numbers in 1 … 99; an odd number is
+            drawn uniformly. The default is that of Albumentations' ``MotionBlur``.
+        motion: Probability that a blurred image is blurred along a line, in [0, 1].
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -278,14 +294,17 @@ class RandomBlur(RandomTransform):
 def rectangle(
     rng: np.random.Generator, image: Image, area: tuple[float, float], ratio: tuple[float, float]
 ) -> tuple[int, int, int, int]:
-    """A random rectangle inside of an image: its top, left, height and width, px.
+    """Draw a random rectangle inside an image.
 
     Args:
-        rng: What to draw from.
+        rng: Random generator.
         image: ``(H, W, 3)``.
-        area: Range of its share of the image, in (0, 1]; uniform.
-        ratio: Range of height to width; uniform in its logarithm, cut to the ratios with which a
-            rectangle of that area fits into the image.
+        area: Range of its share of the image, in (0, 1], drawn uniformly.
+        ratio: Range of height to width; its logarithm is drawn uniformly, from the ratios with
+            which a rectangle of that area fits into the image.
+
+    Returns:
+        Top, left, height and width in px.
     """
     height, width = image.shape[:2]
     share = rng.uniform(*area)

@@ -1,8 +1,10 @@
 """Faces turned to the side by the project's renderer."""
 
+import hashlib
 import math
 from functools import cache
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -19,6 +21,19 @@ from lh2face.registry import TRANSFORMS
 VIEWS = 128
 # Synthetic people whose mean depth is that of all faces.
 PEOPLE = 16
+# Synthetic people that the modes of ``linear_3dmm`` are fitted to, and how many modes they have.
+MODELLED, MODES = 100, 20
+# What the depth may be.
+DEPTHS = ("mean", "linear_3dmm", "learned")
+# A learned depth is followed to first order: from the mean depth, and the one this much further.
+STEP = 0.004
+# Greatest distance of a learned depth from the mean one.
+RELIEF = 0.03
+# How far the nose of a face that is turned by 20° lies beside the middle of eyes and mouth, px of a
+# crop of 112 × 112.
+ASIDE = 7.5
+# Learned depths that each process keeps, bytes.
+KEPT_BYTES = 1 << 28
 # Depth about which a face turns; near to the landmarks, which stay in the middle then.
 CENTRE = 0.94
 # The background is a smooth field of so many cells a side.
@@ -38,11 +53,13 @@ class Warp(NamedTuple):
         x: ``(S, S)`` float32, the column of the image that each pixel shows.
         y: The same of rows.
         head: ``(S, S)`` float32, how much of each pixel is head, 0 … 1.
+        landmarks: ``(5, 2)`` float32, px of a crop of 112 × 112.
     """
 
     x: NDArray[np.float32]
     y: NDArray[np.float32]
     head: NDArray[np.float32]
+    landmarks: NDArray[np.float32]
 
 
 @TRANSFORMS.register_module()
@@ -50,21 +67,35 @@ class TurnedFaces(RandomTransform):
     """Turn a face to the side and up or down, and align it again.
 
     Photos of a training set are mostly frontal, those that a recognizer has to tell apart are not.
-    The face is laid on the mean depth of synthetic faces, turned by :class:`DepthMeshRenderer`,
-    and seen where alignment by five points would put it. Beside the head is a smooth field of the
-    colours that the image has there. The depth is the same for all images; so views are rendered
-    once, when the first image is turned, which takes some seconds; an image is then only sampled.
+    The face is laid on a depth map, turned by :class:`DepthMeshRenderer`, and seen where alignment
+    by five points would put it. Beside the head is a smooth field of the colours that the image has
+    there. Views are rendered once, when the first image is turned, which takes some seconds; an
+    image is then only sampled.
 
-    It takes the face to be frontal: one that is turned already is turned by too much. Images are
+    The depth is one of
+
+    - ``"mean"``: the mean of synthetic faces, the same for all images.
+    - ``"linear_3dmm"``: of each view that of another face, drawn at random from a linear model of
+      synthetic faces: mean and principal components, coefficients from N(0, 1).
+    - ``"learned"``: what a trained reconstructor finds in the image. Its network runs once for each
+      image, and the depth is kept: so let random transforms of pixels follow this one. The views
+      are those of the mean depth; what they show moves by the image's own depth, to first order.
+
+    It takes the face to be frontal: one that is turned already is turned by too much. Where the
+    data set gives landmarks, a face that is turned by 20° or more stays as it is. Images are
     square.
 
     Args:
         probability: Of turning an image, in [0, 1].
         yaw: Least and greatest angle to the left or the right, degrees in [0, 80]; uniform.
         pitch: Greatest angle up or down, degrees in [0, 30]; uniform.
+        depth: ``"mean"``, ``"linear_3dmm"`` or ``"learned"``.
+        reconstructor: Folder that stage ``fit3d`` wrote, for a learned depth. It is read when the
+            first image is turned. DVC does not watch it.
 
     Raises:
-        ValueError: If an argument is out of its range, or an image is not square.
+        ValueError: If an argument is out of its range, a reconstructor is missing or not needed,
+            its folder cannot be read, or an image is not square.
 
     Example:
         ``pipeline=[dict(type="RandomMirror"), dict(type="TurnedFaces", probability=0.4)]``
@@ -75,17 +106,55 @@ class TurnedFaces(RandomTransform):
         probability: float = 0.4,
         yaw: tuple[float, float] = (20.0, 70.0),
         pitch: float = 10.0,
+        depth: str = "mean",
+        reconstructor: str | None = None,
     ) -> None:
         super().__init__(probability)
         self.yaw = rising("yaw", yaw, 0, 80)
         self.pitch = between("pitch", pitch, 0, 30)
+        if depth not in DEPTHS:
+            raise ValueError(f"depth: expected one of {', '.join(DEPTHS)}, found {depth!r}")
+        if (depth == "learned") != (reconstructor is not None):
+            needed = "needs the folder of one" if depth == "learned" else "needs none"
+            raise ValueError(
+                f"reconstructor: the depth {depth!r} {needed}, found {reconstructor!r}"
+            )
+        self.depth = depth
+        self.reconstructor = reconstructor
 
     def change(self, image: Image, rng: np.random.Generator) -> Image:
+        return turn(image, self.draw(image, rng))
+
+    def change_face(self, face: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        if "landmarks" not in face:
+            return super().change_face(face, rng)
+        if is_turned(face["landmarks"]):
+            return face
+        warp = self.draw(face["img"], rng)
+        return {**face, "img": turn(face["img"], warp), "landmarks": warp.landmarks}
+
+    def draw(self, image: Image, rng: np.random.Generator) -> Warp:
+        """A random view for an image ``(S, S, 3)``."""
         height, width = image.shape[:2]
         if height != width:
             raise ValueError(f"img: TurnedFaces needs square images, found {width} × {height}")
-        seen = warps(height, self.yaw, self.pitch)[rng.integers(VIEWS)]
-        return turn(image, seen)
+        number = rng.integers(VIEWS)
+        if self.reconstructor is None:
+            return warps(height, self.yaw, self.pitch, self.depth)[number]
+        near, far = (
+            warps(height, self.yaw, self.pitch, "mean", offset)[number] for offset in (0.0, STEP)
+        )
+        return between_warps(near, far, learned(self.reconstructor).relief(image))
+
+
+def is_turned(landmarks: NDArray[np.float32]) -> bool:
+    """Whether an aligned face is turned to the side by about 20° or more.
+
+    Args:
+        landmarks: ``(5, 2)`` px of a crop of 112 × 112.
+    """
+    x = landmarks[:, 0]
+    return bool(abs(x[2] - x[[0, 1, 3, 4]].mean()) > ASIDE)
 
 
 def turn(image: Image, warp: Warp) -> Image:
@@ -102,15 +171,46 @@ def background(image: Image) -> Image:
     return cv2.resize(field, (size, size), interpolation=cv2.INTER_LINEAR)
 
 
-@cache
-def warps(size: int, yaw: tuple[float, float], pitch: float) -> list[Warp]:
-    """The views of a range of angles, degrees, for images of a size; always the same."""
+def mean_warp(size: int, yaw: float) -> Warp:
+    """The view of a face on the mean depth, turned to the side by an angle, degrees."""
     depth, surface = _surface(size)
-    rng = np.random.default_rng(0)
+    return warp_of(depth, surface, aligned_view(depth, 0.0, math.radians(yaw)))
+
+
+def between_warps(near: Warp, far: Warp, relief: NDArray[np.float32]) -> Warp:
+    """How a view is made of an image with a depth of its own, to first order in that.
+
+    Args:
+        near: The view on the mean depth.
+        far: The same on a depth that is ``STEP`` greater.
+        relief: ``(S, S)``, the image's depth less the mean one.
+    """
+    share = cv2.remap(relief, near.x, near.y, cv2.INTER_LINEAR) / STEP
+    return near._replace(x=near.x + share * (far.x - near.x), y=near.y + share * (far.y - near.y))
+
+
+@cache
+def warps(
+    size: int, yaw: tuple[float, float], pitch: float, depth: str, offset: float = 0.0
+) -> list[Warp]:
+    """The views of a range of angles, degrees, for images of a size; always the same.
+
+    Args:
+        size: Side of the images, px.
+        yaw: Least and greatest angle to either side.
+        pitch: Greatest angle up or down.
+        depth: ``"mean"``, or ``"linear_3dmm"``: a face of its own for each view.
+        offset: Added to the depth, without another view.
+    """
+    surface, rng = _surface(size)[1], np.random.default_rng(0)
     # Spread evenly, so that a few views fill the range.
     angles = np.linspace(*yaw, VIEWS) * rng.permutation(np.resize([1, -1], VIEWS))
     turned = np.radians(np.stack([rng.uniform(-pitch, pitch, VIEWS), angles], 1))
-    return [warp_of(depth, surface, aligned_view(depth, rx, ry)) for rx, ry in turned.tolist()]
+    faces = _surface(size)[0].expand(VIEWS, size, size) if depth == "mean" else _modelled(size)
+    return [
+        warp_of(face + offset, surface, aligned_view(face, rx, ry))
+        for face, (rx, ry) in zip(faces, turned.tolist(), strict=True)
+    ]
 
 
 def warp_of(depth: Tensor, surface: Tensor, view: Tensor) -> Warp:
@@ -121,6 +221,7 @@ def warp_of(depth: Tensor, surface: Tensor, view: Tensor) -> Warp:
         surface: ``(S, S)`` bool, where the head is.
         view: ``(1, 6)``.
     """
+    from lh2face.data.synthetic.canonical import landmark_points, seen_landmarks
     from lh2face.rendering import DepthMeshRenderer
 
     size = len(depth)
@@ -133,11 +234,24 @@ def warp_of(depth: Tensor, surface: Tensor, view: Tensor) -> Warp:
     x, y = places[0].numpy()
     # Where the column runs backwards, the inside of the far cheek shows.
     head = mask[0].numpy() & (cv2.Sobel(x, cv2.CV_32F, 1, 0) >= 0)
+    x, y = _extended(x, head), _extended(y, head)
     soft = cv2.GaussianBlur(head.astype(np.float32), (0, 0), max(SOFTNESS * size, 0.3))
     # 0 at the edge of the head in the image, 1 further inside.
     rim = cv2.GaussianBlur(surface.numpy().astype(np.float32), (0, 0), FADING * size)
     faded = cv2.remap((2 * rim - 1).clip(0, 1), x, y, cv2.INTER_LINEAR)
-    return Warp(x, y, np.minimum(soft, head) * faded)
+    landmarks = seen_landmarks(landmark_points(depth), view, size, CENTRE)[0].numpy()
+    return Warp(x, y, soft * faded, landmarks)
+
+
+def _extended(values: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Values ``(S, S)`` where they are known, elsewhere that of the nearest known pixel."""
+    unknown = (~known).astype(np.uint8)
+    _, nearest = cv2.distanceTransformWithLabels(
+        unknown, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    found = np.zeros(nearest.max() + 1, np.float32)
+    found[nearest[known]] = values[known]
+    return found[nearest]
 
 
 def aligned_view(depth: Tensor, rx: float, ry: float) -> Tensor:
@@ -148,24 +262,20 @@ def aligned_view(depth: Tensor, rx: float, ry: float) -> Tensor:
         rx: Pitch, rad.
         ry: Yaw, rad.
     """
-    from lh2face.data.align import TEMPLATE, TEMPLATE_SIZE, estimate_norm
-    from lh2face.rendering import focal_length, project, transform
+    from lh2face.data.align import TEMPLATE_SIZE, estimate_norm
+    from lh2face.data.synthetic.canonical import landmark_points, seen_landmarks
+    from lh2face.rendering import focal_length, transform
 
     size = depth.shape[-1]
-    ratio, focal, middle = size / TEMPLATE_SIZE, focal_length(size), (size - 1) / 2
-    # Images are shrunk from the template's size, which keeps edges in place, not pixel centres.
-    spots = torch.from_numpy((TEMPLATE + 0.5) * ratio - 0.5)
-    columns, rows = spots.round().long().T
-    points = depth[rows, columns] * torch.stack([*(spots.T - middle) / focal, torch.ones(5)])
+    ratio, focal = size / TEMPLATE_SIZE, focal_length(size)
+    points = landmark_points(depth)
     view = torch.tensor([[rx, ry, 0, 0, 0, 0]])
     for _ in range(ROUNDS):
-        moved = transform(points[None], view, CENTRE)
-        seen = (project(moved, size)[0].T.numpy() + 0.5) / ratio - 0.5
-        matrix = estimate_norm(seen)
+        matrix = estimate_norm(seen_landmarks(points, view, size, CENTRE)[0].numpy())
         # Where the middle of the image goes, px of the template.
         centre = (TEMPLATE_SIZE - 1) / 2
         shift = torch.from_numpy(matrix @ [centre, centre, 1] - centre).float()
-        far = float(moved[:, 2].mean())
+        far = float(transform(points, view, CENTRE)[:, 2].mean())
         view[0, 2] += math.atan2(matrix[1, 0], matrix[0, 0])
         view[0, 3:5] += shift * ratio * far / focal
         view[0, 5] += far * (1 / math.hypot(*matrix[:, 0]) - 1)
@@ -180,6 +290,68 @@ def _surface(size: int) -> tuple[Tensor, Tensor]:
     depth, _, head = canonical_faces(PEOPLE, size)
     mean = depth.mean(0)
     return (mean + mean.flip(1)) / 2, head | head.flip(1)
+
+
+@cache
+def _modelled(size: int) -> Tensor:
+    """Depths ``(VIEWS, S, S)`` of faces drawn from the linear model; always the same."""
+    from lh2face.data.synthetic.canonical import canonical_faces
+    from lh2face.reconstruction.linear_3dmm import principal_components
+
+    depth = canonical_faces(MODELLED, size)[0]
+    mean, modes = principal_components(((depth + depth.flip(2)) / 2).flatten(1), MODES)
+    coefficients = np.random.default_rng(0).normal(size=(VIEWS, MODES))
+    drawn = mean + torch.from_numpy(coefficients).float() @ modes
+    return drawn.view(-1, size, size)
+
+
+@cache
+def learned(reconstructor: str) -> "LearnedDepth":
+    """The depths that a reconstructor finds; one for each folder in a process."""
+    return LearnedDepth(Path(reconstructor))
+
+
+class LearnedDepth:
+    """What a trained reconstructor finds in images; kept while there is room.
+
+    Args:
+        reconstructor: Folder that stage ``fit3d`` wrote.
+
+    Raises:
+        ValueError: If it cannot be read.
+    """
+
+    def __init__(self, reconstructor: Path) -> None:
+        from lh2face.artifacts.model import load_reconstructor
+
+        self.model: Any = load_reconstructor(reconstructor).eval()
+        self._kept: dict[bytes, NDArray[np.float16]] = {}
+
+    def relief(self, image: Image) -> NDArray[np.float32]:
+        """The image's canonical depth less the mean one, 0 in the middle: ``(S, S)``.
+
+        Args:
+            image: ``(S, S, 3)`` uint8 RGB.
+        """
+        key = hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+        found = self._kept.get(key)
+        if found is None:
+            # In half the bytes; rounded at once, so that what is kept is what was found.
+            found = self._find(image).astype(np.float16)
+            if len(self._kept) * found.nbytes < KEPT_BYTES:
+                self._kept[key] = found
+        return found.astype(np.float32)
+
+    def _find(self, image: Image) -> NDArray[np.float32]:
+        size, own = len(image), self.model.image_size
+        small = cv2.resize(image, (own, own), interpolation=cv2.INTER_AREA)
+        pixels = torch.from_numpy(small).permute(2, 0, 1)[None].float() / 127.5 - 1
+        with torch.no_grad():
+            depth = self.model.depth_of(pixels)[0].numpy()
+        mean, head = (part.numpy() for part in _surface(size))
+        relief = cv2.resize(depth, (size, size), interpolation=cv2.INTER_LINEAR) - mean
+        # How far away the whole face is does not matter: alignment brings it back.
+        return np.clip(relief - np.median(relief[head]), -RELIEF, RELIEF)
 
 
 @cache

@@ -52,8 +52,8 @@ class IBasicBlock(nn.Module):
 class IResNet(BaseModule):
     """IResNet-18/34/50/100/200 for any input size divisible by 16.
 
-    Parameter names and shapes are the ones in circulation for this network (``conv1``, ``bn1``,
-    ``prelu``, ``layer1`` … ``layer4``, ``bn2``, ``fc``, ``features``), so published weights load.
+    Names and shapes of the parameters are those of arcface_torch (``conv1``, ``bn1``, ``prelu``,
+    ``layer1`` … ``layer4``, ``bn2``, ``fc``, ``features``), so its published weights can be loaded.
 
     Args:
         depth: 18, 34, 50, 100 or 200.
@@ -61,10 +61,10 @@ class IResNet(BaseModule):
         image_size: Side of the square input, px; a multiple of 16.
         in_channels: Channels of the input; more than 3 when renderer outputs are fused in.
         dropout: Probability of dropping a feature before the last linear layer.
-        init_cfg: As for :class:`mmengine.model.BaseModule`.
+        init_cfg: See :class:`mmengine.model.BaseModule`.
 
     Raises:
-        ValueError: If ``depth`` or ``image_size`` is not one of the allowed.
+        ValueError: If ``depth`` or ``image_size`` has a value that is not allowed.
 
     Example:
         ``backbone=dict(type="IResNet", depth=50)``

@@ -62,15 +62,16 @@ class Bottleneck(nn.Module):
 class MobileFaceNet(BaseModule):
     """MobileFaceNet for any input size divisible by 16.
 
-    The published network reads 112² and ends in a 7×7 global depthwise convolution; here that
-    kernel is ``image_size / 16``, so that it stays global at other sizes.
+    The published network reads 112 × 112 px and ends with a 7×7 global depthwise convolution. Here
+    the side of this kernel is ``image_size / 16``, so that it is global at other sizes too.
 
     Args:
         embedding_size: Length d of the embedding.
         image_size: Side of the square input, px; a multiple of 16.
-        width: Factor on every channel count but the embedding's (rounded to multiples of 8).
+        width: Factor on all numbers of channels except the embedding's; the products are rounded to
+            multiples of 8.
         in_channels: Channels of the input; more than 3 when renderer outputs are fused in.
-        init_cfg: As for :class:`mmengine.model.BaseModule`.
+        init_cfg: See :class:`mmengine.model.BaseModule`.
 
     Raises:
         ValueError: If ``image_size`` is not a multiple of 16 or ``width`` is not positive.

@@ -1,4 +1,4 @@
-"""PReLU whose gradient is quick on the CPU."""
+"""PReLU with a faster gradient on the CPU."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
-"""What the backbones ask of their input size."""
+"""Check of the backbones' input size."""
 
 STRIDE = 16
-# Far above any aligned face; it keeps a wrong number from taking all memory.
+# Far above the size of an aligned face; a wrong number should not allocate all memory.
 LARGEST = 1024
 
 

@@ -10,7 +10,7 @@ from lh2face.arguments import at_least
 from lh2face.registry import MODELS
 from lh2face.text import first_line
 
-# Of channels that a fusion adds to the image's three: they are left as they are.
+# Mean and standard deviation for the channels that a fusion adds; they keep [-1, 1] unchanged.
 OTHER_MEAN = OTHER_STD = 0.5
 
 
@@ -18,20 +18,20 @@ OTHER_MEAN = OTHER_STD = 0.5
 class TimmBackbone(BaseModule):
     """A network of timm whose last layer gives the embedding.
 
-    Nothing is downloaded unless ``pretrained`` asks for it, and then only when training begins
-    (``init_weights``), never when a trained model is loaded. The image is scaled to the mean and
-    deviation that the network's published weights were trained with.
+    Weights are only downloaded with ``pretrained``, and then only when training begins
+    (``init_weights``), not when a trained model is loaded. The image is normalised with the mean
+    and standard deviation of the network's published weights.
 
     Args:
         name: A model of ``timm.list_models()``; a tag after a point names its published weights,
             as in ``"resnet18.a1_in1k"``.
         embedding_size: Length d of the embedding.
-        image_size: Side of the square input, px; which are possible depends on the network.
+        image_size: Side of the square input, px; the network determines which sizes are possible.
         in_channels: Channels of the input; more than 3 when renderer outputs are fused in.
-        pretrained: Begin training from timm's published weights.
-        drop_path_rate: Stochastic depth, for networks that have it.
-        drop_rate: Dropout before the last layer, likewise.
-        init_cfg: As for :class:`mmengine.model.BaseModule`.
+        pretrained: Whether to begin training from timm's published weights.
+        drop_path_rate: Rate of stochastic depth, for networks that have it.
+        drop_rate: Rate of dropout before the last layer, for networks that have it.
+        init_cfg: See :class:`mmengine.model.BaseModule`.
 
     Raises:
         ImportError: If timm is not installed.
@@ -61,7 +61,7 @@ class TimmBackbone(BaseModule):
                 f"TimmBackbone needs timm, which does not import ({error}): "
                 'pip install "lh2face[timm]"'
             ) from None
-        # create_model would fetch what other kinds of names say, such as "hf_hub:…".
+        # Other names, such as "hf_hub:…", would make create_model download files.
         if not timm.is_model(name):
             raise ValueError(
                 f"name: expected one of timm.list_models() of timm {timm.__version__}, found "
@@ -81,11 +81,11 @@ class TimmBackbone(BaseModule):
             published = timm.get_pretrained_cfg(name)
             if published.fixed_input_size:
                 self.config["img_size"] = image_size
-            # Without memory: whether a size fits shows when an image passes.
+            # Try the image size on the meta device, which allocates no memory.
             with torch.device("meta"):
                 image = torch.zeros(2, in_channels, image_size, image_size)
                 found = tuple(self._created()(image).shape)
-        except Exception as error:  # what the networks raise differs
+        except Exception as error:  # networks raise many types of error
             reason = first_line(error)
             raise ValueError(
                 f"{name}: cannot be built for images of {image_size} px with {in_channels} "
@@ -102,7 +102,7 @@ class TimmBackbone(BaseModule):
             torch.tensor([*values, *other][:in_channels]).view(-1, 1, 1)
             for values, other in zip((published.mean, published.std), more, strict=True)
         )
-        # (x + 1) / 2 brings [-1, 1] to [0, 1], in which mean and deviation are given.
+        # (x + 1) / 2 converts [-1, 1] to [0, 1], the range of mean and standard deviation.
         self.register_buffer("scale", 0.5 / std, persistent=False)
         self.register_buffer("shift", (0.5 - mean) / std, persistent=False)
 
@@ -112,10 +112,10 @@ class TimmBackbone(BaseModule):
         return timm.create_model(**self.config, pretrained=pretrained)
 
     def init_weights(self) -> None:
-        """Load the published weights if they are asked for, then what ``init_cfg`` says."""
+        """Load the published weights if ``pretrained``, and then apply ``init_cfg``."""
         if self.pretrained and not self.is_init:
             self.network.load_state_dict(self._created(pretrained=True).state_dict())
-        # Some of timm's networks have a method of this name, which would draw weights again.
+        # Some of timm's networks have a method init_weights, which would draw new weights.
         self.network.is_init = True
         super().init_weights()
 

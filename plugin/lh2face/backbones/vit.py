@@ -47,10 +47,10 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and two linear layers, each normalised before and added to its input.
+    """Attention and two linear layers, each with pre-normalisation and a residual connection.
 
-    In training each of the two is left out of a sample with probability ``drop_path`` (stochastic
-    depth; Huang et al., ECCV 2016).
+    In training, each of the two residual branches is dropped for a sample with probability
+    ``drop_path`` (stochastic depth; Huang et al., ECCV 2016).
     """
 
     def __init__(self, width: int, heads: int, drop_path: float) -> None:
@@ -67,7 +67,7 @@ class Block(nn.Module):
         return x + self.dropped(self.mlp(self.norm2(x)))
 
     def dropped(self, x: Tensor) -> Tensor:
-        """0 for some samples when training, and the others larger, so that the mean stays."""
+        """In training, set some samples to 0 and enlarge the others, which keeps the mean."""
         if not self.training or self.drop_path == 0:
             return x
         kept = 1 - self.drop_path
@@ -88,9 +88,9 @@ class PatchEmbed(nn.Module):
 
 @MODELS.register_module()
 class VisionTransformer(BaseModule):
-    """ViT without a class token; all patches together make the embedding.
+    """ViT without a class token; the embedding is computed from all patches.
 
-    Names and shapes of parameters are those of arcface_torch, so its published weights load:
+    Names and shapes of parameters are those of arcface_torch, so its weights can be loaded:
 
     | arcface_torch | width | depth | drop_path | mask_ratio |
     |---|---|---|---|---|
@@ -102,18 +102,18 @@ class VisionTransformer(BaseModule):
 
     Args:
         embedding_size: Length d of the embedding.
-        image_size: Side S of the square input, px; what is left of the patches on the right and at
-            the bottom, 4 px of 112, is not read.
+        image_size: Side S of the square input, px. Pixels on the right and at the bottom that do
+            not fill a patch are not used; with the defaults these are 4 px.
         in_channels: Channels of the input; more than 3 when renderer outputs are fused in.
         patch_size: Side of a patch, px.
         width: Channels of a token; a multiple of ``heads``.
         depth: Number of blocks.
         heads: Heads of each attention.
-        drop_path: Stochastic depth: probability of leaving out the last block's parts; it rises
-            from 0 in the first block.
-        mask_ratio: Share of the patches that training leaves out of the blocks, in [0, 1); a
-            learnt token takes their place in the embedding.
-        init_cfg: As for :class:`mmengine.model.BaseModule`.
+        drop_path: Probability of stochastic depth in the last block, in [0, 0.99]; it rises
+            linearly from 0 in the first block.
+        mask_ratio: Share of the patches that the blocks do not see in training, in [0, 0.99]; a
+            learnt token replaces them in the embedding.
+        init_cfg: See :class:`mmengine.model.BaseModule`.
 
     Raises:
         ValueError: If an argument is out of its range, or the image is smaller than a patch.
@@ -192,7 +192,7 @@ class VisionTransformer(BaseModule):
         return self.norm(x.float())
 
     def masked(self, x: Tensor) -> Tensor:
-        """As :meth:`mixed`, on a random choice of the tokens; the mask token stands for others."""
+        """Apply :meth:`mixed` to random tokens; the mask token replaces the others."""
         batch, tokens, width = x.shape
         kept = max(1, int(tokens * (1 - self.mask_ratio)))
         places = torch.rand(batch, tokens, device=x.device).argsort(1)[:, :kept, None]

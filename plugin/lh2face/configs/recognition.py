@@ -1,7 +1,7 @@
 # ruff: noqa: C408 -- mmengine configs are written with dict()
 """Face recognition with LH2Face at 112 px: the mmengine config to begin with."""
 
-custom_imports = dict(imports=["lh2face"], allow_failed_imports=False)
+custom_imports = dict(imports=["lh2face.register"], allow_failed_imports=False)
 default_scope = "mmengine"
 
 model = dict(
@@ -43,15 +43,17 @@ optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="SGD", lr=0.1, momentum=0.9, weight_decay=5e-4),
     paramwise_cfg=dict(
-        # Neither scales and shifts nor slopes are to be pulled to zero.
+        # No weight decay for biases, the parameters of normalisation, and other vectors, such as
+        # the slopes of PReLU.
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,
-        # A fitted reconstructor is tuned; with the recognizer's own rate it forgets what a face is.
+        flat_decay_mult=0.0,
+        # The reconstructor is already fitted; with the recognizer's rate it would lose that.
         custom_keys=dict(reconstructor=dict(lr_mult=0.01, decay_mult=0.0)),
     ),
     clip_grad=dict(max_norm=5.0),
 )
-# Without an end, a part ends with the training: one number, train_cfg.max_epochs, says when.
+# A schedule without ``end`` lasts to the end of training, which is train_cfg.max_epochs.
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, begin=0, end=1, convert_to_iter_based=True),
     dict(type="CosineAnnealingLR", begin=1, convert_to_iter_based=True),

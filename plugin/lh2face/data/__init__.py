@@ -1,5 +1,1 @@
-"""Faces on disk: the formats of the field, alignment, data sets; importing it registers."""
-
-from lh2face.data.datasets import RecordFaces
-
-__all__ = ["RecordFaces"]
+"""Faces on disk: file formats, alignment, and data sets."""

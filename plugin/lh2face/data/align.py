@@ -1,11 +1,11 @@
-"""Alignment: the five-point similarity to a square crop, as insightface's tools do it."""
+"""Alignment of faces: a five-point similarity transform to a square crop, as in insightface."""
 
 import cv2
 import numpy as np
 
 from lh2face.data.images import ImageError, decode_rgb
 
-# Five landmarks in a 112 × 112 crop (x, y): eyes, nose, mouth corners; the template of insightface.
+# insightface's template: (x, y) of eyes, nose and mouth corners in a 112 × 112 crop.
 TEMPLATE = np.array(
     [
         [38.2946, 51.6963],
@@ -17,28 +17,34 @@ TEMPLATE = np.array(
     dtype=np.float32,
 )
 TEMPLATE_SIZE = 112
-# What detectors write for a landmark that they did not find.
+# Which landmark is which in the mirror image: left stays what is left in the image.
+MIRRORED_LANDMARKS = [1, 0, 2, 4, 3]
+# Beside records that were aligned here: the landmarks of each face after alignment, in the order of
+# the records, (N, 5, 2) float32, px of the crop.
+ALIGNED_LANDMARKS = "aligned_landmarks.npy"
+# Values that detectors write for a landmark that they did not find.
 FILL = (0.0, -1.0)
-# The least spread of five landmarks, px: with less a crop would be enlarged 30 times and more.
+# Least standard deviation of five landmarks in px; below it a crop is enlarged 30 times or more.
 LEAST_SPREAD = 1.0
-# The right eye's place to the right of the left one, in distances of eyes and mouth: 0.87 in the
-# template, 0.1 and more in the profiles of CFP, negative where the two are swapped.
+# How far the right eye is to the right of the left eye, divided by the distance between eyes and
+# mouth: 0.87 in the template, ≥ 0.1 in the profiles of CFP, negative if the eyes are swapped.
 LEAST_EYES = -0.25
 
 
 def check_landmarks(landmarks: np.ndarray, height: int, width: int) -> None:
-    """See that five landmarks can be those of a face in an image.
+    """Check that five landmarks are plausible for a face in an image.
 
     Args:
-        landmarks: ``(5, 2)`` left eye, right eye, nose, left and right mouth corner (left as seen
-            in the image), px.
-        height: Of the image, px.
-        width: Of the image, px.
+        landmarks: ``(5, 2)`` x, y of left eye, right eye, nose, left and right mouth corner in px;
+            left means left in the image.
+        height: Height of the image in px.
+        width: Width of the image in px.
 
     Raises:
-        ValueError: If they are not five points, not finite, what a detector writes where it finds
-            none (0 or −1), less than a px apart, further outside the image than half of its
-            longer side, centred outside it, or if left and right are swapped.
+        ValueError: If they are not five finite points; if one is (0, 0) or (−1, −1), as detectors
+            write for a missing landmark; if all are nearly the same point; if one lies outside the
+            image by more than half of its longer side, or their mean lies outside; or if left and
+            right are swapped.
     """
     points = np.asarray(landmarks, np.float64)
     if points.shape != (5, 2) or not np.isfinite(points).all():
@@ -64,18 +70,18 @@ def check_landmarks(landmarks: np.ndarray, height: int, width: int) -> None:
 
 
 def estimate_norm(landmarks: np.ndarray, size: int = 112) -> np.ndarray:
-    """Least-squares similarity from landmarks to the template (Umeyama, PAMI 1991).
+    """Estimate the least-squares similarity from landmarks to the template (Umeyama, PAMI 1991).
 
     Args:
-        landmarks: ``(5, 2)`` left eye, right eye, nose, left and right mouth corner, px.
-        size: Side of the crop, px, divisible by 112 or by 128.
+        landmarks: ``(5, 2)`` x, y of left eye, right eye, nose, left and right mouth corner in px.
+        size: Side of the crop in px, a multiple of 112 or 128.
 
     Returns:
-        ``(2, 3)`` float64: rotation and scale, and translation.
+        ``(2, 3)`` float64: a matrix of rotation and scale, then the translation as last column.
 
     Raises:
-        ValueError: If the landmarks have another shape, are not finite or all the same, or
-            ``size`` is not allowed.
+        ValueError: If the landmarks have another shape, are not finite or all equal, or ``size`` is
+            not allowed.
     """
     landmarks = np.asarray(landmarks)
     if landmarks.shape != (5, 2) or not np.isfinite(landmarks).all():
@@ -83,7 +89,7 @@ def estimate_norm(landmarks: np.ndarray, size: int = 112) -> np.ndarray:
     if size % 112 and size % 128:
         raise ValueError(f"size: expected a multiple of 112 or 128, found {size}")
     ratio, shift = (size / 112, 0.0) if size % 112 == 0 else (size / 128, 8.0 * size / 128)
-    # float32 stays float32 up to the singular values: a shift of 1e-6 px changes pixels.
+    # Keep float32 up to the SVD, as in insightface: a shift of 1e-6 px already changes pixels.
     target = TEMPLATE * np.float32(ratio)
     target[:, 0] += shift
 
@@ -103,19 +109,35 @@ def estimate_norm(landmarks: np.ndarray, size: int = 112) -> np.ndarray:
     )
 
 
-def norm_crop(image: np.ndarray, landmarks: np.ndarray, size: int = 112) -> np.ndarray:
-    """Crop a face to ``size`` × ``size`` by its landmarks; outside the image it is black.
+def aligned_landmarks(landmarks: np.ndarray) -> np.ndarray:
+    """Where the landmarks of a photo lie in its crop.
 
     Args:
-        image: ``(H, W, 3)`` uint8, or ``(H, W)`` of any type OpenCV warps.
-        landmarks: ``(5, 2)`` in px of the image.
-        size: Side of the crop, px.
+        landmarks: ``(5, 2)`` px of the photo.
+
+    Returns:
+        ``(5, 2)`` float32, px of the crop of 112 × 112.
+
+    Raises:
+        ValueError: As :func:`estimate_norm`.
+    """
+    moved = np.hstack([landmarks, np.ones((5, 1))]) @ estimate_norm(landmarks).T
+    return moved.astype(np.float32)
+
+
+def norm_crop(image: np.ndarray, landmarks: np.ndarray, size: int = 112) -> np.ndarray:
+    """Crop a face to ``size`` × ``size`` px by its landmarks; pixels outside the image are black.
+
+    Args:
+        image: ``(H, W, 3)`` uint8, or ``(H, W)`` of any type that OpenCV can warp.
+        landmarks: ``(5, 2)`` x, y in px of the image.
+        size: Side of the crop in px, a multiple of 112 or 128.
 
     Returns:
         ``(size, size, 3)`` or ``(size, size)``, of the image's type.
 
     Raises:
-        ValueError: As :func:`estimate_norm`.
+        ValueError: If :func:`estimate_norm` raises it.
     """
     return cv2.warpAffine(image, estimate_norm(landmarks, size), (size, size), borderValue=0.0)
 
@@ -123,19 +145,19 @@ def norm_crop(image: np.ndarray, landmarks: np.ndarray, size: int = 112) -> np.n
 def aligned_face(
     encoded: bytes, landmarks: np.ndarray, source: str, *, check: bool = True
 ) -> np.ndarray:
-    """The aligned face of an encoded photo.
+    """Decode a photo and crop its aligned face.
 
     Args:
-        encoded: The file's content.
-        landmarks: ``(5, 2)`` px.
-        source: What the photo is, for the message.
-        check: Refuse landmarks that cannot be those of a face.
+        encoded: The encoded photo.
+        landmarks: ``(5, 2)`` x, y in px.
+        source: Where the photo comes from, for messages.
+        check: Whether to refuse landmarks that are not plausible, see :func:`check_landmarks`.
 
     Returns:
         ``(112, 112, 3)`` uint8 RGB.
 
     Raises:
-        ImageError: If the photo cannot be decoded, or the landmarks are no face's.
+        ImageError: If the photo cannot be decoded, or the landmarks cannot be used.
     """
     image = decode_rgb(encoded, None, source)
     try:
@@ -147,7 +169,7 @@ def aligned_face(
 
 
 def check_aligned(encoded: bytes, source: str) -> np.ndarray:
-    """Decode a face that is aligned already.
+    """Decode a face that is already aligned, and check its size.
 
     Returns:
         ``(112, 112, 3)`` uint8 RGB.

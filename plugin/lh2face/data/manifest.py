@@ -1,7 +1,7 @@
-"""What a folder of training faces says of itself: ``manifest.json``.
+"""The description of a folder of training faces: ``manifest.json``.
 
-The faces are records in the folder itself, or somewhere else: a record file of 100 GB is read where
-it lies. A folder with several such folders in it is trained on as one, see :func:`face_folders`.
+The faces are records in that folder or, so that a large record file need not be copied, in another
+one. Several such folders in one folder are trained on together, see :func:`face_folders`.
 """
 
 import json
@@ -11,34 +11,34 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
-from lh2face.artifacts.json_object import read_object
+from lh2face.files.json_object import read_object
 
 MANIFEST = "manifest.json"
 COUNTS = ("origin", "images", "identities", "left_out")
 Origin = Literal["synthetic", "photos"]
-# Of a record folder without a manifest.
+# Origin of the faces in a record folder without a manifest.
 UNKNOWN = "of unknown origin"
 
 
 class ManifestError(ValueError):
-    """A folder that holds no training faces, or a manifest that is wrong; the message names it."""
+    """A folder has no training faces, or its manifest cannot be used; the message names it."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is known of a folder of training faces.
+    """Description of a folder of training faces.
 
     Attributes:
         origin: How the faces were made.
-        records: Folder with ``train.rec``: ``.`` for the manifest's own, or a path as the user
-            wrote it, relative to the working directory.
-        aligned: The faces are aligned crops; else ``landmarks.npy`` and ``images.csv`` say where
-            they are in the images.
-        images: Number of images, > 0.
-        identities: Number of classes, > 0: labels are 0 … identities − 1.
-        left_out: Number of images, and of people, that could not be used.
-        layout: What the record file was found to hold, in words.
-        digest: Of the record folder's files, from :func:`~lh2face.data.records.records_digest`.
+        records: Folder with ``train.rec``: ``.`` for the manifest's own folder, or else a path as
+            the user wrote it, absolute or relative to the working directory.
+        aligned: Whether the images are aligned crops. If not, ``landmarks.npy`` has the landmarks
+            of the images listed in ``images.csv``.
+        images: Number of images, ≥ 1.
+        identities: Number of classes, ≥ 1; labels are 0 … identities − 1.
+        left_out: Number of images and people that could not be used, ≥ 0.
+        layout: Layout of the record file, in words.
+        digest: Digest of the records, from :func:`~lh2face.data.records.records_digest`.
     """
 
     origin: Origin
@@ -58,11 +58,11 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The ``manifest.json`` of a folder.
+    """Read the ``manifest.json`` of a folder.
 
     Raises:
-        ManifestError: If it is missing or no JSON object, a key is missing or unknown, or a value
-            is not what :class:`Manifest` allows.
+        ManifestError: If it is missing or not a JSON object, a key is missing or unknown, or a
+            value is not what :class:`Manifest` allows.
     """
     path = folder / MANIFEST
     try:
@@ -81,25 +81,25 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def records_of(folder: Path, manifest: Manifest) -> Path:
-    """Where the records of a folder with a manifest lie."""
+    """The folder with ``train.rec`` of a folder with a manifest."""
     return folder if manifest.records == "." else Path(manifest.records)
 
 
 def face_folders(root: Path, names: Iterable[str] | None = None) -> list[Path]:
-    """The folders of training faces that a folder stands for.
+    """Find the folders of training faces in a folder.
 
     Args:
         root: The folder.
-        names: Which of the folders in it; ``None`` for all. Where the folder itself has faces they
-            are not looked at.
+        names: Names of the subfolders to use; ``None`` for all that are not hidden. They are
+            ignored if ``root`` itself has faces.
 
     Returns:
-        The folder itself, where it has ``manifest.json`` or ``train.rec``; else those in it that
-        have a manifest, in the order of their names.
+        ``root`` itself, if it has ``manifest.json`` or ``train.rec``; otherwise its subfolders,
+        sorted by name.
 
     Raises:
-        ManifestError: If there is no such folder, or none in it; or if a folder in it, one that is
-            named or of which the name does not begin with a point, has no manifest.
+        ManifestError: If there is no such folder, it has no subfolder, or a subfolder to use has no
+            manifest.
     """
     if not root.is_dir():
         raise ManifestError(f"{root}: no such folder; expected one with training faces")
@@ -119,10 +119,10 @@ def face_folders(root: Path, names: Iterable[str] | None = None) -> list[Path]:
 
 
 def origin_of(folders: Iterable[Path]) -> str:
-    """How the faces in folders were made: an origin, several, or that none is known.
+    """Describe how the faces in folders were made: one origin, several, or an unknown one.
 
     Raises:
-        ManifestError: As :func:`read_manifest`.
+        ManifestError: If a manifest cannot be used.
     """
     known = [folder for folder in folders if (folder / MANIFEST).exists()]
     origins = sorted({read_manifest(folder).origin for folder in known})
@@ -132,14 +132,14 @@ def origin_of(folders: Iterable[Path]) -> str:
 
 
 def counts_of(folders: Iterable[Path]) -> dict[str, dict[str, Any]]:
-    """Of each folder of training faces what its manifest counts.
+    """The counts in the manifest of each folder of training faces.
 
     Returns:
-        ``origin``, ``images``, ``identities`` and ``left_out`` by the folder's name; nothing of a
-        record folder without a manifest.
+        ``origin``, ``images``, ``identities`` and ``left_out`` by folder name. Folders without a
+        manifest are missing.
 
     Raises:
-        ManifestError: As :func:`read_manifest`.
+        ManifestError: If a manifest cannot be used.
     """
     found = {
         folder.name: asdict(read_manifest(folder))
@@ -150,11 +150,11 @@ def counts_of(folders: Iterable[Path]) -> dict[str, dict[str, Any]]:
 
 
 def _expected(key: str, value: Any, hint: Any) -> str:
-    """What a key's value should be; nothing where it is that."""
+    """Describe the value that a key should have; empty if the value is allowed."""
     least = {"images": 1, "identities": 1, "left_out": 0}
     if choices := get_args(hint):
         return "" if value in choices and isinstance(value, str) else " or ".join(choices)
-    # A bool is an int for isinstance.
+    # Not isinstance: a bool is an instance of int.
     if type(value) is not hint:
         return {str: "text", bool: "true or false", int: "a whole number"}[hint]
     if key in least and value < least[key]:

@@ -1,4 +1,4 @@
-"""Work on many items by threads, in order, with few of them in memory."""
+"""A parallel map with threads that keeps the order and holds few items in memory."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -8,17 +8,17 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-# Items that a thread works on in one go.
+# Number of items per task of a thread.
 CHUNK = 16
 
 
 def in_order(fn: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """``fn`` of each item, in the order of the items.
+    """Apply ``fn`` to each item, and yield the results in the order of the items.
 
     Args:
-        fn: What to do; it runs in threads, so it gains where it releases Python's lock.
-        items: Read in the caller's thread, at most ``2 · workers + 1`` chunks ahead.
-        workers: Number of threads; 1 is the caller's own, which costs the least.
+        fn: A function that runs in threads; it is faster only if it releases Python's GIL.
+        items: The items; the caller's thread reads at most ``2 · workers + 1`` chunks ahead.
+        workers: Number of threads; with 1, ``fn`` runs in the caller's thread.
     """
     if workers == 1:
         yield from map(fn, items)
@@ -34,6 +34,6 @@ def in_order(fn: Callable[[Item], Result], items: Iterable[Item], workers: int) 
             while waiting:
                 yield from waiting.popleft().result()
         finally:
-            # Where the caller stops early, nobody waits for the rest.
+            # If the caller stops early, the remaining tasks are not needed.
             for future in waiting:
                 future.cancel()

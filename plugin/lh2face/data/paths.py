@@ -1,14 +1,14 @@
-"""Files that parameters and lists name below a folder."""
+"""Paths in parameters and lists, which must lie in a given folder."""
 
 import os
 from pathlib import Path
 
 
 def below(folder: Path, name: str) -> Path:
-    """The path of a name in a folder.
+    """The path of a name in a folder; links are not followed.
 
     Raises:
-        ValueError: If it leads out of the folder, where nothing watches it for changes.
+        ValueError: If it leads out of the folder: DVC watches only the folder for changes.
     """
     path = Path(os.path.normpath(folder / name))
     if not path.is_relative_to(os.path.normpath(folder)):
@@ -17,15 +17,15 @@ def below(folder: Path, name: str) -> Path:
 
 
 def inside(root: Path, name: str, key: str) -> Path:
-    """A file of a source or a benchmark, which must lie in the folder that is watched for changes.
+    """The path of a file that must lie in a folder, because DVC watches the folder for changes.
 
     Args:
         root: The folder.
-        name: Of the file, relative to it.
-        key: The parameter, for the message.
+        name: Path of the file, relative to the folder.
+        key: Name of the parameter, for the message.
 
     Raises:
-        ValueError: If it leads out of the folder, by a link too.
+        ValueError: If it leads out of the folder, directly or by a link.
     """
     path = root / name
     if not path.resolve().is_relative_to(root.resolve()):

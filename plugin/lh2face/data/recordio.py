@@ -1,8 +1,9 @@
 """RecordIO files (``train.rec``, ``train.idx``, ``property``) without mxnet.
 
-A record is ``u32 0xced7230a | u32 lrec | data | zeros to a multiple of 4``; the upper 3 bits of
-``lrec`` tell a whole record (0) from the first, middle and last part of a split one (1, 2, 3), the
-lower 29 its length. Parts are joined with the 4 magic bytes that stood between them. The payload
+A record is ``u32 0xced7230a | u32 lrec | data | zeros to a multiple of 4``. The upper 3 bits of
+``lrec`` are 0 for a whole record, and 1, 2, 3 for the first, a middle and the last part of a split
+record. The lower 29 bits are the length of the data. A record is split wherever its payload
+contains the 4 magic bytes, which are left out and must be put back between the parts. The payload
 is ``<IfQQ`` (flag, label, id, id2), then ``flag`` float32 labels, then the encoded image.
 """
 
@@ -22,31 +23,31 @@ HEADER = struct.Struct("<IfQQ")
 LENGTH_MASK = (1 << 29) - 1
 WHOLE, FIRST, MIDDLE, LAST = range(4)
 PART = struct.Struct("<II")
-# Where a record's first label of several stands, in words of 4 bytes from its start.
+# Position of the first of several labels, in words of 4 bytes from the start of the record.
 FIRST_LABEL = (PART.size + HEADER.size) // 4
-# Bytes of an index, and records, that are worked on together.
+# Bytes of an index, and number of records, that are processed together.
 BLOCK, RECORDS_AT_ONCE = 1 << 20, 1 << 20
-# Bytes of a record file that are in memory at once where all of it is read; whole pages.
+# Bytes in memory at once while a whole record file is read; a multiple of the page size.
 READ_BYTES = 1 << 24
-# Bytes that are written at once.
+# Size of the write buffer in bytes.
 WRITE_BYTES = 1 << 20
-# This many decimal digits fit into 64 bits.
+# Every number of this many decimal digits fits into int64.
 DIGITS = 18
-# More records than any file has.
+# No file has more records than this.
 MOST = 1 << 40
 SHOWN = 60
-# float32 holds every integer up to here; greater identities go into ``id2``.
+# float32 is exact for integers up to here; greater identities are stored in ``id2`` too.
 EXACT_FLOAT32 = 1 << 24
 # Identities are int64.
 GREATEST_LABEL = (1 << 63) - 1
 
 
 class RecordError(ValueError):
-    """A record or index that cannot be read; the message names the file and the offset."""
+    """A record or an index cannot be read; the message names the file, with key or offset."""
 
 
 class RecordHeader(NamedTuple):
-    """What stands before the image: ``label`` is a scalar, or ``flag`` float32 values."""
+    """Header of a record; ``label`` is a scalar if ``flag`` is 0, or else ``flag`` float32."""
 
     flag: int
     label: float | np.ndarray
@@ -55,19 +56,20 @@ class RecordHeader(NamedTuple):
 
 
 class RecordReader:
-    """Random access to a record file, memory-mapped; processes that read it share its pages.
+    """Random access to a record file, which is memory-mapped, so processes share its pages.
 
-    A forked process shares the index too, another one is sent it: it is read once.
+    The index is read only once: forked processes share it, and spawned ones receive a copy.
 
     Args:
-        path: The ``.rec`` file; the ``.idx`` beside it gives the offsets. Without one the file is
-            scanned and keys count from 0.
+        path: The ``.rec`` file. The offsets come from the ``.idx`` file beside it. Without that,
+            the file is scanned and the keys are 0, 1, 2 …
 
     Attributes:
-        keys: ``(N,)`` int64 in ascending order.
+        keys: ``(N,)`` int64, ascending.
 
     Raises:
-        RecordError: If the index is malformed or points outside the file.
+        RecordError: If the index is malformed or points outside the file, or a file without an
+            index is damaged.
         FileNotFoundError: If the record file is missing.
     """
 
@@ -86,7 +88,11 @@ class RecordReader:
         return len(self.keys)
 
     def __getitem__(self, key: int) -> tuple[RecordHeader, bytes]:
-        """The record with this key: its header and the encoded image (empty in a record 0)."""
+        """Read the header and the encoded image of a key; a record 0 of counts has no image.
+
+        Raises:
+            RecordError: If there is no such key, or its record is damaged.
+        """
         offset = int(self._offsets[self._row(key)])
         payload = MAGIC_BYTES.join(self._data[a:b] for a, b in self._parts(offset))
         where = f"{self.path}: key {key}"
@@ -107,10 +113,13 @@ class RecordReader:
         self._data = _mapped(self.path)
 
     def unlisted(self, rows: Iterable[int]) -> int | None:
-        """Offset of a record that follows one of these rows in the file and has no key, if any.
+        """Find a record without a key directly behind one of the given records.
 
         Args:
-            rows: Positions in ``keys``.
+            rows: Positions in ``keys`` of the given records.
+
+        Returns:
+            Its offset in the file; ``None`` if there is none.
 
         Raises:
             RecordError: If a record cannot be read.
@@ -124,19 +133,19 @@ class RecordReader:
         return int(lost[0]) if len(lost) else None
 
     def identities(self, keys: np.ndarray) -> np.ndarray:
-        """Identities ``(n,)`` int64 of images; only the headers are read.
+        """Read the identities ``(n,)`` int64 of images from their headers.
 
         Args:
-            keys: ``(n,)`` keys of them, ascending.
+            keys: ``(n,)`` keys of the images, ascending.
 
         Raises:
-            RecordError: Naming the key whose label is no whole number from 0 on.
+            RecordError: If a label is not a whole number ≥ 0; the message names the key.
         """
         found = np.empty(len(keys), np.int64)
         for start in range(0, len(keys), RECORDS_AT_ONCE):
             block = keys[start : start + RECORDS_AT_ONCE]
             labels = self._plain_labels(np.searchsorted(self.keys, block))
-            # Labels that say more than their number, or nothing, are left to the careful way.
+            # Split or damaged records, and labels that may be inexact, are read one by one.
             plain = (labels >= 0) & (labels < EXACT_FLOAT32) & (labels % 1 == 0)
             found[start : start + len(block)] = np.where(plain, labels, 0)
             for row in np.flatnonzero(~plain):
@@ -145,14 +154,14 @@ class RecordReader:
         return found
 
     def blocks(self, keys: np.ndarray) -> Iterator[tuple[memoryview, np.ndarray]]:
-        """All bytes of the file in their order, a block at a time.
+        """Iterate over all bytes of the file in order, in blocks.
 
         Args:
             keys: ``(n,)`` keys of images, ascending.
 
         Yields:
-            A block, and the positions in ``keys`` of the records that begin in it. Their headers
-            are in memory while the block is.
+            A block, and the positions in ``keys`` of the records that begin in it. After the
+            caller is done with a block, its memory is released.
         """
         offsets = self._offsets[np.searchsorted(self.keys, keys)]
         order = np.argsort(offsets, kind="stable")
@@ -163,12 +172,12 @@ class RecordReader:
             self._forget(start)
 
     def _forget(self, start: int) -> None:
-        """Give a block's memory back: all of a mapped file would count as the process's own."""
+        """Release a block's memory: otherwise the whole mapped file counts as used by us."""
         if isinstance(self._data, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
             self._data.madvise(mmap.MADV_DONTNEED, start, READ_BYTES)
 
     def _plain_labels(self, rows: np.ndarray) -> np.ndarray:
-        """First label of each record, float32; NaN where the record is in parts, or damaged."""
+        """First label of each record, float32; NaN if the record is split or damaged."""
         words = np.frombuffer(self._data, "<u4", len(self._data) // 4)
         at = self._offsets[rows] // 4
         plain = at + FIRST_LABEL < len(words)
@@ -186,7 +195,7 @@ class RecordReader:
         return row
 
     def _check_offsets(self, index: Path) -> None:
-        """Raise where the index points outside of the file; without temporary arrays if not."""
+        """Raise if the index points outside the file; no large temporary arrays otherwise."""
         offsets, last = self._offsets, len(self._data) - 8
         if len(offsets) and (
             offsets.min() < 0 or offsets.max() > last or np.bitwise_or.reduce(offsets) % 4
@@ -206,12 +215,12 @@ class RecordReader:
                 done = start + READ_BYTES
 
     def _end(self, offset: int) -> int:
-        """Where the record at ``offset`` ends, with the zeros that follow it."""
+        """Offset of the end of the record at ``offset``, including its padding."""
         *_, (_, stop) = self._parts(offset)
         return stop + -stop % 4
 
     def _parts(self, offset: int) -> Iterator[tuple[int, int]]:
-        """Where the parts of the record at ``offset`` start and stop."""
+        """Start and stop of the data of each part of the record at ``offset``."""
         size, first = len(self._data), True
         while True:
             if offset + 8 > size:
@@ -231,7 +240,7 @@ class RecordReader:
             yield start, stop
             offset, first = stop + -length % 4, False
             if part in (WHOLE, LAST):
-                # A wrong length would give part of a record, or more than one, for the whole.
+                # Detects a wrong length, which would give less or more than one record.
                 if offset < size and self._data[offset : offset + 4] != MAGIC_BYTES:
                     raise RecordError(
                         f"{self.path}: offset {start - 8}: no record follows its {length} bytes"
@@ -250,22 +259,22 @@ def _mapped(path: Path) -> mmap.mmap | bytes:
 
 
 def read_index(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Keys and offsets of an ``.idx`` file, lines of ``key<TAB>offset`` in any order.
+    """Read an ``.idx`` file: lines of ``key<TAB>offset`` in any order.
 
-    A byte order mark, CRLF and blank lines are no errors.
+    A byte order mark, CRLF line endings and blank lines are accepted.
 
     Returns:
         keys: ``(N,)`` int64, ascending.
-        offsets: ``(N,)`` int64, byte in the record file.
+        offsets: ``(N,)`` int64 offsets in the record file, in bytes.
 
     Raises:
-        RecordError: Naming the file and line that is not two whole numbers, or the key that
-            stands there twice.
+        RecordError: If a line is not two whole numbers, or a key occurs twice; the message names
+            the line or the key.
     """
     if not path.is_file():
         raise RecordError(f"{path}: not a file")
     with path.open("rb") as file:
-        # One line may lack its end.
+        # The last line may have no line ending.
         lines = 1 + sum(block.count(b"\n") for block in iter(lambda: file.read(BLOCK), b""))
         file.seek(0)
         keys, offsets = np.empty(lines, np.int64), np.empty(lines, np.int64)
@@ -285,14 +294,14 @@ def read_index(path: Path) -> tuple[np.ndarray, np.ndarray]:
         twice = np.flatnonzero(keys[1:] == keys[:-1])
         if len(twice):
             raise RecordError(
-                f"{path}: key {keys[twice[0]]} stands there twice, for offsets "
+                f"{path}: key {keys[twice[0]]} occurs twice, for offsets "
                 f"{offsets[twice[0]]} and {offsets[twice[0] + 1]}"
             )
     return keys, offsets
 
 
 def _numbers(block: bytes) -> np.ndarray | None:
-    """The numbers of whole lines ``key<TAB>offset``; None where a line is anything else."""
+    """Parse whole lines ``key<TAB>offset`` at once; ``None`` if a line has any other form."""
     if b"\r" in block:
         block = block.replace(b"\r\n", b"\n")
     characters = np.frombuffer(block.removesuffix(b"\n") + b"\n", np.uint8)
@@ -310,7 +319,7 @@ def _numbers(block: bytes) -> np.ndarray | None:
 
 
 def _careful_numbers(block: bytes, path: Path, before: int) -> np.ndarray:
-    """As :func:`_numbers`, line by line; ``before`` is the number of lines before."""
+    """Parse line by line, with errors; ``before`` is the number of lines before the block."""
     numbers = []
     for line, text in enumerate(block.splitlines(), start=before + 1):
         fields = text.removeprefix(codecs.BOM_UTF8).strip().split(b"\t")
@@ -324,10 +333,10 @@ def _careful_numbers(block: bytes, path: Path, before: int) -> np.ndarray:
 
 
 class RecordWriter:
-    """Writes a record file and its index; use it as a context manager.
+    """Writer of a record file and its index; use it as a context manager.
 
     Args:
-        path: The ``.rec`` file; the ``.idx`` is written beside it.
+        path: The ``.rec`` file; the ``.idx`` file is written beside it.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -347,9 +356,13 @@ class RecordWriter:
         """Append a record.
 
         Args:
-            key: Its key in the index.
-            image: The encoded image; empty for a record 0.
-            label: The identity, kept exact above 2²⁴ in ``id2``; or several float32 labels.
+            key: Its key in the index, ≥ 0.
+            image: The encoded image; empty for a record 0 of counts.
+            label: The identity (from 2²⁴ on, its exact value is stored in ``id2``), or a list of
+                float32 labels.
+
+        Raises:
+            ValueError: If the image is too long for a record.
         """
         if isinstance(label, int | np.integer):
             exact = label if label >= EXACT_FLOAT32 else 0
@@ -367,10 +380,12 @@ class RecordWriter:
 
 
 def split_at_magic(payload: bytes) -> list[bytes]:
-    """Split where the magic number stands on a 4-byte boundary, so that a scan cannot mistake it.
+    """Split a payload at each magic number on a 4-byte boundary, and drop these numbers.
+
+    Otherwise a scan could mistake such a number for the start of a record.
 
     Raises:
-        ValueError: If a part is longer than the 29 bits of the format can say.
+        ValueError: If a part is longer than 2²⁹ − 1 bytes, the limit of the format.
     """
     words = np.frombuffer(payload, "<u4", len(payload) // 4)
     cuts = (4 * np.flatnonzero(words == MAGIC)).tolist()
@@ -382,14 +397,14 @@ def split_at_magic(payload: bytes) -> list[bytes]:
 
 
 def identity(header: RecordHeader, source: str = "record") -> int:
-    """The identity a header names: exact from ``id2`` where float32 would lose it.
+    """The identity in a header; it comes from ``id2`` where float32 is not exact.
 
     Args:
-        header: Of an image; of several labels the first counts.
-        source: Where the record stands, for the message.
+        header: Header of an image; if it has several labels, the first one is used.
+        source: Where the record is, for the message.
 
     Raises:
-        RecordError: If the label is no whole number from 0 on.
+        RecordError: If the label is not a whole number in 0 … 2⁶³ − 1.
     """
     label = float(header.label if header.flag == 0 else header.label[0])
     if not (label >= 0 and label.is_integer()):
@@ -401,14 +416,14 @@ def identity(header: RecordHeader, source: str = "record") -> int:
 
 
 class RecordLayout(NamedTuple):
-    """What a record file was found to hold.
+    """Layout of a record file: which keys are images.
 
     Attributes:
-        images: Keys of the images, ascending, int64.
-        identities: Keys of the records that hold an identity's [start, end) in insightface's own
-            files; none in others.
-        counted: Number of images that record 0 counts, as in insightface's files; None where
-            record 0 is an image. Keys that a writer left out are not among ``images``.
+        images: ``(n,)`` int64 keys of the images, ascending.
+        identities: ``(m,)`` int64 keys of the identity records, which have the first and last key
+            of an identity's images. Only insightface's own files have them.
+        counted: Number of images according to record 0, as in insightface's files; ``None`` if
+            record 0 is an image. It exceeds n if the writer left out keys.
     """
 
     images: np.ndarray
@@ -421,20 +436,21 @@ class RecordLayout(NamedTuple):
 
 
 def record_layout(reader: RecordReader) -> RecordLayout:
-    """Tell insightface's own files from others, and images from identity records.
+    """Find which records are images.
 
-    Record 0 of insightface has no image, and two labels (a, b): images have the keys 1 … a − 1,
-    identity records a … b − 1; these have no image either. Above 2²⁴ float32 does not hold a and
-    b exactly; the images then end where the first identity record stands.
+    In insightface's own files, record 0 has no image but two labels (a, b): keys 1 … a − 1 are
+    images, and keys a … b − 1 are identity records, which have no image either. From 2²⁴ on,
+    float32 does not hold a exactly; then the first identity record marks the end of the images. In
+    other files all records are images.
 
     Raises:
-        RecordError: If record 0, the records and the index contradict each other.
+        RecordError: If record 0, the other records and the index contradict each other.
     """
     keys = reader.keys
     if not len(keys):
         return RecordLayout(keys, keys, None)
     header, image = reader[keys[0]]
-    # Two labels alone are no sign: im2rec writes several with each image from key 0 on.
+    # Several labels are not enough: im2rec writes them with each image, from key 0 on.
     if keys[0] != 0 or image or header.flag == 0:
         if _is_identity_record(reader, keys[-1]):
             raise RecordError(
@@ -448,7 +464,7 @@ def record_layout(reader: RecordReader) -> RecordLayout:
             f"{where} has no image, and labels {header.label[:4].tolist()}: expected (a, b), where "
             "1 … a − 1 are images and a … b − 1 identities"
         )
-    # float32 is at most half of this away from the number that was meant.
+    # The float32 value differs from the true number by at most half of this.
     slack = int(np.spacing(a)) if a >= EXACT_FLOAT32 else 0
     window = np.searchsorted(keys, [int(a) - slack, int(a) + slack])
     end = next((i for i in range(*window) if _is_identity_record(reader, keys[i])), window[1])
@@ -460,7 +476,7 @@ def record_layout(reader: RecordReader) -> RecordLayout:
         raise RecordError(
             f"{where} counts {counted} images, but key {keys[end]} is no identity record"
         )
-    # A writer may leave keys out. But the records of keys that an index lost are still there.
+    # A writer may leave out keys. If the index lost lines instead, their records still exist.
     gaps = np.flatnonzero(keys[1:] != keys[:-1] + 1) if len(keys) <= keys[-1] else keys[:0]
     lost = reader.unlisted([*gaps, len(keys) - 1])
     if lost is not None:

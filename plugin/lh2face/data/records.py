@@ -1,4 +1,4 @@
-"""A folder with ``train.rec`` as people have it: images, classes, and a digest of the content."""
+"""A folder with ``train.rec``: its images, its classes, and a digest of its content."""
 
 import hashlib
 import re
@@ -8,22 +8,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lh2face.artifacts.provenance import digests, joined
 from lh2face.data.images import decode_rgb
 from lh2face.data.manifest import MANIFEST, read_manifest
 from lh2face.data.recordio import RecordError, RecordLayout, RecordReader, record_layout
+from lh2face.files.digests import digests, joined
 
-# What decides the content; all but the last may be missing.
+# Files that decide the content of a record folder; only train.rec is required.
 FILES = ("property", "train.idx", "train.rec")
 PROPERTY = re.compile(r"([0-9]{1,9})\s*(?:,\s*([0-9]{1,9})\s*,\s*([0-9]{1,9})\s*)?")
-# More than any such file has.
+# No file "property" is longer than this.
 PROPERTY_CHARACTERS = 1024
-# More classes than any file has; a greater label is no identity.
+# No data set has more classes than this; a greater label is an error.
 MOST_CLASSES = 10**9
 
 
 class Property(NamedTuple):
-    """The file ``property``: number of classes; height and width of the images, px, if there."""
+    """Content of the file ``property``: number of classes; height and width in px, if given."""
 
     classes: int
     height: int | None
@@ -31,13 +31,13 @@ class Property(NamedTuple):
 
 
 class Content(NamedTuple):
-    """What is in a record folder.
+    """Content of a record folder.
 
     Attributes:
-        layout: Of the record file.
-        classes: Number of them: that of ``property``, or the greatest label + 1.
-        without_images: How many of the classes no image belongs to.
-        digest: As from :func:`records_digest`.
+        layout: Layout of the record file.
+        classes: Number of classes: that in ``property``, or else the greatest label + 1.
+        without_images: Number of classes without an image.
+        digest: The digest of :func:`records_digest`.
     """
 
     layout: RecordLayout
@@ -51,11 +51,11 @@ class Content(NamedTuple):
 
 
 def open_records(folder: Path) -> tuple[RecordReader, RecordLayout]:
-    """The record file of a folder, and what it was found to hold: at least one image.
+    """Open the record file of a folder and find its layout.
 
     Raises:
-        RecordError: If there is no such folder, no ``train.rec`` in it, no image in that, or it
-            cannot be read.
+        RecordError: If there is no such folder, it has no ``train.rec``, or that cannot be read or
+            has no image.
     """
     if not folder.is_dir():
         found = "a file; give the folder that holds it" if folder.exists() else "no such folder"
@@ -70,11 +70,11 @@ def open_records(folder: Path) -> tuple[RecordReader, RecordLayout]:
 
 
 def read_property(folder: Path, layout: RecordLayout) -> Property | None:
-    """The file ``property`` of a record folder; None where there is none.
+    """Read the file ``property`` of a record folder; ``None`` if there is none.
 
     Raises:
-        RecordError: If it is not ``classes,height,width``, or has another number of classes than
-            the record file has identity records.
+        RecordError: If it is neither ``classes`` nor ``classes,height,width``, or its number of
+            classes is not the number of identity records, where the record file has those.
     """
     path = folder / "property"
     if not path.exists():
@@ -93,16 +93,16 @@ def read_property(folder: Path, layout: RecordLayout) -> Property | None:
 
 
 def check_labels(reader: RecordReader, keys: np.ndarray, labels: np.ndarray, classes: int) -> None:
-    """Refuse a label that is no class.
+    """Check that labels are below the number of classes.
 
     Args:
-        reader: The record file.
-        keys: ``(n,)`` of images.
-        labels: ``(n,)`` identities of them.
+        reader: The record file, for the message.
+        keys: ``(n,)`` keys of images.
+        labels: ``(n,)`` identities of these images.
         classes: Number of classes.
 
     Raises:
-        RecordError: Naming the first key whose label is ``classes`` or more.
+        RecordError: If a label is ``classes`` or more; the message names the first such key.
     """
     bad = np.flatnonzero(labels >= classes)
     if len(bad):
@@ -113,17 +113,19 @@ def check_labels(reader: RecordReader, keys: np.ndarray, labels: np.ndarray, cla
 
 
 def count_classes(reader: RecordReader, keys: np.ndarray, known: Property | None) -> int:
-    """Number of classes of a record file whose labels are all looked at.
+    """Read all labels of a record file, check them, and return the number of classes.
 
-    Labels are used as they are, as insightface's tools do: they may have gaps, and begin anywhere.
+    Labels are not renumbered (insightface's tools do not either): they may have gaps and need not
+    begin at 0.
 
     Args:
         reader: The record file.
-        keys: ``(n,)`` of the images.
-        known: Its ``property``; without one the greatest label + 1 is the number of classes.
+        keys: ``(n,)`` keys of the images.
+        known: The content of ``property``; if ``None``, the number of classes is the greatest
+            label + 1.
 
     Raises:
-        RecordError: If a label is no class.
+        RecordError: If a label is not a whole number ≥ 0, or not below the number of classes.
     """
     labels = reader.identities(keys)
     check_labels(reader, keys, labels, MOST_CLASSES if known is None else known.classes)
@@ -131,11 +133,14 @@ def count_classes(reader: RecordReader, keys: np.ndarray, known: Property | None
 
 
 def inspect_records(folder: Path) -> Content:
-    """All that can be known of a folder of aligned faces without decoding them; it is read once.
+    """Check a folder of aligned faces and describe its content, in one pass over the file.
+
+    Only the first image is decoded.
 
     Raises:
-        RecordError: As :func:`open_records` and :func:`read_property`; if a label is no class; or
-            if the first image is not square, or has another size than ``property`` says.
+        RecordError: If :func:`open_records` or :func:`read_property` raises it, if a label is not
+            below the number of classes, or if the first image is not square or not of the size
+            that ``property`` gives.
         ImageError: If the first image cannot be decoded.
     """
     reader, layout = open_records(folder)
@@ -157,19 +162,19 @@ def inspect_records(folder: Path) -> Content:
 
 
 def records_digest(folder: Path) -> str:
-    """SHA-256 of the names and digests of those of ``FILES`` that a record folder has."""
+    """SHA-256 over the names and digests of the files of ``FILES`` that a record folder has."""
     return joined(digests(*(path for name in FILES if (path := folder / name).exists())))
 
 
 def face_digests(folders: Iterable[Path]) -> dict[str, str]:
-    """Digests that decide which faces folders of training faces have.
+    """Digests that identify the faces in folders of training faces.
 
     Returns:
-        Of a folder with a manifest, that of its records by the folder's name; of a record folder
-        without one, those of ``FILES`` by their names.
+        For a folder with a manifest, the digest in the manifest, by the folder's name. For a record
+        folder without one, the digests of its files of ``FILES``, by the files' names.
 
     Raises:
-        ManifestError: As :func:`~lh2face.data.manifest.read_manifest`.
+        ManifestError: If a manifest cannot be used.
     """
     found: dict[str, str] = {}
     for folder in folders:
@@ -181,7 +186,7 @@ def face_digests(folders: Iterable[Path]) -> dict[str, str]:
 
 
 def _check_size(reader: RecordReader, key: int, known: Property | None) -> None:
-    """See that the first image is what the folder says, and can be an aligned face."""
+    """Check that the first image is square and has the size that ``property`` gives."""
     where = f"{reader.path}: key {key}"
     height, width = decode_rgb(reader[key][1], None, where).shape[:2]
     if known is not None and known.height is not None and (height, width) != known[1:]:

@@ -1,7 +1,7 @@
-"""Faces as the field's tools keep them on disk, as one stream of encoded images and identities.
+"""Iterators over the faces of a source: encoded images with their identities.
 
-Images are read, not executed or decoded: a Parquet file or a tar may come from strangers. One that
-cannot be used does not end the stream: it is given as :class:`LeftOut`.
+Nothing here executes or decodes what it reads, because a file may be hostile. An image that cannot
+be used is yielded as :class:`LeftOut` and does not end the iteration.
 """
 
 import codecs
@@ -18,24 +18,24 @@ from lh2face.data.images import MAX_BYTES, ImageError, read_file
 
 IMAGE_COLUMNS, LABEL_COLUMNS = ("image", "img", "jpg", "jpeg", "png"), ("label", "identity", "cls")
 IMAGE_FILES = ("jpg", "jpeg", "png", "webp", "bmp")
-# Files whose names promise a picture, whether or not it can be decoded.
+# Extensions of picture files, whether or not the format can be decoded.
 PICTURES = {
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm",
     ".pgm", ".pbm", ".pnm", ".heic", ".heif", ".avif", ".jp2",
 }  # fmt: skip
-# What systems put among photos, beside names that begin with a point.
+# Folders and files that operating systems and NAS create among photos, besides hidden ones.
 SYSTEM_FOLDERS = {
     "@eaDir", "#recycle", "__MACOSX", "$RECYCLE.BIN", "System Volume Information", "lost+found"
 }  # fmt: skip
 SYSTEM_FILES = {"Thumbs.db", "desktop.ini"}
-# Rows read at once: a row may be large.
+# Rows to read at once; few, because a row may be large.
 PARQUET_ROWS = 32
 PARQUET_BUFFER = 1 << 20
-# Bytes of a tar's end, a multiple of its blocks.
+# Bytes to read at once in the zeros after a tar; a multiple of its block size.
 ZEROS_AT_ONCE = 1 << 20
-# Bytes: longer than any path.
+# Limit for a line in bytes; no path is longer.
 LIST_LINE = 1 << 13
-# MagFace's own split, at every blank; and with all that stands before the last two columns as path.
+# Two readings of a line: MagFace's own split at every blank, or all but two columns as the path.
 LIST_COLUMNS = (
     re.compile(r"([^ \t]+)[ \t]+[^ \t]+[ \t]+([^ \t]+).*"),
     re.compile(r"(.+?)[ \t]+[^ \t]+[ \t]+([^ \t]+)"),
@@ -43,11 +43,11 @@ LIST_COLUMNS = (
 
 
 class SourceError(ValueError):
-    """A source that cannot be read; the message names the file and the line, row or sample."""
+    """A source cannot be read; the message names the file and, if known, the line or byte."""
 
 
 class Face(NamedTuple):
-    """An image of a person: where it was found, who it shows, its encoded pixels."""
+    """An image of a person: its place (for messages), the identity, and the encoded image."""
 
     where: str
     identity: str
@@ -55,14 +55,14 @@ class Face(NamedTuple):
 
 
 class LeftOut(NamedTuple):
-    """What cannot be used: where it was found, and the reason."""
+    """An image or folder that is not used: its place and the reason."""
 
     where: str
     reason: str
 
 
 def image_folder(root: Path) -> Iterator[Face | LeftOut]:
-    """``root/<identity>/*``, as :func:`people` and :func:`photos` find them."""
+    """Iterate over the photos ``root/<identity>/*`` that :func:`people` and :func:`photos` find."""
     folders, left_out = people(root)
     yield from left_out
     for folder in folders:
@@ -73,10 +73,10 @@ def image_folder(root: Path) -> Iterator[Face | LeftOut]:
 
 
 def people(root: Path) -> tuple[list[Path], list[LeftOut]]:
-    """The folders of people in a folder, sorted, and the pictures in it that belong to nobody.
+    """Find the folders of people in a folder, sorted, and what is left out beside them.
 
-    Hidden folders, and those that systems make, are no people. Of several names of one folder the
-    first that is no link counts.
+    Hidden folders and those that operating systems create are not people. If several names link to
+    the same folder, the first one that is not a link is used, or else the first link.
     """
     folders, left_out = {}, []
     for entry in _entries(root):
@@ -90,7 +90,7 @@ def people(root: Path) -> tuple[list[Path], list[LeftOut]]:
             left_out += _hidden(path)
         else:
             folders[path] = entry.is_symlink()
-    # Only links are followed: to resolve every name takes long.
+    # Only links are resolved: resolving every name would be slow.
     parent = root.resolve()
     real = {path: path.resolve() if link else parent / path.name for path, link in folders.items()}
     known = {real[path]: path for path in sorted(folders, key=folders.get, reverse=True)}
@@ -100,10 +100,10 @@ def people(root: Path) -> tuple[list[Path], list[LeftOut]]:
 
 
 def photos(folder: Path) -> tuple[list[Path], list[LeftOut]]:
-    """The files of a person's folder that may be photos, sorted, and pictures that do not count.
+    """Find the possible photos in a person's folder, sorted, and the pictures that are left out.
 
-    Pictures in folders below it do not count: such a folder may be a session of this person, or a
-    person in a folder of people.
+    Pictures in subfolders are left out, because a subfolder may belong to this person or to another
+    one.
     """
     paths, left_out = [], []
     try:
@@ -127,13 +127,13 @@ def photos(folder: Path) -> tuple[list[Path], list[LeftOut]]:
 
 
 def repeated(digests: Mapping[Path, bytes]) -> list[LeftOut]:
-    """The photos that do not count because of equal files.
+    """Find the photos to leave out because their files are equal.
 
-    Of equal files of one person the first counts; those of several people do not count at all, as
-    nobody can tell whose they are.
+    If files of one person are equal, the first one is kept. If files of several people are equal,
+    none is kept, because their identity is unknown.
 
     Args:
-        digests: Of each photo's content, ``root/<identity>/*``, a person's photos in order.
+        digests: Digest of the content by path ``root/<identity>/*``, in order.
     """
     first: dict[bytes, Path] = {}
     elsewhere: dict[bytes, Path] = {}
@@ -153,17 +153,20 @@ def repeated(digests: Mapping[Path, bytes]) -> list[LeftOut]:
 
 
 def magface_list(path: Path) -> Iterator[Face | LeftOut]:
-    """MagFace's training list: path, a column it does not use, identity, separated by blanks.
+    """Iterate over MagFace's training list: path, an unused column, identity; separated by blanks.
 
-    Paths are absolute, or relative to the list's own folder. A path may hold blanks; blank lines,
-    tabs between the columns, Windows' line ends and a byte order mark do no harm.
+    Paths are absolute or relative to the list's folder, and may contain blanks. Blank lines, tabs
+    between the columns, Windows line endings and a byte order mark are accepted.
+
+    Raises:
+        SourceError: If the list is not a regular file, or a line has 8 KiB or more.
     """
     _check_regular(path)
     with path.open("rb") as file:
         for line, raw in enumerate(iter(lambda: file.readline(LIST_LINE), b""), start=1):
             if len(raw) == LIST_LINE:
-                raise SourceError(f"{path}:{line}: a line this long stands in no list")
-            # Paths are bytes, in whatever encoding.
+                raise SourceError(f"{path}:{line}: the line has {LIST_LINE} bytes or more")
+            # Paths are bytes of an unknown encoding.
             columns = os.fsdecode(raw.removeprefix(codecs.BOM_UTF8)).strip(" \t\r\n")
             found = [match.groups() for form in LIST_COLUMNS if (match := form.fullmatch(columns))]
             if found:
@@ -178,16 +181,21 @@ def magface_list(path: Path) -> Iterator[Face | LeftOut]:
 
 
 def parquet(path: Path) -> Iterator[Face | LeftOut]:
-    """A Parquet file, or a folder of them, with a column of images and one of identities.
+    """Iterate over a Parquet file, or a folder of them.
 
-    The images are binary, or, as Hugging Face's datasets keep them, a struct with ``bytes``.
+    One column has the images, as binary or, as in Hugging Face's datasets, as a struct with
+    ``bytes``. Another has the identities. Their names are those in ``IMAGE_COLUMNS`` and
+    ``LABEL_COLUMNS``.
+
+    Raises:
+        SourceError: If a file cannot be read, or has no such columns.
     """
     import pyarrow
     from pyarrow import parquet as reader
 
     for file in _files(path, "*.parquet"):
         try:
-            # Bytes: pyarrow opens no name that is not UTF-8.
+            # As bytes, because pyarrow cannot open a str path that is not UTF-8.
             source = pyarrow.OSFile(os.fsencode(file))
             schema = reader.read_schema(source)
             image, label = (
@@ -197,7 +205,7 @@ def parquet(path: Path) -> Iterator[Face | LeftOut]:
             nested = pyarrow.types.is_struct(kind)
             if nested and kind.get_field_index("bytes") < 0:
                 raise SourceError(f"{file}: column {image}: a struct without bytes")
-            # A dictionary stays one: a small file could hold one large image many times.
+            # Keep a dictionary encoded: a small file may repeat one large image many times.
             kept = [f"{image}.bytes" if nested else image]
             opened = reader.ParquetFile(source, buffer_size=PARQUET_BUFFER, read_dictionary=kept)
             row = 0
@@ -215,10 +223,13 @@ def parquet(path: Path) -> Iterator[Face | LeftOut]:
 
 
 def webdataset(path: Path) -> Iterator[Face | LeftOut]:
-    """A tar, or a folder of them, whose samples have an image and its identity in ``.cls``.
+    """Iterate over a tar file, or a folder of them; a sample has an image and a ``.cls``.
 
-    A sample is members that follow each other and have the same name up to the first point of its
-    last part.
+    A sample consists of consecutive members whose paths are equal up to the first dot of the file
+    name. Its identity is the text in ``.cls``.
+
+    Raises:
+        SourceError: If a tar is damaged or cut short.
     """
     for file in _files(path, "*.tar"):
         for (_, key), members in groupby(_members(file), lambda member: member[0]):
@@ -234,7 +245,7 @@ def webdataset(path: Path) -> Iterator[Face | LeftOut]:
                 yield Face(where, parts["cls"].decode("utf-8", "backslashreplace").strip(), image)
 
 
-SOURCES: dict[str, Callable[[Path], Iterator[Face | LeftOut]]] = {
+CONVERTIBLE: dict[str, Callable[[Path], Iterator[Face | LeftOut]]] = {
     source.__name__: source for source in (image_folder, magface_list, parquet, webdataset)
 }
 
@@ -262,13 +273,13 @@ def _from_file(where: str, identity: str, path: Path) -> Face | LeftOut:
 
 
 def _entries(folder: Path) -> list[os.DirEntry]:
-    """What is in a folder, by name; not ``iterdir``, which asks each of a million what it is."""
+    """Entries of a folder, sorted by name; scandir, so that their types need no further call."""
     with os.scandir(folder) as found:
         return sorted(found, key=lambda entry: entry.name)
 
 
 def _is_dir(entry: os.DirEntry, path: Path) -> bool:
-    # Of links that lead in a circle, only that of Path does not raise.
+    # For a link to itself, DirEntry.is_dir raises OSError; Path.is_dir returns False.
     return path.is_dir() if entry.is_symlink() else entry.is_dir()
 
 
@@ -292,13 +303,15 @@ def _pictures_below(folder: Path) -> list[str]:
 
 
 def _members(file: Path) -> Iterator[tuple[tuple[int, str], str, bytes | None]]:
-    """Sample, extension and content of the files of a tar, or of several joined to one.
+    """Iterate over the files of a tar, or of several concatenated tars.
 
-    A sample is where its tar begins, and its key. There is no content where nobody asks for it,
-    and of a member that is sparse or larger than a picture.
+    Yields:
+        The sample (the offset of its tar, and its key), the extension, and the content. The content
+        is ``None`` if the extension is not needed, or the member is sparse or larger than
+        ``MAX_BYTES``.
 
     Raises:
-        SourceError: If it is damaged or cut short.
+        SourceError: If a tar is damaged or cut short.
     """
     wanted = {*IMAGE_FILES, "cls"}
     with file.open("rb") as opened:
@@ -307,7 +320,7 @@ def _members(file: Path) -> Iterator[tuple[tuple[int, str], str, bytes | None]]:
             try:
                 with tarfile.open(fileobj=opened, mode="r:") as tar:
                     while (member := tar.next()) is not None:
-                        # The library would keep them all.
+                        # tarfile keeps all members in memory otherwise.
                         tar.members = []
                         folder, slash, name = member.name.rpartition("/")
                         key, _, extension = name.partition(".")
@@ -318,7 +331,7 @@ def _members(file: Path) -> Iterator[tuple[tuple[int, str], str, bytes | None]]:
                             yield (start, folder + slash + key), extension.lower(), content
                     stop = tar.offset
             except Exception as error:
-                # What the library raises on a broken tar differs from case to case.
+                # tarfile raises many types of error for a damaged tar.
                 raise SourceError(f"{file}: {error}") from None
             if stop == start:
                 raise SourceError(f"{file}: damaged at byte {start}: no tar header is there")
@@ -326,14 +339,14 @@ def _members(file: Path) -> Iterator[tuple[tuple[int, str], str, bytes | None]]:
 
 
 def _next_block(file: BinaryIO, start: int) -> int | None:
-    """Where the next block that is not zero begins, and there the file is; None at its end.
+    """Seek to the next block that is not zero and return its offset; ``None`` at the end.
 
-    What a sparse file does not hold is not read: its size may be any.
+    The holes of a sparse file are skipped, because they can be of any size.
     """
     while True:
         try:
             start = os.lseek(file.fileno(), start, os.SEEK_DATA)
-        except AttributeError:  # not on every system
+        except AttributeError:  # SEEK_DATA does not exist on every system
             pass
         except OSError as error:
             if error.errno == errno.ENXIO:
@@ -353,4 +366,4 @@ def _column(file: Path, names: list[str], known: tuple[str, ...]) -> str:
     for name in known:
         if name in names:
             return name
-    raise SourceError(f"{file}: expected a column out of {known}, found {names}")
+    raise SourceError(f"{file}: expected one of the columns {known}, found {names}")

@@ -1,6 +1,6 @@
-"""IJB-B and IJB-C without their images: lists of the same sizes, and features made up for them.
+"""Random stand-ins for the lists and the features of IJB-B and IJB-C, of the same sizes.
 
-For tests and benchmarks of the evaluation at full size. The features say nothing about faces.
+They serve to test and benchmark the evaluation at full size. The features come from no faces.
 """
 
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ BLOCK = 1 << 14
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much there is of everything; every subject has one gallery template.
+    """Sizes of a protocol; every subject has one gallery template.
 
     Attributes:
-        images: All images.
-        probes: Probe templates.
-        galleries: Templates of each gallery.
-        genuine: Genuine pairs, each of a gallery template and a probe.
-        impostor: Impostor pairs, likewise.
+        images: Number of images.
+        probes: Number of probe templates.
+        galleries: Number of templates per gallery.
+        genuine: Number of genuine pairs of a gallery template and a probe template.
+        impostor: Number of impostor pairs of a gallery template and a probe template.
     """
 
     images: int
@@ -32,7 +32,7 @@ class Sizes:
     impostor: int
 
     def scaled(self, scale: float) -> "Sizes":
-        """As many times the templates and images, and times the square the impostor pairs."""
+        """Multiply the impostor pairs by ``scale`` squared and all other sizes by ``scale``."""
         return Sizes(
             images=round(self.images * scale),
             probes=round(self.probes * scale),
@@ -49,17 +49,17 @@ PROTOCOLS = {
 
 
 def synthetic_meta(sizes: Sizes, seed: int = 0) -> IJBMeta:
-    """Random lists: every template has an image, a third of the media are videos.
+    """Draw random lists in which every template has an image and some media are videos.
 
     Args:
-        sizes: Such as ``PROTOCOLS["ijbc"].scaled(0.01)``.
-        seed: Seed of all that is drawn.
+        sizes: Sizes, such as ``PROTOCOLS["ijbc"].scaled(0.01)``.
+        seed: Seed of all random draws.
 
     Returns:
-        Lists whose template ids are in no order and whose pairs are all different.
+        Lists with template ids in random order; all pairs are different.
 
     Raises:
-        ValueError: If there are not as many impostor pairs.
+        ValueError: If the templates do not have so many impostor pairs.
     """
     rng = np.random.default_rng(seed)
     subjects = sum(sizes.galleries.values())
@@ -71,11 +71,11 @@ def synthetic_meta(sizes: Sizes, seed: int = 0) -> IJBMeta:
     images = np.sort(
         np.r_[np.arange(templates), rng.integers(templates, size=sizes.images - templates)]
     )
-    # A frame goes on with the video of the image before; the media of a template are its own.
+    # A frame continues the previous image's video; no medium belongs to two templates.
     goes_on = (rng.random(sizes.images) < 0.5) & (np.diff(images, prepend=-1) == 0)
     points = np.array([[38, 52], [74, 52], [56, 72], [42, 92], [71, 92]], np.float32)
 
-    # Impostor pairs as numbers below subjects × probes; draws that repeat or are genuine drop out.
+    # Impostor pairs are numbers below subjects × probes; repeated and genuine draws are dropped.
     wanted, pairs = sizes.impostor, np.empty(0, np.int64)
     most = (subjects - 1) * sizes.probes
     if wanted > most:
@@ -104,16 +104,16 @@ def synthetic_meta(sizes: Sizes, seed: int = 0) -> IJBMeta:
 
 
 def write_features(path: Path, meta: IJBMeta, dim: int = 512, seed: int = 0) -> None:
-    """Write features ``(N, dim)`` float32 to a ``.npy`` file, a block at a time.
+    """Write features ``(N, dim)`` float32 to a ``.npy`` file, block by block.
 
-    A face is its subject's direction, what its template has in common, and noise that differs
-    from image to image; the better it is, the longer.
+    The feature of an image is the sum of a vector of its subject, one of its template, and noise.
+    The noise is divided by a random quality in [0.2, 1], and the norm is 20 × this quality.
 
     Args:
         path: The file.
         meta: Lists made by :func:`synthetic_meta`.
         dim: Length of a feature.
-        seed: Seed of all that is drawn.
+        seed: Seed of all random draws.
     """
     rng = np.random.default_rng(seed)
     lists = [*meta.galleries.values(), meta.probes]
@@ -121,7 +121,7 @@ def write_features(path: Path, meta: IJBMeta, dim: int = 512, seed: int = 0) -> 
     for templates in lists:
         subject_of[templates.template_ids] = templates.subject_ids
     people = rng.standard_normal((subject_of.max() + 1, dim), np.float32)
-    # From pose and the like: shared by the images of a template, so pooling does not remove it.
+    # Variation such as pose, which all images of a template share, so pooling does not remove it.
     common = rng.standard_normal((len(subject_of), dim), np.float32)
     common *= rng.uniform(0.5, 3, (len(subject_of), 1)).astype(np.float32)
     features = np.lib.format.open_memmap(path, "w+", np.float32, (len(meta.names), dim))
@@ -139,10 +139,10 @@ def write_protocol(root: Path, protocol: str, *, scale: float = 1, seed: int = 0
     """Write ``root/meta/<protocol>_*`` and ``root/features.npy``.
 
     Args:
-        root: The folder, made if need be.
+        root: The folder; its folder ``meta`` is created if it is missing.
         protocol: A key of PROTOCOLS.
-        scale: Of the templates and images; full size is 1.
-        seed: Seed of all that is drawn.
+        scale: Scale of :meth:`Sizes.scaled`; 1 is full size.
+        seed: Seed of all random draws.
 
     Returns:
         The lists.

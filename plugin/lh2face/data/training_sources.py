@@ -1,6 +1,7 @@
-"""Where the faces to train on come from: each type of source, by its name in ``params.yaml``.
+"""Sources of training faces: the types of ``sources`` in ``params.yaml``, by name.
 
-A source fills an empty folder with a manifest and, where it converts, with records.
+A source fills an empty folder with a manifest and, unless its records are used in place, with
+records.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,41 +22,44 @@ from lh2face.data.records import inspect_records, records_digest
 from lh2face.data.sources import Face, LeftOut, SourceError, magface_list, parquet, webdataset
 from lh2face.text import printable
 
-People = Annotated[int, Field(ge=2)]
-# What every generator of random numbers here takes.
+# A number of people or of images of a person, of which pairs are made.
+Several = Annotated[int, Field(ge=2)]
+# Range of seeds that every random generator here accepts.
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Fold = Annotated[int, Field(ge=0)]
 
 
 class TrainingSource(Protocol):
-    """A type of source; its fields are its parameters.
+    """Interface of a source; its fields are its parameters.
 
     Attributes:
-        path: The file or folder that is watched for changes.
+        path: The file or folder that DVC watches for changes.
     """
 
     path: str
 
     def write(self, out: Path, workers: int) -> None:
-        """Fill an empty folder, and say in one line what was found.
+        """Fill an empty folder, and print one line about what was found.
 
         Args:
             out: The folder.
-            workers: Processes or threads; they do not change the result.
+            workers: Number of processes or threads; it does not change the result.
 
         Raises:
-            ValueError: Naming the file, and the record, row or line, that cannot be used.
+            ValueError: If the source cannot be used; the message names the file, and the record,
+                row or line.
         """
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The people of an image folder who are left for a benchmark of the same ``path``.
+    """People of an image folder who are reserved for a benchmark of the same ``path``.
 
     Attributes:
-        fraction: Share of the people.
-        fold: Which share of them, or which shares; the folds of a seed have no person in common.
-        seed: Seed of the people's order.
+        fraction: Share of the people in one fold, in (0, 1).
+        fold: Number of the fold, from 0, or several of them. The folds of a seed have no person in
+            common.
+        seed: Seed of the random order of the people.
     """
 
     fraction: Annotated[float, Field(gt=0, lt=1)] = 0.25
@@ -65,24 +69,24 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Synthetic:
-    """Rendered people; no person is behind any of them.
+    """Rendered faces of invented people.
 
     Attributes:
-        path: The code that makes them.
-        people: Their number.
-        images_per_person: Photographs of each of them.
-        image_size: Side of the photographs, px.
-        seed: Seed of everything.
+        path: Folder of the code that renders them.
+        people: Number of people, ≥ 2.
+        images_per_person: Number of images per person, ≥ 2.
+        image_size: Side of the images in px, 32 … 1024.
+        seed: Seed of all random draws.
     """
 
     path: str
-    people: People = 160
-    images_per_person: People = 12
+    people: Several = 160
+    images_per_person: Several = 12
     image_size: Annotated[int, Field(ge=32, le=1024)] = 128
     seed: Seed = 0
 
     def write(self, out: Path, workers: int) -> None:
-        """See :class:`TrainingSource`; ``workers`` are processes."""
+        """Implement :meth:`TrainingSource.write`; ``workers`` are processes."""
         from lh2face.data.synthetic.generate import SyntheticConfig, write_train
 
         config = SyntheticConfig(
@@ -97,16 +101,19 @@ class Synthetic:
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """One's own photos, ``path/<identity>/*``.
+    """The user's own photos, ``path/<identity>/*``.
+
+    One of ``aligned``, ``landmarks`` and ``detector`` must be given.
 
     Attributes:
-        path: Folder with one folder a person.
-        aligned: The faces are upright, centred and fill the image; else ``landmarks`` is needed.
-        landmarks: CSV without header, in ``path`` and named relative to it: path of a photo below
-            ``path``, then x, y of left eye, right eye, nose, left and right mouth corner, px.
-        held_out: The people who are left for a benchmark.
-        detector: What finds the faces, in place of landmarks; of a photo with several, the most
-            central of the large ones is used.
+        path: Folder with one folder per person.
+        aligned: Whether the faces are upright and centred and fill the image.
+        landmarks: CSV file without header, given relative to ``path`` and inside it. A line has the
+            path of a photo relative to ``path``, then x, y of left eye, right eye, nose, left and
+            right mouth corner in px.
+        held_out: The people who are reserved for a benchmark.
+        detector: Detector that finds the faces. In a photo with several faces, the most central of
+            the large ones is used.
     """
 
     path: str
@@ -116,7 +123,7 @@ class ImageFolder:
     detector: AnyDetector | None = None
 
     def write(self, out: Path, workers: int) -> None:
-        """See :class:`TrainingSource`; photos stay as they are, in records."""
+        """Implement :meth:`TrainingSource.write`; the photos are copied unchanged to records."""
         root = Path(self.path)
         check_one_way(self, self.path)
         landmarks = None if self.landmarks is None else inside(root, self.landmarks, "landmarks")
@@ -138,13 +145,13 @@ class ImageFolder:
 
 @dataclass(frozen=True)
 class Records:
-    """A folder with ``train.rec`` of aligned faces, as insightface's; it is read where it lies.
+    """A folder with a ``train.rec`` of aligned faces in insightface's format; it is not copied.
 
-    Labels are used as they are: they may have gaps and begin anywhere, and the number of identities
-    is that of ``property``, or the greatest label + 1.
+    Labels are not renumbered: they may have gaps and need not begin at 0. The number of identities
+    is that in ``property``, or else the greatest label + 1.
 
     Attributes:
-        path: The folder, with or without ``train.idx`` and ``property``.
+        path: The folder; ``train.idx`` and ``property`` are optional.
         origin: How the faces were made.
     """
 
@@ -152,7 +159,7 @@ class Records:
     origin: Origin = "photos"
 
     def write(self, out: Path, workers: int) -> None:
-        """See :class:`TrainingSource`; writes the manifest alone, in the caller's thread."""
+        """Implement :meth:`TrainingSource.write`; it writes only the manifest, in one thread."""
         found = inspect_records(Path(self.path))
         layout, classes = found.layout, found.classes
         manifest = Manifest(
@@ -164,7 +171,7 @@ class Records:
 
 @dataclass(frozen=True)
 class _Converted:
-    """Aligned faces in another form, written as records.
+    """Aligned faces in another format, which are converted to records.
 
     Attributes:
         path: The file or folder.
@@ -176,11 +183,11 @@ class _Converted:
     reader: ClassVar[Callable[[Path], Iterable[Face | LeftOut]]]
 
     def file(self) -> Path:
-        """What is read."""
+        """The file or folder to read."""
         return Path(self.path)
 
     def write(self, out: Path, workers: int) -> None:
-        """See :class:`TrainingSource`; ``workers`` are threads."""
+        """Implement :meth:`TrainingSource.write`; ``workers`` are threads."""
         path = self.file()
         if not path.exists():
             raise SourceError(f"{path}: no such file or folder")
@@ -190,11 +197,13 @@ class _Converted:
 
 @dataclass(frozen=True)
 class MagfaceList(_Converted):
-    """MagFace's training list: path of an image, a column it does not use, identity.
+    """MagFace's training list: the path of an image, an unused column, and the identity.
 
     Attributes:
-        path: The list; or the folder with it and its images, all of which is watched for changes.
-        list: The list in that folder, named relative to it.
+        path: The list; or a folder with the list and the images, which is then all watched for
+            changes.
+        list: The list, given relative to that folder.
+        origin: How the faces were made.
     """
 
     list: str | None = None
@@ -214,7 +223,7 @@ class Parquet(_Converted):
 
 @dataclass(frozen=True)
 class WebDataset(_Converted):
-    """A tar, or a folder of them, whose samples have an image and its identity in ``.cls``."""
+    """A tar file, or a folder of them; a sample has an image and, in ``.cls``, its identity."""
 
     reader = staticmethod(webdataset)
 
@@ -233,7 +242,7 @@ def _describe(
     out: Path, origin: Origin, path: str, images: int, identities: int, left_out: int = 0,
     more: str | None = None, *, aligned: bool,
 ) -> None:  # fmt: skip
-    """Write the manifest of records that were written, and say what they hold."""
+    """Write the manifest of the records in a folder, and print a line about them."""
     layout = str(record_layout(RecordReader(out / "train.rec")))
     digest = records_digest(out)
     write_manifest(

@@ -1,8 +1,8 @@
 """Verification bins (``lfw.bin``, ``cfp_fp.bin`` …): pairs of encoded images in a pickle.
 
-The pickle holds ``(bins, issame)``. It comes from strangers, so Python's unpickler never sees it:
-a small interpreter knows the opcodes that such files use, of every protocol, and builds only
-bytes, texts, numbers, lists, tuples and flat numpy arrays out of them.
+The pickle holds ``(bins, issame)``. It may be hostile, so Python's unpickler never reads it.
+Instead, a small interpreter supports only the opcodes that such files use, of every protocol. It
+builds only bytes, texts, numbers, lists, tuples and flat numpy arrays.
 """
 
 import codecs
@@ -17,33 +17,34 @@ from typing import Any
 
 import numpy as np
 
-# Each opcode makes at most about 64 bytes. Files may hold this many, and one more for each
-# 16 bytes of file, so that memory and time stay in proportion to the file.
+# Limit for the number of opcodes: this many, plus one per 16 bytes of file. An opcode allocates
+# at most about 64 bytes, so memory and time stay proportional to the size of the file.
 OPCODES, BYTES_PER_OPCODE = 1 << 20, 16
 PLAIN_DTYPE = re.compile(r"[biuf][1248]")
 SHOWN = 60
 
 
 class BinError(ValueError):
-    """A verification bin that cannot be used; the message names the file."""
+    """A verification bin cannot be used; the message names the file."""
 
 
 class _PickleError(ValueError):
-    """What a verification bin does not hold."""
+    """A pickle contains something that a verification bin does not need."""
 
 
 def read_bin(path: str | Path) -> tuple[list[bytes], np.ndarray]:
-    """Read a verification bin without executing anything in it.
+    """Read a verification bin without executing any code in it.
 
     Args:
-        path: The ``.bin`` file; images are bytes or numpy arrays of uint8, flags are bools,
-            numbers 0 and 1, or numpy's.
+        path: The ``.bin`` file. Its images are bytes or numpy arrays of uint8. Its flags are bools
+            or the numbers 0 and 1, of Python or numpy.
 
     Returns:
-        The 2n encoded images, and ``(n,)`` bool: whether images 2i and 2i + 1 show one person.
+        The 2n encoded images, and ``(n,)`` bool: whether images 2i and 2i + 1 show the same person.
 
     Raises:
-        BinError: If the file is no such pickle, holds any other type, or the numbers disagree.
+        BinError: If the file is not such a pickle, contains another type, has no pairs, or does
+            not have two images per flag.
         OSError: If it cannot be read.
     """
     path = Path(path)
@@ -79,10 +80,10 @@ def write_bin(path: str | Path, images: Sequence[bytes], same: Sequence[bool]) -
     Args:
         path: The ``.bin`` file.
         images: 2n encoded images.
-        same: n flags: whether images 2i and 2i + 1 show one person.
+        same: n flags: whether images 2i and 2i + 1 show the same person.
 
     Raises:
-        ValueError: If there are not two images to each flag.
+        ValueError: If there are not two images per flag.
     """
     if len(images) != 2 * len(same):
         raise ValueError(f"images: {len(same)} pairs need {2 * len(same)}, found {len(images)}")
@@ -115,7 +116,7 @@ def _flag(value: Any) -> bool:
 
 
 def _text(value: Any) -> str:
-    """A name, which Python 2 writes as bytes."""
+    """A name as str; Python 2 writes it as bytes."""
     if isinstance(value, bytes):
         return value.decode("latin1")
     if not isinstance(value, str):
@@ -128,7 +129,7 @@ def _kind(value: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    # Not repr of what a file holds many of: it would grow with the file.
+    # No repr of containers: it would grow with the file.
     if isinstance(value, (list, _Array, _Dtype)):
         return f"a {_kind(value)}"
     if isinstance(value, (str, bytes)):
@@ -137,7 +138,7 @@ def _shown(value: Any) -> str:
 
 
 class _Dtype:
-    """A plain numpy type by its code, such as ``u1``; or ``O8``, a list of objects."""
+    """A plain numpy dtype with a code such as ``u1``; or ``O8``, for a list of objects."""
 
     def __init__(self, code: Any, *_: Any) -> None:
         self.code, self.order = _text(code), "="
@@ -157,7 +158,7 @@ BYTE = _Dtype("u1")
 
 
 class _Array:
-    """A numpy array: its type, and its bytes; the list of its objects where that is the type."""
+    """A flat numpy array: its dtype, and its bytes or, for dtype O, the list of its objects."""
 
     __slots__ = ("data", "dtype")
 
@@ -178,9 +179,9 @@ class _Array:
         if not isinstance(shape, tuple):
             raise _PickleError("a numpy array without a shape")
         count, rest = divmod(len(data), dtype.width)
-        # Encoded images and flags are rows; a picture of pixels is not.
+        # Encoded images and flags are one-dimensional; an array of pixels is not.
         if rest or (shape != (count,) and [n for n in shape if n != 1] != [count] * (count != 1)):
-            raise _PickleError(f"a numpy array of {len(data)} bytes that is no row of them")
+            raise _PickleError(f"a numpy array of {len(data)} bytes that is not one-dimensional")
         self.dtype, self.data = dtype, data
 
     def values(self) -> list[Any]:
@@ -204,20 +205,20 @@ def _scalar(dtype: Any, data: Any) -> Any:
 
 
 def _encode(text: Any, _encoding: Any) -> bytes:
-    # Python 3 writes bytes as a text in latin-1 up to protocol 2.
+    # Up to protocol 2, Python 3 writes bytes as a text in latin-1.
     if not isinstance(text, str):
         raise _PickleError(f"a text that is a {_kind(text)}")
     return text.encode("latin1")
 
 
-# What a bin may call, by module and name: functions of this module in place of all of them.
+# Functions that a bin may call, by module and name, each with its replacement in this module.
 CALLS: dict[tuple[str, str], Callable[..., Any]] = {
     ("_codecs", "encode"): _encode,
-    # Empty bytes up to protocol 2.
+    # How empty bytes are written up to protocol 2.
     ("__builtin__", "bytes"): lambda: b"",
     ("numpy", "dtype"): _Dtype,
     ("numpy", "ndarray"): _reconstruct,
-    # Old numpy wrote numpy.core, new numpy numpy._core; both mean these.
+    # Before version 2, numpy wrote numpy.core; now it writes numpy._core.
     **{
         (f"numpy.{core}.{module}", name): call
         for core in ("core", "_core")
@@ -231,7 +232,7 @@ CALLS: dict[tuple[str, str], Callable[..., Any]] = {
 
 
 def _whole(text: bytes) -> int:
-    """A number of protocol 0; ``01`` and ``00`` stand for true and false."""
+    """A number of protocol 0; ``01`` and ``00`` mean true and false."""
     if len(text) > 20:
         raise _PickleError(f"a number of {len(text)} digits")
     return int(text.removesuffix(b"L"))
@@ -244,12 +245,12 @@ def _quoted(text: bytes) -> bytes:
     return codecs.escape_decode(text[1:-1])[0]  # type: ignore[attr-defined]
 
 
-# Opcodes by number, in tables of what they share: the form of the number that follows them.
+# Opcodes that work alike, each with the format of the number that follows it.
 U1, U2, U4, U8, I4 = (struct.Struct(f"<{form}") for form in "BHIQi")
 GETS = {pickle.BINGET[0]: U1, pickle.LONG_BINGET[0]: U4}
 PUTS = {pickle.BINPUT[0]: U1, pickle.LONG_BINPUT[0]: U4}
 NUMBERS = {pickle.BININT1[0]: U1, pickle.BININT2[0]: U2, pickle.BININT[0]: I4}
-# Python 2 calls bytes a string.
+# The STRING opcodes are bytes of Python 2.
 BYTES = {
     pickle.SHORT_BINBYTES[0]: U1, pickle.BINBYTES[0]: U4, pickle.BINBYTES8[0]: U8,
     pickle.SHORT_BINSTRING[0]: U1, pickle.BINSTRING[0]: I4, pickle.BYTEARRAY8[0]: U8,
@@ -261,13 +262,13 @@ CONSTANTS: dict[int, Any] = {
     pickle.EMPTY_TUPLE[0]: (),
 }  # fmt: skip
 SKIPPED = {pickle.PROTO[0]: 1, pickle.FRAME[0]: 8}
-# And those that stand alone.
+# Opcodes that need code of their own.
 STOP, MARK, MEMOIZE = pickle.STOP[0], pickle.MARK[0], pickle.MEMOIZE[0]
 REDUCE, BUILD = pickle.REDUCE[0], pickle.BUILD[0]
 GLOBAL, STACK_GLOBAL = pickle.GLOBAL[0], pickle.STACK_GLOBAL[0]
 EMPTY_LIST, APPEND, APPENDS = pickle.EMPTY_LIST[0], pickle.APPEND[0], pickle.APPENDS[0]
 LIST, TUPLE, LONG1 = pickle.LIST[0], pickle.TUPLE[0], pickle.LONG1[0]
-# Protocol 0: what is read from a line.
+# Opcodes of protocol 0, whose argument is a line of text.
 GET, PUT = pickle.GET[0], pickle.PUT[0]
 LINES: dict[int, Callable[[bytes], Any]] = {
     pickle.INT[0]: _whole,
@@ -278,13 +279,14 @@ LINES: dict[int, Callable[[bytes], Any]] = {
 
 
 def _load(raw: mmap.mmap) -> Any:
-    """The object that a pickle describes.
+    """Build the object that a pickle describes.
 
-    The memory is in proportion to the file: sizes are compared with what is left of it, what is
-    remembered stands in a dictionary, and the number of opcodes is bounded.
+    Memory stays proportional to the size of the file: lengths are compared with the rest of the
+    file, the memo is a dictionary, and the number of opcodes is limited.
 
     Raises:
-        _PickleError: Naming the byte where it holds what a bin does not need.
+        _PickleError: If the pickle is damaged, or needs an opcode or a type that a bin does not
+            need; the message names the byte.
     """
     at, size = 0, len(raw)
     stack: list[Any] = []
@@ -330,7 +332,7 @@ def _load(raw: mmap.mmap) -> Any:
                 start = at + form.size
                 at = start + form.unpack_from(raw, at)[0]
                 if not start <= at <= size:
-                    raise _PickleError(f"{at - start} bytes are more than follow")
+                    raise _PickleError(f"{at - start} bytes are more than the file has left")
                 content = raw[start:at]
                 stack.append(content.decode("utf-8", "surrogatepass") if code in TEXTS else content)
             elif code == MARK:
@@ -341,7 +343,7 @@ def _load(raw: mmap.mmap) -> Any:
                 stack.append(items)
             elif code == REDUCE:
                 arguments, function = stack.pop(), stack.pop()
-                # Only the functions of the table come onto the stack.
+                # Only functions in CALLS can be on the stack.
                 if not callable(function) or not isinstance(arguments, tuple):
                     raise _PickleError(f"it calls a {_kind(function)}")
                 stack.append(function(*arguments))
@@ -385,16 +387,16 @@ def _load(raw: mmap.mmap) -> Any:
             elif code == STOP:
                 return stack.pop()
             else:
-                raise _PickleError(f"it does not need opcode {code:#x}")
+                raise _PickleError(f"a verification bin does not need opcode {code:#x}")
     except _PickleError as error:
         raise _PickleError(f"byte {at}: {error}") from None
     except KeyError as error:
-        raise _PickleError(f"byte {at}: nothing is remembered as {error}") from None
+        raise _PickleError(f"byte {at}: the memo has no entry {error}") from None
     except (IndexError, struct.error):
-        raise _PickleError(f"byte {at}: it takes what is not there") from None
+        raise _PickleError(f"byte {at}: cut short, or a value is missing") from None
     except (TypeError, ValueError) as error:
         raise _PickleError(f"byte {at}: {error}") from None
-    raise _PickleError(f"it has more than {OPCODES} steps, and one for every 16 bytes")
+    raise _PickleError(f"more than {OPCODES} opcodes, plus one per {BYTES_PER_OPCODE} bytes")
 
 
 def _function(module: Any, name: Any) -> Callable[..., Any]:

@@ -1,22 +1,20 @@
-"""Where the faces in a photo are: box, five landmarks and score of each.
+"""Face detection: box, five landmarks and score of each face in a photo.
 
-A detector is a function from a photo to its faces, which several threads may call. ``OPENERS`` has
-what opens each, by name; another one is a file here, a line there, and its parameters in
-:mod:`lh2face.data.detectors`.
+A detector is a thread-safe function from a photo to its faces. ``OPENERS`` has the functions that
+load those of this folder, by name. To add a detector, write a file in this folder, and in
+:mod:`lh2face.data.detectors` a class with its parameters whose ``open`` loads it.
 """
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from lh2face.data.images import ImageError
-from lh2face.detection.faces import SMALLEST, Detector, DetectorError, Face
+from lh2face.detection.faces import SMALLEST, Detector, Face
 from lh2face.detection.insightface import open_insightface
 from lh2face.detection.mtcnn import open_mtcnn
 
-# A face is a large one if its box has at least this share of the largest one's side.
+# A face counts as large if the side of its box is at least this share of the largest side.
 LARGE = 0.5
 OPENERS: dict[str, Callable[..., Detector]] = {
     "mtcnn": open_mtcnn,
@@ -24,23 +22,15 @@ OPENERS: dict[str, Callable[..., Detector]] = {
 }
 
 __all__ = [
-    "LARGE", "OPENERS", "SMALLEST", "Detector", "Face", "Found", "find_face", "main_face",
-    "open_named",
+    "LARGE", "OPENERS", "SMALLEST", "Detector", "Face", "main_face", "open_named",
 ]  # fmt: skip
 
 
-class Found(NamedTuple):
-    """The main face of a photo, and how many faces are in it."""
-
-    face: Face
-    faces: int
-
-
 def open_named(name: str) -> Detector:
-    """The detector that a command line names: ``mtcnn``, or an ONNX file of insightface.
+    """Load the detector given on a command line: ``mtcnn``, or an ONNX file of insightface.
 
     Raises:
-        ValueError: If it is neither, or what the detector needs is not installed.
+        ValueError: If it is neither, or a package that it needs is not installed.
     """
     if name == "mtcnn":
         return OPENERS[name]()
@@ -49,36 +39,16 @@ def open_named(name: str) -> Detector:
     return open_insightface(Path(name))
 
 
-def find_face(detect: Detector, image: np.ndarray, source: object) -> Found:
-    """The :func:`main_face` of a photo.
-
-    Args:
-        detect: The detector.
-        image: ``(H, W, 3)`` uint8 RGB.
-        source: Where the photo comes from, for the message.
-
-    Raises:
-        ImageError: If the detector finds no face, or fails.
-    """
-    try:
-        faces = detect(image)
-    except DetectorError as error:
-        raise ImageError(source, f"the detector fails on it ({error})") from None
-    if not faces:
-        raise ImageError(source, "the detector finds no face")
-    return Found(main_face(faces, *image.shape[:2]), len(faces))
-
-
 def main_face(faces: Sequence[Face], height: int, width: int) -> Face:
-    """The most central of the large faces.
+    """Select the most central of the large faces.
 
-    Large are faces whose box has a side (the root of its area) of at least ``LARGE`` of the largest
-    one's; the most central is the one whose box's centre is closest to the photo's.
+    A face is large if the side of its box (the square root of the area) is at least ``LARGE`` times
+    the largest side. The most central face has the box centre nearest to the photo's centre.
 
     Args:
-        faces: One or more.
-        height: Of the photo, px.
-        width: Of the photo, px.
+        faces: One or more faces.
+        height: Height of the photo in px.
+        width: Width of the photo in px.
     """
     boxes = np.array([face.box for face in faces], np.float64)
     sides = np.array([face.side for face in faces])

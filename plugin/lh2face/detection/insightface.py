@@ -1,29 +1,30 @@
-"""Detectors of insightface (SCRFD, RetinaFace), out of a file that the user has."""
+"""Detectors of insightface (SCRFD, RetinaFace) from the user's ONNX file."""
 
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from lh2face.adapters.onnx_session import onnx_errors, open_session
-from lh2face.artifacts.onnx_metadata import OnnxError, read_onnx
-from lh2face.detection.faces import SMALLEST, Detector, Face
+from lh2face.detection.faces import SMALLEST, Detector, DetectorError, Face
+from lh2face.onnx.files import OnnxError, read_onnx
+from lh2face.onnx.session import onnx_errors, open_session
+from lh2face.text import first_line, printable
 
 INPUT = (640, 640)
-# Scores, boxes and landmarks, of three or five strides.
+# Number of outputs: scores, boxes and landmarks at three or five strides.
 LANDMARK_OUTPUTS = (9, 15)
 
 
 def open_insightface(path: Path, smallest: float = SMALLEST) -> Detector:
-    """A detector of insightface, from a file; nothing is downloaded.
+    """Load a detector of insightface from a file; nothing is downloaded.
 
     Args:
         path: An ONNX file such as ``det_10g.onnx``.
-        smallest: Side of the smallest face, px; smaller ones are left out.
+        smallest: Side of the smallest face in px; smaller ones are dropped.
 
     Raises:
-        ValueError: If the file is not a detection model that gives landmarks, or insightface is
-            not installed.
+        ValueError: If the file is not a detection model with landmarks, or insightface is not
+            installed.
     """
     try:
         from insightface.model_zoo.retinaface import RetinaFace
@@ -43,8 +44,10 @@ def open_insightface(path: Path, smallest: float = SMALLEST) -> Detector:
         model.detect(np.zeros((*INPUT, 3), np.uint8))
 
     def detect(image: np.ndarray) -> list[Face]:
-        with onnx_errors(path):
+        try:
             boxes, landmarks = model.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        except Exception as error:  # onnxruntime's errors have no common base class
+            raise DetectorError(printable(first_line(error))) from None
         faces = [
             Face(box[:4], np.float32(points), float(box[4]))
             for box, points in zip(boxes, landmarks, strict=True)

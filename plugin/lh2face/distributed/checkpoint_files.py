@@ -1,4 +1,4 @@
-"""Checkpoints on disk: the last and the one before it, each a file or a folder."""
+"""Checkpoints on disk: the last one and the previous one, each a file or a folder."""
 
 import os
 import shutil
@@ -11,25 +11,25 @@ from mmengine.dist import broadcast_object_list, is_main_process
 
 
 def before(path: Path) -> Path:
-    """Name of the checkpoint before the last, whose name is ``path``."""
+    """Path of the previous checkpoint, where ``path`` is that of the last one."""
     return path.with_stem("before")
 
 
 def unfinished(path: Path) -> Path:
-    """Name under which the next checkpoint is written."""
+    """Path to which the next checkpoint is written before it is complete."""
     return path.with_name(f"{path.name}.new")
 
 
 def names(path: Path) -> tuple[Path, Path, Path]:
-    """All three names that checkpoints have on disk."""
+    """Paths of the last, the previous and the incomplete checkpoint."""
     return path, before(path), unfinished(path)
 
 
 def change_over(path: Path) -> None:
-    """Give the finished checkpoint its name; the last one becomes the one before.
+    """Rename the new checkpoint to ``path``, and the last one to ``before(path)``.
 
-    A kill or a power cut at any moment leaves at least one whole checkpoint under ``path`` or
-    ``before(path)``, once there has been one.
+    After the first call, a kill or a power cut at any moment leaves at least one intact checkpoint
+    at ``path`` or ``before(path)``.
     """
     sync(unfinished(path))
     if path.exists():
@@ -40,9 +40,9 @@ def change_over(path: Path) -> None:
 
 
 def newest(path: Path, is_whole: Callable[[Path], bool]) -> Path | None:
-    """The newest whole checkpoint, or ``None``; every process must take part and gets the same.
+    """Find the newest intact checkpoint, or ``None``; every process must call this.
 
-    The main process looks. It prints a line for each damaged one and removes it.
+    The main process searches. It reports and removes each damaged checkpoint that it finds.
     """
     found: list[Path | None] = [None]
     if is_main_process():
@@ -58,7 +58,7 @@ def newest(path: Path, is_whole: Callable[[Path], bool]) -> Path | None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a folder, or nothing."""
+    """Remove a file or a folder, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -73,7 +73,7 @@ def shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 def check_same_shapes(
     path: Path, model: Mapping[str, tuple[int, ...]], kept: Mapping[str, tuple[int, ...]]
 ) -> None:
-    """Raise ``ValueError`` unless a checkpoint has a model's tensors, in their shapes."""
+    """Raise ``ValueError`` unless a checkpoint has the same tensors and shapes as a model."""
     for name in {**model, **kept}:
         expected, found = (side.get(name, "no such tensor") for side in (model, kept))
         if expected != found:
@@ -84,12 +84,12 @@ def check_same_shapes(
 
 
 def sync(path: Path) -> None:
-    """Wait until the disk has a file, or a folder with the files in it."""
+    """Flush a file, or a folder and the files in it, to disk."""
     if path.is_dir():
         for inside in path.iterdir():
             if inside.is_file():
                 sync(inside)
-        if os.name == "nt":  # Windows opens no folder
+        if os.name == "nt":  # Windows cannot open a folder
             return
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:

@@ -17,18 +17,19 @@ def clip_grad_norm_(
     *,
     sharded: Iterable[nn.Parameter],
 ) -> Tensor:
-    """:func:`torch.nn.utils.clip_grad_norm_` where processes hold parts of some parameters.
+    """Clip gradients like :func:`torch.nn.utils.clip_grad_norm_`, with sharded parameters.
 
-    Each process alone would see another norm, and scale the shared parameters differently.
+    Without this, each process would compute another norm and scale the common parameters
+    differently.
 
     Args:
-        parameters: All that are clipped together.
+        parameters: Parameters to clip together.
         max_norm: Greatest norm of all gradients as one vector.
-        norm_type: p of the p-norm, finite.
-        sharded: Those of which every process holds its own part.
+        norm_type: p of the p-norm; finite.
+        sharded: Those parameters of which each process holds another part.
 
     Returns:
-        The norm before clipping, a scalar.
+        The norm before clipping, over all processes; a scalar.
     """
     parameters = [parameter for parameter in parameters if parameter.grad is not None]
     parts = {id(parameter) for parameter in sharded}

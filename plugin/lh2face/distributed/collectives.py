@@ -1,8 +1,9 @@
-"""Reductions over processes, differentiable where every process goes on to compute the same loss.
+"""Differentiable reductions over processes, for a loss that all processes compute alike.
 
-The loss is then one number, not one a process: what a process puts into a reduction gets the
-gradient of the result as it is, and what all of them read gets the sum of their gradients. In one
-process, or without a process group, each of these is what it is of a single part.
+All processes compute the same scalar loss, so its gradient must not be counted once per process.
+The input of :func:`sum_parts` gets the gradient of the sum unchanged. A tensor that passes through
+:func:`shared` gets the sum of the gradients of all processes. With one process, or without a
+process group, no function communicates.
 """
 
 from typing import Any
@@ -19,12 +20,12 @@ def world_size() -> int:
 
 
 def rank() -> int:
-    """Number of this process; 0 without a process group."""
+    """Rank of this process; 0 without a process group."""
     return dist.get_rank() if world_size() > 1 else 0
 
 
 def all_gather(tensor: Tensor) -> list[Tensor]:
-    """The tensors ``(n_r, …)`` of all processes, n_r of any length; no gradient."""
+    """Gather the tensors ``(n_r, …)`` of all processes, without gradient; the n_r may differ."""
     if world_size() == 1:
         return [tensor]
     tensor = tensor.detach().contiguous()
@@ -39,28 +40,28 @@ def all_gather(tensor: Tensor) -> list[Tensor]:
 
 
 def concatenate(tensor: Tensor, gradient_scale: float = 1.0) -> Tensor:
-    """The tensors ``(n_r, …)`` of all processes as one, ``(Σ n_r, …)``.
+    """Concatenate the tensors ``(n_r, …)`` of all processes to ``(Σ n_r, …)``.
 
     Args:
-        tensor: ``(n_r, …)``.
-        gradient_scale: Factor on the gradient; the number of processes for embeddings of a network
-            in ``DistributedDataParallel``, which averages the gradients of its parameters.
+        tensor: ``(n_r, …)``; the n_r may differ.
+        gradient_scale: Factor on the gradient. For embeddings from ``DistributedDataParallel``, use
+            the number of processes, because it averages the gradients of the parameters.
     """
     return _Concatenate.apply(tensor, gradient_scale)
 
 
 def shared(tensor: Tensor) -> Tensor:
-    """A tensor that is the same everywhere and that every process reads with its own classes."""
+    """Mark a tensor that is equal in all processes: its gradient is summed over them."""
     return _Shared.apply(tensor)
 
 
 def sum_parts(tensor: Tensor) -> Tensor:
-    """Sum over the processes."""
+    """Sum a tensor over the processes; each process's gradient is that of the sum."""
     return _SumParts.apply(tensor)
 
 
 def logsumexp_parts(tensor: Tensor) -> Tensor:
-    """``log Σ exp`` over the processes; −inf where all parts are."""
+    """Compute ``log Σ exp`` elementwise over the processes; −inf where all inputs are −inf."""
     return _LogSumExpParts.apply(tensor)
 
 

@@ -1,23 +1,23 @@
-"""Numbers that are no longer finite: they end a run in every process, with one line."""
+"""Detection of NaN and infinity in a run, which end it in every process with one line."""
 
 from typing import Any
 
 import torch
 from mmengine.dist import all_reduce
 
-# Where the message hub has the statistics of the last step whose loss was finite.
+# Key of the message hub for the statistics of the last step whose loss was finite.
 LAST_FINITE = "last_finite"
 
 
 class NonFiniteError(ValueError):
-    """Training has come to NaN or infinity; raised in every process at the same step."""
+    """Training has reached NaN or infinity; raised in every process at the same step."""
 
 
 def check_finite(runner: Any) -> None:
-    """Look at every parameter, buffer and moment; every process must take part.
+    """Check all parameters, buffers and moments of the optimizer; every process must call this.
 
     Raises:
-        NonFiniteError: In every process, if one of these is NaN or infinite in any of them.
+        NonFiniteError: In every process, if one of them is NaN or infinite in any process.
     """
     model = getattr(runner.model, "module", runner.model)
     states = runner.optim_wrapper.optimizer.state.values()
@@ -42,7 +42,7 @@ def check_finite(runner: Any) -> None:
 
 
 def in_words(runner: Any, step: int, what: str) -> str:
-    """What happened, the step, the learning rate and the last finite statistics, in one line."""
+    """Format the message: step, learning rate, what happened, and the last finite statistics."""
     last = dict(runner.message_hub.get_info(LAST_FINITE) or {})
     values = ", ".join(f"{name} {value:.4g}" for name, value in last.items())
     rate = runner.optim_wrapper.get_lr()["lr"][0]

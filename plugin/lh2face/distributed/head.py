@@ -1,4 +1,4 @@
-"""Any head with its classes divided over the processes of a training run."""
+"""A wrapper that divides the classes of any head over the processes of a training run."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,19 +11,18 @@ from lh2face.registry import MODELS
 
 @MODELS.register_module()
 class ShardedHead(nn.Module):
-    """A head on the batch of all processes, each of which holds a part of the classes.
+    """Compute a head's loss over the batch of all processes, each holding a part of the classes.
 
-    The loss is that of the whole batch and all classes, the same in every process and for any
-    number of them. It is made for a network in ``DistributedDataParallel``: the embeddings'
-    gradient is that of the loss times the number of processes, because their average is taken of
-    what the network's parameters get from it.
+    The loss is over the whole batch and all classes. It is the same in every process and does not
+    depend on their number. The network must be wrapped in ``DistributedDataParallel``: that
+    averages the gradients of the parameters over the processes, so the gradient of the embeddings
+    is multiplied by the number of processes.
 
     Args:
         head: Config of the head.
-        sample_rate: Share of the classes that a training step computes with; see
-            :class:`ShardedProxies`.
-        num_classes: That of the head, where a pipeline sets it here.
-        in_channels: Likewise.
+        sample_rate: Share of the classes to use in a training step; see :class:`ShardedProxies`.
+        num_classes: Number of classes, unless ``head`` gives it.
+        in_channels: Size of the embedding, unless ``head`` gives it.
 
     Example:
         ``head = dict(type="ShardedHead", sample_rate=0.1,
@@ -44,33 +43,33 @@ class ShardedHead(nn.Module):
         self.head = MODELS.build({**given, **head, "proxies": proxies})
 
     def pre_logits(self, embeddings: Tensor | Sequence[Tensor]) -> Tensor:
-        """As the head's."""
+        """Call ``pre_logits`` of the head."""
         return self.head.pre_logits(embeddings)
 
     def forward(self, embeddings: Tensor | Sequence[Tensor]) -> Tensor:
-        """As the head's, where one process has all classes."""
+        """Call the head for logits ``(B, C)``; only possible if one process has all classes."""
         return self.head(embeddings)
 
     def predict(
         self, embeddings: Tensor | Sequence[Tensor], data_samples: Sequence[Any] | None = None
     ) -> list[Any]:
-        """As the head's, where one process has all classes."""
+        """Call ``predict`` of the head; only possible if one process has all classes."""
         return self.head.predict(embeddings, data_samples)
 
     def loss(
         self, embeddings: Tensor | Sequence[Tensor], labels: Tensor | Sequence[Any]
     ) -> dict[str, Tensor]:
-        """The head's loss terms over the batch of all processes.
+        """Compute the head's loss terms over the batch of all processes.
 
         Args:
-            embeddings: As the head takes them, of this process.
-            labels: As the head takes them, of this process.
+            embeddings: ``(B, d)`` of this process, not normalised.
+            labels: ``(B,)`` int64 of this process.
 
         Returns:
-            What the head returns.
+            The head's scalars.
 
         Raises:
-            ValueError: As the head does.
+            ValueError: If the head raises it.
         """
         embeddings, labels = self.head.prepare(embeddings, labels)
         gathered = concatenate(embeddings, gradient_scale=float(world_size()))

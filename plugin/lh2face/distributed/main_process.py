@@ -1,4 +1,4 @@
-"""Work that one process does for all, and an end that all of them share."""
+"""Work that the main process does for all, and a common end if it fails."""
 
 import sys
 from collections.abc import Callable
@@ -7,9 +7,10 @@ from typing import Any, NoReturn
 
 
 def in_main_process(call: Callable[[], Any]) -> Any:
-    """What a call in the main process alone returns, given to every process.
+    """Call a function in the main process only, and return its result in every process.
 
-    If it raises a ``ValueError`` or ``OSError``, every process ends: :func:`end_all`.
+    Every process must call this. If the function raises ``ValueError`` or ``OSError``, all
+    processes end, see :func:`end_all`.
     """
     from mmengine.dist import broadcast_object_list, is_main_process
 
@@ -27,10 +28,10 @@ def in_main_process(call: Callable[[], Any]) -> Any:
 
 
 def end_all(error: Exception | None) -> NoReturn:
-    """Raise in the main process, which says what is wrong; end the others with exit code 1.
+    """Raise the error in the main process, and end the others with exit code 1.
 
-    Every process must call it. The others wait for the end of the main process, because a
-    launcher kills it before it has spoken when one of them ends first.
+    Every process must call this. The others wait until the main process has ended: if one of them
+    ended first, the launcher would kill the main process before it prints the error.
     """
     from mmengine.dist import barrier, is_main_process
 

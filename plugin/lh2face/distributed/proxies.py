@@ -17,29 +17,33 @@ from lh2face.distributed.collectives import (
 from lh2face.functional.similarities import HardNegatives, Similarities, proxy_similarities, unit
 from lh2face.registry import MODELS
 
-# Rows that are drawn from one seed, so that no number of processes changes the initial values.
+# Rows per seed. With a seed per block, the initial values do not depend on the number of processes.
 ROWS_PER_SEED = 4096
 
 
 @MODELS.register_module()
 class ShardedProxies(nn.Module):
-    """One vector a class; each process holds ``ceil(C / processes)`` classes, the last ones fewer.
+    """One vector per class, divided over the processes.
 
-    Every process gives the same rows and labels, and gets the same reductions over all classes.
-    ``weight`` holds this process's rows alone: data parallelism must leave it as it is, and an
-    ordinary checkpoint has one process's part (see :mod:`lh2face.distributed.checkpoint`).
+    Each process holds ``ceil(C / processes)`` classes; the last ones hold fewer. All processes
+    must be called with the same rows and labels; all get the same reductions over all classes.
+
+    ``weight`` has only this process's rows. So ``DistributedDataParallel`` must not synchronise it,
+    and an ordinary checkpoint would contain one process's part only (see
+    :mod:`lh2face.distributed.checkpoint`).
 
     Args:
         num_classes: Number of identities C, ≥ 1.
         in_channels: Size d of the embedding.
-        sample_rate: Share of a process's classes that a training step computes with, in (0, 1]:
-            those of the batch and others at random (Partial FC, arXiv 2203.15565).
+        sample_rate: Share of a process's classes to use in a training step, in (0, 1]. These are
+            the classes of the batch and random others (Partial FC, arXiv 2203.15565).
 
     Attributes:
-        weight: ``(n, d)``, the rows of classes ``start`` … ``start + n − 1``.
+        weight: ``(n, d)``: the rows of the classes ``start`` … ``start + n − 1``.
+        start: First class of this process.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If an argument is out of range.
     """
 
     def __init__(self, num_classes: int, in_channels: int, sample_rate: float = 1.0) -> None:
@@ -50,7 +54,7 @@ class ShardedProxies(nn.Module):
             raise ValueError(f"sample_rate: expected a share in (0, 1], found {sample_rate!r}")
         self.num_classes, self.in_channels = num_classes, in_channels
         self.sample_rate = sample_rate
-        # How DTensor divides rows, in which checkpoints are written.
+        # The same division as DTensor's, which the checkpoints use.
         size = -(-num_classes // world_size())
         self.start = min(rank() * size, num_classes)
         stop = min(self.start + size, num_classes)
@@ -65,17 +69,19 @@ class ShardedProxies(nn.Module):
         anchor_scale: Tensor | None = None,
         hard: HardNegatives | None = None,
     ) -> Similarities:
-        """As :func:`lh2face.functional.similarities.proxy_similarities`, over all processes.
+        """Compute :func:`lh2face.functional.similarities.proxy_similarities` over all processes.
+
+        All arguments must be the same in every process; that function describes those not listed.
 
         Args:
-            rows: ``(R, d)``, the same in every process.
-            labels: ``(R,)`` int64 in 0 … C − 1, the same in every process.
-            offset: As there, the same in every process.
-            anchor_scale: As there, the same in every process.
-            hard: As there, the same in every process.
+            rows: ``(R, d)``.
+            labels: ``(R,)`` int64 in 0 … C − 1.
+            offset: See there.
+            anchor_scale: See there.
+            hard: See there.
 
         Returns:
-            The same in every process; ``columns`` are those of the sampled classes.
+            The same in every process; ``columns`` has the sampled classes only.
         """
         place, inside = self._locate(labels)
         if anchor_scale is not None:
@@ -100,14 +106,14 @@ class ShardedProxies(nn.Module):
 
     @torch.no_grad()
     def target(self, rows: Tensor, labels: Tensor) -> Tensor:
-        """Similarity ``(R,)`` of each row to its own proxy alone, without gradient."""
+        """Similarity ``(R,)`` of each row to the proxy of its label, without gradient."""
         return (rows * unit(self._own(*self._locate(labels)))).sum(1)
 
     def scores(self, rows: Tensor) -> Tensor:
-        """As :meth:`lh2face.heads.proxy_head.Proxies.scores`.
+        """Similarities ``(R, C)`` of rows ``(R, d)`` to all proxies, for prediction.
 
         Raises:
-            ValueError: If other processes hold classes too: their rows are not these.
+            ValueError: If this process does not hold all classes.
         """
         if len(self.weight) < self.num_classes:
             raise ValueError(
@@ -117,7 +123,7 @@ class ShardedProxies(nn.Module):
         return rows @ unit(self.weight).T
 
     def _locate(self, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Place of each label among this process's rows, and whether it is one of them."""
+        """Row of each label in ``weight``, and whether this process holds that class."""
         place = labels - self.start
         return place, (place >= 0) & (place < len(self.weight))
 
@@ -128,7 +134,7 @@ class ShardedProxies(nn.Module):
 
     @torch.no_grad()
     def _sample(self, place: Tensor, inside: Tensor) -> Tensor:
-        """Ascending places of the classes to compute with; all those of the batch among them."""
+        """Draw the rows of the classes to use, ascending; it includes all of the batch."""
         chances = torch.rand(len(self.weight), device=place.device)
         chances[place[inside]] = 2.0
         positives = int((chances == 2.0).sum())
@@ -136,14 +142,14 @@ class ShardedProxies(nn.Module):
         return chances.topk(count).indices.sort().values
 
     def get_extra_state(self) -> dict[str, int]:
-        """Which classes the state is of."""
+        """The range of classes to which the state belongs."""
         return {"first": self.start, "count": len(self.weight), "of": self.num_classes}
 
     def set_extra_state(self, state: dict[str, int]) -> None:
-        """Refuse the rows of other classes.
+        """Check that a state belongs to the same classes.
 
         Raises:
-            ValueError: If the state is that of another process, or of another number of them.
+            ValueError: If it comes from another process or another number of processes.
         """
         if state != self.get_extra_state():
             raise ValueError(
@@ -152,7 +158,7 @@ class ShardedProxies(nn.Module):
             )
 
     def extra_repr(self) -> str:
-        """What ``repr`` shows."""
+        """Text in ``repr``: the range of classes, and the sample rate."""
         return f"{_classes(self.get_extra_state())}, sample_rate={self.sample_rate}"
 
 
@@ -167,7 +173,7 @@ def _classes(state: dict[str, Any]) -> str:
 
 
 def _initial_rows(start: int, stop: int, width: int) -> Tensor:
-    """Rows ``start`` … ``stop − 1`` of what is drawn, by the first process's generator."""
+    """Draw the initial rows ``start`` … ``stop − 1``; the first process draws the seed."""
     seed = [int(torch.randint(2**31, ()))]
     if world_size() > 1:
         dist.broadcast_object_list(seed)

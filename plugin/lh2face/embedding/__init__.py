@@ -1,1 +1,1 @@
-"""From aligned faces to embeddings: any model, block by block, so that a run can go on."""
+"""Embedding of faces by any model, block by block, so that an interrupted run can resume."""

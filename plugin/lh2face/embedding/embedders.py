@@ -1,4 +1,4 @@
-"""From aligned faces to embeddings, by an ONNX file or by a trained model's folder."""
+"""Embedding of aligned faces by an ONNX file or a trained model's folder."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,19 +13,18 @@ from lh2face.data.images import ImageError
 if TYPE_CHECKING:
     from lh2face.recognizers import FaceRecognizer
 
-# Faces that a network sees together; the same whoever asks, so that bits agree.
+# Batch size; the same everywhere, because results can differ in the last bits between batch sizes.
 BATCH = 64
-# From aligned RGB faces (B, 112, 112, 3) uint8 to embeddings (B, 2, d) of image and mirror image.
+# A function from aligned RGB faces (B, 112, 112, 3) uint8 to the embeddings (B, 2, d) of each image
+# and its mirror image.
 Embedder = Callable[[np.ndarray], np.ndarray]
 
 
 def open_embedder(path: Path) -> Embedder:
-    """:func:`onnx_embedder` of a file, :func:`checkpoint_embedder` of a trained model's folder.
-
-    The folder of stage ``other`` holds a file.
+    """Open an ONNX file, a trained model's folder, or a folder of stage ``other``.
 
     Raises:
-        ValueError: As those.
+        ValueError: If it cannot be read as one of these.
     """
     if (path / ONNX).is_file():
         path = path / ONNX
@@ -33,12 +32,12 @@ def open_embedder(path: Path) -> Embedder:
 
 
 def onnx_embedder(path: Path) -> Embedder:
-    """Embeddings by a recognition ONNX file.
+    """Open a recognition model in an ONNX file.
 
     Raises:
-        ValueError: As :func:`~lh2face.adapters.onnx_recognizer.open_recognizer`.
+        ValueError: If :func:`~lh2face.embedding.onnx_recognizer.open_recognizer` raises it.
     """
-    from lh2face.adapters.onnx_recognizer import open_recognizer
+    from lh2face.embedding.onnx_recognizer import open_recognizer
 
     recognizer = open_recognizer(path)
 
@@ -50,7 +49,7 @@ def onnx_embedder(path: Path) -> Embedder:
 
 
 def checkpoint_embedder(path: Path) -> Embedder:
-    """Embeddings by a trained model's folder."""
+    """Open a trained model's folder; the model runs on the GPU if there is one."""
     from mmengine.device import get_device
 
     from lh2face.artifacts.model import load_model, read_description
@@ -66,14 +65,14 @@ def checkpoint_embedder(path: Path) -> Embedder:
 
 
 def check_finite(embeddings: np.ndarray, names: Sequence[object]) -> None:
-    """Raise unless every embedding is finite.
+    """Check that every embedding is finite.
 
     Args:
-        embeddings: ``(N, V, d)``.
-        names: Of the N faces, for the message.
+        embeddings: ``(N, V, d)``: V embeddings per face.
+        names: Names of the N faces, for the message.
 
     Raises:
-        ImageError: If one is not; it names the face.
+        ImageError: If one is not finite; the message names the face.
     """
     bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=(1, 2)))
     if bad.size:
@@ -81,14 +80,14 @@ def check_finite(embeddings: np.ndarray, names: Sequence[object]) -> None:
 
 
 def directions(embeddings: np.ndarray, names: Sequence[object]) -> np.ndarray:
-    """Unit vectors ``(N, d)`` float64 along the sums of the embeddings of image and mirror image.
+    """Sum the embeddings of each face, and normalise to unit vectors ``(N, d)`` float64.
 
     Args:
-        embeddings: ``(N, V, d)``.
-        names: Of the N faces, for the message.
+        embeddings: ``(N, V, d)``: V embeddings per face, such as those of image and mirror image.
+        names: Names of the N faces, for the message.
 
     Raises:
-        ImageError: If an embedding is not finite or a sum is zero: no score means anything then.
+        ImageError: If an embedding is not finite, or a sum is zero and so has no direction.
     """
     check_finite(embeddings, names)
     sums = embeddings.sum(axis=1, dtype=np.float64)
@@ -103,11 +102,11 @@ def embed_images(recognizer: "FaceRecognizer", images: np.ndarray) -> np.ndarray
     """Embed images and their mirror images.
 
     Args:
-        recognizer: In evaluation mode.
-        images: ``(N, S, S, 3)`` uint8 RGB, S the side of the network's input.
+        recognizer: A recognizer in evaluation mode.
+        images: ``(N, S, S, 3)`` uint8 RGB; S is the side of the network's input.
 
     Returns:
-        ``(N, 2, d)`` float32: of the image and of its mirror image.
+        ``(N, 2, d)`` float32: the embeddings of each image and of its mirror image.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Faces to embed: photos that are aligned on the way, or a benchmark's aligned faces."""
+"""Faces to embed: photos that are aligned when they are read, or aligned faces."""
 
 import hashlib
 import json
@@ -11,7 +11,8 @@ from lh2face.data.align import aligned_face
 from lh2face.data.benchmark import Benchmark
 from lh2face.data.benchmarks import RawBenchmark
 from lh2face.data.images import ImageError, decode_rgb
-from lh2face.detection import Detector, find_face
+from lh2face.data.main_face import find_face
+from lh2face.detection import Detector
 from lh2face.embedding.kept import sha256
 
 
@@ -19,15 +20,15 @@ class Photos:
     """The photos of a benchmark before alignment.
 
     Args:
-        benchmark: Has landmarks.
-        name: What they are, for messages.
+        benchmark: A benchmark with landmarks.
+        name: Name of the photos, for messages.
         pool: Threads that read and align.
-        check: Refuse landmarks that cannot be those of a face.
-        detect: Finds the faces; where it finds none, the benchmark's landmarks are used.
+        check: Whether to refuse landmarks that are not plausible for a face.
+        detect: Detector that finds the faces; ``None`` to use the benchmark's landmarks. These are
+            also used for photos in which the detector finds no face.
 
     Attributes:
-        found_by: What tells the detector from others.
-        missed: Rows of faces that the detector did not find.
+        found_by: Identifies the detector in the digests; the caller sets it.
     """
 
     def __init__(
@@ -36,23 +37,25 @@ class Photos:
     ) -> None:  # fmt: skip
         self.benchmark, self.name, self.pool, self.check = benchmark, name, pool, check
         self.detect, self.found_by = detect, ""
-        self.missed: list[int] = []
 
     def digest(self, rows: range) -> str:
-        """Of names, landmarks and files."""
+        """Digest of the names, landmarks and files of some photos."""
         return self._digest(rows, self.pool.map(self._file_digest, rows))
 
-    def read(self, rows: range) -> tuple[str, np.ndarray]:
-        """The same, and the aligned faces.
+    def read(self, rows: range) -> tuple[str, np.ndarray, int]:
+        """Read some photos, and align their faces.
+
+        Returns:
+            As :meth:`lh2face.embedding.kept.Faces.read`.
 
         Raises:
-            ImageError: If a photo cannot be decoded, or its landmarks are no face's.
+            ImageError: If a photo cannot be decoded, or its landmarks cannot be used.
         """
-        digests, faces = zip(*self.pool.map(self._face, rows), strict=True)
-        return self._digest(rows, digests), np.stack(faces)
+        digests, faces, missed = zip(*self.pool.map(self._face, rows), strict=True)
+        return self._digest(rows, digests), np.stack(faces), sum(missed)
 
     def where(self, row: int) -> str:
-        """Where a photo is."""
+        """Path of a photo, for messages."""
         return self.benchmark.sources[row]
 
     def _digest(self, rows: range, files: Iterable[bytes]) -> str:
@@ -65,47 +68,45 @@ class Photos:
     def _file_digest(self, row: int) -> bytes:
         return hashlib.sha256(self.benchmark.read(row)).digest()
 
-    def _face(self, row: int) -> tuple[bytes, np.ndarray]:
+    def _face(self, row: int) -> tuple[bytes, np.ndarray, bool]:
         encoded = self.benchmark.read(row)
-        points, source = self.benchmark.landmarks[row], self.where(row)
+        points, source, missed = self.benchmark.landmarks[row], self.where(row), False
         if self.detect is not None:
-            points = self._detected(row, encoded, points)
+            image = decode_rgb(encoded, None, source)
+            try:
+                points = find_face(self.detect, image, source).face.landmarks
+            except ImageError:
+                missed = True
         face = aligned_face(encoded, points, source, check=self.check)
-        return hashlib.sha256(encoded).digest(), face
-
-    def _detected(self, row: int, encoded: bytes, otherwise: np.ndarray) -> np.ndarray:
-        image = decode_rgb(encoded, None, self.where(row))
-        try:
-            points = find_face(self.detect, image, self.where(row)).face.landmarks
-        except ImageError:
-            self.missed.append(row)
-            return otherwise
-        return points
+        return hashlib.sha256(encoded).digest(), face, missed
 
 
 class AlignedFaces:
-    """The faces of a benchmark of stage ``align_benchmark``."""
+    """The aligned faces of a benchmark, as stage ``align_benchmark`` writes it."""
 
     def __init__(self, benchmark: Benchmark) -> None:
         self.faces = benchmark.faces
         self.name = str(self.faces.path)
 
     def digest(self, rows: range) -> str:
-        """Of the encoded faces."""
+        """Digest of some encoded faces."""
         return sha256(*(self.faces[row + 1][1] for row in rows))
 
-    def read(self, rows: range) -> tuple[str, np.ndarray]:
-        """The same, and the faces.
+    def read(self, rows: range) -> tuple[str, np.ndarray, int]:
+        """Read some faces; no detector is used.
+
+        Returns:
+            As :meth:`lh2face.embedding.kept.Faces.read`.
 
         Raises:
-            ImageError: If one cannot be decoded.
+            ImageError: If a face cannot be decoded.
         """
         encoded = [self.faces[row + 1][1] for row in rows]
         pixels = [
             decode_rgb(face, None, self.where(row)) for face, row in zip(encoded, rows, strict=True)
         ]
-        return sha256(*encoded), np.stack(pixels)
+        return sha256(*encoded), np.stack(pixels), 0
 
     def where(self, row: int) -> str:
-        """Where a face is."""
+        """File and row of a face, for messages."""
         return f"{self.name}: image {row}"

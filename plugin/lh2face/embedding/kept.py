@@ -1,4 +1,4 @@
-"""Embeddings kept in a folder block by block, so that a run that was interrupted goes on."""
+"""Embeddings that are stored in a folder block by block, so an interrupted run can resume."""
 
 import hashlib
 import json
@@ -11,11 +11,11 @@ from typing import Protocol
 
 import numpy as np
 
-from lh2face.artifacts.json_object import read_object
-from lh2face.artifacts.outputs import atomic_file
 from lh2face.data.align import TEMPLATE_SIZE
-from lh2face.data.arrays import read_array
 from lh2face.embedding.embedders import Embedder, check_finite
+from lh2face.files.arrays import read_array
+from lh2face.files.json_object import read_object
+from lh2face.files.outputs import atomic_file
 from lh2face.progress import progress
 
 RECORD, EMBEDDINGS = "progress.json", "embeddings.npy"
@@ -24,61 +24,70 @@ ADVICE = "move it away or choose another output"
 
 
 class KeptError(ValueError):
-    """A folder whose embeddings are not those asked for; the message names it."""
+    """The embeddings in a folder are not the requested ones; the message names the folder."""
 
 
 class Faces(Protocol):
-    """Faces to embed, N of them.
+    """Interface of N faces to embed.
 
     Attributes:
-        name: What they are, for messages.
+        name: Name of the faces, for messages.
     """
 
     name: str
 
     def digest(self, rows: range) -> str:
-        """What tells these faces from others, by their files."""
+        """Digest of some faces' files, without decoding them."""
 
-    def read(self, rows: range) -> tuple[str, np.ndarray]:
-        """The same, and their pixels ``(n, 112, 112, 3)`` uint8 RGB."""
+    def read(self, rows: range) -> tuple[str, np.ndarray, int]:
+        """Read some faces.
+
+        Returns:
+            The same digest, the pixels ``(n, 112, 112, 3)`` uint8 RGB, and the number of photos in
+            which a detector found no face.
+        """
 
     def where(self, row: int) -> str:
-        """Where a face is, for messages."""
+        """Place of a face, for messages."""
 
 
 @dataclass
 class Record:
-    """What a command has written into its folder: all that it may replace there.
+    """Record of the files that a command has written to a folder, and so may replace.
 
     Attributes:
-        command: What wrote it.
-        files: Names of the files that are the command's own.
-        embeddings: What the kept embeddings were made from: model, version, number of faces.
-        blocks: Of every block that is kept, digests of its images with names and landmarks, and of
-            its embeddings.
+        command: Name of the command.
+        files: Names of the command's files.
+        embeddings: What determines the stored embeddings: model, package version, range of faces
+            and block size.
+        blocks: For each stored block, the digest of its faces, that of its embeddings, and the
+            number of photos in which a detector found no face.
     """
 
     command: str
     files: list[str] = field(default_factory=list)
     embeddings: dict[str, str | int] = field(default_factory=dict)
-    blocks: list[list[str]] = field(default_factory=list)
+    blocks: list[tuple[str, str, int]] = field(default_factory=list)
 
     def write(self, out: Path) -> None:
-        """Put it into the folder."""
+        """Write the record to a folder."""
         with atomic_file(out / RECORD) as file:
             file.write_text(json.dumps(asdict(self)), encoding="utf-8")
 
 
 def claim(out: Path, names: list[str], command: str) -> Record:
-    """The record of a folder, which from now on may hold files of these names.
+    """Reserve file names in a folder for a command.
 
     Args:
         out: The folder.
-        names: Names of files.
-        command: What writes them.
+        names: Names of the files that the command will write.
+        command: Name of the command.
+
+    Returns:
+        The folder's record: that of an earlier run, or a new one.
 
     Raises:
-        ValueError: If one of them, or a record, is there and is not the command's own.
+        ValueError: If one of the files, or a record, exists and was not written by the command.
     """
     path, record = out / RECORD, Record(command)
     if os.path.lexists(path):
@@ -91,7 +100,10 @@ def claim(out: Path, names: list[str], command: str) -> Record:
                 and record.command == command
                 and isinstance(record.files, list)
                 and all(isinstance(name, str) for name in record.files)
-                and all(len(block) == 2 for block in record.blocks)
+                and all(
+                    isinstance(block, list) and len(block) == 3 and isinstance(block[2], int)
+                    for block in record.blocks
+                )
             )
         except (AttributeError, TypeError):
             whole = False
@@ -108,21 +120,25 @@ def claim(out: Path, names: list[str], command: str) -> Record:
 def embed_faces(
     faces: Faces, rows: range, embedder: Embedder, model: str, out: Path, record: Record
 ) -> np.ndarray:
-    """Embeddings ``(n, 2, d)`` of some faces, from the folder as far as it holds them.
+    """Embed some faces, except for blocks whose embeddings are already in the folder.
 
-    What it holds is used only if the faces and the embeddings are those of the record, for which
-    the files of the faces are read again.
+    A stored block is only used if the digests of its faces and embeddings agree with the record;
+    for this, the files of its faces are read again.
 
     Args:
         faces: All faces.
-        rows: Which of them; it begins at a multiple of the embedder's batch, or bits may differ.
-        embedder: From a block of aligned faces to embeddings.
-        model: What tells this model from others.
+        rows: Rows of the faces to embed. If the first one is not a multiple of the embedder's batch
+            size, the last bits may differ from those of a run over all faces.
+        embedder: Function from aligned faces to embeddings.
+        model: Identifies the model, such as its digest.
         out: Folder for ``embeddings.npy`` and the record.
-        record: As :func:`claim` returns it; kept up to date.
+        record: The record from :func:`claim`; it is updated after each block.
+
+    Returns:
+        ``(n, 2, d)`` float32.
 
     Raises:
-        KeptError: If the folder holds embeddings of something else.
+        KeptError: If the folder holds embeddings of other faces or another model, or they changed.
         ValueError: If a face cannot be read, or an embedding is not finite.
     """
     if not rows:
@@ -143,7 +159,7 @@ def embed_faces(
         for at, block in enumerate(blocks):
             place = slice(block.start - rows.start, block.stop - rows.start)
             if at < len(record.blocks):
-                inputs, kept = record.blocks[at]
+                inputs, kept, _ = record.blocks[at]
                 if faces.digest(block) != inputs:
                     raise KeptError(
                         f"{out}: holds embeddings of other faces, somewhere in {block.start + 1} "
@@ -152,7 +168,7 @@ def embed_faces(
                 if sha256(embeddings[place].tobytes()) != kept:
                     raise KeptError(f"{path}: changed since {record.command} wrote it")
             else:
-                inputs, pixels = faces.read(block)
+                inputs, pixels, missed = faces.read(block)
                 found = embedder(pixels)
                 check_finite(found, [faces.where(row) for row in block])
                 if embeddings is None:
@@ -160,12 +176,12 @@ def embed_faces(
                     embeddings = np.lib.format.open_memmap(path, "w+", np.float32, shape)
                 embeddings[place] = found
                 embeddings.flush()
-                record.blocks.append([inputs, sha256(embeddings[place].tobytes())])
+                record.blocks.append((inputs, sha256(embeddings[place].tobytes()), missed))
                 record.write(out)
             shown.advance(len(block))
     return embeddings
 
 
 def sha256(*parts: bytes) -> str:
-    """SHA-256 of parts, none of which can pass for a part of another."""
+    """SHA-256 over the digests of parts, so that moving bytes between parts changes it."""
     return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()

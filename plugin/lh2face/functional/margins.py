@@ -1,4 +1,4 @@
-"""Margins on the target similarity, and the losses over what is left of the others."""
+"""Margins on the target similarity, and losses from the target and the negatives."""
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ def margin_cross_entropy(target: Tensor, negatives: Tensor) -> Tensor:
     """Softmax cross-entropy, ``mean log(1 + exp(negatives − target))``.
 
     Args:
-        target: ``(B,)`` target logits, with their margin.
+        target: ``(B,)`` target logits, after the margin.
         negatives: ``(B,)`` logsumexp of the other logits.
 
     Returns:
@@ -22,9 +22,10 @@ def margin_cross_entropy(target: Tensor, negatives: Tensor) -> Tensor:
 
 
 def angular_margin(cos: Tensor, margin: Tensor | float, *, easy: bool = False) -> Tensor:
-    """``cos(θ + m)``, and ``cosθ − m sin m`` past θ = π − m, where it would rise again.
+    """ArcFace's margin: ``cos(θ + m)``; beyond θ = π − m, ``cosθ − m sin m`` instead.
 
-    ArcFace (arXiv 1801.07698, eq. 3); the second branch is that of its authors' first code.
+    The first formula is eq. 3 of arXiv 1801.07698. It would rise again beyond θ = π − m; the second
+    one is from the authors' first code.
 
     Args:
         cos: ``(B,)`` cosines of the targets.
@@ -44,7 +45,7 @@ def angular_margin(cos: Tensor, margin: Tensor | float, *, easy: bool = False) -
 
 
 def straight_through_margin(cos: Tensor, margin: float) -> Tensor:
-    """``cos(θ + m)`` for every θ, with the gradient of ``cosθ``: what arcface_torch computes.
+    """arcface_torch's margin: ``cos(θ + m)`` for every θ, with the gradient of ``cosθ``.
 
     Args:
         cos: ``(B,)`` cosines of the targets.
@@ -58,12 +59,12 @@ def straight_through_margin(cos: Tensor, margin: float) -> Tensor:
 
 
 def positive_proxy_loss(target: Tensor, labels: Tensor) -> Tensor:
-    """``mean_{p∈P+} log(1 + Σ_{i: y_i=p} exp(−t_i))``, P+ being the labels of the batch.
+    """Compute ``mean_{p∈P+} log(1 + Σ_{i: y_i=p} exp(−t_i))``; P+ are the labels of the batch.
 
-    The positive term of Proxy-Anchor (arXiv 2003.13911, eq. 4), and L_pps.
+    This is the positive term of Proxy-Anchor (arXiv 2003.13911, eq. 4), and L_pps of LH2Face.
 
     Args:
-        target: ``(B,)`` t, similarities to the own proxies, less their margin.
+        target: ``(B,)`` t: similarities to the proxies of the labels, minus the margin.
         labels: ``(B,)`` int64.
 
     Returns:
@@ -74,6 +75,6 @@ def positive_proxy_loss(target: Tensor, labels: Tensor) -> Tensor:
 
 
 def mean_over_labels(values: Tensor, labels: Tensor) -> Tensor:
-    """Mean over the labels of a batch of values ``(B,)`` that samples of one label share."""
+    """Mean over the distinct labels of values ``(B,)`` that are equal for equal labels."""
     share = (labels[:, None] == labels).sum(1, dtype=values.dtype).reciprocal()
     return (values * share).sum() / share.sum()

@@ -1,5 +1,8 @@
-"""Similarities of samples to all proxies, reduced as the losses need them, some classes at a time:
-no matrix of samples × classes is ever held, forward or backward."""
+"""Reductions of the similarities of samples to all proxies, as the losses need them.
+
+The classes are processed in chunks, forward and backward, so the whole matrix of samples × classes
+is never in memory.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -7,21 +10,21 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-# Entries of the samples × classes matrix of one step: on a CPU it is to stay in the cache.
+# Entries of the samples × classes matrix per chunk; on a CPU a chunk should fit in the cache.
 CHUNK_ENTRIES = {"cpu": 1 << 18, "cuda": 1 << 26}
-# Vectors shorter than this have no direction.
+# Vectors shorter than this count as zero.
 TINY = 1e-12
-# Longer vectors count as this long: their squares, and sums over a batch, stay within float32.
+# Longer vectors are shortened to this length, so that squares and sums stay within float32.
 LONGEST = 1e18
 
 
 class HardNegatives(NamedTuple):
-    """What CurricularFace does to negatives: above the threshold, ``s`` counts as ``s (t + s/a)``.
+    """CurricularFace's rule: a negative ``s`` above the threshold becomes ``s (t + s/a)``.
 
     Attributes:
-        threshold: ``(R,)``.
+        threshold: ``(R,)`` threshold of each row.
         boost: t, a scalar tensor.
-        scale: a.
+        scale: a, the scale of the similarities.
     """
 
     threshold: Tensor
@@ -33,10 +36,10 @@ class Similarities(NamedTuple):
     """Reductions of the similarities ``s_ij = rows_i · ŵ_j``.
 
     Attributes:
-        target: ``(R,)`` s of each row to its own proxy; 0 for the label −1.
-        negatives: ``(R,)`` log Σ_j exp s_ij over the other proxies; −inf where there is none.
+        target: ``(R,)`` s of each row to the proxy of its label; 0 for the label −1.
+        negatives: ``(R,)`` log Σ_j exp s_ij over all other proxies; −inf if there are none.
         columns: ``(C,)`` log Σ_i exp(s_ij + offset_i) over the rows with an offset and another
-            label; −inf where there is none.
+            label; −inf if there are none.
     """
 
     target: Tensor
@@ -45,16 +48,17 @@ class Similarities(NamedTuple):
 
 
 def unit(vectors: Tensor) -> Tensor:
-    """Rows of length 1, in float32 or wider; a zero row stays zero, with a finite gradient."""
+    """Normalise rows to length 1, in float32 or wider; a zero row stays zero."""
     vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
     norms = length(vectors)[:, None]
     return vectors / torch.where(norms > TINY, norms, 1)
 
 
 def shortened(vectors: Tensor) -> Tensor:
-    """Rows ``(B, d)`` in float32 or wider, those longer than ``LONGEST`` cut to that length.
+    """Shorten rows ``(B, d)`` that are longer than ``LONGEST`` to that length.
 
-    The others are as they were. Of float64, entries up to 1e150 keep their direction.
+    The result is in float32 or wider. Shorter rows do not change. The direction is kept, in float64
+    for entries up to 1e150.
     """
     wide = vectors.double()
     norms: Tensor = torch.linalg.vector_norm(wide, dim=1, keepdim=True)
@@ -79,24 +83,24 @@ def proxy_similarities(
     anchor_scale: Tensor | None = None,
     hard: HardNegatives | None = None,
 ) -> Similarities:
-    """Target similarity and logsumexp over negatives, by row and by column.
+    """Compute the target similarities, and the logsumexp over negatives by row and by column.
 
-    The backward pass computes the similarities again rather than keep them: four products of rows
-    and proxies instead of three, and memory for one chunk. Under autocast the products run in its
-    type, all else in float32: in float16 that needs entries below 65504. It cannot be
-    differentiated twice.
+    The backward pass computes the similarities again instead of storing them. This takes four
+    matrix products of rows and proxies instead of three, but memory for one chunk only. Under
+    autocast the products use its dtype and everything else float32; with float16, entries must be
+    below 65504. The function can be differentiated only once.
 
     Args:
         rows: ``(R, d)`` float32 or float64: unit embeddings times a scale, or embeddings.
         proxies: ``(C, d)``, of any length.
-        labels: ``(R,)`` int64: the proxy that is no negative of the row; −1 for none.
-        offset: ``(S,)`` of the first S ≤ R rows; ``None``: no row, ``columns`` is −inf.
-        anchor_scale: μ, a scalar: R more rows, ``μ ŵ_y`` of each label, are put after the others
-            (proxy–proxy similarities); their labels must not be −1.
-        hard: Changes the negatives of ``negatives``; no gradient goes into it.
+        labels: ``(R,)`` int64: the class of each row, whose proxy is no negative; −1 for none.
+        offset: ``(S,)`` offsets of the first S ≤ R rows; with ``None``, ``columns`` is −inf.
+        anchor_scale: μ, a scalar. If given, R rows ``μ ŵ_y``, one per label, are appended to
+            compute proxy–proxy similarities. Then no label may be −1.
+        hard: Rule that changes the negatives in ``negatives``; it gets no gradient.
 
     Returns:
-        See :class:`Similarities`, with 2R for R rows where there are anchors.
+        See :class:`Similarities`; with anchors there are 2R rows instead of R.
     """
     if offset is None:
         offset = rows.new_empty(0)
@@ -202,7 +206,7 @@ class _Chunk:
         self.own = self.similarities.gather(1, self.place)
 
     def put_own(self, matrix: Tensor, value: Tensor | float) -> None:
-        """Overwrite what stands at the rows' own classes; no host needs to know where."""
+        """Overwrite the entries at the rows' own classes, without synchronising the device."""
         place, inside = self.place[: len(matrix)], self.inside[: len(matrix)]
         matrix.scatter_(1, place, torch.where(inside, value, matrix.gather(1, place)))
 

@@ -1,12 +1,12 @@
 """The von Mises–Fisher distribution on the unit sphere of R^n, stable for every κ and n.
 
 With ν = n/2 − 1 the density is ``c_n(κ) exp(κ cosθ)``, ``c_n(κ) = κ^ν / ((2π)^{n/2} I_ν(κ))``.
-All is built from ``log c_n(κ) − log c_n(0)``, which is 0 at κ = 0 and does not overflow: Olver's
-uniform expansion of I_N (DLMF 10.41.3) at an order N high enough for it, carried down to ν by the
-backward recurrence of ``I_{ν+1}/I_ν`` (DLMF 10.29.1). Which N is used depends on n alone, so
-nothing branches on data. Inputs of less than 32 bits are computed in float32. Results and their
-gradients are finite for every finite κ, except for a density below the range of its type: κ cosθ
-alone is as large as κ.
+
+Everything is computed from ``log c_n(κ) − log c_n(0)``, which is 0 at κ = 0 and does not overflow.
+This uses Olver's uniform expansion of I_N (DLMF 10.41.3) at a sufficiently high order N, and then
+the backward recurrence of ``I_{ν+1}/I_ν`` (DLMF 10.29.1) from N down to ν. N depends on n only, so
+no branch depends on data. Inputs of less than 32 bits are computed in float32. Results and
+gradients are finite for every finite κ, unless a log-density exceeds the range of its dtype.
 """
 
 import math
@@ -32,9 +32,9 @@ SMALLEST = 1e-300
 
 
 def log_density_ratio(cos: Tensor, kappa: Tensor, dim: int) -> Tensor:
-    """Log of the density over that of the uniform distribution (arXiv 2506.23555).
+    """Log of the ratio of the vMF density (arXiv 2506.23555) to the uniform density.
 
-    ``κ cosθ + log c_n(κ) − log c_n(0)``
+    It is ``κ cosθ + log c_n(κ) − log c_n(0)``.
 
     Args:
         cos: cosθ in [−1, 1], any shape that broadcasts with ``kappa``.
@@ -61,10 +61,10 @@ def log_normalizer(kappa: Tensor, dim: int) -> Tensor:
 
 
 def log_normalizer_of_scf(kappa: Tensor, dim: int) -> Tensor:
-    """``log c_n(κ)`` as the authors' code of SCF has it, which :func:`log_normalizer` has exactly.
+    """``log c_n(κ)`` with the inexact formula of the authors' code of SCF (MathsShen/SCF).
 
-    ``ν log(1e-6 + κ) − (n/2) log 2π − log(1e-6 + I_ν(κ) e^−κ) − κ`` with ν = n/2 − 1, in float64 as
-    SciPy's ``ive`` is.
+    ``ν log(1e-6 + κ) − (n/2) log 2π − log(1e-6 + I_ν(κ) e^−κ) − κ`` with ν = n/2 − 1, computed in
+    float64 like SciPy's ``ive``. :func:`log_normalizer` is exact.
 
     Args:
         kappa: Concentration, ≥ 0, any shape.
@@ -102,7 +102,7 @@ def log_normalizer_ratio(kappa: Tensor, dim: int) -> Tensor:
 
 
 def log_peak_ratio(kappa: Tensor, dim: int) -> Tensor:
-    """``log c_n(κ) + κ − log c_n(0)``: the density at its mode over the uniform distribution's.
+    """``log c_n(κ) + κ − log c_n(0)``: log of the density at the mode over the uniform density.
 
     Args:
         kappa: Concentration, ≥ 0, any shape.
@@ -130,10 +130,10 @@ def mean_resultant_length(kappa: Tensor, dim: int) -> Tensor:
 
 
 def concentration(mean_length: Tensor, dim: int) -> Tensor:
-    """The κ at which ``A_n(κ)`` is the given mean cosine: the inverse of the above.
+    """The κ with a given mean cosine ``A_n(κ)``: the inverse of :func:`mean_resultant_length`.
 
-    Starts from the approximation of Banerjee et al. (JMLR 2005) and takes Newton steps. It can be
-    differentiated once.
+    It starts from the approximation of Banerjee et al. (JMLR 2005) and takes Newton steps. It can
+    be differentiated once.
 
     Args:
         mean_length: In [0, 1], any shape.
@@ -160,9 +160,10 @@ def concentration(mean_length: Tensor, dim: int) -> Tensor:
 
 
 def mutual_likelihood(x1: Tensor, kappa1: Tensor, x2: Tensor, kappa2: Tensor, dim: int) -> Tensor:
-    """Log-likelihood that two vMF observations share their mean direction, over chance.
+    """Log-likelihood ratio that two vMF observations have the same mean direction.
 
-    ``log c(κ1) + log c(κ2) − log c(|κ1 x1 + κ2 x2|) − log c(0)``, computed in float64.
+    ``log c(κ1) + log c(κ2) − log c(|κ1 x1 + κ2 x2|) − log c(0)``, computed in float64. The
+    denominator of the ratio assumes two independent, uniform mean directions.
 
     Args:
         x1: ``(…, d)`` unit directions.
@@ -182,16 +183,16 @@ def mutual_likelihood(x1: Tensor, kappa1: Tensor, x2: Tensor, kappa2: Tensor, di
 
 
 def joint_concentration(apart: Array, kappa1: Array, kappa2: Array) -> tuple[Array, Array]:
-    """κ of the product of two vMF densities, and what it lacks to the sum of theirs.
+    """Concentration of the product of two vMF densities, and its difference to κ1 + κ2.
 
     Args:
         apart: ``1 − cosθ`` of their mean directions x1 and x2, in [0, 2].
-        kappa1: Concentrations ≥ 0 that broadcast with it.
-        kappa2: Likewise.
+        kappa1: Concentrations of the first, ≥ 0, which broadcast with ``apart``.
+        kappa2: Concentrations of the second, ≥ 0, which broadcast with ``apart``.
 
     Returns:
-        ``|κ1 x1 + κ2 x2|`` and ``κ1 + κ2 − |κ1 x1 + κ2 x2|``, without the difference of near
-        numbers; the same whichever of the two comes first.
+        ``|κ1 x1 + κ2 x2|`` and ``κ1 + κ2 − |κ1 x1 + κ2 x2|``, both computed without cancellation
+        and symmetric in the two observations.
     """
     total = kappa1 + kappa2
     divisor = total + (total == 0)
@@ -231,13 +232,13 @@ class _LogPeakRatio(_LogNormalizerRatio):
 
 
 def _log_parts(kappa: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
-    """``log c_n(κ) − log c_n(0) + (r − N)``, ``r − N``, and ``κ − (r − N)``."""
+    """Compute ``log c_n(κ) − log c_n(0) + (r − N)``, ``r − N`` and ``κ − (r − N)``."""
     _, log_G, N = _ratio(kappa, dim)
     r = _hypotenuse(kappa, N)
-    excess = kappa * (kappa / (r + N))  # without the difference of near numbers, as below
-    # By halves, whose sum does not overflow.
+    excess = kappa * (kappa / (r + N))  # r − N without cancellation
+    # κ − (r − N) without cancellation; halves are added, because the full sums might overflow.
     lacking = N * ((excess / 2 + kappa / 2) / (r / 2 + kappa / 2))
-    # Both by the same arithmetic: then their difference is exactly 0 at κ = 0.
+    # Both logarithms use the same arithmetic, so that their difference is exactly 0 at κ = 0.
     at_zero = _series(torch.ones((), dtype=r.dtype, device=r.device), N, 0)
     series = torch.log(_series(N / r, N, 0)) - torch.log(at_zero)
     rest = N * torch.log1p(excess / (2 * N)) + 0.5 * torch.log1p(excess / N) - series + log_G
@@ -245,7 +246,7 @@ def _log_parts(kappa: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _ratio(kappa: Tensor, dim: int) -> tuple[Tensor, Tensor, float]:
-    """``A_n``, the sum of log G down from order N, and N itself.
+    """Compute ``A_n``, the sum of log G_ν over the orders below N, and N itself.
 
     With R_ν = I_{ν+1}/I_ν: ``R_ν = κ G_ν / 2(ν+1)`` and ``G_ν = 1 / (1 + κ R_{ν+1} / 2(ν+1))``.
     """
@@ -261,7 +262,7 @@ def _ratio(kappa: Tensor, dim: int) -> tuple[Tensor, Tensor, float]:
 
 
 def _shortfall(kappa: Tensor, dim: int) -> Tensor:
-    """``1 − A_n``, by the same recurrence without the difference of numbers near 1."""
+    """Compute ``1 − A_n`` by the same recurrence, without cancellation when A_n is near 1."""
     N, orders = _orders(dim)
     r = _hypotenuse(kappa, N)
     short = (N * N / (r + kappa) + N) / (r + N) + _correction(kappa, r, N)
@@ -272,26 +273,26 @@ def _shortfall(kappa: Tensor, dim: int) -> Tensor:
 
 
 def _orders(dim: int) -> tuple[float, list[float]]:
-    """The order N of the expansion, and those from there down to n/2 − 1."""
+    """Return the order N of the expansion, and the orders from N − 1 down to n/2 − 1."""
     lowest = dim / 2 - 1
     steps = max(0, math.ceil(EXPANSION_ORDER - lowest))
     return lowest + steps, [lowest + step for step in reversed(range(steps))]
 
 
 def _hypotenuse(kappa: Tensor, order: float) -> Tensor:
-    """``r = sqrt(κ² + N²)``, whose squares do not overflow."""
+    """Compute ``r = sqrt(κ² + N²)`` without overflow."""
     return torch.hypot(kappa, torch.full_like(kappa, order))
 
 
 def _correction(kappa: Tensor, r: Tensor, order: float) -> Tensor:
-    """What the expansion of ``I_{N+1}/I_N`` takes from its first term, ``κ / (r + N)``."""
+    """Compute ``κ / (r + N) − I_{N+1}/I_N``, the correction to the first term of the expansion."""
     t = order / r
     slope = _series(t, order, 1) / _series(t, order, 0)
     return (kappa / r) * (0.5 + slope * t) / r
 
 
 def _series(t: Tensor, order: float, derivative: int) -> Tensor:
-    """``Σ U_k(t) / N^k``, or its derivative in t, by Horner's rule."""
+    """Evaluate ``Σ U_k(t) / N^k``, or its derivative with respect to t, by Horner's rule."""
     coefficients = _series_coefficients(order, derivative)
     value = torch.full_like(t, coefficients[-1])
     for coefficient in coefficients[-2::-1]:
@@ -311,7 +312,7 @@ def _series_coefficients(order: float, derivative: int) -> tuple[float, ...]:
 
 
 def _olver_polynomials() -> tuple[tuple[float, ...], ...]:
-    """U_0 … U_K by DLMF 10.41.9, as coefficients of ascending powers."""
+    """Compute the polynomials U_0 … U_K by DLMF 10.41.9, as coefficients of ascending powers."""
     polynomials: list[tuple[Fraction, ...]] = [(Fraction(1),)]
     for _ in range(EXPANSION_TERMS):
         u = polynomials[-1]
@@ -324,12 +325,12 @@ def _olver_polynomials() -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(map(float, polynomial)) for polynomial in polynomials)
 
 
-# Not cached on demand: a compiler would trace the fractions each time, which takes minutes.
+# Computed at import: torch.compile would trace the fractions, which takes minutes.
 OLVER_POLYNOMIALS = _olver_polynomials()
 
 
 def _widened(values: Tensor) -> Tensor:
-    """float64 and float32 as they are, everything shorter as float32."""
+    """Convert types shorter than 32 bits to float32; float32 and float64 do not change."""
     return values if values.dtype == torch.float64 else values.float()
 
 

@@ -1,4 +1,4 @@
-"""Heads: thin modules over ``functional``; importing them registers them."""
+"""Heads: small modules around ``functional``; importing this package registers them."""
 
 from lh2face.heads.adaface import AdaFaceHead
 from lh2face.heads.arcface import ArcFaceHead

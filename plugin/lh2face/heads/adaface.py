@@ -12,16 +12,17 @@ from lh2face.functional.similarities import length
 from lh2face.heads.proxy_head import ProxyHead, mean_over_ranks
 from lh2face.registry import MODELS
 
-# Bounds of the authors' code: of cosines and angles, of norms, of the deviation of norms.
+# Bounds from the authors' code: for cosines and angles, for norms, for their standard deviation.
 ANGLE_EPSILON, NORM_BOUNDS, DEVIATION_EPSILON = 1e-3, (1e-3, 100.0), 1e-3
 
 
 @MODELS.register_module()
 class AdaFaceHead(ProxyHead):
-    """Softmax whose margin turns from additive to angular as the norm falls (arXiv 2204.00964).
+    """Softmax whose margin changes from additive to angular as the norm falls (arXiv 2204.00964).
 
-    ``ẑ = (|z| − μ) / (σ / h)`` held in [−1, 1] and without gradient; the target is
-    ``s (cos(θ_y − m ẑ) − (m + m ẑ))`` (eq. 16 to 19); μ and σ are running over batches.
+    The target is ``s (cos(θ_y − m ẑ) − (m + m ẑ))`` with ``ẑ = (|z| − μ) / (σ / h)``, clamped to
+    [−1, 1] and without gradient (eq. 16 to 19). μ and σ are running mean and standard deviation of
+    the norms.
 
     Args:
         num_classes: Number of identities C.
@@ -29,7 +30,7 @@ class AdaFaceHead(ProxyHead):
         scale: s > 0.
         margin: m in [0, π].
         concentration: h > 0.
-        momentum: Share of the batch in μ and σ, in [0, 1].
+        momentum: Weight of the current batch in μ and σ, in [0, 1].
         proxies: See :class:`ProxyHead`.
 
     Example:
@@ -75,6 +76,6 @@ class AdaFaceHead(ProxyHead):
     @torch.no_grad()
     def _update(self, norms: Tensor) -> None:
         self.norm_mean.lerp_(mean_over_ranks(norms.mean()).to(self.norm_mean.dtype), self.momentum)
-        if len(norms) > 1:  # one sample has no deviation
+        if len(norms) > 1:  # one sample has no standard deviation
             deviation = mean_over_ranks(norms.std()).to(self.norm_deviation.dtype)
             self.norm_deviation.lerp_(deviation, self.momentum)

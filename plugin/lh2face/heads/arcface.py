@@ -19,18 +19,17 @@ from lh2face.registry import MODELS
 class ArcFaceHead(ProxyHead):
     """Softmax over ``s cosθ`` with ``s cos(θ_y + m)`` for the target (arXiv 1801.07698, eq. 3).
 
-    The gradient is the true one by default. arcface_torch takes the arc cosine and the cosine
-    without gradient, so the gradient passes the margin as if it were not there. It also uses
-    ``cos(θ_y + m)`` for every θ_y, although that rises again past π − m. ``straight_through`` does
-    both. That toolbox prints at most 69.08 as the loss of a sample (−log 1e-30); its gradient has
-    no such limit.
+    By default the gradient is exact. arcface_torch computes the arc cosine and the cosine without
+    gradient, so its gradient ignores the margin. It also uses ``cos(θ_y + m)`` for every θ_y,
+    although this rises again beyond π − m. ``straight_through`` reproduces both. arcface_torch
+    limits the reported loss of a sample to 69.08 (−log 1e-30), but not its gradient.
 
     Args:
         num_classes: Number of identities C.
         in_channels: Size d of the embedding.
         scale: s > 0.
-        margin: m in rad, in [0, π]; past θ = π − m see :func:`angular_margin`.
-        straight_through: Whether loss and gradient are those of arcface_torch.
+        margin: m in rad, in [0, π]; beyond θ = π − m see :func:`angular_margin`.
+        straight_through: Whether to compute loss and gradient as arcface_torch does.
         proxies: See :class:`ProxyHead`.
 
     Example:

@@ -14,8 +14,8 @@ from lh2face.registry import MODELS
 class CosFaceHead(ProxyHead):
     """Softmax over ``s cosθ`` with ``s (cosθ_y − m)`` for the target (arXiv 1801.09414, eq. 4).
 
-    The margin is the paper's; that of arcface_torch's ``CosFace`` is 0.4. That toolbox prints at
-    most 69.08 as the loss of a sample (−log 1e-30); its gradient has no such limit.
+    The default margin is the paper's; in arcface_torch it is 0.4. arcface_torch limits the reported
+    loss of a sample to 69.08 (−log 1e-30), but not its gradient.
 
     Args:
         num_classes: Number of identities C.

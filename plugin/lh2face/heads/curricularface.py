@@ -15,17 +15,17 @@ from lh2face.registry import MODELS
 
 @MODELS.register_module()
 class CurricularFaceHead(ProxyHead):
-    """ArcFace whose hard negatives weigh more as training goes on (arXiv 2004.00288, eq. 8 to 12).
+    """ArcFace with a growing weight of hard negatives (arXiv 2004.00288, eq. 8 to 12).
 
-    A negative with ``cosθ_j > cos(θ_y + m)`` counts as ``cosθ_j (t + cosθ_j)``; t is a running mean
-    of the targets' cosines.
+    For a negative with ``cosθ_j > cos(θ_y + m)``, the cosine is replaced by
+    ``cosθ_j (t + cosθ_j)``. t is a running mean of the targets' cosines.
 
     Args:
         num_classes: Number of identities C.
         in_channels: Size d of the embedding.
         scale: s > 0.
         margin: m in rad, in [0, π].
-        momentum: Share of the batch in the running mean t, in [0, 1].
+        momentum: Weight of the current batch in the running mean t, in [0, 1].
         proxies: See :class:`ProxyHead`.
 
     Example:

@@ -20,7 +20,7 @@ from lh2face.registry import MODELS
 
 @MODELS.register_module()
 class LH2FaceHead(ProxyHead):
-    """Softmax over vMF log-densities with a margin that follows the mean embedding norm.
+    """LH2Face's loss: softmax over vMF log-densities, with a margin from the mean norm.
 
     ``s_j = κ cosθ_j + log c_n(κ) − log c_n(0)``, κ = |z|; the target is ``s_y − m`` with
     ``m = margin_factor · μ``. ``L_FR = L_vMF + L_pps + L_pns + L_pp``.
@@ -29,23 +29,23 @@ class LH2FaceHead(ProxyHead):
     - ``L_pns = mean_p log(1 + Σ_{i: y_i≠p} exp(s_ip + m))``
     - ``L_pp = mean_{p∈P+} log(1 + Σ_{q≠p} exp(μ w_pᵀw_q + m))``
 
-    The paper gives the similarity, the margin and the names of the terms; the density taken
-    relative to the uniform one, μ as the mean of the batch and the form of the terms are our
-    reading, with p of L_pp over the classes of the batch, P+, a sample of all pairs that no number
-    of classes makes too large.
+    The paper defines the similarity, the margin and the names of the terms. Three choices are our
+    own: the density is relative to the uniform one; μ is the mean over the batch; and the terms
+    have the forms above. In L_pp, p runs over the classes of the batch only (P+). This is a sample
+    of all pairs, whose size does not grow with the square of the number of classes.
 
     Args:
         num_classes: Number of identities C.
         in_channels: Size d of the embedding.
-        vmf_dim: Dimension n of the vMF distribution, ≥ 2; need not be d.
+        vmf_dim: Dimension n of the vMF distribution, ≥ 2; it may differ from d.
         margin_factor: m / μ, ≥ 0.
-        positive_weight: Weight of L_pps (proxy and positive samples), ≥ 0; 0 leaves it out.
-        negative_weight: Weight of L_pns (proxy and negative samples), likewise.
-        proxy_weight: Weight of L_pp (proxy and proxy), likewise.
-        norm_momentum: Share of the batch's mean norm in μ, in [0, 1]; below 1 it is a running mean,
-            which trails the norms as they grow.
-        density_ratio: Whether the proxy terms read s; without, κ cosθ alone. In the softmax over
-            one sample the rest of s cancels.
+        positive_weight: Weight of L_pps (proxy and positive samples), ≥ 0; 0 omits the term.
+        negative_weight: Weight of L_pns (proxy and negative samples), ≥ 0; 0 omits the term.
+        proxy_weight: Weight of L_pp (proxy and proxy), ≥ 0; 0 omits the term.
+        norm_momentum: Weight of the batch's mean norm in μ, in [0, 1]. Below 1, μ is a running
+            mean, which lags behind growing norms.
+        density_ratio: Whether L_pps and L_pns use s; if not, they use κ cosθ. L_vMF is the same
+            with both, because the other terms of s cancel in the softmax of a sample.
         proxies: See :class:`ProxyHead`.
 
     Example:
@@ -75,7 +75,7 @@ class LH2FaceHead(ProxyHead):
         self.proxy_weight = between("proxy_weight", proxy_weight, 0)
         self.norm_momentum = between("norm_momentum", norm_momentum, 0, 1)
         self.density_ratio = density_ratio
-        # NaN: no batch seen yet; the first one sets the mean.
+        # NaN means that there was no batch yet; the first one sets the mean.
         self.register_buffer("mean_norm", torch.tensor(torch.nan))
 
     def rows(self, embeddings: Tensor) -> Tensor:
@@ -83,11 +83,11 @@ class LH2FaceHead(ProxyHead):
         return embeddings
 
     def terms(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """L_FR, term by term.
+        """Compute the terms of L_FR.
 
         Returns:
-            Scalars: ``loss_vmf``, and ``loss_positive``, ``loss_negative``, ``loss_proxy`` where
-            their weight is not 0; the statistics ``mean_kappa`` and ``margin``.
+            Scalars: ``loss_vmf``; ``loss_positive``, ``loss_negative`` and ``loss_proxy``, unless
+            their weights are 0; and the statistics ``mean_kappa`` and ``margin``.
         """
         kappa = length(embeddings)
         mean_norm = self._update_mean_norm(mean_over_ranks(kappa.mean()))
@@ -101,7 +101,7 @@ class LH2FaceHead(ProxyHead):
             offset=log_ratio + margin if self.negative_weight else None,
             anchor_scale=mean_norm if self.proxy_weight else None,
         )
-        # Anchors, where there are any, come after the samples.
+        # The anchors of L_pp, if any, follow the samples.
         target, negatives = found.target[: len(labels)] - margin, found.negatives[: len(labels)]
         losses = {"loss_vmf": margin_cross_entropy(target, negatives)}
         if self.positive_weight:
@@ -117,8 +117,12 @@ class LH2FaceHead(ProxyHead):
 
     @torch.no_grad()
     def _update_mean_norm(self, batch_mean: Tensor) -> Tensor:
-        """μ after this batch, the same on every rank."""
-        if self.training:
-            seen = self.mean_norm.lerp(batch_mean.to(self.mean_norm.dtype), self.norm_momentum)
-            self.mean_norm.copy_(torch.where(self.mean_norm.isnan(), batch_mean, seen))
-        return torch.where(self.mean_norm.isnan(), batch_mean, self.mean_norm).to(batch_mean.dtype)
+        """Update μ and return it; it is the same on every rank.
+
+        In evaluation mode μ rests once it is set, so a frozen head has one that is finite too.
+        """
+        momentum = self.norm_momentum if self.training else 0.0
+        first = batch_mean.to(self.mean_norm.dtype)
+        seen = torch.where(self.mean_norm.isnan(), first, self.mean_norm.lerp(first, momentum))
+        self.mean_norm.copy_(seen)
+        return seen.to(batch_mean.dtype)

@@ -11,29 +11,30 @@ from lh2face.functional.similarities import length
 from lh2face.heads.proxy_head import ProxyHead
 from lh2face.registry import MODELS
 
-# The term of the norm divides by it.
+# Least allowed norm, because the loss divides by the norm.
 MIN_NORM = 1e-3
 
 
 @MODELS.register_module()
 class MagFaceHead(ProxyHead):
-    """ArcFace with a margin that grows with the norm, and a term that makes norms grow.
+    """ArcFace with a margin that grows with the norm, and a term that rewards large norms.
 
-    With ``a = |z|`` held in ``[l_a, u_a]``: ``m(a)`` is linear from l_m to u_m, and
+    ``a = |z|`` is clamped to ``[l_a, u_a]``. The margin ``m(a)`` is linear from l_m to u_m, and
     ``λ_g (1/a + a/u_a²)`` is added to the loss (arXiv 2103.06627, eq. 3).
 
-    The authors' code (IrvingMeng/MagFace) gives no margin to a target with ``cosθ ≤ 0``; the paper
-    does not say so. The code is the default here, because it made the published results.
+    The authors' code (IrvingMeng/MagFace) applies no margin to a target with ``cosθ ≤ 0``, which
+    the paper does not mention. This is the default here, because the code gave the published
+    results.
 
     Args:
         num_classes: Number of identities C.
         in_channels: Size d of the embedding.
         scale: s > 0.
-        norm_range: (l_a, u_a), from 0.001.
+        norm_range: (l_a, u_a) with 0.001 ≤ l_a < u_a.
         margin_range: (l_m, u_m) in rad, in [0, π].
         norm_weight: λ_g ≥ 0.
-        easy_margin: ``True``: no margin where ``cosθ ≤ 0``, as in the authors' code. ``False``: the
-            formula of the paper for every target; past θ = π − m see :func:`angular_margin`.
+        easy_margin: ``True``: no margin if ``cosθ ≤ 0``, as in the authors' code. ``False``: the
+            paper's formula for every target; beyond θ = π − m see :func:`angular_margin`.
         proxies: See :class:`ProxyHead`.
 
     Example:
@@ -61,7 +62,7 @@ class MagFaceHead(ProxyHead):
         self.easy_margin = easy_margin
 
     def terms(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """``loss_margin``, the cross-entropy, and ``loss_norm``, the norm's own term."""
+        """Compute ``loss_margin``, the cross-entropy, and ``loss_norm``, the term of the norm."""
         (least, most), (least_margin, most_margin) = self.norm_range, self.margin_range
         norms = length(embeddings).clamp(least, most)
         margin = least_margin + (most_margin - least_margin) * (norms - least) / (most - least)

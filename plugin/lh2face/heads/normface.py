@@ -17,7 +17,7 @@ class NormFaceHead(ProxyHead):
     Args:
         num_classes: Number of identities C.
         in_channels: Size d of the embedding.
-        scale: s > 0. The paper learns it; fixed here, as its successors do.
+        scale: s > 0. It is learnt in the paper, but fixed here, as in later methods.
         proxies: See :class:`ProxyHead`.
 
     Example:

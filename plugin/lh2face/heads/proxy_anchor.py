@@ -14,7 +14,7 @@ from lh2face.registry import MODELS
 
 @MODELS.register_module()
 class ProxyAnchorHead(ProxyHead):
-    """Every proxy pulls its samples and pushes the others (arXiv 2003.13911, eq. 4).
+    """Proxies attract the samples of their class and repel the others (arXiv 2003.13911, eq. 4).
 
     ``mean_{p∈P+} log(1 + Σ_{i∈p} exp(−α (cos − δ))) + mean_p log(1 + Σ_{i∉p} exp(α (cos + δ)))``
 

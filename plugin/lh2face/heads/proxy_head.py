@@ -1,4 +1,4 @@
-"""What every head with one proxy a class shares: the proxies, and the check of its input."""
+"""Base class of the heads with one proxy per class: the proxies, and checks of the input."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +20,7 @@ from lh2face.registry import MODELS
 
 @MODELS.register_module()
 class Proxies(nn.Module):
-    """One vector ``weight (C, d)`` a class, all in one process.
+    """The proxies ``weight (C, d)``, one vector per class, all in one process.
 
     Args:
         num_classes: Number of identities C, ≥ 1.
@@ -45,14 +45,14 @@ class Proxies(nn.Module):
         anchor_scale: Tensor | None = None,
         hard: HardNegatives | None = None,
     ) -> Similarities:
-        """As :func:`lh2face.functional.similarities.proxy_similarities`."""
+        """Compute :func:`lh2face.functional.similarities.proxy_similarities` with the proxies."""
         return proxy_similarities(
             rows, self.weight, labels, offset=offset, anchor_scale=anchor_scale, hard=hard
         )
 
     @torch.no_grad()
     def target(self, rows: Tensor, labels: Tensor) -> Tensor:
-        """Similarity ``(R,)`` of each row to its own proxy alone, without gradient."""
+        """Similarity ``(R,)`` of each row to the proxy of its label, without gradient."""
         return (rows * unit(self.weight[labels])).sum(1)
 
     def scores(self, rows: Tensor) -> Tensor:
@@ -61,18 +61,19 @@ class Proxies(nn.Module):
 
 
 class ProxyHead(nn.Module):
-    """Base of the heads: the proxies, and ``loss(embeddings, labels)``; a head gives the terms.
+    """Base class of the heads: it has the proxies and ``loss``; subclasses define ``terms``.
 
-    ``pre_logits``, ``forward`` and ``predict`` are what mmpretrain's ``ImageClassifier`` calls of a
-    head beside the loss, with the meaning that they have in its ``ArcFaceClsHead``.
+    mmpretrain's ``ImageClassifier`` also calls ``pre_logits``, ``forward`` and ``predict``, which
+    work as in its ``ArcFaceClsHead``.
 
     Args:
         num_classes: Number of identities C, ≥ 1.
-        in_channels: Size d of the embedding.
+        in_channels: Size d of the embedding. The name is that of
+            mmpretrain's classification heads, so that its configs take this head.
         proxies: Config of the module that holds the proxies; ``Proxies`` if ``None``.
     """
 
-    scale: float  # s of a head; one without it has its own rows()
+    scale: float  # s; a head without a scale overrides rows()
 
     def __init__(
         self, num_classes: int, in_channels: int = 512, proxies: dict[str, Any] | None = None
@@ -87,22 +88,22 @@ class ProxyHead(nn.Module):
         )
 
     def terms(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """What :meth:`loss` returns, of arguments that :meth:`prepare` gave."""
+        """Compute what :meth:`loss` returns, from the results of :meth:`prepare`."""
         raise NotImplementedError
 
     def rows(self, embeddings: Tensor) -> Tensor:
-        """Rows ``(B, d)`` for the proxies: the embeddings' directions, times the head's scale s."""
+        """Rows ``(B, d)`` to compare with proxies: unit embeddings times the head's scale s."""
         return self.scale * unit(embeddings)
 
     def pre_logits(self, embeddings: Tensor | Sequence[Tensor]) -> Tensor:
-        """The embeddings ``(B, d)``, out of a sequence that ends with them."""
+        """Take the embeddings ``(B, d)``, which may be the last item of a sequence."""
         return last(embeddings)
 
     def forward(self, embeddings: Tensor | Sequence[Tensor]) -> Tensor:
-        """The logits ``(B, C)`` of all classes, without margin.
+        """Compute the logits ``(B, C)`` of all classes, without margin.
 
         Args:
-            embeddings: As in :meth:`loss`.
+            embeddings: See :meth:`loss`.
         """
         embeddings = shortened(self.pre_logits(embeddings))
         with torch.autocast(embeddings.device.type, enabled=False):
@@ -112,11 +113,11 @@ class ProxyHead(nn.Module):
     def predict(
         self, embeddings: Tensor | Sequence[Tensor], data_samples: Sequence[Any] | None = None
     ) -> list[Any]:
-        """mmpretrain's data samples with ``pred_score (C,)``, a softmax, and ``pred_label (1,)``.
+        """Write ``pred_score (C,)``, a softmax, and ``pred_label (1,)`` to mmpretrain's samples.
 
         Args:
-            embeddings: As in :meth:`loss`.
-            data_samples: B data samples to write into; new ones where there is none.
+            embeddings: See :meth:`loss`.
+            data_samples: B data samples to write to; each ``None`` is replaced by a new one.
         """
         from mmpretrain.structures import DataSample
 
@@ -130,18 +131,21 @@ class ProxyHead(nn.Module):
     def loss(
         self, embeddings: Tensor | Sequence[Tensor], labels: Tensor | Sequence[Any]
     ) -> dict[str, Tensor]:
-        """Terms of the loss; mmengine sums those with "loss" in their names.
+        """Compute the loss terms; mmengine sums those with "loss" in their names.
+
+        Finite embeddings give finite losses and gradients, with two exceptions in float16. A
+        gradient has the dtype of the embeddings; in float16 it overflows if |z| is below about
+        s / 65504, which a loss scaler detects. Under autocast to float16, the entries and their
+        products with proxies must be below 65504.
 
         Args:
-            embeddings: ``(B, d)``, not normalised: the norm is κ. Or a sequence that ends with
-                them, as mmpretrain's backbones give. Any finite value gives finite losses and
-                gradients; a gradient has the type of the embeddings, and one in float16 overflows,
-                for a loss scaler to see, where |z| is below about s / 65504. Under autocast to
-                float16, entries and their products with proxies must be below 65504.
-            labels: ``(B,)`` int64. Or mmpretrain's B data samples, without mixed labels.
+            embeddings: ``(B, d)``, not normalised, since the norm is κ; or a sequence whose last
+                item they are, as mmpretrain's backbones return it.
+            labels: ``(B,)`` int64 in 0 … C − 1; or mmpretrain's B data samples, without mixed
+                labels.
 
         Returns:
-            Scalars; a statistic has no "loss" in its name.
+            Scalars; the names of statistics do not contain "loss".
 
         Raises:
             ValueError: If shapes or types do not fit, the batch is empty, an embedding is not
@@ -152,13 +156,17 @@ class ProxyHead(nn.Module):
     def prepare(
         self, embeddings: Tensor | Sequence[Tensor], labels: Tensor | Sequence[Any]
     ) -> tuple[Tensor, Tensor]:
-        """The arguments of :meth:`loss` as checked tensors, the embeddings :func:`shortened`."""
+        """Convert the arguments of :meth:`loss` to tensors, check them, and shorten embeddings.
+
+        Raises:
+            ValueError: See :meth:`loss`.
+        """
         embeddings, labels = last(embeddings), as_classes(labels)
         self.check(embeddings, labels)
         return shortened(embeddings), labels
 
     def check(self, embeddings: Tensor, labels: Tensor) -> None:
-        """Raise what is wrong with the arguments of :meth:`loss`, by one look at the device."""
+        """Check the arguments of :meth:`loss`, with a single synchronisation of the device."""
         num_classes, in_channels = self.proxies.num_classes, self.proxies.in_channels
         if embeddings.ndim != 2 or embeddings.shape[1] != in_channels:
             raise ValueError(
@@ -181,12 +189,16 @@ class ProxyHead(nn.Module):
 
 
 def last(embeddings: Tensor | Sequence[Tensor]) -> Tensor:
-    """A tensor as it is; of a sequence its last, as mmpretrain's backbones give them."""
+    """Return a tensor itself, or the last item of a sequence of tensors."""
     return embeddings if isinstance(embeddings, Tensor) else embeddings[-1]
 
 
 def as_classes(labels: Tensor | Sequence[Any]) -> Tensor:
-    """Labels as they are, or out of mmpretrain's data samples."""
+    """Return labels themselves, or those of mmpretrain's data samples.
+
+    Raises:
+        ValueError: If the data samples have mixed labels.
+    """
     if isinstance(labels, Tensor):
         return labels
     if any("gt_score" in sample for sample in labels):
@@ -199,7 +211,7 @@ def as_classes(labels: Tensor | Sequence[Any]) -> Tensor:
 
 @torch.no_grad()
 def mean_over_ranks(statistic: Tensor) -> Tensor:
-    """Mean of a batch statistic over the processes of a training run; itself where there is one."""
+    """Mean of a batch statistic over the processes; without gradient."""
     statistic = statistic.detach().clone()
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(statistic)

@@ -15,23 +15,25 @@ from lh2face.registry import MODELS
 
 @MODELS.register_module()
 class SCFHead(ProxyHead):
-    """ArcFace for the direction, the r-radius vMF likelihood of the own proxy for κ.
+    """ArcFace for the direction, and the r-radius vMF likelihood of the target proxy for κ.
 
-    ``−(κ cosθ_y + log c_d(κ)) + d log r`` (SCF, eq. 8). The paper fixes a trained network and its
-    proxies and learns κ by a branch of its own; here both are learnt at once, κ being the norm:
-    ArcFace does not see the norm, and the likelihood does not see the direction.
+    The likelihood term is ``−(κ cosθ_y + log c_d(κ)) + d log r`` (SCF, eq. 8). The paper learns κ
+    with a separate branch, after the network and the proxies. Here κ is the norm, and both are
+    learnt together: the norm does not enter ArcFace's loss, and the likelihood has no gradient to
+    the direction.
 
-    The normaliser c_d is exact here. The authors' code (MathsShen/SCF) has ``log(1e-6 + ive(…))``,
-    and ive is far below 1e-6 at the usual d and κ: its κ is pulled up by ``cosθ + (d/2 − 1)/κ − 1``
-    instead of ``cosθ − A_d(κ)``, so it grows faster from small values.
+    The normaliser c_d is exact here. The authors' code (MathsShen/SCF) uses ``log(1e-6 + ive(…))``,
+    but ive is far below 1e-6 at the usual d and κ. So in their code the likelihood's derivative by
+    κ is ``cosθ + (d/2 − 1)/κ − 1`` instead of ``cosθ − A_d(κ)``, and κ grows faster from small
+    values.
 
     Args:
         num_classes: Number of identities C.
         in_channels: Size d of the embedding, and of the vMF distribution.
         scale: s of ArcFace, and the radius r; above 0.
         margin: m of ArcFace in rad, in [0, π].
-        authors_normalizer: Whether the normaliser is that of the authors' code, to compare with
-            what they published.
+        authors_normalizer: Whether to use the normaliser of the authors' code, for comparison with
+            their results.
         proxies: See :class:`ProxyHead`.
 
     Example:
@@ -53,7 +55,7 @@ class SCFHead(ProxyHead):
         self.authors_normalizer = authors_normalizer
 
     def terms(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """``loss_margin``, ``loss_likelihood``, and the statistic ``mean_kappa``."""
+        """Compute ``loss_margin``, ``loss_likelihood``, and the statistic ``mean_kappa``."""
         found = self.proxies(self.rows(embeddings), labels)
         cos = found.target / self.scale
         target = self.scale * angular_margin(cos, self.margin)

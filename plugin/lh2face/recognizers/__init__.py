@@ -1,4 +1,4 @@
-"""Recognizers: a backbone, a head and, if wanted, a reconstructor, as one mmengine model."""
+"""Recognizers: a backbone, a head and optionally a reconstructor, as one mmengine model."""
 
 from lh2face.recognizers.face_recognizer import FaceRecognizer
 from lh2face.recognizers.preprocessor import FacePreprocessor

@@ -1,44 +1,59 @@
-"""The mmengine model that joins a backbone with a head and, if wanted, a reconstructor."""
+"""The mmengine model that combines a backbone, a head and optionally a reconstructor."""
 
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from lh2face.registry import MODELS
 
-# Channels that each kind of fusion adds to the image's three.
+# What the names of a recognizer's weights begin with.
+BACKBONE, HEAD, RECONSTRUCTOR = "backbone.", "head.", "reconstructor."
+# Number of channels that each kind of fusion adds to the image's three.
 FUSION_CHANNELS = {"none": 0, "canonical": 3, "canonical_depth": 4}
-# Canonical depth lies in 1 ± 0.1; this brings it to the range of the image.
+# Canonical depth is in 1 ± 0.1; these numbers scale it to [−1, 1], the range of the image.
 DEPTH_CENTER, DEPTH_HALF_RANGE = 1.0, 0.1
-# A view (rx, ry, rz, tx, ty, tz) seen in a mirror: with S = diag(−1, 1, 1), S·Rz·Ry·Rx·S keeps rx
-# and turns the other two angles around; S·t turns tx around.
+# Signs of a view (rx, ry, rz, tx, ty, tz) in a mirror: with S = diag(−1, 1, 1), S·Rz·Ry·Rx·S keeps
+# rx and negates ry and rz; S·t negates tx.
 MIRRORED_VIEW = (1.0, -1.0, -1.0, -1.0, 1.0, 1.0)
 
 
+def weights_without_head(model: nn.Module) -> dict[str, Tensor]:
+    """Weights of a recognizer by name, on the CPU; without those of its head.
+
+    The head's proxies belong to the training identities.
+    """
+    return {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in model.state_dict().items()
+        if not name.startswith(HEAD)
+    }
+
+
 def mirror_view(view: Tensor) -> Tensor:
-    """View of the left-right mirrored image.
+    """Convert the view of an image to that of the image mirrored left to right.
 
     Args:
         view: ``(B, 6)``: rx, ry, rz in rad, tx, ty, tz.
 
     Returns:
-        ``(B, 6)``; applied twice it is the identity.
+        ``(B, 6)`` in the same order.
     """
     return view * view.new_tensor(MIRRORED_VIEW)
 
 
 def view_consistency_loss(view: Tensor, view_of_mirrored: Tensor, prior: float) -> Tensor:
-    """How far the view of the mirrored image is from the mirrored view, plus a weak prior.
+    """Loss L_view: the view of the mirrored image should be the mirrored view; plus a weak prior.
 
-    ``mean |v(flip I) − M v(I)|² + prior · mean |v(I)|²``, the L_view of this project.
+    ``L_view = mean |v(flip I) − M v(I)|² + prior · mean |v(I)|²``, where M is :func:`mirror_view`.
+    This formula is our own: arXiv 2506.23555 does not define L_view.
 
     Args:
-        view: ``(B, 6)`` view of the images.
-        view_of_mirrored: ``(B, 6)`` view of the images flipped left to right.
-        prior: Weight of the pull to the frontal view.
+        view: ``(B, 6)`` views of the images.
+        view_of_mirrored: ``(B, 6)`` views of the images mirrored left to right.
+        prior: Weight of the prior, which favours the frontal view, ≥ 0.
 
     Returns:
         Scalar.
@@ -49,28 +64,29 @@ def view_consistency_loss(view: Tensor, view_of_mirrored: Tensor, prior: float) 
 
 @MODELS.register_module()
 class FaceRecognizer(BaseModel):
-    """Backbone and head, trained alone or jointly with a reconstructor.
+    """A backbone with a head, trained alone or jointly with a reconstructor.
 
     Joint training minimises ``L_FR + reco_weight · L_reco + canon_weight · L_FR^canon +
-    view_weight · L_view`` (arXiv 2506.23555): ``L_reco`` is the reconstructor's own loss,
-    ``L_FR^canon`` the head's loss on the embedding of the canonical face.
+    view_weight · L_view`` (arXiv 2506.23555). ``L_FR`` is the head's loss on the images,
+    ``L_FR^canon`` its loss on the canonical faces, and ``L_reco`` the reconstructor's own loss.
 
     Args:
-        backbone: Config of the backbone; its ``in_channels`` follows from ``fusion``.
+        backbone: Config of the backbone; its ``in_channels`` is set from ``fusion``.
         head: Config of the head; ``None`` for a recognizer that only embeds.
-        reconstructor: Config of the reconstructor; ``None`` to train without.
+        reconstructor: Config of the reconstructor; ``None`` to train without one.
         reco_weight: Weight of the reconstruction loss, ≥ 0.
         canon_weight: Weight of the head's loss on the canonical face, ≥ 0.
         view_weight: Weight of the view loss, ≥ 0.
-        view_prior: Weight, inside the view loss, of the pull to the frontal view, ≥ 0.
-        fusion: What the backbone reads beside the image: ``"none"``, ``"canonical"`` (the shaded
-            canonical face) or ``"canonical_depth"`` (that and the canonical depth).
+        view_prior: Weight of the prior inside the view loss, ≥ 0.
+        fusion: Additional input of the backbone beside the image: ``"none"``, ``"canonical"`` (the
+            shaded canonical face, 3 channels) or ``"canonical_depth"`` (the canonical face and its
+            depth, 4 channels).
         data_preprocessor: Config of the preprocessor; :class:`FacePreprocessor` if ``None``.
-        init_cfg: As for :class:`mmengine.model.BaseModule`.
+        init_cfg: See :class:`mmengine.model.BaseModule`.
 
     Raises:
-        ValueError: If ``fusion`` is unknown, a weight is negative, or one of the joint terms is
-            asked for without a reconstructor.
+        ValueError: If ``fusion`` is unknown or needs a reconstructor and there is none, or if a
+            weight is negative.
 
     Example:
         ``model = dict(type="FaceRecognizer", backbone=dict(type="MobileFaceNet"),
@@ -113,26 +129,35 @@ class FaceRecognizer(BaseModel):
         self.fusion = fusion
 
     def forward(
-        self, inputs: Tensor, label: Tensor | None = None, mode: str = "tensor"
+        self,
+        inputs: Tensor,
+        label: Tensor | None = None,
+        mode: str = "tensor",
+        landmarks: Tensor | None = None,
     ) -> Tensor | dict[str, Tensor] | list[Tensor]:
         """Embed, or compute the losses.
 
         Args:
             inputs: ``(B, 3, S, S)`` RGB in [-1, 1].
             label: ``(B,)`` int64 identities; read when ``mode`` is ``"loss"``.
-            mode: ``"tensor"``: the embeddings ``(B, d)`` float32, unnormalised;
-                ``"predict"``: those of the image and of its mirror image, as evaluation reads a
-                face: a list of B tensors ``(2, d)``;
-                ``"loss"``: the loss terms and statistics of one training step.
+            mode: One of three:
+
+                - ``"tensor"``: return the embeddings ``(B, d)`` float32, unnormalised;
+                - ``"predict"``: return a list of B tensors ``(2, d)``, the embeddings of each image
+                  and its mirror image, as evaluation needs them;
+                - ``"loss"``: return the loss terms and statistics of a training step. mmengine sums
+                  the entries with "loss" in their names.
+            landmarks: ``(B, 5, 2)``, those of the faces in px of a crop of 112 × 112. Only the loss
+                of a reconstructor that learns the pose from them reads them.
 
         Returns:
-            As ``mode`` says; mmengine sums the entries of a loss dict with "loss" in their names.
+            The result described at ``mode``.
 
         Raises:
-            ValueError: If ``mode`` is another, or the loss is asked for without a head or labels.
+            ValueError: If ``mode`` is unknown, or ``"loss"`` without a head or labels.
         """
         if mode == "loss":
-            return self.loss(inputs, label)
+            return self.loss(inputs, label, landmarks)
         if mode not in ("tensor", "predict"):
             raise ValueError(f"mode: expected 'loss', 'predict' or 'tensor', found {mode!r}")
         if mode == "predict":
@@ -141,44 +166,57 @@ class FaceRecognizer(BaseModel):
         return self.embed(inputs)
 
     def embed(self, images: Tensor) -> Tensor:
-        """Embeddings ``(B, d)`` float32, unnormalised, of ``(B, 3, S, S)`` in [-1, 1]."""
+        """Embed images ``(B, 3, S, S)`` in [-1, 1] to ``(B, d)`` float32, unnormalised."""
         reconstruction = None if self.fusion == "none" else self.reconstruct(images)
         embeddings: Tensor = self.backbone(self.fuse(images, reconstruction))
         return embeddings
 
-    def loss(self, images: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
-        """Loss terms of one step; arguments as in :meth:`forward`."""
+    def loss(
+        self, images: Tensor, labels: Tensor | None, landmarks: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Compute the loss terms of a step from images ``(B, 3, S, S)`` and labels ``(B,)``.
+
+        Args:
+            images: ``(B, 3, S, S)`` RGB in [-1, 1].
+            labels: ``(B,)`` int64 identities.
+            landmarks: As in :meth:`forward`.
+
+        Raises:
+            ValueError: If there is no head, or there are no labels.
+        """
         if self.head is None:
             raise ValueError("head: this recognizer has none, so it can embed but not train")
         if labels is None:
             raise ValueError("label: training needs the identities (B,), found none")
         if self.reconstructor is None:
             return self.recognition_loss(self.backbone(images), labels)
-        return self.joint_loss(images, labels)
+        return self.joint_loss(images, labels, landmarks)
 
     def recognition_loss(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """The head's terms L_FR, and ``mean_kappa``, the mean norm of the embeddings."""
+        """The head's loss terms L_FR, and ``mean_kappa``, the mean norm of the embeddings."""
         terms = self.head.loss(embeddings, labels)
-        # "loss" is mmengine's name for the sum of all terms.
+        # mmengine uses "loss" for the sum of all terms.
         renamed = {"loss_head" if name == "loss" else name: term for name, term in terms.items()}
         return {**renamed, "mean_kappa": embeddings.detach().norm(dim=1).mean()}
 
-    def joint_loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """The four terms of joint training, weighted; arguments as in :meth:`forward`."""
+    def joint_loss(
+        self, images: Tensor, labels: Tensor, landmarks: Tensor | None
+    ) -> dict[str, Tensor]:
+        """Compute the weighted loss terms of joint training; arguments as in :meth:`forward`."""
         small = self.to_reconstructor(images)
         face = self.reconstructor(small)
         canonical = resize(face.canonical, images.shape[-1])
-        # One pass for both kinds of image: batch normalisation then sees in training the mixture
-        # that its running statistics describe.
+        # One pass for both kinds of image, so that batch normalisation normalises by the
+        # statistics of the mixture, which its running statistics describe too.
         both = torch.cat([self.fuse(images, face), self.fuse(canonical, face)])
         embeddings, canonical_embeddings = self.backbone(both).chunk(2)
 
-        # The head's statistics are to end on the images, which are what is embedded later.
+        # The images come last, so that the head's running statistics follow them most closely.
         canonical_terms = self.head.loss(canonical_embeddings, labels)
         terms = self.recognition_loss(embeddings, labels)
         terms["loss_canon"] = self.weights["canon_weight"] * summed_loss(canonical_terms)
         terms["loss_reco"] = self.weights["reco_weight"] * summed_loss(
-            self.reconstructor.loss(small, face)
+            self.reconstructor.loss(small, face, landmarks)
         )
         terms["loss_view"] = self.weights["view_weight"] * view_consistency_loss(
             face.view, self.reconstructor.view_of(small.flip(3)), self.weights["view_prior"]
@@ -186,15 +224,15 @@ class FaceRecognizer(BaseModel):
         return terms
 
     def reconstruct(self, images: Tensor) -> Any:
-        """The reconstructor's output for images ``(B, 3, S, S)`` of any size."""
+        """Reconstruct images ``(B, 3, S, S)`` of any size S."""
         return self.reconstructor(self.to_reconstructor(images))
 
     def to_reconstructor(self, images: Tensor) -> Tensor:
-        """Images at the reconstructor's size, ``(B, 3, s, s)``."""
+        """Resize images to the reconstructor's size, ``(B, 3, s, s)``."""
         return resize(images, self.reconstructor.image_size)
 
     def fuse(self, images: Tensor, reconstruction: Any) -> Tensor:
-        """What the backbone reads: images and what ``fusion`` adds, ``(B, C, S, S)``."""
+        """Concatenate images with the channels that ``fusion`` adds, to ``(B, C, S, S)``."""
         size = images.shape[-1]
         parts = [images]
         if self.fusion != "none":
@@ -206,10 +244,10 @@ class FaceRecognizer(BaseModel):
 
 
 def resize(images: Tensor, size: int) -> Tensor:
-    """Bilinear, antialiased resize of square ``(B, C, S, S)`` to ``(B, C, size, size)``."""
+    """Resize square images to ``(B, C, size, size)``, bilinearly, antialiased when shrinking."""
     if images.shape[-1] == size:
         return images
-    # Enlarged, an image has nothing to be smoothed; PyTorch smooths slowly even so.
+    # When enlarging, antialiasing changes nothing but is slow in PyTorch.
     smaller = size < images.shape[-1]
     return F.interpolate(
         images, (size, size), mode="bilinear", align_corners=False, antialias=smaller
@@ -217,5 +255,5 @@ def resize(images: Tensor, size: int) -> Tensor:
 
 
 def summed_loss(terms: dict[str, Tensor]) -> Tensor:
-    """Sum of a head's or reconstructor's loss terms: the entries with "loss" in their names."""
+    """Sum the loss terms of a head or reconstructor: all entries with "loss" in their names."""
     return sum(value for name, value in terms.items() if "loss" in name)

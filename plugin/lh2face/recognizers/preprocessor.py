@@ -1,4 +1,4 @@
-"""From the uint8 images of a data loader to what the models read."""
+"""Conversion of a data loader's uint8 images to the input of the models."""
 
 import torch
 from mmengine.model import BaseDataPreprocessor
@@ -8,7 +8,7 @@ from lh2face.registry import MODELS
 
 
 def normalize_images(images: Tensor) -> Tensor:
-    """Scale 8-bit RGB to the range the networks read, ``x / 127.5 − 1``.
+    """Scale 8-bit RGB images to [-1, 1]: ``x / 127.5 − 1``.
 
     Args:
         images: ``(B, 3, H, W)`` uint8, 0 … 255.
@@ -24,8 +24,8 @@ def normalize_images(images: Tensor) -> Tensor:
             "images: expected uint8 of shape (B, 3, H, W), "
             f"found {images.dtype} of shape {tuple(images.shape)}"
         )
-    # channels_last is what the convolutions of CPU and GPU run fastest in; converting the bytes
-    # first moves a quarter of what converting the floats would.
+    # Convolutions are fastest with channels_last. Reordering the bytes, before the conversion to
+    # float, moves a quarter of the memory.
     return images.contiguous(memory_format=torch.channels_last).float().div_(127.5).sub_(1)
 
 
@@ -34,7 +34,7 @@ class FacePreprocessor(BaseDataPreprocessor):
     """Move a batch to the model's device and normalise it.
 
     Args:
-        non_blocking: As for :meth:`torch.Tensor.to`.
+        non_blocking: Whether to copy asynchronously, see :meth:`torch.Tensor.to`.
     """
 
     def forward(self, data: dict, training: bool = False) -> dict:
@@ -42,11 +42,14 @@ class FacePreprocessor(BaseDataPreprocessor):
 
         Args:
             data: ``inputs`` ``(B, 3, S, S)`` uint8 RGB and, for training, ``label`` ``(B,)``
-                int64; further keys are moved and passed on.
-            training: Makes no difference; augmentation is the data set's.
+                int64; other keys are only moved to the device.
+            training: Ignored: the data set does the augmentation.
 
         Returns:
-            The same keys, ``inputs`` float32 in [-1, 1].
+            The same keys, with ``inputs`` as float32 in [-1, 1].
+
+        Raises:
+            ValueError: If ``inputs`` is not a batch of uint8 RGB images.
         """
         data = dict(self.cast_data(data))
         data["inputs"] = normalize_images(data["inputs"])

@@ -1,4 +1,4 @@
-"""The mmengine model that trains a reconstructor alone."""
+"""The mmengine model that trains a reconstructor without a recognizer."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ from lh2face.registry import MODELS
 
 @MODELS.register_module()
 class ReconstructorTrainer(BaseModel):
-    """A reconstructor and what prepares its images; its loss is the reconstructor's own.
+    """A reconstructor with a preprocessor of its images; its loss is that of the reconstructor.
 
     Args:
         reconstructor: Config of the reconstructor.
         data_preprocessor: Config of the preprocessor; :class:`FacePreprocessor` if ``None``.
-        init_cfg: As for :class:`mmengine.model.BaseModule`.
+        init_cfg: See :class:`mmengine.model.BaseModule`.
 
     Example:
         ``model = dict(type="ReconstructorTrainer",
@@ -33,22 +33,38 @@ class ReconstructorTrainer(BaseModel):
         self.reconstructor = MODELS.build(reconstructor)
 
     def forward(
-        self, inputs: Tensor, label: Tensor | None = None, mode: str = "tensor"
+        self,
+        inputs: Tensor,
+        label: Tensor | None = None,
+        mode: str = "tensor",
+        landmarks: Tensor | None = None,
     ) -> Reconstruction | dict[str, Tensor]:
-        """Take faces apart, or compute the losses.
+        """Reconstruct faces, or compute the losses.
 
         Args:
-            inputs: ``(B, 3, S, S)`` RGB in [-1, 1], S the reconstructor's ``image_size``.
-            label: Of the images; not read.
-            mode: ``"tensor"``: the reconstruction; ``"loss"``: the loss terms of one training step.
+            inputs: ``(B, 3, S, S)`` RGB in [−1, 1], S the reconstructor's ``image_size``.
+            label: Labels of the images; not used.
+            mode: ``"tensor"`` for the reconstruction, ``"loss"`` for the losses of a training step.
+            landmarks: ``(B, 5, 2)`` landmarks in px of a crop of 112 × 112; required in the mode
+                ``"loss"`` if the reconstructor learns the pose from them.
+
+        Returns:
+            The reconstruction, or scalar losses by name.
 
         Raises:
-            ValueError: If ``mode`` is another.
+            ValueError: If ``mode`` has another value, or required landmarks are missing.
         """
         if mode not in ("tensor", "loss"):
             raise ValueError(f"mode: expected 'loss' or 'tensor', found {mode!r}")
-        return self.reconstructor(inputs) if mode == "tensor" else self.reconstruction_loss(inputs)
+        if mode == "tensor":
+            return self.reconstructor(inputs)
+        return self.reconstruction_loss(inputs, landmarks)
 
-    def reconstruction_loss(self, images: Tensor) -> dict[str, Tensor]:
-        """Loss terms of one step; the images as in :meth:`forward`."""
-        return self.reconstructor.loss(images, self.reconstructor(images))
+    def reconstruction_loss(self, images: Tensor, landmarks: Tensor | None) -> dict[str, Tensor]:
+        """Compute the losses of a training step; see :meth:`forward`."""
+        if landmarks is None and self.reconstructor.pose == "landmarks":
+            raise ValueError(
+                "landmarks: the reconstructor learns the pose from them, found none; set "
+                "landmarks=True in the dataset"
+            )
+        return self.reconstructor.loss(images, self.reconstructor(images), landmarks)

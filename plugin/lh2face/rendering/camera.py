@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def focal_length(image_size: int, fov_deg: float = 10.0) -> float:
-    """Focal length in pixels: the outermost pixel centres span the field of view."""
+    """Focal length in pixels, with which the outermost pixel centres span the field of view."""
     return (image_size - 1) / 2 / math.tan(math.radians(fov_deg) / 2)
 
 
@@ -29,7 +29,7 @@ def intrinsics(
 
 
 def back_project(depth: Tensor, fov_deg: float = 10.0) -> Tensor:
-    """Points (B, 3, S, S) = (x, y, z) in camera axes of a depth map (B, S, S)."""
+    """Convert a depth map (B, S, S) to points (B, 3, S, S) = (x, y, z) in camera axes."""
     size = depth.shape[-1]
     ray = torch.arange(size, dtype=depth.dtype, device=depth.device) - (size - 1) / 2
     ray = ray / focal_length(size, fov_deg)

@@ -108,20 +108,20 @@ def interpolate(points: Tensor, triangle: Tensor, attributes: Tensor | None) -> 
 
 
 class GridMeshRenderer(nn.Module):
-    """Base of the renderers: turns a depth map (a triangle mesh with a texture) and draws it.
+    """Base class of renderers, which draw a depth map as a textured mesh, seen from a view.
 
-    Vertices whose depth is NaN, not positive or above 10⁴, or that come within 0.01 of the camera
-    plane, are holes: the triangles at them are left out and they get no gradient. A view that is
-    not finite gives an empty mask. Both sides of the surface show, so a view beyond ±90° gives its
+    A vertex whose depth is NaN, not positive or above 10⁴, or that comes within 0.01 of the camera
+    plane, is a hole: the triangles at it are not drawn, and it gets no gradient. A view that is not
+    finite gives an empty mask. Both sides of the surface are drawn, so a view beyond ±90° shows the
     inside. An empty mask gives zeros and zero gradients. Half precision is computed in float32.
 
     Args:
-        image_size: S, the side of depth maps, textures and rendered images, ≥ 2.
-        fov_deg: field of view of the camera, degrees.
-        rotation_center: depth about which views rotate.
+        image_size: Side S of depth maps, textures and rendered images in px, ≥ 2.
+        fov_deg: Field of view of the camera in degrees, in (0, 180).
+        rotation_center: Depth of the point about which views rotate.
 
     Raises:
-        ValueError: if an argument is out of its range.
+        ValueError: If an argument is out of range.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class GridMeshRenderer(nn.Module):
         )
 
     def draw(self, depth: Tensor, view: Tensor, texture: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Texture (B, C, S, S), or depth (B, 1, S, S) where it is None, and mask (B, S, S)."""
+        """Image (B, C, S, S) of the texture, or of the depth (C = 1) if None, and its mask."""
         raise NotImplementedError
 
     def warp_depth(self, depth: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
@@ -188,7 +188,7 @@ class GridMeshRenderer(nn.Module):
 def draw_mesh(
     depth: Tensor, view: Tensor, texture: Tensor | None, fov_deg: float, rotation_center: float
 ) -> tuple[Tensor, Tensor]:
-    """Project, find the nearest triangles, interpolate: (B, C, S, S) and mask (B, S, S)."""
+    """Project, rasterize and interpolate; return the image (B, C, S, S) and its mask (B, S, S)."""
     points, valid = screen_points(depth, view, fov_deg, rotation_center)
     triangle = rasterize(points.detach(), valid)
     return interpolate(points, triangle, texture), triangle >= 0
@@ -196,7 +196,7 @@ def draw_mesh(
 
 @cache
 def _compiled(function: Callable) -> Callable:
-    """``torch.compile(function)``, or function itself, after a warning, where that fails."""
+    """Compile a function by ``torch.compile``; without a compiler, warn and run it uncompiled."""
     run = torch.compile(function)
 
     def call(*args):
@@ -216,19 +216,19 @@ def _compiled(function: Callable) -> Callable:
 
 @MODELS.register_module()
 class DepthMeshRenderer(GridMeshRenderer):
-    """The renderer in plain tensor operations, on CPU and CUDA, float32 and float64.
+    """Renderer in plain tensor operations, for CPU and CUDA, float32 and float64.
 
-    Exact coverage with a z-buffer; gradients to depth, view and texture through perspective-correct
-    barycentric coordinates (coverage itself has no gradient, as in PyTorch3D with one face per
-    pixel and no blur). Memory is linear in the number of pixels. Also runs inside a model under
-    ``torch.compile``, without a graph break.
+    A z-buffer gives exact coverage. Depth, view and texture get gradients through
+    perspective-correct barycentric coordinates. Coverage has no gradient, as in PyTorch3D with one
+    face per pixel and no blur. Memory is linear in the number of pixels. The renderer also runs
+    inside a model under ``torch.compile``, without a graph break.
 
     Args:
-        image_size: S, the side of depth maps, textures and rendered images, ≥ 2.
-        fov_deg: field of view of the camera, degrees.
-        rotation_center: depth about which views rotate.
-        compiled: use ``torch.compile``, which takes half a minute at the first call and is then
-            two to three times faster; without a compiler it warns and runs eagerly.
+        image_size: Side S of depth maps, textures and rendered images in px, ≥ 2.
+        fov_deg: Field of view of the camera in degrees, in (0, 180).
+        rotation_center: Depth of the point about which views rotate.
+        compiled: Whether to use ``torch.compile``. The first call then takes half a minute, and
+            later ones are two to three times faster. Without a compiler it warns and runs eagerly.
     """
 
     def __init__(

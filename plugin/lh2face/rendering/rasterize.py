@@ -3,10 +3,11 @@
 Triangle ``2n + h`` belongs to the cell whose top-left vertex is ``n = y·S + x``; ``h`` = 0 is
 (top-left, bottom-left, top-right), ``h`` = 1 is (top-right, bottom-left, bottom-right).
 
-A triangle whose bounding box holds at most 2×2 pixel centres (nearly all of them, as grid cells are
-about one pixel) tests just those four; the others, stretched over silhouettes and steep sides, are
-listed and drawn span by span. The z-buffer is a scatter-maximum of 64-bit keys, the float bits of
-1/z above the triangle's number, so one pass finds the nearest triangle, independent of order.
+Nearly all triangles have a bounding box with at most 2×2 pixel centres, because a grid cell is
+about one pixel; for these, only those four pixels are tested. The others, which are stretched over
+silhouettes and steep sides, are drawn span by span. The z-buffer is a scatter-maximum of 64-bit
+keys: the float bits of 1/z, followed by the number of the triangle. So one pass finds the nearest
+triangle, in any order.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,11 +17,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# Distance in pixels by which a triangle reaches over its edges, so that rounding loses no pixel
-# that falls on an edge or a vertex; thinner triangles are left to their neighbours.
+# Triangles are extended by this distance in pixels, so that no pixel on an edge or a vertex is lost
+# by rounding. Triangles thinner than this are not drawn; their neighbours cover the pixels.
 EDGE_TOLERANCE = 1e-4
-# A pixel in that margin ranks this much further away (in 1/z), so that a steep triangle extended
-# over its edge does not hide the neighbour that truly covers the pixel.
+# Pixels in that margin count as further away by this much in 1/z, so that an extended steep
+# triangle does not hide the neighbour that really covers the pixel.
 MARGIN_PENALTY = 1e-3
 
 
@@ -90,9 +91,9 @@ def _bounds(corners: Sequence[Corner], size: int) -> tuple[Tensor, Tensor, Tenso
 
 
 def _expand(counts: Tensor, limit: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Number ``counts[i]`` things of every owner i: (owner, 0 … counts[owner]-1), in pieces.
+    """Yield the owner and the index 0 … counts[owner]-1 of ``counts[i]`` items per owner i.
 
-    A piece holds at most ``limit`` things and those of one owner more.
+    A piece has at most ``limit`` items, plus the items of one more owner.
     """
     ends = counts.cumsum(0)
     total = int(ends[-1]) if len(ends) else 0
@@ -108,7 +109,7 @@ def _expand(counts: Tensor, limit: int) -> Iterator[tuple[Tensor, Tensor]]:
 def _draw_stretched(keys: Tensor, points: Tensor, stretched: Tensor) -> None:
     """Draw the triangles marked in (B, 2, S-1, S-1) into z-buffers (B, S+1, S+1).
 
-    One operator to torch.compile, since how many there are is known only at run time.
+    It is a custom operator, because torch.compile cannot trace a number known only at run time.
     """
     size, stride = points.shape[-1], points.shape[-1] + 1
     limit = 4 * points.shape[0] * size * size
@@ -138,7 +139,7 @@ def _draw_stretched(keys: Tensor, points: Tensor, stretched: Tensor) -> None:
         value = value + dy * slope_y
         slack, number_of_row = triangles.slack[owner], number[owner]
         crossing = (-slack - value[:3]) / slope[:3]
-        # A hundredth of a pixel wider than the span: the exact test comes with the keys.
+        # The span is widened by 0.01 px, because _keys tests each pixel exactly.
         begin = torch.where(slope[:3] > 0, crossing, 0).amax(0) - 0.01
         end = torch.where(slope[:3] < 0, crossing, torch.inf).amin(0) + 0.01
         begin = begin.ceil().clamp(0, size)
@@ -153,7 +154,7 @@ def _draw_stretched(keys: Tensor, points: Tensor, stretched: Tensor) -> None:
 
 @torch.no_grad()
 def rasterize(points: Tensor, valid: Tensor) -> Tensor:
-    """Nearest triangle at every pixel of a square image.
+    """Find the nearest triangle at every pixel of a square image.
 
     Args:
         points: (B, 3, S, S) = (u, v, 1/z): grid vertices in pixels, finite.

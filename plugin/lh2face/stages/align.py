@@ -1,16 +1,13 @@
-"""Stage ``align``: every face of a training source at 112 × 112 by its five landmarks."""
+"""Stage ``align``: crop the faces of a training source to 112 × 112 px by their landmarks."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lh2face.artifacts.outputs import atomic_dir
-from lh2face.data.align import TEMPLATE_SIZE
-from lh2face.data.arrays import read_array
-from lh2face.data.csv_files import read_rows, write_rows
+from lh2face.data.align import ALIGNED_LANDMARKS, TEMPLATE_SIZE, aligned_landmarks
+from lh2face.data.crops import crops
 from lh2face.data.images import ImageError, encode_jpeg
 from lh2face.data.manifest import read_manifest, records_of, write_manifest
 from lh2face.data.recordio import (
@@ -21,22 +18,24 @@ from lh2face.data.recordio import (
     record_layout,
 )
 from lh2face.data.records import records_digest
-from lh2face.stages.crops import crops
+from lh2face.files.arrays import read_array
+from lh2face.files.outputs import atomic_dir
+from lh2face.files.tables import read_rows, write_rows
 
 if TYPE_CHECKING:
-    from lh2face.stages.params import Params
+    from lh2face.params import Params
 
 
 class AlignError(ValueError):
-    """Faces that cannot be aligned; the message names the file."""
+    """The faces of a source cannot be aligned; the message names the file."""
 
 
 def run(params: "Params", raw: Path, out: Path) -> None:
     """Write the aligned faces of a training source.
 
-    Faces that are aligned already stay where they are: only a manifest is written, which names
-    them. An image that cannot be decoded, or whose landmarks are no face's, is left out and listed
-    in ``failures.csv``.
+    Faces that are already aligned stay where they are: only a manifest is written, which names
+    their folder. An image that cannot be decoded, or whose landmarks cannot belong to a face, is
+    left out and listed in ``failures.csv``.
 
     Args:
         params: The parameters; ``workers`` is read.
@@ -44,7 +43,7 @@ def run(params: "Params", raw: Path, out: Path) -> None:
         out: Folder to write.
 
     Raises:
-        AlignError: If every image fails, or records, ``images.csv`` and landmarks do not belong
+        AlignError: If every image fails, or records, ``images.csv`` and landmarks do not fit
             together.
     """
     manifest = read_manifest(raw)
@@ -65,16 +64,22 @@ def run(params: "Params", raw: Path, out: Path) -> None:
 
 
 def align_train(raw: Path, out: Path, workers: int) -> int:
-    """Aligned training records, with the keys and identities of the raw ones.
+    """Write aligned training records with the keys and identities of the raw ones.
+
+    The landmarks in the aligned crops are written too.
+
+    Args:
+        raw: Folder written by stage ``data``.
+        out: Folder to write into.
+        workers: Number of processes.
 
     Returns:
-        How many images were left out.
+        Number of images that were left out.
     """
     reader = RecordReader(raw / "train.rec")
     keys = list(map(int, image_keys(reader)))
     landmarks = read_landmarks(raw, keys)
-    shutil.copyfile(raw / "images.csv", out / "images.csv")
-    failures = []
+    failures, kept = [], np.empty((len(keys), 5, 2), np.float32)
     with RecordWriter(out / "train.rec") as writer:
         writer.write(0, b"", [float(keys[-1] + 1)] * 2)
         jobs = (
@@ -82,10 +87,11 @@ def align_train(raw: Path, out: Path, workers: int) -> int:
             for key, points in zip(keys, landmarks, strict=True)
         )
         aligned = crops(jobs, len(keys), workers, encode_jpeg, f"{raw}")
-        for key, crop in zip(keys, aligned, strict=True):
+        for row, (key, crop) in enumerate(zip(keys, aligned, strict=True)):
             if isinstance(crop, ImageError):
                 failures.append((key, crop.reason))
             else:
+                kept[row - len(failures)] = aligned_landmarks(landmarks[row])
                 writer.write(key, crop, identity(reader[key][0]))
     if len(failures) == len(keys):
         raise AlignError(
@@ -94,6 +100,7 @@ def align_train(raw: Path, out: Path, workers: int) -> int:
         )
     classes = (raw / "property").read_text("utf-8", errors="replace").split(",")[0]
     (out / "property").write_text(f"{classes},{TEMPLATE_SIZE},{TEMPLATE_SIZE}\n", "utf-8")
+    np.save(out / ALIGNED_LANDMARKS, kept[: len(keys) - len(failures)])
     write_rows(out / "failures.csv", ("key", "reason"), failures)
     if failures:
         print(f"{reader.path}: left out {len(failures)} of {len(keys)}, listed in failures.csv")
@@ -101,12 +108,16 @@ def align_train(raw: Path, out: Path, workers: int) -> int:
 
 
 def read_landmarks(raw: Path, keys: list[int]) -> np.ndarray:
-    """Landmarks of the images with these keys.
+    """Read the landmarks of the images with these keys.
 
-    ``landmarks.npy`` has the order of ``images.csv``, which names the keys.
+    ``landmarks.npy`` has the order of ``images.csv``, which lists the keys.
+
+    Args:
+        raw: Folder written by stage ``data``.
+        keys: Keys of the records.
 
     Returns:
-        ``(len(keys), 5, 2)`` float, px.
+        ``(len(keys), 5, 2)`` float, in px.
 
     Raises:
         AlignError: If a file cannot be read, or the files differ in number or keys.

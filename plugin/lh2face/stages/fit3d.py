@@ -8,34 +8,36 @@ import torch
 
 from lh2face.artifacts.model import DESCRIPTION, RECONSTRUCTOR_WEIGHTS, write_weights
 from lh2face.artifacts.provenance import provenance
+from lh2face.artifacts.run_metrics import METRICS, read_record
 from lh2face.registry import build
-from lh2face.stages.figures import METRICS, read_record
-from lh2face.stages.memory import peak_memory
-from lh2face.stages.recipe import decisive
-from lh2face.stages.training_run import put_in, train_into
-from lh2face.stages.work_folder import run_fingerprint
+from lh2face.runs.injection import put_in
+from lh2face.runs.run import train_into
+from lh2face.runs.work_folder import run_fingerprint
+from lh2face.training.memory import peak_memory
+from lh2face.training.recipe import decisive
 from lh2face.training.record import RECORD
 
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-    from lh2face.stages.params import Params
+    from lh2face.params import Params
 
 
 def run(params: "Params", aligned: Path, out: Path) -> None:
     """Write ``reconstructor.safetensors``, ``model.json``, ``training.csv``, ``metrics.json``.
 
-    How a run goes on and begins again: :mod:`lh2face.stages.training_run`.
+    An interrupted run is resumed, see :mod:`lh2face.runs.run`.
 
     Args:
-        params: The parameters; ``fit3d`` is read.
-        aligned: Folder of training faces, or with several such folders.
+        params: The parameters; ``fit3d`` and ``sources`` are read.
+        aligned: Folder of training faces, or a folder with several such folders.
         out: Folder to write.
 
     Raises:
-        ValueError: If there are too few images for one batch, the processes do not divide it, or
-            as :func:`lh2face.stages.training_run.train_into`.
+        ValueError: If there are too few images for one batch, the batch size is not divisible by
+            the number of processes, or for the reasons of :func:`lh2face.runs.run.train_into`.
         NonFiniteError: If the loss, a gradient or a weight becomes NaN or infinite.
+        SystemExit: With status 143 after SIGTERM, when the checkpoint is written.
     """
     seed = params.fit3d.seed
 
@@ -43,6 +45,8 @@ def run(params: "Params", aligned: Path, out: Path) -> None:
         config = params.fit3d.recipe()
         with torch.device("meta"):
             model = build("reconstructor", config.model.reconstructor.to_dict(), "fit3d: model")
+        if model.pose == "landmarks":
+            config.train_dataloader.dataset.landmarks = True
         put_in(config, "fit3d", aligned, model.image_size, seed, params.sources)
         return config, run_fingerprint(config, None)
 

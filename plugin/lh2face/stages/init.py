@@ -1,21 +1,21 @@
-"""Stage ``init``: the untrained network, the baseline row of the table."""
+"""Stage ``init``: make an untrained network, the baseline row of the table."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lh2face.artifacts.outputs import atomic_dir
 from lh2face.artifacts.provenance import provenance
+from lh2face.files.outputs import atomic_dir
 from lh2face.text import check_utf8
 
 if TYPE_CHECKING:
-    from lh2face.stages.params import Params
+    from lh2face.params import Params
 
 
 def run(params: "Params", out: Path, *, seed: int) -> None:
-    """Write a recognizer with random weights, as ``train`` would write a trained one.
+    """Write a recognizer with random weights, in the format of stage ``train``.
 
     Args:
-        params: The parameters; the recipe's model is read.
+        params: The parameters; the model of ``train``'s recipe is read.
         out: Folder to write: ``model.safetensors``, ``model.json``.
         seed: Seed of the weights.
     """

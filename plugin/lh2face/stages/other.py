@@ -1,20 +1,22 @@
-"""Stage ``other``: a recognition model of others, as a row of the table."""
+"""Stage ``other``: copy a third-party recognition model, a row of the table."""
 
 import shutil
 from pathlib import Path
 
-from lh2face.adapters.onnx_recognizer import open_recognizer
 from lh2face.artifacts.model import ONNX
-from lh2face.artifacts.onnx_metadata import read_onnx, weight_files
-from lh2face.artifacts.outputs import atomic_dir
+from lh2face.embedding.onnx_recognizer import open_recognizer
+from lh2face.files.outputs import atomic_dir
+from lh2face.onnx.files import read_onnx, weight_files
 
 
 def run(path: Path, out: Path) -> None:
-    """Write a folder that is embedded and evaluated like that of a trained model.
+    """Write a folder that can be embedded and evaluated like the folder of a trained model.
+
+    It has a copy of the ONNX file, and of the files beside it that hold its weights.
 
     Args:
-        path: A recognition ONNX file, such as insightface's ``w600k_r50.onnx``.
-        out: Folder to write: a copy of the file, and of those beside it that hold its weights.
+        path: Recognition ONNX file, such as insightface's ``w600k_r50.onnx``.
+        out: Folder to write.
 
     Raises:
         OnnxError: If it is not such a file.

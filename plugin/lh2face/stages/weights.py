@@ -1,33 +1,32 @@
-"""Stage ``weights``: the weights that trainings begin from, checked and in one form."""
+"""Stage ``weights``: check and convert the pretrained weights with which trainings begin."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lh2face.artifacts.outputs import atomic_dir
-from lh2face.artifacts.provenance import digest, write_provenance
+from lh2face.artifacts.provenance import write_provenance
+from lh2face.files.digests import digest
+from lh2face.files.outputs import atomic_dir
 
 if TYPE_CHECKING:
-    from lh2face.stages.params import Params
-
-WEIGHTS = "weights.safetensors"
+    from lh2face.params import Params
 
 
 def run(params: "Params", source: Path, out: Path) -> None:
-    """Write ``weights.safetensors``, the backbone's, and in ``provenance.json`` their origin.
+    """Write the backbone's weights as ``weights.safetensors``, and ``provenance.json``.
 
     Args:
         params: The parameters; ``train`` is read.
-        source: What :func:`~lh2face.training.weights.read_weights` reads.
+        source: File or folder that :func:`~lh2face.training.weights.read_weights` can read.
         out: Folder to write.
 
     Raises:
-        WeightsError: If they cannot be read, or are not those of the backbone of ``train``.
+        WeightsError: If the weights cannot be read, or do not fit the backbone of ``train``.
     """
     import torch
 
     from lh2face.artifacts.model import write_weights
     from lh2face.registry import build
-    from lh2face.training.weights import read_weights
+    from lh2face.training.weights import WEIGHTS, read_weights
 
     network = params.train.recipe().model.backbone.to_dict()
     with torch.device("meta"):

@@ -1,8 +1,7 @@
-"""``lh2face verify``: whether two photos show the same person."""
+"""``lh2face verify``: decide whether two photos show the same person."""
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,38 +15,30 @@ from lh2face.artifacts.calibration import read_calibration
 from lh2face.data.align import TEMPLATE_SIZE, check_landmarks, norm_crop
 from lh2face.data.image_folder import read_landmarks
 from lh2face.data.images import ImageError, decode_rgb, read_file
-from lh2face.detection import Detector, find_face, open_named
+from lh2face.data.main_face import find_face
+from lh2face.detection import Detector, open_named
 from lh2face.embedding.embedders import Embedder, directions, open_embedder
-from lh2face.evaluation.ijb import concentrations
+from lh2face.evaluation.features import concentrations
 from lh2face.text import printable
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """A score above which two photos pass for one person.
-
-    Attributes:
-        value: The score.
-        origin: Where it comes from, in words.
-    """
-
-    value: float
-    origin: str
+from lh2face.tools.verdict import Threshold, choose_threshold, warn
 
 
 def run(
     photos: tuple[Path, Path], model: Path, *, threshold: float | None = None,
     far: float | None = None, landmarks: Path | None = None, detector: str | None = None,
-) -> None:  # fmt: skip
-    """Print the score of two photos, the threshold, both κ, and what follows from them.
+) -> bool:  # fmt: skip
+    """Print the score of two photos, the threshold, both κ, and the verdict.
 
     Args:
         photos: Aligned crops of 112 × 112 px, or any photos with landmarks or a detector.
-        model: A recognition ONNX file, or the folder of a trained model.
-        threshold: In place of those kept with the model.
-        far: Which of those kept with the model; the lowest by default.
-        landmarks: CSV of photo, then x and y of the five landmarks, px.
-        detector: As :func:`~lh2face.detection.open_named` takes it.
+        model: Recognition ONNX file, or the folder of a trained model.
+        threshold: Cosine to use instead of the model's own thresholds.
+        far: FAR that selects one of the model's thresholds; the lowest by default.
+        landmarks: CSV of landmarks, see :func:`face_reader`.
+        detector: Name or file of a detector, see :func:`~lh2face.detection.open_named`.
+
+    Returns:
+        Whether there is a verdict, see :func:`~lh2face.tools.verdict.choose_threshold`.
 
     Raises:
         ValueError: If a photo cannot be read or has no face, or the model has no such threshold.
@@ -57,67 +48,33 @@ def run(
     faces = read_faces(photos, landmarks, detector)
     score, kappa = compare_faces(open_embedder(model), faces, photos)
     show(photos, score, kappa, limit, known)
-
-
-def choose_threshold(
-    known: dict[str, Any] | None, threshold: float | None, far: float | None
-) -> Threshold | None:
-    """The threshold asked for, or that of the lowest FAR that was measured; None without.
-
-    Raises:
-        ValueError: If both are asked for, a threshold that is no cosine, or a FAR that the model
-            has no threshold of.
-    """
-    if threshold is not None:
-        if far is not None:
-            raise ValueError("--far: it chooses one of the model's thresholds; leave --threshold")
-        return given_threshold(threshold)
-    measured = {float(key): value for key, value in (known or {}).get("threshold", {}).items()}
-    if far is None:
-        far = min(measured, default=None)
-    elif far not in measured:
-        has = ", ".join(f"{key:g}" for key in measured) or "none"
-        raise ValueError(f"--far: found {far:g}, the model has thresholds of {has}")
-    if far is None:
-        return None
-    origin = (
-        f"FAR {far:g}, measured on {known['impostor']:,} impostor pairs of {known['benchmark']} "
-        f"({', '.join(known['bins'])}), source of the faces: {known['source']}"
-    )
-    return Threshold(measured[far], origin)
-
-
-def given_threshold(value: float) -> Threshold:
-    """A threshold that the user gives.
-
-    Raises:
-        ValueError: If it is not in [−1, 1], as every cosine is.
-    """
-    if not -1 <= value <= 1:
-        raise ValueError(f"--threshold: expected a cosine, −1 … 1, found {value:g}")
-    return Threshold(value, "as given")
+    return not limit.refusal
 
 
 def read_faces(
     photos: Sequence[Path], landmarks: Path | None = None, detector: str | None = None
 ) -> np.ndarray:
-    """The faces of photos, ``(N, 112, 112, 3)`` uint8 RGB; arguments and errors as those of
-    :func:`face_reader`."""
+    """Read the aligned faces of photos, ``(N, 112, 112, 3)`` uint8 RGB; see :func:`face_reader`."""
     return np.stack(list(map(face_reader(landmarks, detector), photos)))
 
 
 def face_reader(
     landmarks: Path | None = None, detector: str | None = None
 ) -> Callable[[Path], np.ndarray]:
-    """What reads the face of a photo, ``(112, 112, 3)`` uint8 RGB, or raises :class:`ImageError`.
+    """Make a function that reads the aligned face of a photo.
 
     Args:
-        landmarks: CSV of photo, then x and y of the five landmarks, px. A photo is looked up by
-            the file that its path leads to, and must be in it.
-        detector: As :func:`~lh2face.detection.open_named` takes it, in place of landmarks.
+        landmarks: CSV with the path of a photo, then x and y of its five landmarks, in px. It must
+            have every photo; paths are compared after following links.
+        detector: Name or file of a detector, see :func:`~lh2face.detection.open_named`, instead of
+            landmarks.
+
+    Returns:
+        A function from the path of a photo to its face, ``(112, 112, 3)`` uint8 RGB. It raises
+        :class:`ImageError` if there is no usable face.
 
     Raises:
-        ValueError: If both are given, or as ``open_named`` and :func:`read_landmarks`.
+        ValueError: If both are given, or one of them cannot be used.
     """
     if landmarks is not None and detector is not None:
         raise ValueError("--detector: found --landmarks too; give one of them")
@@ -126,7 +83,7 @@ def face_reader(
     points = read_landmarks(landmarks, Path())
 
     def read(photo: Path) -> np.ndarray:
-        # Not Path.resolve: it raises where links go in a circle.
+        # Path.resolve raises RuntimeError for circular links.
         found = points.get(Path(os.path.realpath(photo)))
         if found is None:
             raise ImageError(photo, f"there is no line for it in {landmarks}")
@@ -138,16 +95,19 @@ def face_reader(
 def aligned_face(
     photo: Path, landmarks: np.ndarray | None = None, detect: Detector | None = None
 ) -> np.ndarray:
-    """The face of a photo, ``(112, 112, 3)`` uint8 RGB.
+    """Read the face of a photo and align it.
 
     Args:
         photo: The file.
-        landmarks: ``(5, 2)`` px.
-        detect: What finds them where they are not given.
+        landmarks: ``(5, 2)`` landmarks, in px.
+        detect: Detector to use if there are no landmarks.
+
+    Returns:
+        ``(112, 112, 3)`` uint8 RGB.
 
     Raises:
-        ImageError: If the file cannot be read, shows no face, has landmarks that can be no face's,
-            or is not aligned and neither landmarks nor a detector are given.
+        ImageError: If the file cannot be read, shows no face, has landmarks that cannot belong to a
+            face, or is not aligned and neither landmarks nor a detector are given.
     """
     image = decode_rgb(read_file(photo), None, str(photo))
     height, width = image.shape[:2]
@@ -157,11 +117,7 @@ def aligned_face(
         if faces > 1:
             print(printable(f"{photo}: {faces} faces; the most central of the large ones is used"))
     if landmarks is not None:
-        try:
-            check_landmarks(landmarks, height, width)
-        except ValueError as error:
-            raise ImageError(photo, str(error)) from None
-        return norm_crop(image, landmarks)
+        return cropped(image, landmarks, photo)
     if (height, width) != (TEMPLATE_SIZE, TEMPLATE_SIZE):
         raise ImageError(
             photo,
@@ -171,13 +127,39 @@ def aligned_face(
     return image
 
 
+def cropped(image: np.ndarray, landmarks: np.ndarray, source: object) -> np.ndarray:
+    """Crop the aligned face ``(112, 112, 3)`` from a photo ``(H, W, 3)``, both uint8 RGB.
+
+    Args:
+        image: The photo.
+        landmarks: ``(5, 2)`` landmarks, in px.
+        source: Name of the photo, for the message.
+
+    Raises:
+        ImageError: If the landmarks cannot belong to a face.
+    """
+    try:
+        check_landmarks(landmarks, *image.shape[:2])
+    except ValueError as error:
+        raise ImageError(source, str(error)) from None
+    return norm_crop(image, landmarks)
+
+
 def compare_faces(
     embedder: Embedder, faces: np.ndarray, photos: Sequence[Path]
 ) -> tuple[float, np.ndarray]:
-    """Cosine of two aligned faces, mirror images included as in the evaluation, and both κ.
+    """Compute the cosine and both κ of two aligned faces, with mirror images as in the evaluation.
+
+    Args:
+        embedder: The embedder.
+        faces: ``(2, 112, 112, 3)`` uint8 RGB.
+        photos: Names of the photos, for messages.
+
+    Returns:
+        The cosine in [−1, 1], and κ ``(2,)``.
 
     Raises:
-        ValueError: If the embedding of one is not finite or zero; it names the photo.
+        ValueError: If an embedding is not finite or zero; the message names the photo.
     """
     embeddings = embedder(faces)
     first, second = directions(embeddings, photos)
@@ -185,37 +167,35 @@ def compare_faces(
 
 
 def show(
-    photos: Sequence[Path], score: float, kappa: np.ndarray, limit: Threshold | None,
+    photos: Sequence[Path], score: float, kappa: np.ndarray, limit: Threshold,
     known: dict[str, Any] | None,
 ) -> None:  # fmt: skip
-    """Print the verdict."""
+    """Print the scores, the verdict and the warnings."""
     console = Console()
     table = Table.grid(padding=(0, 2))
     table.add_row("score", f"{score:.4f}")
-    if limit is None:
-        table.add_row("threshold", "none: the model has none; give --threshold, or export it with")
-        table.add_row("", "lh2face export-onnx --evaluation FOLDER")
-    else:
-        table.add_row("threshold", Text(printable(f"{limit.value:.4f}, {limit.origin}")))
+    table.add_row("threshold", Text(printable(limit)))
     for photo, value in zip(photos, kappa, strict=True):
         table.add_row("κ", Text(printable(f"{value:.2f}  {photo}")))
-    if limit is not None:
-        verdict = "the same person" if score > limit.value else "not the same person"
-        table.add_row("verdict", Text(verdict, "bold"))
+    table.add_row("verdict", verdict(score, limit))
     console.print(table)
+    warn(console, limit.doubts)
     warn_of_low_kappa(console, photos, kappa, known)
+
+
+def verdict(score: float, limit: Threshold) -> Text:
+    """Return the verdict for a score, or the reason why there is none."""
+    if limit.refusal or limit.value is None:
+        return Text(f"none: {printable(limit.refusal)}")
+    return Text("the same person" if score > limit.value else "not the same person", "bold")
 
 
 def warn_of_low_kappa(
     console: Console, photos: Sequence[Path], kappa: np.ndarray, known: dict[str, Any] | None,
     others: str = "the benchmark's faces",
 ) -> None:  # fmt: skip
-    """Print a warning for each photo whose κ is below nearly all of the others'."""
+    """Print a warning for each photo whose κ is below that of 95 % of the other photos."""
     least = known["kappa"]["p5"] if known else -np.inf
-    for photo, value in zip(photos, kappa, strict=True):
-        if value < least:
-            words = (
-                f"{photo}: 95 % of {others} have a higher κ (from {least:.2f} on): a poor photo, "
-                "the score may mislead"
-            )
-            console.print(Text.assemble(("warning:", "yellow"), " ", printable(words)))
+    words = f"95 % of {others} have a higher κ (from {least:.2f} on): a poor photo, the score may"
+    low = (photo for photo, value in zip(photos, kappa, strict=True) if value < least)
+    warn(console, [f"{photo}: {words} mislead" for photo in low])

@@ -1,7 +1,5 @@
-"""What mmengine's Runner uses to train: loop, batches, seeds, checkpoints, the record of a run."""
+"""Parts of a training run for mmengine's Runner: loop, batches, seeds, checkpoints, records."""
 
-from lh2face import mmengine_compat
-from lh2face.distributed.hook import ShardedCheckpointHook
 from lh2face.training.batches import EvenBatchSampler
 from lh2face.training.checkpoints import LastCheckpointHook
 from lh2face.training.freezing import FreezeHook
@@ -9,6 +7,7 @@ from lh2face.training.loop import EpochLoop
 from lh2face.training.precision import AutocastOptimWrapper
 from lh2face.training.record import TrainingRecordHook
 from lh2face.training.seeding import SeedHook
+from lh2face.training.sharded_checkpoints import ShardedCheckpointHook
 from lh2face.training.validation import (
     BestModelHook,
     PairFaces,
@@ -16,8 +15,6 @@ from lh2face.training.validation import (
     VerificationAccuracy,
 )
 from lh2face.training.weights import FaceWeights
-
-mmengine_compat.apply()
 
 __all__ = [
     "AutocastOptimWrapper",

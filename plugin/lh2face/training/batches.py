@@ -1,4 +1,4 @@
-"""Which training images make a batch, and in which order."""
+"""The batch sampler, which decides which images form a batch and in which order."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -9,22 +9,46 @@ from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import BatchSampler, Sampler
 
 
-@DATA_SAMPLERS.register_module()
-class EvenBatchSampler(Sampler[list[int]]):
-    """Batches whose size is that of all processes together, each process's part of them.
-
-    With batches of B images, an epoch of N images has N // B steps with any number of processes,
-    and each step has the same images. What is left at the end of an epoch is left out.
-
-    mmengine builds it where a config has ``train_dataloader.batch_sampler``.
+def steps_per_epoch(images: int, batch_size: int) -> int:
+    """How many whole batches there are in an epoch.
 
     Args:
-        sampler: A sampler like mmengine's ``DefaultSampler``: it has the ``dataset``, and of W
-            processes the r-th gets the images r, r + W, r + 2W … of an order that all share.
-        batch_size: B, a multiple of the number of processes.
+        images: Of the data set.
+        batch_size: Images in a batch, of all processes together.
 
     Raises:
         ValueError: If the processes do not divide the batch, or there are fewer images than one.
+    """
+    processes = get_world_size()
+    if batch_size % processes:
+        raise ValueError(
+            f"train_dataloader.batch_size: {batch_size} images cannot be divided evenly over "
+            f"{processes} processes"
+        )
+    if batch_size > images:
+        raise ValueError(
+            f"train_dataloader.batch_size: {batch_size} is more than the {images} images"
+        )
+    return images // batch_size
+
+
+@DATA_SAMPLERS.register_module()
+class EvenBatchSampler(Sampler[list[int]]):
+    """Split batches of a fixed global size evenly over the processes.
+
+    With a global batch size of B, an epoch of N images has N // B steps and each step uses the same
+    images, whatever the number of processes. The last N % B images of an epoch are not used.
+
+    mmengine builds it from the config's ``train_dataloader.batch_sampler``.
+
+    Args:
+        sampler: A sampler like mmengine's ``DefaultSampler``. It has an attribute ``dataset``. With
+            W processes, it gives process r the images r, r + W, r + 2W … of one shared order.
+        batch_size: Global batch size B, a multiple of the number of processes.
+
+    Raises:
+        ValueError: If the number of processes does not divide the batch size, or if the data set
+            has fewer images than one batch.
 
     Example:
         ``train_dataloader = dict(batch_size=512, sampler=dict(type="DefaultSampler"),
@@ -32,31 +56,21 @@ class EvenBatchSampler(Sampler[list[int]]):
     """
 
     def __init__(self, sampler: Any, batch_size: int) -> None:
-        processes, images = get_world_size(), len(sampler.dataset)
-        if batch_size % processes:
-            raise ValueError(
-                f"train_dataloader.batch_size: {batch_size} images cannot be divided evenly over "
-                f"{processes} processes"
-            )
-        if batch_size > images:
-            raise ValueError(
-                f"train_dataloader.batch_size: {batch_size} is more than the {images} images"
-            )
+        self.steps = steps_per_epoch(len(sampler.dataset), batch_size)
         self.sampler = sampler
-        self.batch_size = batch_size // processes
-        self.steps = images // batch_size
+        self.batch_size = batch_size // get_world_size()
         self.skipped = 0
 
     def skip(self, batches: int) -> None:
-        """Begin after so many batches, whose images are then not read, until told otherwise."""
+        """Start every later iteration after this many batches, without reading their images."""
         self.skipped = batches
 
     def __iter__(self) -> Iterator[list[int]]:
-        """This process's part of each batch: B / W numbers of images."""
+        """Yield this process's share of each batch: a list of B / W image indices."""
         first, end = self.skipped * self.batch_size, self.steps * self.batch_size
         part = islice(self.sampler, first, end)
         return iter(BatchSampler(part, self.batch_size, drop_last=True))
 
     def __len__(self) -> int:
-        """Steps of a whole epoch."""
+        """Number of steps in a whole epoch, whether or not batches are skipped."""
         return self.steps

@@ -1,4 +1,4 @@
-"""The mmengine hooks that keep the checkpoints from which a run goes on."""
+"""mmengine hooks that write checkpoints and resume a run from them."""
 
 import signal
 import zipfile
@@ -23,27 +23,27 @@ from lh2face.training.loop import SIGNALS, EpochLoop
 
 
 class CheckpointKeeper(Hook):
-    """What the hooks that keep checkpoints share: when one is written, and going on from it.
+    """Base class of the checkpoint hooks: it decides when to write one and how to resume.
 
     A checkpoint is written every ``interval`` steps, after each epoch, at the end of the run, and
-    where SIGUSR1 or SIGTERM asks for one; SIGTERM then ends the process with exit code 143, as a
-    shell reports it. A signal may reach one process of several: all of them answer at the same
-    step. The state is that between two steps of the optimizer, so where gradients are accumulated
-    each of these waits for the next.
+    when the process receives SIGUSR1 or SIGTERM. After SIGTERM the process ends with exit code 143,
+    which is what a shell reports for that signal. If only one of several processes receives the
+    signal, all of them act on it at the same step. A checkpoint is only written between two steps
+    of the optimizer: where gradients are accumulated, it is delayed until the next optimizer step.
 
-    A run with ``resume=True`` goes on from the newest checkpoint that is whole. Each is written
-    beside its place, brought to disk and renamed; the last and the one before it are kept. What is
-    not finite is never written.
+    A run with ``resume=True`` and no ``load_from`` resumes from the newest intact checkpoint. A
+    checkpoint is written to a temporary name, flushed to disk, and then renamed. The last two are
+    kept. A state with NaN or infinity is never written.
 
     Args:
-        interval: Steps between two checkpoints, ≥ 1.
+        interval: Number of steps between two checkpoints, ≥ 1.
 
     Raises:
-        ValueError: If the interval is no such number.
+        ValueError: If the interval is not a whole number ≥ 1.
     """
 
-    # Before the hooks that begin a step: what others did after the last one, such as a validation
-    # or a step of the learning rate, is in.
+    # This hook runs before the others at the beginning of a step. So the checkpoint includes what
+    # they did after the previous step, such as a validation or a new learning rate.
     priority = "HIGH"
     file_name: str
 
@@ -57,11 +57,11 @@ class CheckpointKeeper(Hook):
 
     @staticmethod
     def is_whole(path: Path) -> bool:
-        """Whether a run can go on from the checkpoint; ``False`` whatever is wrong."""
+        """Whether a run can resume from the checkpoint; ``False`` if it is damaged in any way."""
         raise NotImplementedError
 
     def write(self, runner: Any, path: Path, progress: dict[str, Any]) -> None:
-        """Write a checkpoint; every process takes part."""
+        """Write a checkpoint; every process must call this."""
         raise NotImplementedError
 
     def read(self, runner: Any, path: Path) -> dict[str, Any]:
@@ -69,10 +69,10 @@ class CheckpointKeeper(Hook):
         raise NotImplementedError
 
     def before_run(self, runner: Any) -> None:
-        """Tell a run that is to go on from where.
+        """Find the checkpoint to resume from, if the run is to resume.
 
         Raises:
-            ValueError: If the training loop is none that can go on inside an epoch.
+            ValueError: If the training loop cannot resume within an epoch.
         """
         if not isinstance(runner.train_loop, EpochLoop):
             raise ValueError(
@@ -87,10 +87,11 @@ class CheckpointKeeper(Hook):
                 runner.load_or_resume = partial(self.go_on, runner, path)
 
     def go_on(self, runner: Any, path: Path) -> None:
-        """Bring a run to where a checkpoint was written.
+        """Restore a run from a checkpoint.
 
         Raises:
-            ValueError: If the checkpoint is that of another model or of epochs of other lengths.
+            ValueError: If the checkpoint belongs to another model, or its epochs have another
+                number of steps.
         """
         progress, loop = self.read(runner, path), runner.train_loop
         steps = len(loop.dataloader)
@@ -102,11 +103,11 @@ class CheckpointKeeper(Hook):
         loop._epoch, loop._iter = progress["epoch"], progress["iter"]
 
     def before_train(self, runner: Any) -> None:
-        """Note where the run begins or goes on: nothing has to be kept yet."""
+        """Note the first step of this run: there is nothing new to save yet."""
         self.kept, self.kept_epoch = runner.iter, runner.epoch
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        """Write a checkpoint if one is due; end the run if SIGTERM asked for that."""
+        """Write a checkpoint if one is due; end the run if SIGTERM was received."""
         if not runner.optim_wrapper.should_update():
             return
         asked = asked_anywhere(runner.train_loop.asked)
@@ -120,10 +121,10 @@ class CheckpointKeeper(Hook):
         self.answer(runner, asked_anywhere(runner.train_loop.asked))
 
     def save(self, runner: Any) -> None:
-        """Write ``<work_dir>/<file_name>``, unless the newest is of this step.
+        """Write ``<work_dir>/<file_name>``, unless there is already one for this step.
 
         Raises:
-            NonFiniteError: If anything in it is not finite.
+            NonFiniteError: If a weight or a state of the optimizer is not finite.
         """
         if runner.iter > self.kept:
             check_finite(runner)
@@ -136,10 +137,10 @@ class CheckpointKeeper(Hook):
         self.kept, self.kept_epoch = runner.iter, runner.epoch
 
     def answer(self, runner: Any, asked: set[int]) -> None:
-        """Say that the checkpoint is written; end the process if SIGTERM asked.
+        """Report the checkpoint that a signal asked for; end the process if it was SIGTERM.
 
         Raises:
-            SystemExit: With 143.
+            SystemExit: With code 143, after SIGTERM.
         """
         runner.train_loop.asked -= asked
         if not asked:
@@ -154,12 +155,12 @@ class CheckpointKeeper(Hook):
                 flush=True,
             )
         if ended:
-            barrier()  # a launcher kills the others when one process ends
+            barrier()  # a launcher kills the other processes when the first one ends
             raise SystemExit(128 + signal.SIGTERM)
 
 
 def asked_anywhere(asked: set[int]) -> set[int]:
-    """The signals that any process got; every process must call it."""
+    """The signals that any process received; every process must call this."""
     flags = torch.tensor([number in asked for number in SIGNALS], dtype=torch.int32)
     all_reduce(flags, op="max")
     return {number for number, flag in zip(SIGNALS, flags.tolist(), strict=True) if flag}
@@ -167,13 +168,13 @@ def asked_anywhere(asked: set[int]) -> set[int]:
 
 @HOOKS.register_module()
 class LastCheckpointHook(CheckpointKeeper):
-    """Keep the state of a run in ``<work_dir>/last.pth``, and the one before it in ``before.pth``.
+    """Keep the state of a run in ``<work_dir>/last.pth``, and the previous one in ``before.pth``.
 
-    What the first process holds is the state of all. When it is written and read:
-    :class:`CheckpointKeeper`.
+    Only the first process writes, so every process must hold the same state; for a sharded head use
+    ``ShardedCheckpointHook``. :class:`CheckpointKeeper` says when checkpoints are written and read.
 
     Args:
-        interval: Steps between two checkpoints, ≥ 1.
+        interval: Number of steps between two checkpoints, ≥ 1.
 
     Example:
         ``default_hooks = dict(checkpoint=dict(type="LastCheckpointHook", interval=500))``
@@ -183,40 +184,40 @@ class LastCheckpointHook(CheckpointKeeper):
 
     @staticmethod
     def is_whole(path: Path) -> bool:
-        """Whether nothing in the checkpoint has changed since it was written, and it can be read.
+        """Whether the checkpoint is intact and can be read.
 
-        PyTorch does not look at the checksums in its files, and the checksums do not cover the
-        names of the parts; so both are tried. Weights that are not finite count as damaged: no
-        run could go on from them. Whatever is wrong, the answer is no.
+        PyTorch does not verify the checksums in its files, and the checksums do not cover the names
+        of the parts. So the checksums are verified and the file is loaded. Weights that are not
+        finite count as damaged, because no run could resume from them. Any error means ``False``.
         """
         try:
             with zipfile.ZipFile(path) as file:
                 if file.testzip() is not None:
                     return False
             state = torch.load(path, map_location="cpu", weights_only=True)
-            # mmengine would run a "config" as Python code; it writes none.
+            # On resume mmengine would run "config" as Python code; our checkpoints have none.
             weights = filter(torch.is_tensor, state["state_dict"].values())
             return "config" not in state["meta"] and all(w.isfinite().all() for w in weights)
         except Exception:
             return False
 
     def write(self, runner: Any, path: Path, progress: dict[str, Any]) -> None:
-        """Write it as mmengine does; the first process alone."""
+        """Let mmengine write the checkpoint, in the first process only."""
         if is_main_process():
             runner.save_checkpoint(runner.work_dir, unfinished(path).name, meta=progress)
             change_over(path)
 
     def read(self, runner: Any, path: Path) -> dict[str, Any]:
-        """Have mmengine resume."""
+        """Let mmengine resume from the checkpoint, and return its ``progress``."""
         self.path = path
         runner.resume(str(path))
         return self.progress
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
-        """Compare a checkpoint to go on from with the model; mmengine would only warn.
+        """Check that a checkpoint to resume from fits the model; mmengine would only warn.
 
         Raises:
-            ValueError: If it is that of another model.
+            ValueError: If the checkpoint belongs to another model.
         """
         if not hasattr(self, "path"):
             return

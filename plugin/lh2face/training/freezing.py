@@ -1,4 +1,4 @@
-"""Parts of a model that stay as they are while the others train."""
+"""Freezing of parts of a model during training."""
 
 import gc
 from typing import Any
@@ -11,17 +11,20 @@ from lh2face.registry import HOOKS
 
 @HOOKS.register_module()
 class FreezeHook(Hook):
-    """Give parts of a model neither gradients nor new batch-norm statistics.
+    """Freeze modules of a model: their parameters and running statistics do not change.
 
-    The optimizer leaves parameters without gradients alone, weight decay included. A part that
-    stays frozen for some epochs trains from the next one on, by the rate that is then due.
+    The running statistic of a new ``LH2FaceHead`` has no value yet; the first batch sets it.
+
+    The optimizer skips parameters without gradients, so weight decay does not change them either.
+    If modules are frozen for some epochs only, they train from the next epoch on, with the learning
+    rate of the schedule at that time.
 
     Args:
         parts: Names of modules of the model, such as ``"backbone"`` or ``"backbone.layer1"``.
-        epochs: For how many epochs from the first; ``None`` for all of them.
+        epochs: Number of epochs, from the first, in which they are frozen; ``None``: all.
 
     Raises:
-        ValueError: If there is no such part, or nothing is left to train.
+        ValueError: If the model has no module of that name, or no parameter is left to train.
 
     Example:
         ``custom_hooks = [dict(type="FreezeHook", parts=["backbone"], epochs=1)]``
@@ -32,24 +35,32 @@ class FreezeHook(Hook):
     def __init__(self, parts: list[str], epochs: int | None = None) -> None:
         self.parts = parts
         self.epochs = epochs
-        # The parameters that would train, while they do not.
+        # The parameters that are frozen now and would train otherwise.
         self.held: list[nn.Parameter] = []
 
     def before_run(self, runner: Any) -> None:
-        """Find the parts."""
+        """Look up the modules to freeze.
+
+        Raises:
+            ValueError: If the model has no module of that name.
+        """
         model = _unwrapped(runner)
         named = dict(model.named_modules())
         for part in self.parts:
             if part not in named or not part:
                 allowed = ", ".join(name for name, _ in model.named_children())
                 raise ValueError(
-                    f"FreezeHook.parts: found {part!r:.100}, allowed are {allowed}, and what is in "
-                    "them"
+                    f"FreezeHook.parts: found {part!r:.100}, allowed are {allowed}, and modules "
+                    "inside them"
                 )
         self.modules = [named[part] for part in self.parts]
 
     def before_train_epoch(self, runner: Any) -> None:
-        """Freeze the parts, or let them train."""
+        """Freeze the modules, or let them train again.
+
+        Raises:
+            ValueError: If no parameter is left to train.
+        """
         frozen = self.epochs is None or runner.epoch < self.epochs
         if frozen == bool(self.held):
             return
@@ -64,14 +75,15 @@ class FreezeHook(Hook):
         if not any(weight.requires_grad for weight in model.parameters()):
             raise ValueError(f"FreezeHook.parts: {self.parts} leave nothing to train")
         if runner.model is not model:
-            # DistributedDataParallel waits for the gradients that there were when it was made.
+            # DistributedDataParallel keeps the list of parameters that had gradients when it was
+            # created, and waits for all of them. So the model is wrapped again.
             runner.model = model
             gc.collect()
             runner.model = runner.wrap_model(runner.cfg.get("model_wrapper_cfg"), model)
             runner._maybe_compile("train_step")
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        """Keep the statistics of batch normalisation: each epoch and validation sets them free."""
+        """Keep frozen modules in eval mode, which each epoch and validation switches off."""
         for part in self.modules:
             if self.held and part.training:
                 part.eval()

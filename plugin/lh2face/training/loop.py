@@ -1,4 +1,4 @@
-"""The training loop: epochs that can begin inside, validation by steps, signals."""
+"""The training loop: it can resume within an epoch, validate by steps, and note signals."""
 
 import os
 import signal
@@ -14,29 +14,34 @@ from mmengine.runner import EpochBasedTrainLoop
 from torch import nn
 from torch.utils.data import DataLoader
 
-# What a batch system sends: some time before it takes the machine, and when it does.
+# Slurm can be told to send SIGUSR1 some time before the end; it sends SIGTERM at the end.
 SIGNALS = [getattr(signal, name) for name in ("SIGUSR1", "SIGTERM") if hasattr(signal, name)]
 
 
 @LOOPS.register_module()
 class EpochLoop(EpochBasedTrainLoop):
-    """Epochs of training that go on inside an epoch where a run was resumed there.
+    """Train by epochs; a resumed run starts at the step within the epoch where it was saved.
 
-    It validates by steps, and ends at once where a hook sets ``stop_training``, as mmengine's
-    ``EarlyStoppingHook`` does; a run that ended so stays ended when it is resumed.
+    The loop validates by steps. It ends after the current step when a hook sets ``stop_training``,
+    as mmengine's ``EarlyStoppingHook`` does; if such a run is resumed, it does not train further.
 
-    With a hook of :mod:`lh2face.training.checkpoints`, SIGUSR1 and SIGTERM do nothing while it runs
-    but enter :attr:`asked`, which the hook answers between two steps.
+    With a hook of :mod:`lh2face.training.checkpoints`, the signals SIGUSR1 and SIGTERM are only
+    added to :attr:`asked` while the loop runs. The hook acts on them between two steps.
 
     Args:
-        runner: The runner.
+        runner: mmengine's runner.
         dataloader: The loader of the training images, or its config.
-        max_epochs: Epochs to train, ≥ 1.
-        val_interval: Steps between two validations; ``None``: after each epoch. The last step
-            always validates. Without a ``val_dataloader`` none does.
+        max_epochs: Number of epochs, ≥ 1.
+        val_interval: Number of steps between two validations, ≥ 1; ``None``: validate after each
+            epoch. There is always a validation after the last step of the schedule. Without a
+            ``val_dataloader`` there is none at all.
+
+    Attributes:
+        heeded: Numbers of the signals to note.
+        asked: Numbers of the signals received and not yet acted on.
 
     Raises:
-        ValueError: If a number is out of its range, or the images do not fill one batch.
+        ValueError: If a number is out of range, or the images do not fill one batch.
 
     Example:
         ``train_cfg = dict(type="EpochLoop", max_epochs=20, val_interval=2000)``
@@ -66,7 +71,7 @@ class EpochLoop(EpochBasedTrainLoop):
 
     @property
     def stop_training(self) -> bool:
-        """Whether a hook has ended the run; kept in checkpoints."""
+        """Whether a hook has ended the run; checkpoints store it."""
         return bool(self.runner.message_hub.get_info("stop_training", False))
 
     @stop_training.setter
@@ -74,7 +79,7 @@ class EpochLoop(EpochBasedTrainLoop):
         self.runner.message_hub.update_info("stop_training", value)
 
     def run(self) -> nn.Module:
-        """Train to the last step, or until a hook ends the run; return the model."""
+        """Train to the last step or until a hook ends the run, and return the model."""
         if self.runner.val_loop is not None:
             let_workers_finish(self.runner.val_dataloader)
         with noted(self.heeded, self.asked):
@@ -99,20 +104,20 @@ class EpochLoop(EpochBasedTrainLoop):
                 return
 
     def rest_of_epoch(self) -> Iterator[tuple[int, Any]]:
-        """Batches that the epoch still has, with their places in it."""
+        """The remaining batches of the epoch, each with its index in the epoch."""
         done = self._iter - self._epoch * len(self.dataloader)
         if hasattr(self.dataloader.batch_sampler, "skip"):
             self.dataloader.batch_sampler.skip(done)
             return enumerate(self.dataloader, done)
-        # Other samplers: the images of the batches before are read in vain.
+        # Other batch samplers cannot skip: the earlier batches are loaded and thrown away.
         return islice(enumerate(self.dataloader), done, None)
 
     def validation_is_due(self) -> bool:
-        """Whether the step just done is one to validate after."""
+        """Whether to validate after the step just done."""
         return self._iter % self.val_interval == 0 or self._iter == self._max_iters
 
     def validate(self) -> None:
-        """Validate, and have each part of the model in the mode in which it was before."""
+        """Validate, and then put each module back into the mode (train or eval) that it had."""
         training = [module for module in self.runner.model.modules() if module.training]
         self.runner.val_loop.run()
         for module in training:
@@ -121,8 +126,8 @@ class EpochLoop(EpochBasedTrainLoop):
 
 @contextmanager
 def noted(numbers: list[int], asked: set[int]) -> Iterator[None]:
-    """Have signals enter a set and do nothing else; afterwards they do again what they did."""
-    if threading.current_thread() is not threading.main_thread():  # others get no signals
+    """Add the given signals to a set when they arrive; restore the old handlers at the end."""
+    if threading.current_thread() is not threading.main_thread():  # only it may set handlers
         yield
         return
     before = {
@@ -136,17 +141,17 @@ def noted(numbers: list[int], asked: set[int]) -> Iterator[None]:
 
 
 def let_workers_finish(loader: DataLoader) -> None:
-    """Have a loader's workers leave signals to the process that trains.
+    """Make a loader's workers ignore signals, except SIGTERM from the process that trains.
 
-    A batch system sends them to every process. A worker that dies of one would end the run before
-    its checkpoint is written.
+    A batch system sends signals to every process. A worker that ends because of one would end the
+    run before its checkpoint is written.
     """
     if loader.num_workers and hasattr(signal, "sigwaitinfo"):
         loader.worker_init_fn = partial(start_deaf, loader.worker_init_fn)
 
 
 def start_deaf(init: Callable[[int], None] | None, worker: int) -> None:
-    """The start of a worker that heeds :data:`SIGNALS` of its own parent alone."""
+    """Start a worker that ignores :data:`SIGNALS`, except SIGTERM from its parent process."""
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     threading.Thread(target=heed_parent, daemon=True).start()
     if init is not None:
@@ -154,7 +159,7 @@ def start_deaf(init: Callable[[int], None] | None, worker: int) -> None:
 
 
 def heed_parent() -> None:
-    """End the process when its parent, which is how a loader ends its workers, sends SIGTERM."""
+    """End the process when its parent sends SIGTERM, as a loader does to end its workers."""
     while True:
         found = signal.sigwaitinfo(SIGNALS)
         if found.si_signo == signal.SIGTERM and found.si_pid == os.getppid():

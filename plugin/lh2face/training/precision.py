@@ -1,4 +1,4 @@
-"""Training in bfloat16 or float16 by autocast, on any device."""
+"""Mixed-precision training in bfloat16 or float16, on any device with autocast."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,21 +15,22 @@ DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 @OPTIM_WRAPPERS.register_module()
 class AutocastOptimWrapper(OptimWrapper):
-    """mmengine's ``OptimWrapper`` with the forward pass under autocast.
+    """Run the forward pass of each step under autocast.
 
-    Weights, gradients and the heads stay in float32. float16 has the range 6e-8 to 65504, so its
-    loss is scaled; a step whose gradients overflow is left out and halves the scale, in every
-    process at once. bfloat16 has the range of float32 and needs no scale.
+    Weights and gradients stay in float32, and this project's heads compute in float32. float16
+    covers only 6e-8 to 65504, so the loss is multiplied by a scale. If the gradients of a step
+    overflow, every process skips that step and halves the scale. bfloat16 has the range of float32
+    and needs no scale.
 
-    mmengine's ``AmpOptimWrapper`` does the same on CUDA alone.
+    mmengine's ``AmpOptimWrapper`` supports float16 and bfloat16 on accelerators, not on the CPU.
 
     Args:
         dtype: ``"bfloat16"`` or ``"float16"``.
-        **kwargs: As for mmengine's ``OptimWrapper``: ``optimizer``, ``accumulative_counts``,
+        **kwargs: Arguments of mmengine's ``OptimWrapper``: ``optimizer``, ``accumulative_counts``,
             ``clip_grad``.
 
     Raises:
-        ValueError: If ``dtype`` is another.
+        ValueError: If ``dtype`` has another value.
 
     Example:
         ``optim_wrapper = dict(type="AutocastOptimWrapper", dtype="bfloat16",
@@ -47,18 +48,18 @@ class AutocastOptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """The forward pass of a step."""
+        """Context for the forward pass of a step: gradient accumulation and autocast."""
         with super().optim_context(model), torch.autocast(self.device, self.dtype):
             yield
 
     def backward(self, loss: Tensor, **kwargs: Any) -> None:
-        """Add the gradients of a loss, a scalar."""
+        """Compute the gradients of a scalar loss and add them to those of the parameters."""
         if self.dtype is torch.float16:
             loss = self.loss_scaler.scale(loss)
         super().backward(loss, **kwargs)
 
     def step(self, **kwargs: Any) -> None:
-        """Clip the gradients and update the parameters; not where scaled ones overflowed."""
+        """Clip the gradients and update the parameters; skip it if float16 gradients overflow."""
         if self.dtype is not torch.float16:
             super().step(**kwargs)
             return
@@ -69,14 +70,14 @@ class AutocastOptimWrapper(OptimWrapper):
         self.loss_scaler.update()
 
     def state_dict(self) -> dict[str, Any]:
-        """The optimizer's state, and the scale's."""
+        """The optimizer's state and, for float16, that of the loss scaler as ``loss_scaler``."""
         state = super().state_dict()
         if self.dtype is torch.float16:
             state["loss_scaler"] = self.loss_scaler.state_dict()
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the state that :meth:`state_dict` gave."""
+        """Restore what :meth:`state_dict` returned."""
         state = dict(state_dict)
         scale = state.pop("loss_scaler", None)
         if scale is not None and self.dtype is torch.float16:
@@ -85,7 +86,7 @@ class AutocastOptimWrapper(OptimWrapper):
 
 
 def new_loss_scaler(device: str) -> torch.amp.GradScaler:
-    """A scaler of losses; several processes leave out the same steps."""
+    """Create a loss scaler; with several processes, all of them skip the same steps."""
     if get_world_size() == 1:
         return torch.amp.GradScaler(device)
     from torch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler

@@ -1,5 +1,6 @@
-"""The mmengine hook that records a run, shows its progress and stops it at NaN."""
+"""mmengine hook that records a run, shows its progress, and stops it at NaN or infinity."""
 
+import contextlib
 import csv
 import math
 import time
@@ -17,25 +18,26 @@ from lh2face.registry import HOOKS
 
 RECORD = "training.csv"
 
-# Where the message hub, and with it a checkpoint, has the sums of the row to come.
+# Key of the message hub, which checkpoints store, for the sums of the next row.
 WINDOW = "window"
 
 
 @HOOKS.register_module()
 class TrainingRecordHook(Hook):
-    """Write what a run does, averaged over every ``interval`` steps and all processes.
+    """Record the statistics of a run, averaged over ``interval`` steps and all processes.
 
-    Each average becomes a row of ``<work_dir>/training.csv``, the scalars of TensorBoard (or what
-    visualizer the config names), and what the progress shown says beside the step. Rows that a
-    resumed run will write again are dropped first; what it had summed of the next one is in its
-    checkpoint.
+    Each average is written as a row of ``<work_dir>/training.csv`` and to the config's visualizer,
+    such as TensorBoard; the progress display shows its loss and speed. A resumed run first drops
+    the rows that it will write again. The sums for the next row are stored in its checkpoint.
 
-    It stops a run, in every process at the same step, when the loss or the norm of the gradients
-    is not finite. It also keeps mmengine's own history of each step short: mmengine copies it at
-    every step and puts it into every checkpoint.
+    The hook stops the run, in every process at the same step, when the loss is not finite or the
+    norm of the gradients is not. The norm is known only where gradients are clipped.
+
+    The hook also shortens mmengine's history of scalars, which mmengine otherwise copies at every
+    step and stores in every checkpoint.
 
     Args:
-        interval: Steps between two rows; a row also ends with each epoch.
+        interval: Number of steps per row; a row also ends at the end of each epoch.
     """
 
     priority = "BELOW_NORMAL"
@@ -46,15 +48,16 @@ class TrainingRecordHook(Hook):
         self.means = ""
 
     def before_train(self, runner: Any) -> None:
-        """Open the record, at the step that the run starts or goes on from."""
+        """Open the record at the step where the run starts or resumes."""
         self.path = Path(runner.work_dir) / RECORD
         self.window = runner.message_hub.get_info(WINDOW) or new_window()
         runner.message_hub.update_info(WINDOW, self.window)
-        # A row of this very step is one that a run which ended here wrote.
-        drop_rows(self.path, runner.iter - bool(self.window["steps"]))
         forget_history(runner.message_hub)
         self.clock = time.perf_counter()
         if is_main_process():
+            # A row for this step exists if the earlier run ended here; without a full window, keep
+            # it.
+            drop_rows(self.path, runner.iter - bool(self.window["steps"]))
             self.progress = progress("training", runner.max_iters, done=runner.iter)
 
     def after_train_iter(
@@ -64,10 +67,10 @@ class TrainingRecordHook(Hook):
         data_batch: dict | None = None,
         outputs: dict[str, torch.Tensor] | None = None,
     ) -> None:
-        """Add one step; write a row when the window is full.
+        """Add one step to the sums; write a row when there are ``interval`` of them.
 
         Raises:
-            NonFiniteError: If the loss or the gradients are not finite.
+            NonFiniteError: If the loss or the norm of the gradients is not finite.
         """
         statistics = mean_over_processes(outputs or {})
         check_step(runner, statistics)
@@ -87,11 +90,11 @@ class TrainingRecordHook(Hook):
             self.progress.advance(status=status)
 
     def after_val(self, runner: Any) -> None:
-        """Leave the time of a validation out of the images a second."""
+        """Exclude the time of a validation from the images per second."""
         self.clock = time.perf_counter()
 
     def write(self, runner: Any, step: int, epoch: int) -> None:
-        """Write the averages of the window, and begin the next."""
+        """Write the averages of the steps summed so far as a row, and reset the sums."""
         window = dict(self.window)
         self.window.update(new_window())
         forget_history(runner.message_hub)
@@ -110,7 +113,7 @@ class TrainingRecordHook(Hook):
             flush(runner.visualizer)
 
     def after_train(self, runner: Any) -> None:
-        """Write what is left; leave the terminal as it was and what was recorded on disk."""
+        """Write the last row, close the progress display and the visualizer."""
         if self.window["steps"]:
             self.write(runner, runner.iter, runner.epoch + 1)
         if self.progress is not None:
@@ -119,20 +122,20 @@ class TrainingRecordHook(Hook):
 
 
 def new_window() -> dict[str, Any]:
-    """What is summed for a row: each statistic, steps, images and seconds."""
+    """The empty sums of a row: of each statistic, and of steps, images and seconds."""
     return {"sums": {}, "steps": 0, "images": 0, "seconds": 0.0}
 
 
 def flush(visualizer: Any) -> None:
-    """Bring what a visualizer was given to disk, where a kill does not take it."""
+    """Flush a visualizer to disk, so that nothing is lost if the process is killed."""
     for backend in visualizer._vis_backends.values():
         getattr(backend.experiment, "flush", lambda: None)()
 
 
 def mean_over_processes(outputs: dict[str, torch.Tensor]) -> dict[str, float]:
-    """Each scalar's mean over the processes; not finite if one of them is not.
+    """Mean of each scalar over the processes; a NaN or infinity in one process remains.
 
-    The device is waited for once, whatever the number of scalars.
+    All scalars are stacked, so that the device is synchronised only once.
     """
     if not outputs:
         return {}
@@ -145,11 +148,11 @@ def mean_over_processes(outputs: dict[str, torch.Tensor]) -> dict[str, float]:
 def check_step(runner: Any, statistics: dict[str, float]) -> None:
     """Raise :class:`NonFiniteError` if a step's loss or gradients are not finite."""
     watched = {"the loss": statistics.get("loss", 0.0)}
-    # Known where gradients are clipped, the same in every process.
+    # mmengine computes it only where gradients are clipped; it is the same in every process.
     name = getattr(runner.optim_wrapper, "grad_name", "")
     norms = runner.message_hub.log_scalars.get(f"train/{name}")
     scaler = getattr(runner.optim_wrapper, "loss_scaler", None)
-    # A loss scaler tries factors that overflow, and leaves such steps out itself.
+    # A loss scaler tries scales that overflow, and skips such steps itself.
     if norms is not None and scaler is None:
         watched["the norm of the gradients"] = norms.current()
     wrong = [f"{name} is {value}" for name, value in watched.items() if not math.isfinite(value)]
@@ -162,13 +165,13 @@ def check_step(runner: Any, statistics: dict[str, float]) -> None:
 
 
 def forget_history(hub: MessageHub) -> None:
-    """Keep the last value of each scalar that mmengine records."""
+    """Drop all but the last value of each scalar that mmengine records."""
     for name, buffer in hub.log_scalars.items():
         hub.log_scalars[name] = HistoryBuffer(*(values[-1:] for values in buffer.data))
 
 
 def append_row(path: Path, row: dict[str, Any]) -> None:
-    """Add a row to a training record, under the header that its first row makes."""
+    """Append a row to a record; the first row also writes the header."""
     new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -178,27 +181,34 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
 
 
 def drop_rows(path: Path, last_step: int) -> None:
-    """Drop what a training record holds after a step, and what is no whole row of numbers.
+    """Drop the rows of a record after a given step, and all rows that are damaged.
 
-    Writing may have been stopped in the middle of a row, and a power cut may leave anything.
+    A row may be incomplete because the process was killed, or damaged by a power cut.
     """
     if not path.exists():
         return
-    header, *rows = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    kept = [row for row in rows if _is_row_until(row, header.split(","), last_step)]
+    kept = []
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        rows = csv.reader(file)
+        # A damaged row may open a quote that no row closes.
+        with contextlib.suppress(csv.Error):
+            header = next(rows, [])
+            for row in rows:
+                if _is_row_until(row, header, last_step):
+                    kept.append(row)
     if not kept:
         path.unlink()
         return
     new = path.with_name(f".{path.name}.new")
-    new.write_text("\n".join([header, *kept, ""]), encoding="utf-8", newline="\r\n")
+    with new.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *kept])
     new.replace(path)
 
 
-def _is_row_until(row: str, header: list[str], last_step: int) -> bool:
-    cells = row.split(",")
+def _is_row_until(row: list[str], header: list[str], last_step: int) -> bool:
     try:
-        # All cells are numbers, but for the name in a record of validations.
-        step, *_ = [float(c) for c, of in zip(cells, header, strict=True) if of != "name"]
+        # All cells are numbers, except the name in a record of validations.
+        step, *_ = [float(c) for c, of in zip(row, header, strict=True) if of != "name"]
     except ValueError:
         return False
     return step <= last_step

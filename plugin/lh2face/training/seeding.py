@@ -1,4 +1,4 @@
-"""The mmengine hook that seeds every random generator."""
+"""mmengine hook that seeds the random generators."""
 
 import random
 from typing import Any
@@ -10,39 +10,41 @@ from mmengine.hooks import Hook
 
 from lh2face.registry import HOOKS
 
-# What a seed is for.
+# The two purposes of a seed: loading of data, and computing of a step.
 LOADING, COMPUTING = range(2)
 
 
 @HOOKS.register_module()
 class SeedHook(Hook):
-    """Seed every random generator at each epoch and step, from the run's seed and the rank.
+    """Seed Python's, NumPy's and PyTorch's generators before each epoch and each step.
 
-    What loads the data is seeded by the epoch, what computes by the step. A step then draws the
-    same numbers whether the run came to it by itself or was resumed, inside an epoch too, so no
-    generator's state has to be in the checkpoint.
+    The seeds come from the run's seed, the rank, and the number of the epoch or step. So a step
+    draws the same numbers in a resumed run as in one that was never interrupted, and checkpoints
+    need no state of a generator.
 
-    A data set with a method ``set_epoch(seed, epoch)`` is told both before each epoch, so that it
-    can draw for each image by itself: then the draws depend neither on the number of workers, nor
-    on that of processes, nor on the batches that a resumed run leaves out.
+    Loader workers get their seeds at the beginning of an epoch. A resumed run whose epoch has
+    already begun skips batches, so what a worker draws for the others can change. A data set with a
+    method ``set_epoch(seed, epoch)`` avoids this: it is called before each epoch and can seed the
+    draws of each image by itself. Then these depend neither on the number of workers or processes,
+    nor on skipped batches.
     """
 
     priority = "VERY_HIGH"
 
     def before_train_epoch(self, runner: Any) -> None:
-        """Seed what loads the data of the epoch."""
+        """Seed the loading of the epoch's data."""
         seed_generators(runner.seed, get_rank(), runner.epoch, LOADING)
         tell = getattr(runner.train_dataloader.dataset, "set_epoch", None)
         if tell is not None:
             tell(runner.seed, runner.epoch)
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        """Seed what computes the step."""
+        """Seed the computing of the step."""
         seed_generators(runner.seed, get_rank(), runner.iter, COMPUTING)
 
 
 def seed_generators(*entropy: int) -> None:
-    """Seed Python's, NumPy's and PyTorch's generators from whole numbers ≥ 0."""
+    """Seed Python's, NumPy's and PyTorch's global generators from whole numbers ≥ 0."""
     seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
     random.seed(seed)
     np.random.seed(seed)

@@ -1,4 +1,4 @@
-"""Validation while training: pairs of faces, their accuracy, its record, and the best weights."""
+"""Validation during training: verification pairs, metrics, their record, and the best weights."""
 
 import csv
 import json
@@ -22,43 +22,45 @@ from lh2face.data.images import decode_rgb
 from lh2face.data.verification_bin import read_bin
 from lh2face.distributed.checkpoint_files import sync, unfinished
 from lh2face.distributed.collectives import all_gather
-from lh2face.evaluation.ijb import directions
+from lh2face.evaluation.features import directions
 from lh2face.evaluation.roc import roc_curve, tar_figures
 from lh2face.evaluation.verification import fold_accuracy, fold_decisions
+from lh2face.recognizers.face_recognizer import weights_without_head
 from lh2face.registry import DATASETS, HOOKS, METRICS
 from lh2face.training.record import append_row, drop_rows
 
 RECORD, BEST = "validation.csv", "best.safetensors"
-ABOUT = "validation"  # the key of a safetensors file's metadata
-# What the mean over all benchmarks is called, beside the names of benchmarks.
+ABOUT = "validation"  # key in the metadata of a safetensors file
+# Name of the mean over all benchmarks; no benchmark may have this name.
 MEAN = "mean"
-HEAD = "head."
 
 
 class ValidationError(ValueError):
-    """A validation that cannot be run; the message names the file or the key."""
+    """A validation cannot be run; the message names the file or the key."""
 
 
 @DATASETS.register_module()
 class PairFaces(Dataset):
-    """Faces of verification pairs: ``dict(inputs (3, S, S) uint8 RGB, label int)``.
+    """Data set of the faces of verification pairs.
 
-    Each face is given once, however many pairs have it; the label is its index.
+    An item is ``dict(inputs (3, S, S) uint8 RGB, label int)``. Each face occurs once, however many
+    pairs it belongs to. Its label is its index.
 
     Args:
-        paths: Verification bins, such as ``lfw.bin``, and folders of benchmarks with pairs, as
-            stage ``align_benchmark`` writes them. A list of pairs has the name of the file or
-            folder, and that of the list behind it, ``people/profile``, where a folder has several.
-        image_size: Side S of the images given, px.
+        paths: Verification bins, such as ``lfw.bin``, and benchmark folders with pairs, as stage
+            ``align_benchmark`` writes them. A list of pairs is named after its file or folder. If a
+            folder has several lists, the name of the list follows: ``people/profile``.
+        image_size: Side S of the images in pixels.
 
     Attributes:
-        metainfo: ``pairs``: a :class:`~lh2face.data.benchmark.PairList` of indices by name.
+        metainfo: ``{"pairs": lists}``, where ``lists`` has the
+            :class:`~lh2face.data.benchmark.PairList` of each name, with indices of this data set.
 
     Raises:
-        ValidationError: If there is no path, one is missing, two have one name, or one has no
-            pairs.
-        BinError: If a file is no verification bin.
-        BenchmarkError: If the pairs of a file are all of one person, or all of two.
+        ValidationError: If there is no path, a path is missing, two have the same name, or a folder
+            has no pairs.
+        BinError: If a file is not a verification bin.
+        BenchmarkError: If the pairs of a file are all genuine or all impostor pairs.
         ImageError: If a face cannot be decoded or is not 112 × 112 px.
     """
 
@@ -74,7 +76,7 @@ class PairFaces(Dataset):
         if not pairs:
             raise ValidationError("PairFaces.paths: found none; expected a path or more")
         self.metainfo = {"pairs": pairs}
-        for encoded, source in self._faces:  # now, not hours later
+        for encoded, source in self._faces:  # fail now, not hours later
             check_aligned(encoded, source)
 
     def _bin(self, path: Path, name: str) -> dict[str, PairList]:
@@ -119,13 +121,14 @@ class PairFaces(Dataset):
 
 @METRICS.register_module()
 class VerificationAccuracy:
-    """Accuracy over ten folds, and TAR at a FAR, as stage ``evaluate`` works them out.
+    """Ten-fold accuracy and TAR at a FAR, computed as stage ``evaluate`` does.
 
-    For :class:`PairFaces` and a model whose ``predict`` gives the embeddings of an image and of its
-    mirror image, such as :class:`~lh2face.recognizers.FaceRecognizer`.
+    It expects :class:`PairFaces` and a model that returns, per face, the embeddings of the image
+    and of its mirror image, as :class:`~lh2face.recognizers.FaceRecognizer` does.
 
     Args:
-        far: The false accept rate; where it is finer than one impostor pair there is no ``tar``.
+        far: The false accept rate, in (0, 1). If it is below 1 / (number of impostor pairs), the
+            result has no ``tar``.
     """
 
     def __init__(self, far: float = 1e-3) -> None:
@@ -135,27 +138,29 @@ class VerificationAccuracy:
         self._faces: list[Tensor] = []
 
     def process(self, data_batch: dict[str, Any], data_samples: Sequence[Tensor]) -> None:
-        """Keep the embeddings ``(2, d)`` of each face of a batch of :class:`PairFaces`."""
+        """Store the embeddings ``(2, d)`` of each face of a batch of :class:`PairFaces`."""
         faces = torch.stack(list(data_samples))
         self._rows.append(torch.as_tensor(data_batch["label"], device=faces.device))
         self._faces.append(faces)
 
     def evaluate(self, size: int) -> dict[str, float]:
-        """The figures of what all processes kept, which then begin anew; the same in each.
+        """Compute the metrics from the embeddings of all processes, and discard the embeddings.
+
+        Every process must call this; each gets the same result.
 
         Args:
             size: Number of faces.
 
         Returns:
-            ``NAME/accuracy`` and ``NAME/tar`` of every list of pairs, of every benchmark of several
-            lists their mean, and ``mean/…`` over the benchmarks.
+            ``NAME/accuracy`` and ``NAME/tar``, in [0, 1], for every list of pairs, for every
+            benchmark (the mean over its lists), and for ``mean`` (the mean over the benchmarks).
 
         Raises:
             EvaluationError: If an embedding is not finite, or there are fewer pairs than folds.
         """
         rows, faces = (torch.cat(all_gather(torch.cat(part))) for part in (self._rows, self._faces))
         self._rows, self._faces = [], []
-        # A sampler pads its last batch with faces that another process has too.
+        # A sampler may pad the last batch with faces that another process has too.
         embeddings = np.full((size, *faces.shape[1:]), np.nan, np.float32)
         embeddings[rows.cpu().numpy()] = faces.float().cpu().numpy()
         unit = directions(embeddings)
@@ -182,7 +187,7 @@ class VerificationAccuracy:
 
 
 def mean_of(figures: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Means of the figures that all of them have."""
+    """Mean of each figure that all of the dictionaries have."""
     return {
         key: float(np.mean([one[key] for one in figures]))
         for key in figures[0]
@@ -192,18 +197,18 @@ def mean_of(figures: Sequence[dict[str, float]]) -> dict[str, float]:
 
 @HOOKS.register_module()
 class ValidationRecordHook(Hook):
-    """Write what each validation finds: a line, TensorBoard's scalars, ``validation.csv``.
+    """Write the metrics of each validation: printed, to the visualizer, and to a CSV file.
 
-    The file is ``<work_dir>/validation.csv``; a row has the step, a name, and the figures
-    ``name/figure`` of a metric. Rows that a resumed run will write again are dropped first; the
-    others are told to :class:`mmengine.hooks.EarlyStoppingHook`, which keeps nothing itself.
+    The file is ``<work_dir>/validation.csv``. A row has the step, a name, and one column per figure
+    of the metrics ``name/figure``. A resumed run first drops the rows that it will write again. The
+    hook passes the others to :class:`mmengine.hooks.EarlyStoppingHook`, which stores no state.
     """
 
     priority = "BELOW_NORMAL"
-    path: Path | None = None  # of the record, once a training has begun
+    path: Path | None = None  # path of the record; none before training begins
 
     def before_train(self, runner: Any) -> None:
-        """Open the record, at the step that the run starts or goes on from."""
+        """Open the record at the step where the run starts or resumes."""
         self.path = Path(runner.work_dir) / RECORD
         found: list[Any] = [None]
         if is_main_process():
@@ -216,7 +221,7 @@ class ValidationRecordHook(Hook):
                     hook.after_val_epoch(runner, metrics)
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float]) -> None:
-        """Add what a validation found."""
+        """Record the metrics of a validation."""
         if not is_main_process():
             return
         runner.visualizer.add_scalars(
@@ -228,7 +233,7 @@ class ValidationRecordHook(Hook):
             by_name.setdefault(name, {})[figure] = value
         figures = {figure: math.nan for found in by_name.values() for figure in found}
         for name, found in by_name.items():
-            # As Python writes numbers, so that they are the same when they are read.
+            # repr keeps all digits, so a float is the same when it is read again.
             values = {key: repr(value) for key, value in {**figures, **found}.items()}
             if self.path is not None:
                 append_row(self.path, {"step": runner.iter, "name": name, **values})
@@ -237,14 +242,18 @@ class ValidationRecordHook(Hook):
 
 
 def recorded(path: Path) -> list[dict[str, float]]:
-    """The metrics of each validation in a record, in their order."""
+    """The metrics of each validation in a record, by their names, in order of the steps.
+
+    A figure that a list of pairs does not have is NaN in the record, and left out here.
+    """
     if not path.exists():
         return []
     found: dict[str, dict[str, float]] = {}
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             name, metrics = row.pop("name"), found.setdefault(row.pop("step"), {})
-            metrics |= {f"{name}/{figure}": float(value) for figure, value in row.items()}
+            figures = {figure: float(value) for figure, value in row.items()}
+            metrics |= {f"{name}/{key}": v for key, v in figures.items() if not math.isnan(v)}
     return list(found.values())
 
 
@@ -252,24 +261,29 @@ def recorded(path: Path) -> list[dict[str, float]]:
 class BestModelHook(Hook):
     """Keep the weights of the best validation in ``<work_dir>/best.safetensors``.
 
-    They are those of the model without its head, and without the optimizer. Each is written beside
-    its place, brought to disk and renamed; a run that goes on knows what it kept.
+    The file has the weights of the model without its head, and no optimizer state. It is written to
+    a temporary name, flushed to disk, and then renamed. A resumed run reads the best value so far
+    from the file.
 
     Args:
-        monitor: Name of the metric that is to be high.
+        monitor: Name of the metric to maximise.
 
     Raises:
-        ValidationError: If the config has no validation, or that no such metric.
+        ValidationError: If the config has no validation, or the validation has no such metric.
     """
 
     priority = "LOW"
 
     def __init__(self, monitor: str = f"{MEAN}/accuracy") -> None:
         self.monitor = monitor
-        self.value: float | None = None  # until a training begins
+        self.value: float | None = None  # best value so far; none before training begins
 
     def before_train(self, runner: Any) -> None:
-        """Look at what is kept."""
+        """Read the best value so far.
+
+        Raises:
+            ValidationError: If the config has no validation.
+        """
         if runner._val_loop is None:
             raise ValidationError(
                 "BestModelHook: there is no val_dataloader to choose by; name a validation, or "
@@ -282,7 +296,11 @@ class BestModelHook(Hook):
         self.value = kept[0]["value"] if kept[0] else -math.inf
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float]) -> None:
-        """Keep the weights if they are better than all before."""
+        """Save the weights if the metric is higher than ever before.
+
+        Raises:
+            ValidationError: If there is no such metric.
+        """
         if self.value is None:
             return
         if self.monitor not in metrics:
@@ -295,11 +313,7 @@ class BestModelHook(Hook):
         self.value = value
         if is_main_process():
             model = getattr(runner.model, "module", runner.model)
-            weights = {
-                name: tensor.detach().cpu().contiguous()
-                for name, tensor in model.state_dict().items()
-                if not name.startswith(HEAD)
-            }
+            weights = weights_without_head(model)
             about = {"step": runner.iter, "monitor": self.monitor, "value": value}
             path = Path(runner.work_dir) / BEST
             unfinished(path).write_bytes(save(weights, {ABOUT: json.dumps(about)}))
@@ -309,7 +323,11 @@ class BestModelHook(Hook):
 
 
 def kept_best(work_dir: Path) -> dict[str, Any] | None:
-    """What :class:`BestModelHook` kept in a folder: ``step``, ``monitor`` and ``value``."""
+    """Read ``step``, ``monitor`` and ``value`` of the weights that :class:`BestModelHook` kept.
+
+    Returns:
+        ``None`` if there is no file, or if it was damaged: then it is deleted.
+    """
     path = work_dir / BEST
     if not path.exists():
         return None
@@ -318,16 +336,16 @@ def kept_best(work_dir: Path) -> dict[str, Any] | None:
             about: dict[str, Any] = json.loads(file.metadata()[ABOUT])
             return about
     except (SafetensorError, TypeError, KeyError, ValueError):
-        print(f"{path}: damaged; the best weights are looked for anew", flush=True)
+        print(f"{path}: damaged and deleted; earlier best weights are lost", flush=True)
         path.unlink()
         return None
 
 
 def take_best(model: nn.Module, work_dir: Path) -> dict[str, Any] | None:
-    """Put the weights that :class:`BestModelHook` kept into a model, if there are any.
+    """Load the weights that :class:`BestModelHook` kept into a model, if there are any.
 
     Returns:
-        As :func:`kept_best`.
+        The result of :func:`kept_best`.
     """
     about = kept_best(work_dir)
     if about is not None:

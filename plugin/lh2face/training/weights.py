@@ -1,4 +1,4 @@
-"""Weights to begin a training from: models of this project, and published ones."""
+"""Initial weights for training, from a model of this project or a published one."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,32 +12,35 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from lh2face.recognizers.face_recognizer import BACKBONE, HEAD, RECONSTRUCTOR
 from lh2face.text import check_utf8
 
-# What a folder of weights may hold: a trained model, or what stage ``weights`` wrote.
-IN_FOLDER = ("model.safetensors", "weights.safetensors")
-# What DataParallel puts in front of every name.
+# File of weights that stage ``weights`` writes.
+WEIGHTS = "weights.safetensors"
+# File names in a folder of weights: a trained model's, and that of stage ``weights``.
+IN_FOLDER = ("model.safetensors", WEIGHTS)
+# Prefix that DataParallel adds to every name.
 WRAPPER = "module."
-BACKBONE, HEAD, RECONSTRUCTOR = "backbone.", "head.", "reconstructor."
 SHOWN = 3
 
 
 class WeightsError(ValueError):
-    """Weights that cannot be used; the message names the file."""
+    """Weights cannot be used; the message names the file."""
 
 
 @WEIGHT_INITIALIZERS.register_module()
 class FaceWeights:
-    """Begin with the weights of a file, in a backbone or in a whole recognizer.
+    """Initialise a backbone or a whole recognizer with the weights of a file.
 
-    mmengine calls it before a training begins; a run that goes on from a checkpoint has the weights
-    of that. The head always begins anew, because its proxies belong to other identities.
+    mmengine calls this before training begins. A resumed run then loads the weights of its
+    checkpoint. A head is never initialised from the file, because its proxies belong to other
+    identities.
 
     Args:
-        path: What :func:`read_weights` reads.
+        path: A file or folder that :func:`read_weights` reads.
 
     Raises:
-        WeightsError: As :func:`read_weights`.
+        WeightsError: If :func:`read_weights` raises it.
 
     Example:
         ``backbone=dict(type="IResNet", depth=50,
@@ -48,30 +51,30 @@ class FaceWeights:
         self.path = Path(path)
 
     def __call__(self, module: nn.Module) -> None:
-        """Put the weights into a backbone or a recognizer."""
+        """Load the weights into a backbone or a recognizer."""
         module.load_state_dict(read_weights(self.path, module), strict=False)
 
 
 def read_weights(path: Path, module: nn.Module) -> dict[str, Tensor]:
-    """The weights of a file that are a module's own, by its names.
+    """Read those weights of a file that belong to a module.
 
-    Names and shapes are compared before any weight is read; nothing in a file is executed.
+    Names and shapes are compared before any weight is read. No code from the file is executed.
 
     Args:
-        path: A trained model's folder, a folder of stage ``weights``, a safetensors file, or a
-            file that PyTorch ≥ 1.6 saved: a dictionary of tensors, such as the ``backbone.pth`` of
-            insightface's arcface_torch, with ``module.`` in front of the names or without, or a
-            checkpoint with such a dictionary as ``state_dict``. Names are those of a backbone, or
-            of a recognizer with ``backbone.`` in front.
-        module: A backbone or a recognizer, perhaps on the ``meta`` device.
+        path: A trained model's folder, a folder of stage ``weights``, a safetensors file, or a file
+            saved by PyTorch ≥ 1.6. The latter holds a dictionary of tensors, such as the
+            ``backbone.pth`` of insightface's arcface_torch, or a checkpoint with such a dictionary
+            as ``state_dict``. The names are those of a backbone's weights, or those of a
+            recognizer's, which begin with ``backbone.``; all may have the prefix ``module.``.
+        module: A backbone or a recognizer; it may be on the ``meta`` device.
 
     Returns:
-        Of a backbone all weights; of a recognizer those of its backbone and, if the file has them,
-        of its reconstructor.
+        Tensors by the module's names: all weights of a backbone, or those of a recognizer's
+        backbone and, if the file has them, of its reconstructor.
 
     Raises:
-        WeightsError: If the file is missing, damaged, no such file, or holds NaN or infinity; or if
-            names are missing or unexpected, but for those of a head, or shapes are others.
+        WeightsError: If the file is missing, damaged, of another format, or holds NaN or infinity;
+            or if names other than a head's are missing or unexpected, or shapes differ.
     """
     if path.is_dir():
         path = _in_folder(path)
@@ -81,7 +84,7 @@ def read_weights(path: Path, module: nn.Module) -> dict[str, Tensor]:
         for name, there in names.items():
             if shapes[there] != expected[name]:
                 raise WeightsError(
-                    f"{path}: {there:.100} has the shape {list(shapes[there])}, the network's is "
+                    f"{path}: {there:.100} has the shape {list(shapes[there])}, the network needs "
                     f"{list(expected[name])}"
                 )
         weights = {name: read(there) for name, there in names.items()}
@@ -101,16 +104,16 @@ def _in_folder(folder: Path) -> Path:
 
 
 def _matched(there: Iterable[str], expected: Iterable[str], path: Path) -> dict[str, str]:
-    """Names in the file by the names of the network that they belong to."""
+    """Map the network's names of weights to the names in the file."""
     found, wanted = _in_recognizer(there), _in_recognizer(expected)
-    # A reconstructor counts where both have one; the network's own stays as it is otherwise.
+    # A reconstructor is compared only where both have one; otherwise it is ignored.
     if not all(any(name.startswith(RECONSTRUCTOR) for name in names) for names in (found, wanted)):
         for names in (found, wanted):
             for name in [name for name in names if name.startswith(RECONSTRUCTOR)]:
                 del names[name]
     missing = [own for name, own in wanted.items() if name not in found]
     unexpected = [own for name, own in found.items() if name not in wanted]
-    lines = [f"{path}: it has no {_some(missing)}"] * bool(missing)
+    lines = [f"{path}: the file has no {_some(missing)}"] * bool(missing)
     lines += [f"{path}: the network has no {_some(unexpected)}"] * bool(unexpected)
     if lines:
         raise WeightsError("\n".join(lines))
@@ -118,7 +121,7 @@ def _matched(there: Iterable[str], expected: Iterable[str], path: Path) -> dict[
 
 
 def _in_recognizer(names: Iterable[str]) -> dict[str, str]:
-    """Names of weights, but for those of a head, by what a recognizer calls them."""
+    """Map a recognizer's names of weights to the given names; those of a head are left out."""
     own = list(names)
     wrapped = all(name.startswith(WRAPPER) for name in own)
     short = {name.removeprefix(WRAPPER) if wrapped else name: name for name in own}
@@ -137,13 +140,13 @@ Opened = tuple[Mapping[str, tuple[int, ...]], Callable[[str], Tensor]]
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Opened]:
-    """Shapes in a file by name, and what reads one of its tensors."""
+    """Open a file; yield the shapes of its tensors by name, and a function that reads one."""
     check_utf8(path)
     if not path.is_file():
-        raise WeightsError(f"{path}: no such file; expected weights to begin from")
-    with path.open("rb") as file:  # safetensors says of a file it may not read that there is none
+        raise WeightsError(f"{path}: no such file; expected initial weights")
+    with path.open("rb") as file:  # a file without read permission: OSError with a clear message
         if not file.read(1):
-            raise WeightsError(f"{path}: it is empty")
+            raise WeightsError(f"{path}: the file is empty")
     if path.suffix == ".safetensors":
         try:
             with safe_open(path, "pt") as file:
@@ -158,30 +161,32 @@ def _opened(path: Path) -> Iterator[Opened]:
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file that PyTorch saved, which stay on disk until they are used."""
+    """The tensors of a file that PyTorch saved; they are memory-mapped, not read at once."""
     if not is_zipfile(path):
         raise WeightsError(
-            f"{path}: not a file of PyTorch 1.6 or later; one of an older version has to be saved "
-            "again by a newer one"
+            f"{path}: not a file of PyTorch 1.6 or later; if an older version saved it, save it "
+            "again with a newer one"
         )
     try:
         with ZipFile(path) as file:
-            # What is stored as it is takes no more memory than the file.
+            # Without compression, the tensors cannot take more memory than the file's size.
             if any(part.compress_type != ZIP_STORED for part in file.infolist()):
                 raise ValueError
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # PyTorch's reader raises anything at a damaged file
+    except Exception as error:  # PyTorch raises many types of error for a damaged file
         named = re.search(r"GLOBAL (\S+)", str(error))
         reason = f"it names {named[1]:.100}, which weights do not need" if named else "damaged"
         raise WeightsError(f"{path}: not read: {reason}") from None
     if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
         found = found["state_dict"]
     if not isinstance(found, dict) or not found:
-        raise WeightsError(f"{path}: expected weights by name, found a {type(found).__name__}")
+        raise WeightsError(
+            f"{path}: expected a dictionary of tensors, found a {type(found).__name__}"
+        )
     for name, value in found.items():
         if not isinstance(name, str) or not _is_plain(value):
             raise WeightsError(
-                f"{path}: {name!r:.100} is no plain tensor; expected weights by name"
+                f"{path}: {name!r:.100} is not a plain tensor; expected a dictionary of tensors"
             )
     return found
 

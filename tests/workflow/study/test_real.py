@@ -15,7 +15,7 @@ from mmengine.registry import PARAM_SCHEDULERS
 
 from lh2face.data.align import TEMPLATE
 from lh2face.evaluation.verification import fold_accuracy, fold_decisions
-from lh2face.stages.params import ParamsError
+from lh2face.params import ParamsError
 from workflow.study.real import run as running
 from workflow.study.real.faces import FacesError, parts_of, read_photos
 from workflow.study.real.figures import (
@@ -340,7 +340,7 @@ def test_a_run_of_another_plan_is_not_taken(plan, photos, out):
     values = json.loads(json.dumps(VALUES))
     values["tuning"]["epochs"] = 2
     other = Plan.model_validate(values)
-    with pytest.raises(ValueError, match=r"was run with another epochs, tuning; remove it"):
+    with pytest.raises(ValueError, match=r"was run with other settings: epochs, tuning; remove it"):
         is_done(other, next(tuning_runs(other)), out)
     with pytest.raises(ValueError, match=r"parts: found \['other'\], allowed are"):
         run(plan, photos, out, ["other"])

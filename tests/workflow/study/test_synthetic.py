@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from lh2face.stages.params import ParamsError, load_params, overlay_params
+from lh2face.params import ParamsError, load_params, overlay_params
 from workflow.study.synthetic.page import Results, write_page
 from workflow.study.synthetic.plan import Plan, folders, load_plan
 from workflow.study.synthetic.results import collect
@@ -110,7 +110,7 @@ def test_every_part_of_the_plan_gives_valid_parameters(part, params_file, tmp_pa
     plan = load_plan(PLAN)
     chosen = {head: configs[0] for head, configs in plan.candidates.items()}
     YAML().dump(plan.overlay(part, 0, chosen), tmp_path / "overlay.yaml")
-    overlay_params(tmp_path / "overlay.yaml", params_file)
+    overlay_params([tmp_path / "overlay.yaml"], params_file)
     params = load_params(params_file)
     names = list(plan.heads(plan.parts[part], chosen))
     assert [*params.compare.heads, *params.compare.joint_heads] == names
@@ -329,7 +329,7 @@ def test_a_figure_that_no_evaluation_has_is_named(plan, out, tmp_path):
         ("metrics.json", {"kappa": None}, "expected a number as 'kappa.mean', found None"),
         ("metrics.json", {"kappa": {"mean": "x"}}, "expected a number as 'kappa.mean', found 'x'"),
         ("provenance.json", {"commit": None}, None),
-        ("../../model/model.json", {"provenance": None}, "it says nothing of where it comes from"),
+        ("../../model/model.json", {"provenance": None}, "it has no provenance"),
         (
             "../../model/model.json",
             {"provenance": {"commit": 1}},

@@ -1,4 +1,4 @@
-"""What came out of the study on real faces, as tables of numbers: no photo, no name of a person."""
+"""Results of the study on real faces as tables of numbers, without photos or names of people."""
 
 import json
 import logging
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lh2face.stages.comparison import compare
+from lh2face.evaluation.comparison import compare
 from workflow.study.real.faces import Photos
 from workflow.study.real.figures import TITLES, figures_of, joined_runs
 from workflow.study.real.plan import Config, Plan, Run, part_runs, tuning_runs
@@ -26,9 +26,9 @@ BySeed = dict[int, dict[str, np.ndarray]]
 
 
 def collect(plan: Plan, photos: Photos, out: Path, to: Path) -> None:
-    """Write the figures of every run, the differences with their intervals, and where they are of.
+    """Write the figures of every run, the differences with intervals, and their provenance.
 
-    Of each part those seeds count of which every run is there.
+    In each part, only the seeds with complete runs are used.
 
     Args:
         plan: The study.
@@ -83,7 +83,7 @@ def collect(plan: Plan, photos: Photos, out: Path, to: Path) -> None:
 
 
 def whole_seeds(plan: Plan, runs: list[Run], out: Path) -> dict[int, list[Run]]:
-    """The runs of each seed of which all are there."""
+    """Return the runs of each seed, for the seeds whose runs are all done."""
     seeds: dict[int, list[Run]] = {}
     for one in runs:
         seeds.setdefault(one.seed, []).append(one)
@@ -104,7 +104,7 @@ def _rows(whole: dict[int, list[Run]]) -> dict[Row, dict[int, list[Run]]]:
 
 
 def _figures(plan: Plan, photos: Photos, out: Path, runs: list[Run]) -> dict[str, Any]:
-    """The figures of a seed, whose folds have tested all people between them."""
+    """Compute the figures of a seed, whose folds together test all people."""
     folds = photos.folds()
     embeddings = np.empty((len(folds), 2, plan.backbone["embedding_size"]), np.float32)
     for one in runs:

@@ -1,4 +1,4 @@
-"""insightface's ``arcface_torch`` with the heads of this package, its files untouched."""
+"""Use of this package's heads in an unmodified ``arcface_torch`` of insightface."""
 
 from lh2face.adapters.arcface_torch.run import run
 

@@ -1,4 +1,4 @@
-"""What the toolbox asks of CUDA, by the CPU's means. It is to try things, not to train long."""
+"""Patches that let arcface_torch run on a CPU, for trials rather than for long training."""
 
 import importlib
 from typing import Any
@@ -9,14 +9,14 @@ from torch.utils.data import DataLoader
 
 
 class PlainDataLoader(DataLoader):
-    """In the place of the toolbox's ``DataLoaderX``, which copies batches to a GPU ahead."""
+    """Replacement of arcface_torch's ``DataLoaderX``, which prefetches batches to a GPU."""
 
     def __init__(self, local_rank: int, **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "pin_memory": False})
 
 
 def use() -> None:
-    """Make the toolbox's script run without CUDA; nothing but a process for it should call this."""
+    """Patch PyTorch and arcface_torch for the whole process, so that the script needs no CUDA."""
     start, parallel = torch.distributed.init_process_group, nn.parallel.DistributedDataParallel
 
     def init_process_group(backend: str, **kwargs: Any) -> None:

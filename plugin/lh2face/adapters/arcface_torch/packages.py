@@ -1,7 +1,7 @@
-"""What the toolbox imports of others: the installed package where it works, a stand-in elsewhere.
+"""Packages that arcface_torch imports: the installed one if it works, or else a stand-in.
 
-mxnet 1.9.1, which pip gives, does not import beside numpy 2; a torchvision built for another torch
-does not either.
+For example, mxnet 1.9.1 (the latest on PyPI) cannot be imported with numpy 2, and a torchvision
+that was built for another torch cannot be imported either.
 """
 
 import sys
@@ -13,10 +13,10 @@ NAMES = ("easydict", "mxnet", "torchvision")
 
 
 def problem(name: str) -> Exception | None:
-    """Why an installed package cannot be imported, or that it is missing; ``None`` if it works."""
+    """Try to import a package; return the error, or ``None`` if it works."""
     try:
         import_module(name)
-    except Exception as error:  # built for other versions, it raises almost anything
+    except Exception as error:  # a package built for other versions may raise anything
         for loaded in [key for key in sys.modules if key.partition(".")[0] == name]:
             del sys.modules[loaded]
         return error
@@ -24,7 +24,7 @@ def problem(name: str) -> Exception | None:
 
 
 def supply() -> None:
-    """Import each package that the toolbox needs, our stand-in where the real one fails."""
+    """Import each package that arcface_torch needs, or our stand-in if the import fails."""
     for name in NAMES:
         if problem(name):
             sys.path.insert(0, str(STAND_INS))

@@ -1,4 +1,4 @@
-"""Run the toolbox's own training script with one of our heads in the place of Partial FC."""
+"""Run arcface_torch's training script with one of our heads in place of its Partial FC."""
 
 import importlib.util
 import os
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, _LRScheduler
 
-import lh2face  # noqa: F401  registers the heads
+import lh2face.register  # noqa: F401
 from lh2face.adapters.arcface_torch import cpu, packages
 from lh2face.data.images import decode_rgb
 from lh2face.data.verification_bin import read_bin
@@ -25,9 +25,9 @@ from lh2face.registry import build
 
 CLASS_CENTRES = "partial_fc_v2"
 CONFIGS = "configs"
-# What the script reads and the toolbox's base config lacks: values of the toolbox's own configs …
+# Settings that the script reads but the base config lacks, with the values of the other configs.
 DEFAULTS = {"warmup_epoch": 0, "val_targets": ["lfw", "cfp_fp", "agedb_30"]}
-# … and what only the user can know, with an example.
+# Settings that the user must give, with examples.
 REQUIRED = {
     "rec": '"data/train"',
     "num_classes": "1000",
@@ -35,27 +35,27 @@ REQUIRED = {
     "num_epoch": "20",
     "head": 'dict(type="LH2FaceHead", …)',
 }
-# What the toolbox's data loader makes up by itself, in place of a folder.
+# Value of config.rec that makes arcface_torch generate random data instead of reading a folder.
 NO_FOLDER = "synthetic"
 
 
 def run(script: Path, config: str, config_dir: Path | None = None) -> None:
     """Train with an unmodified ``train_v2.py``.
 
-    ``config.head = dict(type="LH2FaceHead", …)`` in the toolbox's config names the head, which
-    takes number of classes, embedding size and ``sample_rate`` from the config as Partial FC does;
-    ``margin_list`` is not used. ``warmup_epoch`` is 0 and ``val_targets`` are lfw, cfp_fp and
-    agedb_30 where the config does not set them. Where easydict, mxnet or torchvision does not
-    import, what the script needs of it is supplied; without CUDA it trains on the CPU.
+    ``config.head = dict(type="LH2FaceHead", …)`` in arcface_torch's config selects the head. Like
+    Partial FC, it gets the number of classes, the embedding size and ``sample_rate`` from the
+    config. ``margin_list`` has no effect. The defaults are 0 for ``warmup_epoch``, and lfw, cfp_fp
+    and agedb_30 for ``val_targets``. If easydict, mxnet or torchvision cannot be imported, a
+    stand-in replaces it. Without CUDA, training runs on the CPU.
 
     Args:
-        script: The toolbox's ``train_v2.py``.
-        config: ``configs/NAME``, as the script takes it.
-        config_dir: Folder of more configs, looked through before the toolbox's own.
+        script: Path of arcface_torch's ``train_v2.py``.
+        config: ``configs/NAME``, as the script expects it.
+        config_dir: Folder with further configs, which is searched before arcface_torch's own.
 
     Raises:
-        ValueError: If the script is not the toolbox's, or the config is not found, lacks a value
-            or has one that a head cannot be trained with.
+        ValueError: If the script is not in an arcface_torch folder, or the config is not found,
+            lacks a value, or has one that a head does not support.
     """
     if not (script.is_file() and (script.parent / CONFIGS / "base.py").is_file()):
         found = f"the folder {script}" if script.is_dir() else script
@@ -77,7 +77,7 @@ def run(script: Path, config: str, config_dir: Path | None = None) -> None:
 
 
 def read_config(config: str, config_dir: Path | None) -> dict[str, Any]:
-    """A toolbox's config as the toolbox reads it, :data:`DEFAULTS` being part of its base config.
+    """Read a config with arcface_torch's own reader, with :data:`DEFAULTS` in the base config.
 
     Raises:
         ValueError: If there is no such config.
@@ -99,14 +99,14 @@ def read_config(config: str, config_dir: Path | None) -> dict[str, Any]:
 
 
 def check(settings: Mapping[str, Any], config: str) -> None:
-    """Find what would stop the script in its middle, or be left out in silence.
+    """Check for values that would stop the script later, or be ignored silently.
 
     Args:
         settings: The config's values.
         config: Its name, for messages.
 
     Raises:
-        ValueError: Naming the value, what was found and what is allowed.
+        ValueError: If there is one; the message names it, what was found and what is allowed.
     """
     for key, example in REQUIRED.items():
         if settings.get(key) is None:
@@ -121,7 +121,7 @@ def check(settings: Mapping[str, Any], config: str) -> None:
             f"config.num_image: expected at least the {batch} of one step (config.batch_size times "
             f"{processes} processes), found {settings['num_image']}"
         )
-    # One class of it, so that a misspelt name is found before the processes meet.
+    # Build the head with one class, so that a misspelt name is found before the processes connect.
     sizes = {"num_classes": 1, "in_channels": settings["embedding_size"]}
     build("head", settings["head"], "config.head", **sizes, proxies=None)
     if threshold := settings.get("interclass_filtering_threshold"):
@@ -147,10 +147,10 @@ def check(settings: Mapping[str, Any], config: str) -> None:
 
 
 def class_centres(head: dict[str, Any]) -> ModuleType:
-    """A module ``partial_fc_v2`` whose ``PartialFC_V2`` is a head."""
+    """Create a module ``partial_fc_v2`` whose ``PartialFC_V2`` is a head with this config."""
 
-    class PartialFC_V2(nn.Module):  # noqa: N801  the toolbox's name
-        """A head with its classes divided over processes, called as Partial FC is."""
+    class PartialFC_V2(nn.Module):  # noqa: N801  arcface_torch's name
+        """A head whose classes are divided over the processes, with Partial FC's interface."""
 
         def __init__(
             self,
@@ -165,14 +165,16 @@ def class_centres(head: dict[str, Any]) -> ModuleType:
             self.head = ShardedHead(head, sample_rate=sample_rate, **size)
 
         def forward(self, local_embeddings: Tensor, local_labels: Tensor) -> Tensor:
-            """The loss of the batch of all processes."""
+            """Compute the scalar loss of the batch of all processes."""
             return summed_loss(self.head.loss(local_embeddings, local_labels.view(-1).long()))
 
         def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any:
-            """As any module's; the toolbox's checkpoints fit the number of processes they are of.
+            """Load a state, as for any module.
+
+            arcface_torch's checkpoints can only be resumed with the same number of processes.
 
             Raises:
-                ValueError: If the state is of other classes than this process has.
+                ValueError: If the state belongs to other classes than those of this process.
             """
             place = "head.head.proxies._extra_state"
             found, own = state_dict.get(place), self.state_dict()[place]
@@ -189,14 +191,14 @@ def class_centres(head: dict[str, Any]) -> ModuleType:
 
 
 def share_of(state: Mapping[str, int] | None) -> str:
-    """Which classes a checkpoint's proxies are of, in words."""
+    """Describe which classes the proxies of a checkpoint belong to."""
     if state is None:
         return "no head of this package"
     return f"{state['count']} classes from {state['first']}, of {state['of']}"
 
 
 def name_unknown_network() -> None:
-    """Let the toolbox say which network it does not know; it raises an empty ValueError."""
+    """Give arcface_torch's error for an unknown network a message; by itself it has none."""
     backbones = importlib.import_module("backbones")
     get_model = backbones.get_model
 
@@ -214,7 +216,7 @@ def name_unknown_network() -> None:
 
 
 def accept_verbose() -> None:
-    """Let learning-rate schedules pass ``verbose``, which PyTorch has no longer."""
+    """Let learning-rate schedules pass ``verbose``, which PyTorch has removed."""
 
     def init(
         self: LRScheduler, optimizer: Any, last_epoch: int = -1, verbose: bool = False
@@ -225,17 +227,17 @@ def accept_verbose() -> None:
 
 
 def interp1d(x: np.ndarray, y: np.ndarray, kind: str) -> Callable[[float], float]:
-    """Linear interpolation of a ROC, whose repeated rates SciPy's own refuses by now."""
+    """Interpolate a ROC linearly; SciPy's ``interp1d`` now refuses its repeated rates."""
     return lambda at: float(np.interp(at, x, y))
 
 
 @torch.no_grad()
 def load_bin(path: str, image_size: tuple[int, int]) -> tuple[list[Tensor], list[bool]]:
-    """A verification bin as the toolbox's own ``load_bin`` gives it, running nothing in the file.
+    """Read a verification bin safely; a replacement of arcface_torch's ``load_bin``.
 
     Returns:
-        The images ``(2n, 3, S, S)``, 0 … 255, and their mirror images; n times whether a pair shows
-        one person.
+        The images ``(2n, 3, S, S)`` float32 in 0 … 255 and their mirror images; and n bools:
+        whether a pair shows the same person.
     """
     encoded, same = read_bin(path)
     images = torch.empty(len(encoded), 3, *image_size)

@@ -1,8 +1,8 @@
 # ruff: noqa: C408 -- mmengine configs are written with dict()
 """IResNet-50 on MS1MV3 over eight GPUs: insightface's ``arcface_torch/configs/ms1mv3_r50.py``.
 
-Batch, rate, epochs, weight decay of every parameter and half precision are as there. Gradients are
-clipped over all parameters; there over the backbone's alone.
+Batch size, learning rate, epochs, weight decay of every parameter and half precision are the same.
+But here gradients are clipped over all parameters, and there over the backbone's only.
 """
 
 _base_ = "../recognition.py"
@@ -15,8 +15,8 @@ optim_wrapper = dict(
     type="AutocastOptimWrapper",
     dtype="float16",
     optimizer=dict(lr=0.1, momentum=0.9, weight_decay=5e-4),
-    paramwise_cfg=dict(norm_decay_mult=None, bias_decay_mult=None),
+    paramwise_cfg=dict(norm_decay_mult=None, bias_decay_mult=None, flat_decay_mult=None),
 )
-# The rate falls to 0 on a line.
+# The learning rate falls linearly to 0.
 param_scheduler = [dict(type="PolyLR", power=1.0, eta_min=0.0, convert_to_iter_based=True)]
 train_cfg = dict(max_epochs=20)

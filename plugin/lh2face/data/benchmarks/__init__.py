@@ -1,8 +1,8 @@
-"""Where benchmarks come from: the types of ``benchmarks`` in ``params.yaml``, by name.
+"""Types of ``benchmarks`` in ``params.yaml``, by name.
 
-A type is a frozen dataclass, its fields the parameters. ``path`` is what it is made from: a file or
-folder that DVC watches. ``write(raw, workers)`` fills an empty folder with what has to be made
-first; ``open(raw)`` gives its faces as they were photographed.
+A type is a frozen dataclass whose fields are the parameters. ``path`` is the file or folder that
+DVC watches for changes. ``write(raw, workers)`` fills an empty folder with the files to prepare,
+such as rendered images. ``open(raw)`` returns the faces before alignment.
 """
 
 from lh2face.data.benchmarks.bins import Bin
@@ -19,7 +19,7 @@ BENCHMARKS: dict[str, type[BenchmarkSource]] = {
     "bin": Bin,
     "pairs": Pairs,
 }
-# Those that have pairs of faces, which training can be validated on.
+# Types with pairs of faces; only these can be used for validation during training.
 PAIRED = {name: cls for name, cls in BENCHMARKS.items() if cls is not IJB}
 
 __all__ = ["BENCHMARKS", "PAIRED", "BenchmarkSource", "RawBenchmark"]

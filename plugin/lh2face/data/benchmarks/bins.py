@@ -12,11 +12,11 @@ from lh2face.data.verification_bin import read_bin
 
 @dataclass(frozen=True)
 class Bin(OnDisk):
-    """A verification bin, whose faces are aligned: ``lfw.bin``, ``cfp_fp.bin``, ``agedb_30.bin`` …
+    """A verification bin of aligned faces: ``lfw.bin``, ``cfp_fp.bin``, ``agedb_30.bin`` …
 
     Attributes:
-        path: The file; or the folder with it, all of which is watched for changes.
-        file: The file in that folder, named relative to it.
+        path: The file; or a folder with the file, which is then all watched for changes.
+        file: The file, given relative to that folder.
         origin: How the faces were made.
     """
 
@@ -25,12 +25,12 @@ class Bin(OnDisk):
     origin: Origin = "photos"
 
     def open(self, raw: Path) -> RawBenchmark:
-        """Its images, and their pairs as a list of the file's name.
+        """Read the images and pairs; the list of pairs is named after the file.
 
         Raises:
-            BinError: If the file is no verification bin.
-            BenchmarkError: If there is no pair of one person, or none of two.
-            ValueError: If it does not lie in the folder.
+            BinError: If the file is not a verification bin.
+            BenchmarkError: If there are only genuine or only impostor pairs.
+            ValueError: If the file is not in the folder.
         """
         path = Path(self.path) if self.file is None else inside(Path(self.path), self.file, "file")
         images, same = read_bin(path)

@@ -1,4 +1,4 @@
-"""IJB-B and IJB-C on disk, as insightface lays them out."""
+"""IJB-B and IJB-C on disk, in insightface's layout."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,26 +24,27 @@ class IJB(OnDisk):
     origin: Origin = "photos"
 
     def open(self, raw: Path) -> RawBenchmark:
-        """Its images, where they lie.
+        """Read the lists; the images are read in place.
 
         Raises:
-            MetaError: If a list cannot be used, or names an image that is not there.
+            MetaError: If a list cannot be used, or names a missing image.
+            FileNotFoundError: If a list is missing.
         """
         root = Path(self.path).absolute()
         return photos(root, self.lists, read_meta(root, self.lists), self.origin)
 
 
 def photos(root: Path, lists: str, meta: IJBMeta, origin: Origin = "photos") -> RawBenchmark:
-    """The images of a protocol's lists.
+    """The images of a protocol's lists as a benchmark.
 
     Args:
-        root: Folder with ``loose_crop``.
+        root: Folder with ``meta`` and ``loose_crop``.
         lists: Prefix of the lists in ``meta``.
-        meta: The lists.
+        meta: Content of the lists.
         origin: How the faces were made.
 
     Raises:
-        MetaError: If an image is not there.
+        MetaError: If an image is missing.
     """
     paths, listed = image_paths(root, lists, meta.names), faces_path(root, lists)
     return RawBenchmark(

@@ -1,4 +1,4 @@
-"""One's own photos, ``path/<identity>/*``, as a benchmark."""
+"""The user's own photos, ``path/<identity>/*``, as a benchmark."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +15,21 @@ from lh2face.text import printable
 
 @dataclass(frozen=True)
 class ImageFolderBenchmark:
-    """One's own photos: ``path/<identity>/*``.
+    """The user's own photos, ``path/<identity>/*``.
+
+    One of ``aligned``, ``landmarks`` and ``detector`` must be given.
 
     Attributes:
-        path: Folder with one folder a person.
-        aligned: The faces are upright, centred and fill the image; else ``landmarks`` is needed.
-        landmarks: CSV without header, seen from ``path``: photo, then x, y of left eye, right eye,
-            nose, left and right mouth corner, px.
-        held_out: Which people; ``null`` for all of them. A source of the same folder that names
-            the same has all others.
-        seed: Seed of the pairs.
-        detector: What finds the faces, as in a source.
+        path: Folder with one folder per person.
+        aligned: Whether the faces are upright and centred and fill the image.
+        landmarks: CSV file without header, given relative to ``path``. A line has the path of a
+            photo relative to ``path``, then x, y of left eye, right eye, nose, left and right mouth
+            corner in px.
+        held_out: The people to use; ``null`` for all. A training source with the same folder and
+            the same ``held_out`` uses all other people.
+        seed: Seed of the random pairs.
+        detector: Detector that finds the faces. In a photo with several faces, the most central of
+            the large ones is used.
     """
 
     path: str
@@ -36,11 +40,12 @@ class ImageFolderBenchmark:
     detector: AnyDetector | None = None
 
     def write(self, raw: Path, workers: int) -> None:
-        """Copy the photos, in the layout of IJB.
+        """Write the photos, encoded again as JPEG, in the layout of IJB.
 
         Raises:
             ImageFolderError: If the folder or the landmarks cannot be used, there are fewer than
                 four people, or there is no such fold.
+            ValueError: If a detector is given together with ``landmarks`` or ``aligned``.
         """
         root = Path(self.path)
         check_one_way(self, self.path)
@@ -59,5 +64,5 @@ class ImageFolderBenchmark:
             print(printable(f"{root}: {images} images of {len(members)} people{found}"))
 
     def open(self, raw: Path) -> RawBenchmark:
-        """The photos."""
+        """Open the photos that :meth:`write` wrote."""
         return open_folder(raw, "photos")

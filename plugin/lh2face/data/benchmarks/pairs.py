@@ -1,4 +1,4 @@
-"""Pairs of photos in a folder, the form of LFW, CFP and CPLFW."""
+"""Pairs of photos in a folder, such as those of LFW, CFP and CPLFW."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -6,10 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lh2face.data.arrays import read_array
 from lh2face.data.benchmark import TABLE, BenchmarkError, check_kinds
 from lh2face.data.benchmarks.raw import RawBenchmark, read_pair_rows
-from lh2face.data.csv_files import read_rows, write_rows
 from lh2face.data.detectors import AnyDetector, check_one_way
 from lh2face.data.image_folder import (
     SEVERAL,
@@ -23,6 +21,8 @@ from lh2face.data.images import ImageError, read_file
 from lh2face.data.manifest import Origin
 from lh2face.data.parallel import in_order
 from lh2face.data.paths import below, inside
+from lh2face.files.arrays import read_array
+from lh2face.files.tables import read_rows, write_rows
 from lh2face.progress import track
 from lh2face.text import printable
 
@@ -31,17 +31,21 @@ LANDMARKS = "landmarks.npy"
 
 @dataclass(frozen=True)
 class Pairs:
-    """Photos in a folder, and a CSV of ``first,second,same`` and perhaps ``fold``.
+    """Photos in a folder, and a CSV file with ``first,second,same`` and optionally ``fold``.
+
+    Without ``landmarks`` and ``detector``, the photos must be aligned faces of 112 × 112 px.
 
     Attributes:
         path: The folder.
-        list: The CSV, seen from ``path`` like the photos that it names; ``same`` is 0 or 1, and
-            the threshold for the pairs of a ``fold`` is found on those of the others.
-        landmarks: CSV without header, seen from ``path``: photo, then x, y of left eye, right eye,
-            nose, left and right mouth corner, px; without it the photos are aligned at 112 × 112.
+        list: The CSV file. Its path, and the photos' paths in it, are relative to ``path``.
+            ``same`` is 0 or 1. The threshold for the pairs of a ``fold`` is chosen on the pairs of
+            all other folds.
+        landmarks: CSV file without header, given relative to ``path``. A line has the path of a
+            photo relative to ``path``, then x, y of left eye, right eye, nose, left and right mouth
+            corner in px.
         origin: How the faces were made.
-        detector: What finds the faces, in place of landmarks; of a photo with several, the most
-            central of the large ones is used. A pair of a photo without a face is left out.
+        detector: Detector that finds the faces. In a photo with several faces, the most central of
+            the large ones is used. Pairs with a photo without a face are left out.
     """
 
     path: str
@@ -51,14 +55,14 @@ class Pairs:
     detector: AnyDetector | None = None
 
     def write(self, raw: Path, workers: int) -> None:
-        """Find the faces, where a detector is to do it.
+        """Find the faces, if there is a detector; otherwise write nothing.
 
-        A photo without a face is listed in ``failures.csv``, and so is the number of pairs that are
-        left out with it.
+        ``failures.csv`` lists the photos without a face, and the number of pairs that are left out
+        because of them.
 
         Raises:
-            BenchmarkError: If a photo is not there, or no pair of one person or of two is left.
-            TableError: If the list is none, or has no pair.
+            BenchmarkError: If a photo is missing, or no genuine or no impostor pair is left.
+            TableError: If the list cannot be read, or has no pair.
             ValueError: If the detector cannot be used.
         """
         check_one_way(self, self.path)
@@ -92,11 +96,11 @@ class Pairs:
         np.save(raw / LANDMARKS, np.stack([located.landmarks for located in found.values()]))
 
     def open(self, raw: Path) -> RawBenchmark:
-        """The photos that the list names, each once; those with a face, if a detector found them.
+        """Open the photos in the list, each once; with a detector, only those with a face.
 
         Raises:
-            BenchmarkError: If a photo is not there or has no landmarks.
-            TableError: If the list is none, or has no pair.
+            BenchmarkError: If a photo is missing or has no landmarks.
+            TableError: If the list cannot be read, or has no pair.
         """
         listed, rows, photos = self._listed()
         landmarks = None
@@ -124,7 +128,7 @@ class Pairs:
         )
 
     def _listed(self) -> tuple[Path, list[tuple], dict[str, Path]]:
-        """The list, its pairs, and the path of each photo that it names."""
+        """Read the list: its path, its pairs, and the path of each photo by name."""
         root = Path(self.path)
         listed = inside(root, self.list, "list")
         rows = read_pair_rows(listed)

@@ -8,27 +8,27 @@ from typing import Any, Protocol
 import numpy as np
 
 from lh2face.data.benchmark import CONDITIONS, PAIRS, TABLE, TRUTH, check_kinds
-from lh2face.data.csv_files import PAIR_LIST, TableError, read_rows
 from lh2face.data.ijb_meta import read_meta
 from lh2face.data.images import read_file
+from lh2face.files.tables import PAIR_LIST, TableError, read_rows
 
 LISTS = "bench"
 
 
 @dataclass(frozen=True)
 class RawBenchmark:
-    """N faces as they were photographed, and what is asked about them.
+    """The N faces of a benchmark before alignment, and its lists of pairs or templates.
 
     Attributes:
-        origin: What the faces are: "synthetic", or "photos".
-        images: Columns of the list of faces ``(N,)``; ``name`` is one of them.
+        origin: How the faces were made: "synthetic" or "photos".
+        images: Columns ``(N,)`` of the list of faces; ``name`` is one of them.
         sources: Where each face is, for messages.
-        read: From a row to its encoded image.
-        landmarks: ``(N, 5, 2)`` px; ``None`` where the faces are aligned already.
-        pairs: Rows of ``first``, ``second``, ``same`` and perhaps ``fold``, by the list's name.
-        lists: Folder and prefix of the lists of templates, if there are any.
-        truth: File of the true depth of some faces, if there is one.
-        copied: Whether the lists of templates are copied to the aligned faces.
+        read: Function from a row (0 … N − 1) to the encoded image.
+        landmarks: ``(N, 5, 2)`` x, y in px; ``None`` if the faces are already aligned.
+        pairs: Rows of ``first``, ``second``, ``same`` and optionally ``fold``, by list name.
+        lists: Folder and prefix of the template lists; ``None`` if there are none.
+        truth: File with the true depth of some faces; ``None`` if there is none.
+        copied: Whether the template lists are copied beside the aligned faces.
     """
 
     origin: str
@@ -43,26 +43,30 @@ class RawBenchmark:
 
 
 class BenchmarkSource(Protocol):
-    """What a type of benchmark is."""
+    """Interface of a benchmark type; its fields are its parameters.
+
+    Attributes:
+        path: The file or folder that DVC watches for changes.
+    """
 
     path: str
 
     def write(self, raw: Path, workers: int) -> None:
-        """Fill an empty folder with what has to be made first."""
+        """Fill an empty folder with the files that have to be prepared."""
 
     def open(self, raw: Path) -> RawBenchmark:
-        """The faces, of which those that were made first lie in ``raw``."""
+        """Open the benchmark, whose prepared files are in ``raw``."""
 
 
 class OnDisk:
-    """A benchmark whose files are the user's, read where they lie."""
+    """Base class of benchmarks whose files are read in place."""
 
     def write(self, raw: Path, workers: int) -> None:
-        """Nothing has to be made."""
+        """Write nothing, because no file has to be prepared."""
 
 
 def open_folder(raw: Path, origin: str) -> RawBenchmark:
-    """A benchmark that was written in the layout of IJB, with ``images.csv`` and ``pairs/``."""
+    """Open a benchmark written in the layout of IJB, with ``images.csv`` and ``pairs/``."""
     meta = read_meta(raw, LISTS)
     paths = [raw / "loose_crop" / name for name in meta.names]
     columns = {"name": str, "identity": int, "kind": str}
@@ -82,11 +86,11 @@ def open_folder(raw: Path, origin: str) -> RawBenchmark:
 
 
 def read_pair_rows(path: Path) -> list[tuple]:
-    """``first``, ``second``, ``same`` as 0 or 1, and ``fold`` where there is one, of each pair.
+    """Read ``first``, ``second``, ``same`` (0 or 1) and, if it exists, ``fold`` of each pair.
 
     Raises:
-        TableError: If the file is no such list, or names no pair.
-        BenchmarkError: If there is no pair of one person, or none of two.
+        TableError: If the file cannot be read as such a table, or has no pair.
+        BenchmarkError: If there are only genuine or only impostor pairs.
     """
     rows = read_rows(path, PAIR_LIST, {"fold": int})
     if not rows:

@@ -1,4 +1,4 @@
-"""Rendered people as a benchmark."""
+"""Rendered faces of invented people as a benchmark."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +13,15 @@ from lh2face.data.training_sources import Seed
 
 @dataclass(frozen=True)
 class SyntheticBenchmark:
-    """Rendered people, none of them among those of a training source of the same seed.
+    """Rendered faces of people who differ from those of a training source with the same seed.
 
     Attributes:
-        path: What they are made from: the folder of the code.
-        people: How many, ≥ 4.
-        image_size: Side of the loose crops, px.
-        pairs: Genuine pairs of each verification list, and as many impostor pairs.
-        truth_images: Photographs whose true depth is kept.
-        seed: Seed of the people, their photographs and the pairs.
+        path: Folder of the code that renders them.
+        people: Number of people, ≥ 4.
+        image_size: Side of the images in px, 32 … 1024.
+        pairs: Number of genuine pairs per verification list, ≥ 1; there are as many impostor pairs.
+        truth_images: Number of images whose true depth is kept, ≥ 0.
+        seed: Seed of the people, their images and the pairs.
     """
 
     path: str
@@ -32,7 +32,7 @@ class SyntheticBenchmark:
     seed: Seed = 0
 
     def write(self, raw: Path, workers: int) -> None:
-        """Render the photographs, in the layout of IJB."""
+        """Render the images and write them in the layout of IJB."""
         config = SyntheticConfig(
             benchmark_people=self.people, image_size=self.image_size, pairs=self.pairs,
             truth_images=self.truth_images,
@@ -40,5 +40,5 @@ class SyntheticBenchmark:
         write_benchmark(config, raw, seed=self.seed, workers=workers)
 
     def open(self, raw: Path) -> RawBenchmark:
-        """The photographs."""
+        """Open the rendered images."""
         return open_folder(raw, "synthetic")

@@ -1,8 +1,7 @@
-"""A parametric face: identity coefficients, expression and age to depth, albedo and landmarks.
+"""A parametric face model: from identity, expression and age to depth, albedo and landmarks.
 
-The face lives on a canonical grid with x right and y down, −1 … 1 over the loose crop. Depth keeps
-the project's conventions (0.9 … 1.1, the axis of rotation at 1). All of it is smooth in the
-coefficients and computed for a batch of images at once.
+The face is on a canonical grid, x to the right and y down, −1 … 1 over the loose crop. Depth is
+0.9 … 1.1, and the axis of rotation is at depth 1. Faces are computed in batches.
 """
 
 import math
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Identity coefficients: each is drawn from N(0, 1), cut off at ±2.2.
+# Identity coefficients: each is drawn from N(0, 1) and clipped to ±LIMIT.
 COEFFICIENTS = (
     "head_width", "head_height", "jaw_width", "chin_length", "chin_width", "cheek", "cheek_height",
     "brow_ridge", "forehead", "nose_length", "nose_width", "nose_height", "nose_bridge", "nose_tip",
@@ -23,12 +22,12 @@ COEFFICIENTS = (
 )  # fmt: skip
 LIMIT = 2.2
 MARKS, WAVES = 5, 6
-# Half the width of the field of view at depth 1.
+# Half the width of the field of view (10°) at depth 1.
 UNIT = math.tan(math.radians(5))
 
 
 def sample_identity(rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """A person: the coefficients, moles and scars at their places, and the skin's own pattern."""
+    """Draw a person: identity coefficients, marks and freckles, and the pattern of the skin."""
     waves = rng.normal(size=(WAVES, 4))
     return {
         "coefficients": np.clip(rng.normal(size=len(COEFFICIENTS)), -LIMIT, LIMIT),
@@ -37,7 +36,7 @@ def sample_identity(rng: np.random.Generator) -> dict[str, np.ndarray]:
                 rng.uniform(-0.36, 0.36, MARKS),
                 rng.uniform(-0.45, 0.6, MARKS),
                 rng.uniform(0.012, 0.028, MARKS),
-                rng.uniform(0, 1, MARKS) < 0.45,
+                rng.uniform(0, 1, MARKS) < 0.2,
             ],
             axis=1,
         ),
@@ -50,10 +49,10 @@ def build_faces(
     people: list[dict[str, np.ndarray]], smile: Tensor, mouth_open: Tensor, blink: Tensor,
     brow_raise: Tensor, age: Tensor, glasses: Tensor, mask: Tensor, size: int,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """Canonical faces.
+    """Compute canonical faces.
 
     Args:
-        people: B people of :func:`sample_identity`.
+        people: B people from :func:`sample_identity`.
         smile: ``(B,)`` −1 … 1, from frown to smile.
         mouth_open: ``(B,)`` 0 … 1.
         blink: ``(B,)`` 0 … 1, from open to closed eyes.
@@ -77,13 +76,13 @@ def build_faces(
     ax = x.abs()
 
     # Where the features stand.
-    eye_x = 0.215 * (1 + 0.05 * c["eye_spacing"])
-    eye_y = -0.1 + 0.02 * c["eye_height"]
-    nose_y = eye_y + 0.25 * (1 + 0.06 * c["nose_length"])
-    mouth_y = eye_y + 0.5 * (1 + 0.03 * c["mouth_height"]) + 0.01 * mouth_open
-    mouth_w = 0.175 * (1 + 0.07 * c["mouth_width"]) * (1 + 0.16 * smile)
+    eye_x = 0.215 * (1 + 0.08 * c["eye_spacing"])
+    eye_y = -0.1 + 0.025 * c["eye_height"]
+    nose_y = eye_y + 0.25 * (1 + 0.09 * c["nose_length"])
+    mouth_y = eye_y + 0.5 * (1 + 0.045 * c["mouth_height"]) + 0.01 * mouth_open
+    mouth_w = 0.175 * (1 + 0.11 * c["mouth_width"]) * (1 + 0.16 * smile)
     corner_y = mouth_y - 0.03 * smile
-    chin_y = mouth_y + 0.25 * (1 + 0.08 * c["chin_length"]) + 0.035 * mouth_open
+    chin_y = mouth_y + 0.25 * (1 + 0.12 * c["chin_length"]) + 0.035 * mouth_open
     top_y = -0.78 * (1 + 0.03 * c["head_height"])
 
     # The head: an outline that narrows to the chin, and a dome over it.
@@ -93,7 +92,7 @@ def build_faces(
     jaw = torch.sigmoid((y - 0.18) * 6)
     thin = 1 - 0.05 * age
     width = (
-        0.5 * (1 + 0.05 * c["head_width"]) * (1 - jaw * (0.2 - 0.05 * c["jaw_width"] - 0.03 * age))
+        0.5 * (1 + 0.07 * c["head_width"]) * (1 - jaw * (0.2 - 0.07 * c["jaw_width"] - 0.03 * age))
     )
     radius = (ax / width).pow(2.3) + v.abs().pow(2.5 + 0.15 * c["chin_width"])
     dome = (1 - radius).clamp_min(0).sqrt()
@@ -103,17 +102,18 @@ def build_faces(
     neck = 1.0 - 0.022 * (1 - (x / 0.33).square()).clamp_min(0).sqrt() + 0 * width
 
     def bump(cx: Tensor, cy: Tensor, sx: Tensor | float, sy: Tensor | float) -> Tensor:
-        return torch.exp(-(((x - cx) / sx).square() + ((y - cy) / sy).square()))
+        # One factor per row and one per column: far fewer exponentials than pixels.
+        return torch.exp(-((x - cx) / sx).square()) * torch.exp(-((y - cy) / sy).square())
 
     def pair(cx: Tensor, cy: Tensor, sx: Tensor | float, sy: Tensor | float) -> Tensor:
-        return torch.exp(-(((ax - cx) / sx).square() + ((y - cy) / sy).square()))
+        return torch.exp(-((ax - cx) / sx).square()) * torch.exp(-((y - cy) / sy).square())
 
-    nose_w = 0.075 * (1 + 0.1 * c["nose_width"])
+    nose_w = 0.075 * (1 + 0.16 * c["nose_width"])
     ridge = torch.sigmoid((y - eye_y + 0.02) * 30) * torch.sigmoid((nose_y - y + 0.015) * 45)
     along = ((y - eye_y) / (nose_y - eye_y)).clamp(0, 1)
     zero = torch.zeros_like(eye_x)
     relief = (
-        (0.004 + 0.0105 * along * (1 + 0.12 * c["nose_height"]) + 0.0015 * c["nose_bridge"])
+        (0.004 + 0.0105 * along * (1 + 0.2 * c["nose_height"]) + 0.0015 * c["nose_bridge"])
         * ridge * torch.exp(-(x / (nose_w * (0.5 + 0.5 * along))).square())
         + 0.005 * (1 + 0.2 * c["nose_tip"]) * bump(zero, nose_y, nose_w * 0.8, 0.05)
         + 0.004 * pair(nose_w * 1.05, nose_y + 0.02, 0.045, 0.035)
@@ -132,7 +132,14 @@ def build_faces(
         - 0.002 * age * pair(zero + 0.2, mouth_y - 0.02, 0.03, 0.12)
     )  # fmt: skip
     depth = 1.0 - 0.052 * thin * dome + 0.024 * behind - relief * (dome > 0.12)
-    head_in = radius < 1.2
+    # The ears stand away from the sides, and lean back.
+    ear_out = (ax - 0.52 * (1 + 0.07 * c["head_width"])) / (0.06 * (1 + 0.15 * c["ear"]))
+    ear_up = (y - (eye_y + nose_y) / 2) / (0.15 * (1 + 0.12 * c["ear"]))
+    ear = ear_out.square() + ear_up.square()
+    is_ear = (ear < 1) & (radius > 0.9)
+    plate = 0.994 + 0.011 * ear_out - 0.004 * torch.exp(-((ear - 0.75) / 0.2).square())
+    depth = torch.where(is_ear, torch.minimum(depth, plate), depth)
+    head_in = (radius < 1.2) | is_ear
     depth = torch.where(head_in, depth, torch.full_like(depth, 2.0))
     both = torch.where(neck_in, torch.minimum(depth, neck), depth)
     depth = torch.where(head_in | neck_in, both, torch.full_like(depth, torch.nan))
@@ -143,7 +150,7 @@ def build_faces(
         {"eye_x": eye_x, "eye_y": eye_y, "nose_y": nose_y, "nose_w": nose_w, "mouth_y": mouth_y,
          "mouth_w": mouth_w, "corner_y": corner_y, "chin_y": chin_y, "smile": smile,
          "mouth_open": mouth_open, "blink": blink, "brow_raise": brow_raise, "age": age,
-         "glasses": glasses, "mask": mask},
+         "glasses": glasses, "mask": mask, "ear": ear, "is_ear": is_ear},
     )  # fmt: skip
     places = [(-eye_x, eye_y), (eye_x, eye_y), (zero, nose_y), (-mouth_w, corner_y)]
     places.append((mouth_w, corner_y))
@@ -155,7 +162,7 @@ def build_faces(
 
 
 def _albedo(c, people, x, y, ax, radius, is_neck, bump, pair, f) -> Tensor:
-    """Skin, then everything painted on it, in order."""
+    """Paint the skin and then everything on it, in order."""
 
     def color(*rgb: Tensor | float) -> Tensor:
         like = torch.zeros_like(c["melanin"])
@@ -165,7 +172,7 @@ def _albedo(c, people, x, y, ax, radius, is_neck, bump, pair, f) -> Tensor:
         return canvas + (pigment - canvas) * cover[:, None]
 
     age, smile = f["age"], f["smile"]
-    tone = torch.sigmoid(0.9 * c["melanin"])
+    tone = torch.sigmoid(0.75 * c["melanin"])
     warm = 0.03 * c["undertone"]
     skin = color(
         0.92 - 0.5 * tone + warm, 0.75 - 0.5 * tone, 0.64 - 0.47 * tone - warm - 0.02 * age
@@ -187,9 +194,9 @@ def _albedo(c, people, x, y, ax, radius, is_neck, bump, pair, f) -> Tensor:
     canvas = canvas * (1 - 0.22 * pair(f["eye_x"], f["eye_y"], 0.12, 0.065))[:, None]
     freckle = (0.25 * c["freckles"] - 0.1).clamp(0, 0.5)
     dots = torch.tensor(np.stack([p["freckles"] for p in people]), dtype=torch.float32)
-    spots = 0
-    for k in range(dots.shape[1]):
-        spots = spots + bump(dots[:, k, 0, None, None], dots[:, k, 1, None, None], 0.013, 0.013)
+    across = torch.exp(-((x - dots[:, :, :1]) / 0.013).square())
+    down = torch.exp(-((y.transpose(1, 2) - dots[:, :, 1:]) / 0.013).square())
+    spots = down.transpose(1, 2) @ across
     canvas = paint(canvas, skin * color(0.7, 0.55, 0.45), freckle * spots.clamp(0, 1))
     marks = torch.tensor(np.stack([p["marks"] for p in people]), dtype=torch.float32)
     for k in range(MARKS):
@@ -214,12 +221,13 @@ def _albedo(c, people, x, y, ax, radius, is_neck, bump, pair, f) -> Tensor:
     canvas = canvas * (1 - creases - 0.3 * old * (feet + bags))[:, None].clamp(0.3, 1)
 
     # Hair colour serves brows, beard and hair; it greys.
-    h = torch.sigmoid(1.3 * c["hair_melanin"] + 0.5 * c["melanin"])
-    grey = (age - 0.45).clamp_min(0) * 1.5
+    h = torch.sigmoid(1.1 * c["hair_melanin"] + 0.7 * c["melanin"])
+    # Some turn grey early, some never.
+    grey = (age - 0.45).clamp_min(0) * (1.1 + 0.6 * c["hair_line"])
     hair = color(
         0.62 - 0.54 * h + 0.09 * c["hair_red"].clamp(0, 2), 0.46 - 0.42 * h, 0.27 - 0.23 * h
     )
-    hair = (hair + (0.72 - hair) * grey[:, None].clamp(0, 0.9)).clamp(0.03, 0.9)
+    hair = (hair + (0.6 - hair) * grey[:, None].clamp(0, 0.9)).clamp(0.03, 0.9)
 
     low = torch.sigmoid((y - f["mouth_y"] + 0.14 - 0.7 * (ax - 0.2).clamp_min(0)) * 25)
     lips_clear = 1 - torch.exp(
@@ -256,9 +264,9 @@ def _albedo(c, people, x, y, ax, radius, is_neck, bump, pair, f) -> Tensor:
     canvas = canvas * (1 - 0.18 * bump(0 * age, f["nose_y"] + 0.065, f["nose_w"], 0.014))[:, None]
 
     # Eyes: white, iris, pupil, lids, lashes.
-    ex = (ax - f["eye_x"]) / (0.083 * (1 + 0.07 * c["eye_width"]))
-    tilt = f["eye_y"] - 0.012 * c["eye_tilt"] * ex
-    open_ = 0.04 * (1 + 0.14 * c["eye_open"]) * (1 - 0.85 * f["blink"]) * (1 - 0.15 * old)
+    ex = (ax - f["eye_x"]) / (0.083 * (1 + 0.1 * c["eye_width"]))
+    tilt = f["eye_y"] - 0.018 * c["eye_tilt"] * ex
+    open_ = 0.04 * (1 + 0.2 * c["eye_open"]) * (1 - 0.85 * f["blink"]) * (1 - 0.15 * old)
     almond = (1 - ex.square()).clamp_min(0)
     white = torch.sigmoid((open_ * almond - (y - tilt).abs()) * 200) * (almond > 0)
     canvas = paint(canvas, color(0.9, 0.88, 0.86), white)
@@ -284,29 +292,36 @@ def _albedo(c, people, x, y, ax, radius, is_neck, bump, pair, f) -> Tensor:
     bx = (ax - f["eye_x"] - 0.01) / 0.125
     brow_y = (
         f["eye_y"] - 0.115 - 0.012 * c["brow_gap"] - 0.03 * f["brow_raise"]
-        - (0.022 + 0.012 * c["brow_arch"]) * (1 - bx.square()) + 0.016 * c["brow_tilt"] * bx
+        - (0.022 + 0.018 * c["brow_arch"]) * (1 - bx.square()) + 0.016 * c["brow_tilt"] * bx
     )  # fmt: skip
-    thick = 0.02 * (1 + 0.2 * c["brow_thick"]) * (1 - 0.35 * bx.clamp(-1, 1))
+    thick = 0.02 * (1 + 0.3 * c["brow_thick"]) * (1 - 0.35 * bx.clamp(-1, 1))
     brows = torch.exp(-((y - brow_y) / thick).pow(4)) * torch.sigmoid((1 - bx.abs()) * 14)
     canvas = paint(canvas, hair * 0.75, (0.75 + 0.12 * c["brow_dark"]).clamp(0.3, 1) * brows)
 
     # Ears and hair.
     canvas = canvas * (1 - 0.15 * torch.sigmoid((radius - 0.9) * 20))[:, None]
     recede = 0.12 * (age - 0.5).clamp_min(0)
+    # Strands fan out from above the head; no two people's are alike.
+    fan = x / (1.15 + y) + 0.03 * torch.cos(9 * y + 4 * x)
+    strands = 0
+    for k, cycles in enumerate((23, 37, 59, 83)):
+        strands = strands + torch.cos(cycles * fan + 3 * waves[:, k, 2, None, None] + k * y)
     line = (
         -0.47
         + 0.06 * c["hair_line"]
         - recede
         + 0.5 * (0.09 + 0.03 * c["hair_peak"]) * torch.exp(-(x / 0.1).square())
         + 0.9 * (ax - 0.3).clamp_min(0).pow(1.2)
+        + 0.012 * strands
     )
-    top = torch.sigmoid((line - y) * 40)
+    top = torch.sigmoid((line - y) * 30)
     reach = 0.02 + 0.28 * c["hair_side"]
-    side = torch.sigmoid((radius - 0.88) * 30) * torch.sigmoid((reach - y) * 14)
-    strands = (
-        1 + 0.12 * torch.cos(70 * x + 9 * torch.cos(7 * y)) + 0.06 * torch.cos(40 * y + 30 * x)
-    )
-    canvas = paint(canvas, hair * strands[:, None], torch.maximum(top, side))
+    side = torch.sigmoid((radius - 0.88) * 30) * torch.sigmoid((reach + 0.02 * strands - y) * 14)
+    gloss = 0.2 * torch.exp(-((y + 0.6 + 0.1 * x.square()) / 0.07).square())
+    canvas = paint(canvas, hair * (1 + 0.05 * strands + gloss)[:, None], torch.maximum(top, side))
+    uncovered = f["is_ear"] * torch.sigmoid((y - reach) * 20)
+    canvas = paint(canvas, skin * color(0.95, 0.82, 0.8), uncovered)
+    canvas = paint(canvas, skin * 0.5, 0.7 * uncovered * torch.exp(-(f["ear"] / 0.3).square()))
 
     # Neck and shirt.
     shirt = color(0.5 + 0.2 * c["shirt_hue"].cos(), 0.45 + 0.2 * (2 * c["shirt_hue"]).sin(),
@@ -320,7 +335,8 @@ def _albedo(c, people, x, y, ax, radius, is_neck, bump, pair, f) -> Tensor:
     )
     frame = torch.maximum(lens, ((y - f["eye_y"] + 0.05).abs() < 0.014).float() * (ax < 0.55))
     canvas = paint(canvas, color(0.06, 0.06, 0.08), 0.95 * f["glasses"] * frame)
-    cloth = torch.sigmoid((y - f["nose_y"] + 0.07 + 0.15 * ax.square()) * 60) * (~is_neck)
+    cloth = torch.sigmoid((y - f["nose_y"] + 0.07 + 0.15 * ax.square()) * 60)
+    cloth = cloth * ~(is_neck | f["is_ear"])
     weave = color(0.62, 0.74, 0.8) * (1 + 0.03 * torch.cos(80 * y))[:, None]
     canvas = paint(canvas, weave, 0.97 * f["mask"] * cloth)
     return canvas.clamp(0.01, 1)

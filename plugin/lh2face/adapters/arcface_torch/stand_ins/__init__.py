@@ -1,1 +1,1 @@
-"""What arcface_torch calls of packages that may be missing; a path for imports, not a package."""
+"""Stand-ins for packages that arcface_torch imports; this folder is put on ``sys.path``."""

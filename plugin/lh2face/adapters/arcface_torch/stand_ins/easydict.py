@@ -1,4 +1,4 @@
-"""easydict: mmengine's dict with attributes."""
+"""Stand-in for easydict: mmengine's dictionary with attributes."""
 
 from mmengine.config import ConfigDict as EasyDict
 

@@ -1,4 +1,4 @@
-"""mxnet: reading records and images."""
+"""Stand-in for mxnet: reading of records and images."""
 
 from . import image, ndarray, recordio
 

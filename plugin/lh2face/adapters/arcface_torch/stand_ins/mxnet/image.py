@@ -12,7 +12,7 @@ class Image:
         self.pixels = pixels
 
     def asnumpy(self) -> np.ndarray:
-        """RGB ``(H, W, 3)`` uint8."""
+        """The pixels: RGB ``(H, W, 3)`` uint8."""
         return self.pixels
 
 

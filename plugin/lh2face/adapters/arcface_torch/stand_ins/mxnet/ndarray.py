@@ -1,1 +1,1 @@
-"""Imported for verification bins, which :mod:`lh2face.data.verification_bin` reads."""
+"""Empty: arcface_torch needs it only for bins, which our ``load_bin`` reads without it."""

@@ -1,1 +1,1 @@
-"""torchvision: preparing training images."""
+"""Stand-in for torchvision: the transforms of training images."""

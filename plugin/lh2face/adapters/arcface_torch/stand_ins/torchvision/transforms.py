@@ -1,4 +1,4 @@
-"""Transforms of RGB ``(H, W, 3)`` uint8 arrays, in the place of PIL images."""
+"""Transforms of RGB ``(H, W, 3)`` uint8 arrays instead of PIL images."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Compose:
-    """One transform after the other."""
+    """Apply several transforms in turn."""
 
     def __init__(self, transforms: Sequence[Callable]) -> None:
         self.transforms = transforms
@@ -21,14 +21,14 @@ class Compose:
 
 
 class ToPILImage:
-    """Keeps the array."""
+    """Return the array unchanged."""
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         return image
 
 
 class RandomHorizontalFlip:
-    """Left-right mirror with a probability."""
+    """Mirror the image left to right with a probability."""
 
     def __init__(self, p: float = 0.5) -> None:
         self.p = p
@@ -38,14 +38,14 @@ class RandomHorizontalFlip:
 
 
 class ToTensor:
-    """``(3, H, W)`` float32 in [0, 1]."""
+    """Convert an image to ``(3, H, W)`` float32 in [0, 1]."""
 
     def __call__(self, image: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float().div(255)
 
 
 class Normalize:
-    """Less the mean, over the deviation, by channel."""
+    """Subtract the mean from each channel, and divide by the standard deviation."""
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         self.mean, self.std = (torch.tensor(values)[:, None, None] for values in (mean, std))

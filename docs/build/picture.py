@@ -1,0 +1,54 @@
+"""The picture of the README and of the home page: synthetic faces and their reconstructions.
+
+    python docs/build/picture.py runs/depth docs/pictures/faces.svg
+
+draws it from the ``samples.npz`` of a finished run. A JPEG inside of an SVG, so that the repository
+holds text alone.
+"""
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from lh2face.files.arrays import read_arrays
+from lh2face.report.pictures import jpeg
+
+FACES = 4
+TILE, GAP, LABEL = 112, 4, 22
+PARTS = {"input": "photo", "canonical": "canonical", "depth": "depth", "normals": "normals"}
+TURNS = (-40, -20, 20, 40)  # degrees
+
+
+def draw(samples: dict[str, np.ndarray]) -> str:
+    """The SVG of a run's sample faces, a row per face."""
+    columns = {label: samples[name][:FACES] for name, label in PARTS.items()}
+    angles = samples["turns"].tolist()
+    for degrees in TURNS:
+        columns[f"{degrees:+d}°"] = samples["turned"][:FACES, angles.index(degrees)]
+    width = len(columns) * (TILE + GAP) - GAP
+    height = FACES * (TILE + GAP) - GAP
+    picture = np.full((height, width, 3), 255, np.uint8)
+    for column, faces in enumerate(columns.values()):
+        for row, face in enumerate(faces):
+            face = face if face.ndim == 3 else np.repeat(face[..., None], 3, axis=2)
+            y, x = row * (TILE + GAP), column * (TILE + GAP)
+            tile = cv2.resize(face, (TILE, TILE), interpolation=cv2.INTER_CUBIC)
+            picture[y : y + TILE, x : x + TILE] = tile
+    names = "".join(
+        f'<text x="{column * (TILE + GAP) + TILE / 2}" y="{height + 16}">{label}</text>'
+        for column, label in enumerate(columns)
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height + LABEL}" '
+        'font-family="sans-serif" font-size="14" text-anchor="middle">'
+        f'<rect width="{width}" height="{height + LABEL}" fill="#fff"/>'
+        f'<image width="{width}" height="{height}" href="{jpeg(picture)}"/>{names}</svg>\n'
+    )
+
+
+if __name__ == "__main__":
+    depth, out = map(Path, sys.argv[1:])
+    keys = (*PARTS, "turned", "turns")
+    out.write_text(draw(read_arrays(depth / "samples.npz", *keys)), encoding="utf-8")

@@ -1,0 +1,1 @@
+"""How the project reads and writes files: whole outputs, JSON, tables, arrays, digests."""

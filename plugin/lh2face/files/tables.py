@@ -1,0 +1,85 @@
+"""Reading and writing of CSV tables: always UTF-8, and safe to open in a spreadsheet."""
+
+import csv
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lh2face.text import from_cell, to_cell
+
+
+def flag(text: str) -> bool:
+    """Convert a cell "0" or "1" to a bool.
+
+    Raises:
+        ValueError: If it has another value.
+    """
+    if text not in ("0", "1"):
+        raise ValueError(f"expected 0 or 1, found {text!r:.80}")
+    return text == "1"
+
+
+# Columns of a list of pairs of images.
+PAIR_LIST = {"first": str, "second": str, "same": flag}
+
+
+class TableError(ValueError):
+    """A table cannot be used; the message names the file and, if known, the line."""
+
+
+def write_rows(path: Path, header: Iterable[str], rows: Iterable[Iterable]) -> None:
+    r"""Write a CSV table.
+
+    :func:`~lh2face.text.to_cell` escapes text that a spreadsheet would take for a formula. A byte
+    of a file name that is not UTF-8 is written as ``\udcXX``.
+    """
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerows([to_cell(value) for value in row] for row in (header, *rows))
+
+
+def read_rows(
+    path: Path,
+    columns: Mapping[str, Callable[[str], Any]],
+    optional: Mapping[str, Callable[[str], Any]] | None = None,
+) -> list[dict[str, Any]]:
+    """Read the rows of a CSV table as dictionaries, such as one of :func:`write_rows`.
+
+    Args:
+        path: The file.
+        columns: For each required column, a function that converts its cells, such as ``int``.
+            Columns that are neither here nor in ``optional`` are ignored.
+        optional: The same for columns that may be missing.
+
+    Raises:
+        TableError: If a required column does not occur exactly once, a row has more or fewer cells
+            than the header, a function raises ``ValueError`` for a cell, or the file is not CSV in
+            UTF-8.
+        OSError: If the file cannot be read.
+    """
+    found = []
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        lines = csv.reader(file)
+        try:
+            header = [from_cell(cell) for cell in next(lines, [])]
+            if missing := [name for name in columns if header.count(name) != 1]:
+                raise ValueError(f"expected each once in the header: {', '.join(missing)}")
+            of_column = {**columns, **(optional or {})}
+            for row in filter(None, lines):
+                if len(row) != len(header):
+                    raise ValueError(f"expected {len(header)} cells, found {len(row)}")
+                cells = zip(header, row, strict=True)
+                found.append(
+                    {
+                        name: of_column[name](from_cell(cell))
+                        for name, cell in cells
+                        if name in of_column
+                    }
+                )
+        except (csv.Error, ValueError) as error:
+            raise TableError(f"{path}:{max(lines.line_num, 1)}: {_reason(error):.300}") from None
+    return found
+
+
+def _reason(error: Exception) -> str:
+    return "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)

@@ -1,0 +1,1 @@
+"""Reading, checking and running of untrusted ONNX files."""

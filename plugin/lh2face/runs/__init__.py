@@ -1,0 +1,1 @@
+"""Training runs: completing the config, the work folder, and mmengine's Runner."""

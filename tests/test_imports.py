@@ -1,0 +1,113 @@
+"""What an import loads, and what it changes in other packages."""
+
+import subprocess
+import sys
+
+import pytest
+
+PIPELINE = {"dvc", "jinja2", "pandas", "plotly", "pydantic", "ruamel", "snakemake"}
+OPTIONAL = {"insightface", "matplotlib", "onnx", "onnxruntime", "scipy", "timm"}
+HEAVY = {"PIL", "cv2", "mmengine", "torch", *PIPELINE, *OPTIONAL}
+# Modules of maths, text and files, which other programs may want alone, by what they may load.
+LIGHT = {
+    "lh2face": set(),
+    "lh2face.arguments": set(),
+    "lh2face.files.outputs": set(),
+    "lh2face.artifacts.provenance": set(),
+    "lh2face.cli": set(),
+    "lh2face.files.tables": set(),
+    "lh2face.data.ijb_meta": set(),
+    "lh2face.data.manifest": set(),
+    "lh2face.data.recordio": set(),
+    "lh2face.data.verification_bin": set(),
+    "lh2face.progress": set(),
+    "lh2face.text": set(),
+    "lh2face.data.align": {"cv2"},
+    "lh2face.data.images": {"PIL", "cv2"},
+    "lh2face.detection": {"PIL", "cv2"},
+    "lh2face.functional.margins": {"torch"},
+    "lh2face.functional.vmf": {"torch"},
+}
+HELP = """
+import sys
+from lh2face import cli
+sys.argv = ["lh2face", *{arguments}, "--help"]
+try:
+    cli.main()
+except SystemExit as end:
+    assert end.code == 0
+"""
+LOADED = "\nimport sys; print('loaded', *{name.partition('.')[0] for name in sys.modules})"
+BUILDS = """
+from mmengine.registry import HOOKS, MODELS, TRANSFORMS
+assert MODELS.get("LH2FaceHead") and HOOKS.get("ShardedCheckpointHook")
+assert TRANSFORMS.get("TurnedFaces")
+from torch.serialization import get_safe_globals
+print(len(get_safe_globals()))
+"""
+
+
+def python(script: str) -> str:
+    """What a script prints in a process of its own."""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def loaded(script: str) -> set[str]:
+    """The heavy packages that a script loads."""
+    return HEAVY & set(python(script + LOADED).rpartition("loaded")[2].split())
+
+
+@pytest.mark.parametrize(("module", "allowed"), LIGHT.items(), ids=LIGHT)
+def test_a_light_module_loads_no_heavy_package(module, allowed):
+    assert loaded(f"import {module}") <= allowed
+
+
+@pytest.mark.parametrize("arguments", [[], ["train"], ["evaluate-ijb"]], ids=str)
+def test_help_loads_no_heavy_package(arguments):
+    # typer itself loads pydantic where it finds it.
+    assert loaded(HELP.format(arguments=arguments)) <= {"pydantic"}
+
+
+def test_registering_loads_nothing_of_the_pipeline():
+    assert loaded("import lh2face.register").isdisjoint(PIPELINE | {"insightface", "timm"})
+
+
+def test_a_light_module_changes_no_other_package():
+    script = """
+import torch
+before = torch.serialization.get_safe_globals()
+import lh2face.progress, lh2face.functional.vmf, lh2face.evaluation.roc
+assert torch.serialization.get_safe_globals() == before
+import sys
+print("mmengine" in sys.modules)
+"""
+    assert python(script) == "False\n"
+
+
+@pytest.mark.parametrize("name", ["lh2face", "lh2face.register"])
+@pytest.mark.parametrize("first", ["", "import mmengine"])
+def test_a_config_that_imports_it_finds_its_parts(tmp_path, name, first):
+    config = tmp_path / "config.py"
+    config.write_text(f"custom_imports = dict(imports=[{name!r}])\n", encoding="utf-8")
+    script = f"{first}\nfrom mmengine.config import Config\nConfig.fromfile({str(config)!r})\n"
+    assert int(python(script + BUILDS)) > 0
+
+
+def test_register_works_after_a_light_module():
+    assert int(python("import lh2face.text\nimport mmengine, lh2face.register\n" + BUILDS)) > 0
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "training.sharded_checkpoints",
+        "training.checkpoints",
+        "heads.arcface",
+        "data.datasets",
+        "registry",
+    ],
+)
+def test_each_module_can_be_the_first(module):
+    python(f"import lh2face.{module}")

@@ -1,0 +1,82 @@
+"""The layers of the package: no import runs back up, not even inside a function."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "plugin" / "lh2face"
+# The rooms of the package, and its modules beside them, from low to high. Each imports only itself
+# and what stands in a layer below its own.
+LAYERS = (
+    {"functional", "text"},
+    {"arguments", "files", "onnx", "progress", "registry"},
+    {"backbones", "detection", "distributed", "heads", "recognizers", "rendering"},
+    {"data", "mmengine_compat"},
+    {"evaluation", "reconstruction"},
+    {"artifacts"},
+    {"augmentation", "training"},
+    {"register"},  # imports what registers itself
+    {"__init__"},
+    {"embedding", "params", "report", "runs"},
+    {"adapters", "stages"},
+    {"tools"},
+    {"demo"},
+    {"cli"},
+    {"__main__"},
+)
+LAYER = {room: layer for layer, rooms in enumerate(LAYERS) for room in rooms}
+# Configs are files of mmengine; what they name is in the registry.
+OUTSIDE = {"configs"}
+# What a room must not import, though it is below.
+NEVER = {"evaluation": {"heads"}}
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """The room and the file of each module."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if name not in OUTSIDE:
+            yield name, path
+
+
+def imported(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of what a file imports anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            # "from lh2face import data" imports a room; other names say nothing of one.
+            more = (f".{alias.name}" if node.module == "lh2face" else "" for alias in node.names)
+            yield from ((node.lineno, f"{node.module}{name}") for name in more)
+
+
+def test_every_room_has_a_layer():
+    assert {room for room, _ in modules()} == LAYER.keys()
+    assert sum(map(len, LAYERS)) == len(LAYER)
+
+
+@pytest.mark.parametrize("room", sorted(LAYER))
+def test_no_import_runs_back_up(room):
+    below = {other for other in LAYER if LAYER[other] < LAYER[room]} - NEVER.get(room, set())
+    refused = [
+        f"{path.relative_to(PACKAGE)}:{line}: {module}"
+        for found, path in modules()
+        if found == room
+        for line, module in imported(path)
+        if module.partition(".")[0] == "lh2face"
+        and [*module.split("."), "__init__"][1] not in {*below, *OUTSIDE, room}
+    ]
+    assert not refused
+
+
+def test_functional_is_mathematics_alone():
+    found = {
+        module.partition(".")[0]
+        for room, path in modules()
+        if room == "functional"
+        for _, module in imported(path)
+    }
+    assert found - sys.stdlib_module_names - {"lh2face"} == {"numpy", "torch"}

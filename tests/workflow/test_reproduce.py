@@ -1,0 +1,84 @@
+"""What ``make reproduce`` says while it runs, and its first picture."""
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "workflow"))
+import reproduce
+
+
+def test_the_estimate_follows_the_last_stages():
+    names = ["data@people", *(f"train@arcface-{seed}" for seed in range(10)), "report"]
+    estimate = reproduce.Estimate(names)
+    expected = sum(map(reproduce.weight, names))
+    assert estimate.seconds_left() == expected
+    assert estimate.line("data@people").startswith("stage 1 of 12: data@people, about ")
+    estimate.finish("data@people", 2 * reproduce.weight("data"))
+    rest = expected - reproduce.weight("data")
+    assert estimate.seconds_left() == pytest.approx(2 * rest)
+    for seed in range(reproduce.RECENT):  # the machine becomes quiet
+        estimate.finish(f"train@arcface-{seed}", reproduce.weight("train") / 2)
+    rest -= reproduce.RECENT * reproduce.weight("train")
+    assert estimate.seconds_left() == pytest.approx(rest / 2)
+    assert estimate.line("x").startswith("stage 6 of 12: ")
+
+
+def test_a_stage_that_did_not_change_says_nothing_of_the_speed():
+    estimate = reproduce.Estimate(["fit3d", "depth"])
+    estimate.finish("fit3d")
+    estimate.finish("", 3.0)  # before the first stage
+    estimate.finish("elsewhere", 3.0)
+    assert estimate.seconds_left() == reproduce.weight("depth")
+
+
+def test_every_stage_of_the_pipeline_has_a_weight():
+    import yaml
+
+    stages = yaml.safe_load((Path(__file__).parents[2] / "dvc.yaml").read_text("utf-8"))["stages"]
+    assert reproduce.SECONDS.keys() <= stages.keys()
+    assert stages.keys() - reproduce.SECONDS.keys() <= {"other", "weights"}
+
+
+@pytest.mark.parametrize(
+    ("given", "cores", "load", "threads"),
+    [({}, 2, 0.1, 2), ({}, 2, 1.2, 1), ({}, 2, 12.7, 1), ({}, 16, 3.4, 13),
+     ({"OMP_NUM_THREADS": "4"}, 2, 9.0, 4)],
+)  # fmt: skip
+def test_threads_are_those_of_the_free_cores(given, cores, load, threads):
+    assert reproduce.free_threads(given, cores, load)[0] == threads
+
+
+def test_the_first_picture_has_a_row_a_face(tmp_path):
+    faces = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
+    arrays = dict.fromkeys(("input", "canonical", "normals", "re-rendered"), faces)
+    turned = np.repeat(faces[:, None], 13, axis=1)
+    np.savez(tmp_path / "samples.npz", depth=faces[..., 0], turned=turned, **arrays)
+    reproduce.first_look(tmp_path / "samples.npz", tmp_path / "look.png")
+    picture = cv2.imread(str(tmp_path / "look.png"))[..., ::-1]
+    assert picture.shape == (24, 8 * (5 + 3), 3)
+    np.testing.assert_array_equal(picture[:8, :8], faces[0])
+    assert (picture[:8, 16:24] == faces[0, :, :, :1]).all()
+
+
+def test_lines_before_each_stage(tmp_path, monkeypatch, capfd):
+    """A stand-in for DVC, which prints what DVC prints."""
+    (tmp_path / "dvc.py").write_text(
+        "import sys\n"
+        "print(\"Stage 'data@people' didn't change, skipping\")\n"
+        "print(\"Running stage 'fit3d':\\n> x\")\n"
+        "sys.exit(3 if 'bad' in sys.argv else 0)\n"
+    )
+    estimate = reproduce.Estimate(["data@people", "fit3d"])
+    environment = {"PYTHONPATH": str(tmp_path)}
+    reproduce.repro([], estimate, environment)
+    assert capfd.readouterr().out.splitlines() == [
+        "Stage 'data@people' didn't change, skipping", "stage 2 of 2: fit3d, about 0:40 left",
+        "Running stage 'fit3d':", "> x",
+    ]  # fmt: skip
+    assert not estimate.left
+    with pytest.raises(SystemExit, match="3"):
+        reproduce.repro(["bad"], estimate, environment)
