@@ -132,13 +132,28 @@ class Results:
         """Differences with their intervals; bold where one excludes zero."""
         body = []
         for (first, second), group in rows.groupby(["first", "second"], sort=False):
-            found = group.set_index("figure").loc[JUDGED]
+            found = group.set_index("figure", drop=False).loc[JUDGED]
             cells = [
                 f"**{spelled(row)}**" if row.better or row.worse else spelled(row)
                 for row in found.itertuples()
             ]
             body.append([f"`{first}` − `{second}`", *cells])
         return markdown(["", *(TITLES[figure] for figure in JUDGED)], body)
+
+    def difference(self, name: str, first: str, second: str, figure: str) -> str:
+        """A difference with its interval; "not known" where there are too few seeds."""
+        rows = self.differences
+        keys = {"part": name, "first": first, "second": second, "figure": figure}
+        found = rows[np.logical_and.reduce([rows[key] == value for key, value in keys.items()])]
+        return next((spelled(row) for row in found.itertuples()), "not known")
+
+    def leader(self, name: str, view: str, figure: str) -> str:
+        """The head of the best mean of a figure in a view of a part."""
+        rows = self.figures
+        keys = {"part": name, "view": view, "figure": figure}
+        found = rows[np.logical_and.reduce([rows[key] == value for key, value in keys.items()])]
+        means = found.groupby("head")["value"].mean()
+        return str(means.idxmin() if figure in LESS_IS_BETTER else means.idxmax())
 
     def summary(self, rows: pd.DataFrame, figure: str) -> str:
         """Say in how many differences of a figure the first is ahead, and significantly so."""
@@ -178,11 +193,18 @@ class Results:
 def shown(figure: str, mean: float, spread: float) -> str:
     """A mean ± standard deviation, in percent where it is a share."""
     scale = 1 if figure in NEUTRAL else 100
-    text = f"{scale * mean:.1f}"
-    return f"{text} ± {scale * spread:.1f}" if np.isfinite(spread) else text
+    digits = digits_of(figure)
+    text = f"{scale * mean:.{digits}f}"
+    return f"{text} ± {scale * spread:.{digits}f}" if np.isfinite(spread) else text
+
+
+def digits_of(figure: str) -> int:
+    """Digits after the point: TAR is small here."""
+    return 2 if ".tar." in figure else 1
 
 
 def spelled(row: Any) -> str:
     """A difference with its interval, in percent."""
     low, difference, high = (100 * value for value in (row.low, row.difference, row.high))
-    return f"{difference:+.1f} ({low:+.1f} … {high:+.1f})"
+    digits = digits_of(row.figure)
+    return f"{difference:+.{digits}f} ({low:+.{digits}f} … {high:+.{digits}f})"
