@@ -86,5 +86,5 @@ def test_of_an_evaluation_the_card_has_the_parts_that_are_there():
     pairs = model_card("m", DESCRIPTION, {"origin": "synthetic", **PAIRS})
     assert "Source of the faces that it was measured on: synthetic. Percent." in pairs
     assert "| lfw.v2 accuracy | 90.0 | – |" in pairs and "TAR" not in pairs
-    assert "from 3000 impostor pairs" in pairs and "| 0.01 | 0.5000 |" in pairs
+    assert "from the 3000 impostor pairs" in pairs and "| 0.01 | 0.5000 |" in pairs
     assert "mean 2.00, 5th percentile 1.00" in pairs

@@ -35,7 +35,7 @@ def test_the_error_of_chance_is_that_of_the_binomial(people):
 @pytest.mark.parametrize(
     ("people", "said"),
     [
-        (10, "Measured on only 10 people: by chance alone, a rate may be wrong by up to 31"),
+        (10, "Measured on only 10 people; by chance alone, a rate may be wrong by up to 31"),
         (99, "only"),
         (100, "Measured on 100 people."),
         (1500, "Measured on 1,500 people."),

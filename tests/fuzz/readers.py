@@ -126,7 +126,7 @@ CONTENTS = [b"first image", b"\x0a\x23\xd7\xce" * 3, b"", b"a third one" * 5]
 
 
 def known_records(folder: Path) -> None:
-    """Records of which :func:`record_file` knows the content."""
+    """Records whose content :func:`record_file` knows."""
     from lh2face.data.recordio import RecordWriter
 
     with RecordWriter(folder / "a.rec") as writer:

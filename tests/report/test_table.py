@@ -66,7 +66,7 @@ def test_it_says_how_many_people_it_was_measured_on():
 
 
 def of(**figures: float) -> Run:
-    """A run of one seed, without luck."""
+    """A run of one seed whose draws do not vary."""
     named = {path: np.array([value]) for path, value in figures.items()}
     return Run(
         named, {path: np.repeat(value[:, None], 10, axis=1) for path, value in named.items()}

@@ -292,7 +292,7 @@ def test_the_data_are_described(page):
 
 
 def reported(params, run, tmp_path, benchmarks, **change):
-    """The page of these benchmarks, of which a part of the files was changed."""
+    """Render the page of these benchmarks after some of their files were changed."""
     compare = params.compare.model_copy(update={"benchmarks": benchmarks})
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
@@ -461,7 +461,7 @@ class Browser:
         )
 
     def traces(self):
-        """For each figure the names of the models drawn, one a line, empty lines left out."""
+        """Return the names of the drawn models per figure, without empty lines."""
         return self.page.evaluate(
             """() => Object.fromEntries([...document.querySelectorAll(".plot")].map(plot => [
                 plot.id, [...plot.querySelectorAll(".scatterlayer path.js-line")]

@@ -1,7 +1,7 @@
 """dvc.yaml watches the files of the package that its stages read, no more and no fewer."""
 
 import shutil
-import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -10,25 +10,34 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def load():
+    """The script as a module of its own, as it keeps what it has read."""
+    spec = spec_from_file_location("closure", ROOT / "workflow" / "closure.py")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return load()
+
+
 @pytest.fixture
-def closure(monkeypatch):
-    """The script as a module, in the folder of the project."""
+def closure(loaded, monkeypatch):
+    """The script in the folder of the project."""
     monkeypatch.chdir(ROOT)
-    monkeypatch.syspath_prepend(ROOT / "workflow")
-    sys.modules.pop("closure", None)
-    import closure
-
-    return closure
+    return loaded
 
 
 @pytest.fixture
-def copied(closure, monkeypatch, tmp_path):
-    """Likewise, in a copy that a test may change."""
+def copied(monkeypatch, tmp_path):
+    """The script in a copy of the project that a test may change."""
     shutil.copytree(ROOT / "plugin", tmp_path / "plugin", ignore=shutil.ignore_patterns("*.pyc"))
     for name in ("dvc.yaml", "params.yaml"):
         shutil.copy(ROOT / name, tmp_path)
     monkeypatch.chdir(tmp_path)
-    return closure
+    return load()
 
 
 def params():

@@ -1,4 +1,4 @@
-"""A run's table as a small file, to compare one's own run with: ``docs/reference_run.json``."""
+"""Reference files: the table of a run, for comparison with others (``docs/reference_run.json``)."""
 
 import json
 from pathlib import Path
@@ -18,8 +18,8 @@ def write_reference(runs: Path, out: Path) -> None:
     """Write the mean and the interval of each figure, by benchmark and model.
 
     Args:
-        runs: Folder with a folder of each model, such as ``runs``.
-        out: File to write. One that is there must be of this function.
+        runs: Folder with one folder per model, such as ``runs``.
+        out: File to write. An existing file must have been written by this function.
 
     Raises:
         ValueError: If no model was evaluated, ``out`` is another file, or an evaluation is damaged.
@@ -40,10 +40,10 @@ def write_reference(runs: Path, out: Path) -> None:
 
 
 def runs_below(folder: Path) -> dict[str, dict[str, Run]]:
-    """The evaluations of each model below a folder, by benchmark.
+    """Read the evaluations of each model below a folder, by benchmark.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there are none.
     """
     found = {}
     for model in sorted(path for path in folder.iterdir() if path.is_dir()):

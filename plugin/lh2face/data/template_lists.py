@@ -1,4 +1,4 @@
-"""Lists of templates as IJB has them, for faces of this project: pairs, galleries, probes."""
+"""Lists of templates in the manner of IJB, for faces of this project: pairs, galleries, probes."""
 
 import numpy as np
 

@@ -90,11 +90,14 @@ def compare(first: Run, second: Run, seed: int = 0) -> list[Difference]:
 
 
 def with_interval(run: Run, seed: int = 0) -> dict[str, tuple[float, tuple[float, float]]]:
-    """The mean of each figure over the seeds, and its 95 % interval.
+    """Compute the mean of each figure over the seeds, and its 95 % interval.
 
     Args:
         run: A run.
-        seed: As for :func:`compare`.
+        seed: Seed that pairs the errors of the seeds with the rounds, as in :func:`compare`.
+
+    Returns:
+        Mean and interval by the path of the figure.
     """
     found = {}
     for name, draws in run.draws.items():

@@ -40,7 +40,7 @@ def number_of_people(people: int | None) -> str:
     if people >= ENOUGH_PEOPLE:
         return f"Measured on {people:,} people."
     return (
-        f"Measured on only {people} people: by chance alone, a rate may be wrong by up to "
+        f"Measured on only {people} people; by chance alone, a rate may be wrong by up to "
         f"{chance_error(people):.0f} points."
     )
 

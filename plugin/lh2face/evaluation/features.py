@@ -6,7 +6,7 @@ import numpy as np
 
 from lh2face.evaluation.checks import EvaluationError
 
-# Faces that are in memory together.
+# Number of faces in memory at a time.
 FACES = 1 << 14
 
 

@@ -44,7 +44,7 @@ class Pairs:
 
     @property
     def half(self) -> np.ndarray:
-        """Whether a pair is of the second half, ``(n,)`` bool: every other fold, if there are."""
+        """Whether a pair is in the second half, ``(n,)`` bool: with folds, every other fold is."""
         if self.fold is None:
             return np.arange(len(self.same)) >= len(self.same) / 2
         odd: np.ndarray = np.unique(self.fold, return_inverse=True)[1] % 2 == 1

@@ -1,4 +1,4 @@
-"""Templates of several faces: the mean within a medium, summed over the media."""
+"""Pooling of faces into templates: the mean within each medium, summed over the media."""
 
 import numpy as np
 import torch

@@ -12,7 +12,7 @@ from lh2face.evaluation.checks import (
 )
 from lh2face.evaluation.matching import expected_cosine
 
-# Logarithms of the factors of κ among which the calibrating one is looked for.
+# Range of log s in which the calibrating factor s of κ is searched.
 LOG_SCALES = (-20.0, 20.0)
 
 
@@ -69,22 +69,22 @@ def reject_area(rejected: np.ndarray, fnmr: np.ndarray) -> float:
 
 
 def kappa_scale(kappa: np.ndarray, observed: np.ndarray, dim: int) -> float:
-    """The factor s at which κ is calibrated on the whole, after training.
+    """Find the factor s that calibrates κ on average, after training.
 
-    With it the mean of ``A_n(s κ1) A_n(s κ2)`` over genuine pairs is their mean cosine. It is what
-    a temperature is to a classifier (Guo et al., ICML 2017): one number, and the order of the
-    faces by κ stays.
+    With it the mean of ``A_n(s κ1) A_n(s κ2)`` over genuine pairs equals their mean cosine. It is
+    like the temperature of a classifier (Guo et al., ICML 2017): one number, which does not change
+    the order of the faces by κ.
 
     Args:
-        kappa: ``(n, 2)`` of the faces of genuine pairs, n ≥ 1.
-        observed: ``(n,)`` their cosines.
+        kappa: ``(P, 2)`` κ of the faces of genuine pairs, P ≥ 1.
+        observed: ``(P,)`` cosines of the pairs.
         dim: Dimension n of the distribution, ≥ 2.
 
     Returns:
-        s, between exp(−20) and exp(20); one of them where no factor is enough.
+        s, from exp(−20) to exp(20); one of these limits if no factor in between is enough.
 
     Raises:
-        EvaluationError: If shapes do not fit, a number is not finite, a κ is below 0 or there is
+        EvaluationError: If shapes do not fit, a number is not finite, a κ is below 0, or there is
             no pair.
     """
     check_columns(observed=observed, first=kappa[:, 0], second=kappa[:, 1])
@@ -104,19 +104,20 @@ def kappa_scale(kappa: np.ndarray, observed: np.ndarray, dim: int) -> float:
 def calibrated_cosine(
     kappa: np.ndarray, observed: np.ndarray, half: np.ndarray, dim: int
 ) -> np.ndarray:
-    """``A_n(s κ1) A_n(s κ2)`` of genuine pairs, s from the pairs of the other half.
+    """Predict cosines ``A_n(s κ1) A_n(s κ2)`` of genuine pairs, with s from the other half of them.
 
     Args:
-        kappa: ``(n, 2)``.
-        observed: ``(n,)`` their cosines.
-        half: ``(n,)`` bool; where all pairs are in one half, s is theirs.
+        kappa: ``(P, 2)`` κ of the faces of the pairs.
+        observed: ``(P,)`` cosines of the pairs.
+        half: ``(P,)`` bool, the half of each pair. If all pairs are in one half, s is from this
+            half.
         dim: Dimension n of the distribution, ≥ 2.
 
     Returns:
-        ``(n,)``.
+        ``(P,)`` predicted cosines.
 
     Raises:
-        EvaluationError: As :func:`kappa_scale`.
+        EvaluationError: For the reasons of :func:`kappa_scale`.
     """
     predicted = np.empty(len(observed))
     for rows in (half, ~half):

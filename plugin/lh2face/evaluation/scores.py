@@ -1,4 +1,4 @@
-"""Cosines of listed pairs of templates, in tiles of one matrix product each."""
+"""Cosines of listed pairs of templates, computed in tiles by matrix products."""
 
 import numpy as np
 

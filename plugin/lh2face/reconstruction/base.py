@@ -77,7 +77,7 @@ class Reconstructor(nn.Module):
     Attributes:
         min_depth: Nearest canonical depth.
         max_depth: Farthest canonical depth.
-        read_size: Side of the images that the networks read, px; others are resized.
+        read_size: Side of the images that the networks read, in px; other images are resized.
     """
 
     min_depth, max_depth = 0.9, 1.1
@@ -112,11 +112,11 @@ class Reconstructor(nn.Module):
         raise NotImplementedError
 
     def enlarged(self) -> "Reconstructor":
-        """The reconstructor that draws pictures: this one, where it knows no finer faces."""
+        """Return a reconstructor for larger pictures; by default it is this one."""
         return self
 
     def read(self, images: Tensor) -> Tensor:
-        """Images ``(B, 3, S, S)`` at the size that the networks read."""
+        """Resize images ``(B, 3, S, S)`` to the size that the networks read, ``read_size``."""
         size = (self.read_size, self.read_size)
         return images if images.shape[-2:] == size else F.interpolate(images, size, mode="area")
 

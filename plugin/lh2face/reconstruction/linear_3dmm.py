@@ -33,11 +33,11 @@ class Linear3DMMReconstructor(Reconstructor):
         faces: Number of synthetic faces that the modes are fitted to.
         coefficient_prior: Weight of the coefficients' squares.
         flip_weight: Weight of the reconstruction from the flipped face.
-        view_prior: Weight of the pull of the view to the front.
-        renderer: Config of the renderer; its ``image_size`` is filled in.
-        pose: What the view is learnt from, ``"images"`` or ``"landmarks"``.
-        picture_size: Side of the maps that pictures are drawn from, a multiple of S; S if ``None``.
-            Training does not take longer for it.
+        view_prior: Weight of the prior towards the frontal view; used if ``pose`` is "images".
+        renderer: Config of the renderer; its ``image_size`` is set here.
+        pose: Source from which the view is learnt, ``"images"`` or ``"landmarks"``.
+        picture_size: Side of the maps for pictures, a multiple of S; S if ``None``. It does not
+            slow down training.
     """
 
     def __init__(
@@ -109,22 +109,22 @@ class Linear3DMMReconstructor(Reconstructor):
         return torch.where(head, depth, torch.nan)
 
     def enlarged(self) -> "Linear3DMMReconstructor":
-        """The same model with its maps and renderer at ``picture_size``."""
+        """Return a copy of the model whose maps and renderer have the side ``picture_size``."""
         large = copy.deepcopy(self)
         large.image_size = self.picture_size
         large.renderer = MODELS.build({**self.drawing, "image_size": self.picture_size})
         return large
 
     def maps(self, name: str, channels: int, coefficients: Tensor) -> Tensor:
-        """``(B, channels, S, S)``: the mean and so much of each mode."""
+        """Add the mean and the modes times their coefficients: ``(B, channels, S, S)``."""
         size = self.picture_size
         mean, modes = getattr(self, f"{name}_mean"), getattr(self, f"{name}_modes")
-        # Modes are averaged rather than faces: there are fewer, and none has a gradient.
+        # Modes are resized instead of faces: they are fewer and have no gradient.
         small = self.sized(torch.cat([mean[None], modes]).view(-1, channels, size, size))
         return (small[0].flatten() + coefficients @ small[1:].flatten(1)).view(-1, *small.shape[1:])
 
     def sized(self, maps: Tensor) -> Tensor:
-        """Maps ``(N, C, P, P)`` of ``picture_size`` at ``image_size``."""
+        """Resize maps ``(N, C, P, P)`` from ``picture_size`` to ``image_size``."""
         return F.avg_pool2d(maps, self.picture_size // self.image_size)
 
 

@@ -1,4 +1,4 @@
-"""What the page shows of one benchmark: its table, plots, hardest pairs and faces."""
+"""Content of the page for one benchmark: its table, plots, hardest pairs and faces."""
 
 import json
 from collections.abc import Callable
@@ -14,10 +14,11 @@ from lh2face.data.benchmark import Benchmark
 from lh2face.data.images import decode_rgb
 from lh2face.files.tables import PAIR_LIST, flag, read_rows
 from lh2face.report import plots
+from lh2face.report.kappa import extremes, read_calibration, truth
 from lh2face.report.pictures import hardest, jpeg
 from lh2face.report.table import table
 
-ROWS, FACES_EACH, PAIRS = 6, 8, 8
+ROWS, FACES_EACH, PAIRS, EXTREMES = 6, 8, 8, 6
 # The tables of stage evaluate that are shown, and the types of their columns.
 TABLES: dict[str, dict[str, Callable[[str], Any]]] = {
     "roc": {"far": float, "tar": float},
@@ -53,9 +54,10 @@ def benchmark_parts(asked: Benchmark, where: dict[str, list[Path]]) -> dict[str,
         where: Folders of each model's evaluations on it, one per seed.
 
     Returns:
-        ``about``, ``table`` and ``figures``; ``pairs``: the hardest pairs of each model;
-        ``strips``: rows of pictures; ``strip``: "person" or "template", of which each row has
-        pictures, or an empty text.
+        ``about``, ``table`` and ``figures``; ``truth``: a sentence on κ; ``extremes``: the faces
+        of least and greatest κ of each model's first seed; ``pairs``: the hardest pairs of each
+        model; ``strips``: rows of pictures; ``strip``: "person" or "template", of which each row
+        has pictures, or an empty text.
     """
     evaluations = {
         model: [read_tables(folder) for folder in folders] for model, folders in where.items()
@@ -65,14 +67,24 @@ def benchmark_parts(asked: Benchmark, where: dict[str, list[Path]]) -> dict[str,
             paired = {*tables["pairs"]["first"], *tables["pairs"]["second"]}
             if list(tables["kappa"]["name"]) != asked.names or paired - asked.rows.keys():
                 raise ValueError(f"{folder}: evaluated on other faces than those of {asked.folder}")
-    picture = face_pictures(asked)
+    picture, runs = face_pictures(asked), {m: read_run(*folders) for m, folders in where.items()}
+    calibrations = {model: list(map(read_calibration, folders)) for model, folders in where.items()}
+
+    def named(name: str) -> str:
+        return picture(asked.rows[name])
+
     strip, strips = face_rows(asked)
     return {
         "about": about(asked),
-        "table": table({model: read_run(*folders) for model, folders in where.items()}),
+        "table": table(runs),
         "figures": all_figures(evaluations, asked),
+        "truth": truth(calibrations, evaluations, runs),
+        "extremes": {
+            model: extremes(seeds[0], calibrations[model][0], named, EXTREMES)
+            for model, seeds in evaluations.items()
+        },
         "pairs": {
-            model: hard_pairs(seeds[0]["pairs"], lambda name: picture(asked.rows[name]))
+            model: hard_pairs(seeds[0]["pairs"], named)
             for model, seeds in evaluations.items()
             if asked.pairs
         },

@@ -5,6 +5,7 @@ the name of the file without suffix.
 """
 
 import html
+import textwrap
 from collections.abc import Iterator
 from itertools import cycle, product
 from typing import Any
@@ -20,6 +21,61 @@ Evaluations = dict[str, list[dict[str, pd.DataFrame]]]
 COLORS = ["#8C8C8C", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#0072B2"]
 DASHES = ["solid", "dash", "dot", "dashdot"]
 CONDITION_BINS = 8
+# Height of a row of the figure of leads, px, and how many letters its label has a line.
+ROW, LABEL = 36, 20
+
+
+def leads(tables: dict[str, dict[str, Any]]) -> Figure:
+    """Every figure of every model, and of the best the interval of its lead over the second.
+
+    The bar is the interval of the lead, laid off from the second best: it reaches the second's
+    point where the interval holds zero.
+
+    Args:
+        tables: What :func:`~lh2face.report.table.table` makes of each benchmark that has figures.
+    """
+    labels = [
+        textwrap.fill(column, LABEL) + (f"\n{name}" if len(tables) > 1 else "")
+        for name, made in tables.items()
+        for column in made["columns"]
+    ]
+    found = [ahead for made in tables.values() for ahead in made["leads"]]
+    models: dict[str, list[dict[str, float]]] = {}
+    for made in tables.values():
+        for model, cells in made["rows"]:
+            models.setdefault(model, []).extend(cells)
+    means = {model: [cell["mean"] for cell in cells] for model, cells in models.items()}
+    figure = Figure(layout=LAYOUT)
+    for (model, values), style in zip(means.items(), _styles(), strict=False):
+        bars: dict[str, list[float | None]] = {
+            "low": [None] * len(labels),
+            "high": [None] * len(labels),
+        }
+        for i, ahead in enumerate(found):
+            if ahead["best"] == model:
+                bars["low"][i] = ahead["difference"] - ahead["low"]
+                bars["high"][i] = ahead["high"] - ahead["difference"]
+        figure.add_scatter(
+            x=values,
+            y=list(range(len(labels))),
+            name=html.escape(model, quote=False),
+            legendgroup=model,
+            mode="markers",
+            marker={"color": style["color"], "size": 10},
+            error_x={
+                "type": "data", "array": bars["high"], "arrayminus": bars["low"], "width": 5,
+                "thickness": 2.5, "color": style["color"],
+            },
+            hovertemplate="<b>%{fullData.name}</b> %{x:.1f}<extra></extra>",
+        )  # fmt: skip
+    lines = [html.escape(label, quote=False).replace("\n", "<br>") for label in labels]
+    figure.update_yaxes(
+        tickvals=list(range(len(lines))), ticktext=lines, range=[len(lines) - 0.5, -0.5],
+        automargin=True,
+    )  # fmt: skip
+    figure.update_xaxes(title="percent, more is better")
+    figure.update_layout(height=ROW * len(lines) + 110, margin={"l": 8})
+    return figure
 
 
 def roc(evaluations: Evaluations) -> Figure:
@@ -62,7 +118,7 @@ def reject(evaluations: Evaluations) -> Figure:
 
 
 def calibration(evaluations: Evaluations) -> Figure:
-    """Mean cosine of genuine pairs beside A_n(s κ1) A_n(s κ2), in tenths of the pairs."""
+    """Plot observed mean cosines against A_n(s κ1) A_n(s κ2), per tenth of the genuine pairs."""
     hover = "predicted %{x:.2f}<br>observed %{y:.2f}"
     figure = curves(evaluations, "calibration", "predicted", "observed", hover)
     figure.add_scatter(

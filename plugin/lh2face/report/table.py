@@ -35,17 +35,18 @@ def table(runs: dict[str, Run]) -> dict[str, Any]:
     Returns:
         ``paths``: paths of the columns in metrics.json; ``columns``: their titles; ``rows``: pairs
         of a model and its cells; ``leads``: for each column the best model, the second best, and
-        their difference with its interval; ``people``: a sentence on the number of people;
-        ``blocks``: the same table, cut into blocks by ``GROUPS``.
+        their difference with its interval; empty for a single model; ``people``: a sentence on the
+        number of people; ``blocks``: the same table, cut into blocks by ``GROUPS``.
     """
     paths = list(columns(runs))
-    leads = [lead(runs, path) for path in paths]
+    leads = [lead(runs, path) for path in paths] if len(runs) > 1 else []
+    bests = [ahead["best"] for ahead in leads] or [None] * len(paths)
     rows = [
         (
             model,
             [
-                cell(run, path) | {"best": model == ahead["best"]}
-                for path, ahead in zip(paths, leads, strict=True)
+                cell(run, path) | {"best": model == best}
+                for path, best in zip(paths, bests, strict=True)
             ],
         )
         for model, run in runs.items()
@@ -102,7 +103,9 @@ def overview(tables: dict[str, dict[str, Any]]) -> dict[str, Any]:
             (model, [tables[name]["rows"][row][1][column] for name, column in at.items()])
             for row, model in enumerate(models)
         ],
-        "leads": [tables[name]["leads"][column] for name, column in at.items()],
+        "leads": [
+            tables[name]["leads"][column] for name, column in at.items() if tables[name]["leads"]
+        ],
     }
 
 

@@ -1,4 +1,4 @@
-"""What the page shows of the trainings, of recognizers and of the reconstructor."""
+"""Content of the page for the trainings of the recognizers and of the reconstructor."""
 
 import json
 from pathlib import Path

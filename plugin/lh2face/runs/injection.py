@@ -1,4 +1,4 @@
-"""What a stage puts into the recipe of a training: faces, seed, validation, weights."""
+"""Completing the recipe of a training with faces, seed, validation and weights."""
 
 from collections.abc import Iterable
 from pathlib import Path

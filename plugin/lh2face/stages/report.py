@@ -1,6 +1,8 @@
 """Stage ``report``: write the figures of all models as one page that opens offline."""
 
+import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +12,14 @@ from lh2face.data.benchmark import read_benchmark
 from lh2face.files.digests import digest
 from lh2face.files.outputs import atomic_dir
 from lh2face.files.tables import write_rows
+from lh2face.report.answer import answer
 from lh2face.report.benchmark import benchmark_parts
 from lh2face.report.page import rendered
+from lh2face.report.pictures import jpeg
+from lh2face.report.plots import leads
 from lh2face.report.table import overview
 from lh2face.report.training import reconstructions, trained_on, training_cost, training_figures
+from lh2face.report.turned import turned_people
 from lh2face.training.recipe import decisive
 
 if TYPE_CHECKING:
@@ -56,6 +62,9 @@ def run(params: "Params", benchmarks: Path, runs: Path, out: Path) -> None:
             for model, evaluations in where.items()
             for seed, folder in zip(compare.seeds, evaluations, strict=True)
         }
+    tables = {name: parts["table"] for name, parts in found.items()}
+    compared = {name: table for name, table in tables.items() if table["paths"]}
+    people = {name: parts["about"].get("people") for name, parts in found.items()}
     made = provenance(params=compare.model_dump(), data=read)
     trained = [*compare.heads, *compare.joint_heads]
     recipe = params.train.recipe()
@@ -63,8 +72,10 @@ def run(params: "Params", benchmarks: Path, runs: Path, out: Path) -> None:
         models=compare.models,
         seeds=compare.seeds,
         benchmarks=found,
-        overview=overview({name: parts["table"] for name, parts in found.items()}),
-        figures={
+        answer=answer(tables, people, len(compare.seeds)),
+        overview=overview(tables),
+        figures=({"leads": json.loads(leads(compared).to_json())} if compared else {})
+        | {
             f"benchmark/{name}/{figure}": plot
             for name, parts in found.items()
             for figure, plot in parts["figures"].items()
@@ -73,6 +84,7 @@ def run(params: "Params", benchmarks: Path, runs: Path, out: Path) -> None:
         trainings=trainings,
         counted=[key for key in COUNTED if any(key in parts["about"] for parts in found.values())],
         trained_on=trained_on(folders[trained[0]][0]) if trained else {},
+        turned=turned_sheet(),
         **reconstructions(runs / "depth" / "samples.npz"),
         fit3d=read_fit(runs / "fit3d" / METRICS),
         depth=read_depth(runs / "depth" / METRICS),
@@ -101,6 +113,13 @@ def run(params: "Params", benchmarks: Path, runs: Path, out: Path) -> None:
         )
         write_rows(folder / "table.csv", header, rows)
         write_provenance(folder, made)
+
+
+@cache
+def turned_sheet() -> tuple[list[str], list[list[str]]]:
+    """The titles and the rows of pictures of :func:`turned_people`."""
+    titles, pictures = turned_people()
+    return titles, [list(map(jpeg, row)) for row in pictures]
 
 
 def shown_params(params: "Params") -> dict[str, dict[str, Any]]:

@@ -47,10 +47,15 @@ def show(first: Path, second: Path) -> None:
 
 
 def show_reference(runs: Path, reference: Path) -> None:
-    """Print a table of the figures of all models of a run beside those of a reference.
+    """Print tables that compare all models of a run with a reference.
+
+    Args:
+        runs: Folder with one folder per model.
+        reference: File written by ``lh2face reference``.
 
     Raises:
-        ValueError: As :func:`~lh2face.artifacts.reference.against_reference`.
+        ValueError: If they cannot be compared, see
+            :func:`~lh2face.artifacts.reference.against_reference`.
     """
     found = against_reference(runs, reference)
     console = Console()
@@ -76,7 +81,7 @@ def table(benchmark: str, folders: tuple[Path, Path], runs: tuple[Run, Run]) -> 
 
 
 def rows(caption: str, names: tuple[str, ...], differences: list[Difference]) -> Table:
-    """A table of differences; bold where the interval excludes zero."""
+    """Make a table of differences, in bold where the interval excludes zero."""
     made = Table("figure", title=Text(printable(caption)) if caption else None)
     for name in (*(Text(printable(run)) for run in names), "difference", "95 % interval"):
         made.add_column(name, justify="right")

@@ -1,4 +1,4 @@
-"""Photographs of people who do not exist, made by several processes."""
+"""Photographs of synthetic people, made by several processes."""
 
 import multiprocessing
 import os
@@ -15,7 +15,7 @@ import torch
 from lh2face.data.synthetic.face_model import sample_identity
 from lh2face.data.synthetic.photograph import Photograph, Scene, photograph, random_scene
 
-# The two kinds of people; the number is part of the seed of each.
+# The two groups of people; the number is part of the seed of each person.
 PARTS = {"train": 0, "benchmark": 1}
 # The photographs of a benchmark person: kind, how many, and whether they are frames of one video.
 SESSIONS = (
@@ -29,15 +29,18 @@ SESSIONS = (
 def photographed(
     part: str, count: int, images: int, size: int, seed: int, workers: int
 ) -> Iterator[Iterator[list[tuple[dict[str, object], Photograph]]]]:
-    """The photographs of people, in order, each with its row of attributes; made by processes.
+    """Provide an iterator over people in order, whose photographs other processes make.
 
     Args:
         part: A key of ``PARTS``.
         count: Number of people.
-        images: Photographs of each person to train on.
-        size: Side of a photograph, px.
-        seed: Seed of everything.
-        workers: Processes; they do not change the result.
+        images: Number of photographs per person, for people to train on.
+        size: Side of a photograph, in px.
+        seed: Seed of all random draws.
+        workers: Number of processes; the result does not depend on it.
+
+    Yields:
+        An iterator over lists, one per person, of photographs with their rows of ``images.csv``.
 
     Raises:
         ChildProcessError: If one of the processes is killed.

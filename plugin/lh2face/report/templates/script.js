@@ -2,18 +2,20 @@ const read = (id) => JSON.parse(document.getElementById(id).textContent);
 
 // Models that a legend hides: hidden in every figure.
 const hidden = new Set();
-const plots = [];
+const figures = read("figures");
+const plots = new Set();
 const visible = (trace) => (hidden.has(trace.legendgroup) ? "legendonly" : true);
 const isHidden = (trace) => trace.visible === "legendonly";
+const isFolded = (element) => element.closest("details:not([open])") !== null;
 
-const draw = (name, figure) => {
+const draw = (plot) => {
+  const figure = figures[plot.id];
   // A finger on a figure scrolls the page rather than zooming.
   if (matchMedia("(pointer: coarse)").matches) figure.layout.dragmode = false;
   for (const trace of figure.data) trace.visible = visible(trace);
-  const plot = document.getElementById(name);
   const config = { responsive: true, displayModeBar: false, showTips: false };
   Plotly.newPlot(plot, figure.data, figure.layout, config);
-  plots.push(plot);
+  plots.add(plot);
   plot.on("plotly_restyle", ([change]) => {
     if (!("visible" in change)) return;
     hidden.clear();
@@ -26,13 +28,36 @@ const draw = (name, figure) => {
   });
 };
 
-(async () => {
-  for (const [name, figure] of Object.entries(read("figures"))) {
-    draw(name, figure);
+// A figure in a folded part has no size: it is drawn when the part opens, or fitted again.
+const showPlots = async (root) => {
+  for (const plot of root.querySelectorAll(".plot")) {
+    if (isFolded(plot)) continue;
+    if (plots.has(plot)) Plotly.Plots.resize(plot);
+    else draw(plot);
     // Many benchmarks have many figures: the page answers between one and the next.
     await new Promise((next) => setTimeout(next));
   }
-})();
+};
+addEventListener("toggle", ({ target }) => target.open && showPlots(target), true);
+showPlots(document);
+
+// A link to a folded part opens it.
+const unfold = () => {
+  const part = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (part?.tagName === "DETAILS") part.open = true;
+  part?.scrollIntoView();
+};
+addEventListener("hashchange", unfold);
+if (location.hash) unfold();
+
+// Paper is narrower than most windows: 178 mm of it, in CSS pixels.
+const PAPER = 670;
+addEventListener("beforeprint", () => {
+  for (const plot of plots) if (!isFolded(plot)) Plotly.relayout(plot, { width: PAPER });
+});
+addEventListener("afterprint", () => {
+  for (const plot of plots) Plotly.relayout(plot, { width: null, autosize: true });
+});
 
 const turns = read("turns");
 const slider = document.getElementById("turn");

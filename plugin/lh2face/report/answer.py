@@ -1,0 +1,85 @@
+"""The sentence that the report begins with: who leads where, and how far that can be trusted."""
+
+from collections import Counter
+from typing import Any
+
+from lh2face.evaluation.evidence import ENOUGH_PEOPLE
+
+# Figures that are named in the sentence, of a model that leads in no more.
+NAMED = 3
+NOTHING = "No figure has an interval, so nothing can be told."
+ALONE = "There is one model only, so nobody leads."
+
+
+def answer(tables: dict[str, dict[str, Any]], people: dict[str, int | None], seeds: int) -> str:
+    """One sentence on who leads, from the intervals of the leads.
+
+    A lead counts where its interval excludes zero, if there are several seeds and enough people.
+
+    Args:
+        tables: What :func:`~lh2face.report.table.table` makes of each benchmark.
+        people: How many people each benchmark shows; ``None`` where it is not known.
+        seeds: How many trainings of each model.
+    """
+    if not any(made["paths"] for made in tables.values()):
+        return NOTHING
+    if not any(made["leads"] for made in tables.values()):
+        return ALONE
+    tables = {name: made for name, made in tables.items() if made["leads"]}
+    few = [name for name in tables if (people[name] or ENOUGH_PEOPLE) < ENOUGH_PEOPLE]
+    unsure = [name for name in tables if seeds == 1 or name in few]
+    sure = [name for name in tables if name not in unsure]
+    clauses = []
+    if sure:
+        leads = _leads(tables, sure)
+        clauses.append(f"{_of(tables, sure)}{_who_leads(leads)}")
+    if unsure:
+        why = ["one seed does not show how much trainings differ"] if seeds == 1 else []
+        why += [f"{_on(tables, name)}{people[name]} people are few" for name in few]
+        best = Counter(ahead["best"] for _, ahead in _leads(tables, unsure)).most_common()
+        best_means = " and ".join(f"{model} in {count}" for model, count in best)
+        clauses.append(
+            f"{_of(tables, unsure)}the best mean is that of {best_means}, but who leads cannot be "
+            f"told: {', and '.join(why)}"
+        )
+    sentence = "; ".join(clauses)
+    basis = [f"{seeds} seed{'s' * (seeds > 1)}"]
+    basis += [f"{_on(tables, name)}{_number_of_people(people[name])}" for name in tables]
+    return f"{sentence[0].upper()}{sentence[1:]} ({', '.join(basis)})."
+
+
+def _leads(tables: dict[str, dict[str, Any]], names: list[str]) -> list[tuple[str, dict[str, Any]]]:
+    """Each figure's name, with its benchmark's where there are several, and its lead."""
+    on = {name: f" on {name}" if len(tables) > 1 else "" for name in names}
+    return [
+        (column + on[name], ahead)
+        for name in names
+        for column, ahead in zip(tables[name]["columns"], tables[name]["leads"], strict=True)
+    ]
+
+
+def _who_leads(leads: list[tuple[str, dict[str, Any]]]) -> str:
+    led = [(ahead["best"], column) for column, ahead in leads if ahead["significant"]]
+    if not led:
+        return "no model leads significantly in any"
+    found = []
+    for model, count in Counter(model for model, _ in led).most_common():
+        named = ", ".join(column for best, column in led if best == model)
+        found.append(f"{model} leads significantly in {count}" + f" ({named})" * (count <= NAMED))
+    if rest := len(leads) - len(led):
+        found.append(f"nobody in the other {rest}")
+    return " and ".join(found)
+
+
+def _of(tables: dict[str, dict[str, Any]], names: list[str]) -> str:
+    count = sum(len(tables[name]["leads"]) for name in names)
+    on = f" on {', '.join(names)}" if len(tables) > 1 else ""
+    return f"of {count} figure{'s' * (count > 1)}{on}, "
+
+
+def _on(tables: dict[str, dict[str, Any]], name: str) -> str:
+    return f"{name}: " if len(tables) > 1 else ""
+
+
+def _number_of_people(people: int | None) -> str:
+    return "an unknown number of people" if people is None else f"{people:,} people"
