@@ -37,15 +37,24 @@ def answer(tables: dict[str, dict[str, Any]], people: dict[str, int | None], see
         why = ["one seed does not show how much trainings differ"] if seeds == 1 else []
         why += [f"{_on(tables, name)}{people[name]} people are few" for name in few]
         best = Counter(ahead["best"] for _, ahead in _leads(tables, unsure)).most_common()
-        best_means = " and ".join(f"{model} in {count}" for model, count in best)
+        (first, most), *others = best
+        means = [
+            f"{first} has the best mean in {most}",
+            *(f"{m} in {count}" for m, count in others),
+        ]
         clauses.append(
-            f"{_of(tables, unsure)}the best mean is that of {best_means}, but who leads cannot be "
-            f"told: {', and '.join(why)}"
+            f"{_of(tables, unsure)}{listed(means)}, but who leads cannot be told: {listed(why)}"
         )
     sentence = "; ".join(clauses)
     basis = [f"{seeds} seed{'s' * (seeds > 1)}"]
     basis += [f"{_on(tables, name)}{_number_of_people(people[name])}" for name in tables]
     return f"{sentence[0].upper()}{sentence[1:]} ({', '.join(basis)})."
+
+
+def listed(names: list[str]) -> str:
+    """The names as a sentence lists them: "a, b and c"."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _leads(tables: dict[str, dict[str, Any]], names: list[str]) -> list[tuple[str, dict[str, Any]]]:
@@ -65,10 +74,11 @@ def _who_leads(leads: list[tuple[str, dict[str, Any]]]) -> str:
     found = []
     for model, count in Counter(model for model, _ in led).most_common():
         named = ", ".join(column for best, column in led if best == model)
-        found.append(f"{model} leads significantly in {count}" + f" ({named})" * (count <= NAMED))
+        verb = "" if found else " leads significantly"
+        found.append(f"{model}{verb} in {count}" + f" ({named})" * (count <= NAMED))
     if rest := len(leads) - len(led):
         found.append(f"nobody in the other {rest}")
-    return " and ".join(found)
+    return listed(found)
 
 
 def _of(tables: dict[str, dict[str, Any]], names: list[str]) -> str:

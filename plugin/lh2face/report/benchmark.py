@@ -54,9 +54,9 @@ def benchmark_parts(asked: Benchmark, where: dict[str, list[Path]]) -> dict[str,
         where: The evaluations on it of each model, one a seed.
 
     Returns:
-        ``about``, ``table`` and ``figures``; ``truth``, a sentence on κ, and ``extremes``, the
-        faces of least and greatest κ of each model's first seed; ``pairs``, the hardest of each model; ``strips`` of
-        faces, and what a ``strip`` shows one of.
+        ``about``, ``table`` and ``figures``; ``truth``, a sentence on κ; of each model's first
+        seed ``extremes``, the faces of least and greatest κ, and ``pairs``, the hardest; ``strips``
+        of faces, and what a ``strip`` shows one of.
     """
     evaluations = {
         model: [read_tables(folder) for folder in folders] for model, folders in where.items()

@@ -21,7 +21,7 @@ COLORS = ["#8C8C8C", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#00
 DASHES = ["solid", "dash", "dot", "dashdot"]
 CONDITION_BINS = 8
 # Height of a row of the figure of leads, px, and how many letters its label has a line.
-ROW, LABEL = 36, 20
+ROW, LABEL = 36, 15
 
 
 def leads(tables: dict[str, dict[str, Any]]) -> Figure:
@@ -46,7 +46,10 @@ def leads(tables: dict[str, dict[str, Any]]) -> Figure:
     means = {model: [cell["mean"] for cell in cells] for model, cells in models.items()}
     figure = Figure(layout=LAYOUT)
     for (model, values), style in zip(means.items(), _styles(), strict=False):
-        bars: dict[str, list[float | None]] = {"low": [None] * len(labels), "high": [None] * len(labels)}
+        bars: dict[str, list[float | None]] = {
+            "low": [None] * len(labels),
+            "high": [None] * len(labels),
+        }
         for i, ahead in enumerate(found):
             if ahead["best"] == model:
                 bars["low"][i] = ahead["difference"] - ahead["low"]

@@ -32,8 +32,8 @@ def table(runs: dict[str, Run]) -> dict[str, Any]:
     Returns:
         ``paths`` of the columns in metrics.json, and their names, ``columns``; ``rows`` of (model,
         a cell a column); ``leads``, for each column the best model, the second, and their
-        difference with its interval, none of a single model; ``people``, a sentence on how many it was measured on; and
-        ``blocks``, the same cut where ``GROUPS`` change.
+        difference with its interval, none of a single model; ``people``, a sentence on how many it
+        was measured on; and ``blocks``, the same cut where ``GROUPS`` change.
     """
     paths = list(columns(runs))
     leads = [lead(runs, path) for path in paths] if len(runs) > 1 else []
@@ -41,7 +41,10 @@ def table(runs: dict[str, Run]) -> dict[str, Any]:
     rows = [
         (
             model,
-            [cell(run, path) | {"best": model == best} for path, best in zip(paths, bests, strict=True)],
+            [
+                cell(run, path) | {"best": model == best}
+                for path, best in zip(paths, bests, strict=True)
+            ],
         )
         for model, run in runs.items()
     ]
@@ -93,7 +96,9 @@ def overview(tables: dict[str, dict[str, Any]]) -> dict[str, Any]:
             (model, [tables[name]["rows"][row][1][column] for name, column in at.items()])
             for row, model in enumerate(models)
         ],
-        "leads": [tables[name]["leads"][column] for name, column in at.items() if tables[name]["leads"]],
+        "leads": [
+            tables[name]["leads"][column] for name, column in at.items() if tables[name]["leads"]
+        ],
     }
 
 
