@@ -43,8 +43,8 @@ LED = table(("rank-1", "b", True), ("rank-5", "a", False), ("TAR", "b", True), (
             {"big": 100, "own": 10, "bare": 5}, 2,
             "Of 4 figures on big, b leads significantly in 2 (rank-1 on big, TAR on big), a in 1 "
             "(age on big) and nobody in the other 1; of 1 figure on own, a has the best mean in 1, "
-            "but who leads cannot be told: own: 10 people are few "
-            "(2 seeds, big: 100 people, own: 10 people).",
+            "but who leads cannot be told: 10 people on own are few "
+            "(2 seeds, 100 people on big, 10 people on own).",
         ),
         ({"x": table()}, {"x": 5}, 3, "No figure has an interval, so nothing can be told."),
         (
@@ -60,3 +60,9 @@ def test_the_sentence_is_what_intervals_seeds_and_people_allow(tables, people, s
 def test_many_leads_are_counted_and_not_named():
     made = answer({"x": table(*((f"f{i}", "a", True) for i in range(5)))}, {"x": 500}, 2)
     assert made == "Of 5 figures, a leads significantly in 5 (2 seeds, 500 people)."
+
+
+def test_benchmarks_of_unknown_people_are_named_together():
+    tables = {name: table(("TAR", "a", False)) for name in ("x", "y", "z")}
+    made = answer(tables, {"x": None, "y": 200, "z": None}, 2)
+    assert made.endswith("(2 seeds, 200 people on y, an unknown number of people on x and z).")
