@@ -18,7 +18,7 @@ setup: .venv/installed ## Make .venv with everything (about 1 GB of packages)
 	touch $@
 	@echo "Ready. To use lh2face and dvc in this shell: . .venv/bin/activate"
 
-# DVC asks for git unless told otherwise; a source archive has none.
+# DVC requires git unless it is configured otherwise; a source archive has no git.
 reproduce: setup ## The pipeline with params.yaml; SEEDS=5 trains each head five times
 	@test -e .git || dvc config --local core.no_scm true
 	python workflow/reproduce.py $(if $(SEEDS),--seeds $(SEEDS))

@@ -52,7 +52,7 @@ def changed(name: str, image: np.ndarray, rng: np.random.Generator) -> np.ndarra
 
 
 def sheet(size: int) -> np.ndarray:
-    """A row for each person as it is, then a row for each transform, drawn several times."""
+    """Draw a row for each original face, then a row for each transform, applied several times."""
     people, draws = faces(size), Draws()
     rows = [people * (COLUMNS // PEOPLE)]
     for name in NAMES:
@@ -61,7 +61,7 @@ def sheet(size: int) -> np.ndarray:
 
 
 def step(size: int) -> float:
-    """Seconds a step of training of a small network takes for an image."""
+    """Measure the seconds per image of a training step of a small network."""
     network = MobileFaceNet(128, size - size % 16, width=0.25)
     images = torch.rand(64, 3, size - size % 16, size - size % 16)
     images = images.contiguous(memory_format=torch.channels_last)

@@ -23,7 +23,7 @@ DIM = 512
 
 
 class PlainCosFace(torch.nn.Module):
-    """The formula written down: normalised matrices, a dense margin, cross-entropy."""
+    """Head in its plainest form: normalised matrices, a dense margin, cross-entropy."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()

@@ -30,7 +30,7 @@ MMENGINE = ("lr", "time", "data_time")
 
 
 def step_cost(recorded: int, steps: int, work_dir: str) -> tuple[float, int]:
-    """Milliseconds a step, and bytes of history afterwards."""
+    """Measure milliseconds per step, and the bytes of the history afterwards."""
     hub = MessageHub.get_instance(f"{recorded}-{time.time_ns()}")
     for name in (*SCALARS, *MMENGINE):
         hub.log_scalars[f"train/{name}"] = HistoryBuffer(np.ones(recorded), np.ones(recorded))

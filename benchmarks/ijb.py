@@ -84,7 +84,7 @@ def ours(folder: Path, pairs: str) -> tuple[dict[str, float], np.ndarray]:
 
 
 def usual(folder: Path, pairs: str) -> tuple[dict[str, float], np.ndarray]:
-    """The same as the field's scripts do it."""
+    """Compute the same in the way of the field's scripts."""
     features = np.load(folder / "features.npy", mmap_mode="r")
     template_ids, media_ids, genuine = load(folder, "template_ids", "media_ids", "genuine")
     first, second = load(folder, f"{pairs}-first", f"{pairs}-second")
@@ -113,7 +113,7 @@ def usual(folder: Path, pairs: str) -> tuple[dict[str, float], np.ndarray]:
 
 
 def keep(way: str, folder: Path, pairs: str) -> None:
-    """Leave what a way returns, for the process that asked for it."""
+    """Write the result of a method to a file, for the parent process."""
     steps, tar = {"usual": usual, "ours": ours}[way](folder, pairs)
     (folder / f"{way}.json").write_text(json.dumps([steps, tar.tolist()]))
 

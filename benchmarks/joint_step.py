@@ -1,4 +1,4 @@
-"""A step of joint training beside one that takes every face apart wherever it is needed.
+"""Time of a step of joint training, compared with a naive step that repeats reconstructions.
 
     python benchmarks/joint_step.py [--full] [--batch 64] [--steps 8]
 
@@ -114,7 +114,7 @@ def joint_loss(model: FaceRecognizer, images: Tensor, labels: Tensor) -> Tensor:
 
 
 def processor_seconds(model: FaceRecognizer, loss, *batch: Tensor) -> tuple[float, float]:
-    """Of one step, forward and backward; and its loss."""
+    """Measure the seconds of one step, forward and backward; return them with its loss."""
     model.zero_grad(set_to_none=True)
     start = time.process_time()
     value = loss(model, *batch)

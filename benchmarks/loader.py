@@ -33,7 +33,7 @@ def loader(root: Path, size: int, workers: int) -> DataLoader:
 
 
 def epoch(made: DataLoader, step: float) -> float:
-    """Seconds of one epoch, a step of which takes so many seconds."""
+    """Measure the seconds of one epoch whose steps take a given number of seconds."""
     start = time.perf_counter()
     for _ in made:
         time.sleep(step)

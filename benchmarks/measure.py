@@ -1,4 +1,4 @@
-"""What the benchmarks share: times and peak memory."""
+"""Functions that all benchmarks share: measuring time and peak memory."""
 
 import multiprocessing
 import time
@@ -19,7 +19,7 @@ def seconds(fn: Callable[[], object], repeat: int = 5) -> float:
 
 
 def peak_memory(fn: Callable[..., object], *args: object) -> int:
-    """Bytes by which calling a module-level function raises a fresh process's peak memory."""
+    """Measure by how many bytes a module-level function raises the peak memory of a new process."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_grown, fn, args).result()
 

@@ -47,7 +47,7 @@ WAYS = ["Unsup3DReconstructor", "Linear3DMMReconstructor", "supervised"]
 
 
 class Supervised(nn.Module):
-    """Depth in the input's view, learnt from the truth; what it is shown stands in ``truth``."""
+    """Network for the depth in the input's view, learnt from the true depth."""
 
     def __init__(self, image_size: int, width: int = 16) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ def true_faces(people: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def train_supervised(size: int, steps: int, batch: int, lr: float) -> nn.Module:
-    """L1 of the depth, less its mean over the face, and of its differences."""
+    """L1 loss of the depth, after removing its mean over the face, and of its differences."""
     images, depth, mask = true_faces(steps // 10 + 50, size)
     model = Supervised(size)
     optimizer = torch.optim.Adam(model.parameters(), lr=lr, betas=(0.9, 0.999))

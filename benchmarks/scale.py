@@ -42,7 +42,7 @@ def step_cost(classes: int, batch: int, results) -> None:
 
 
 def per_process(classes: int, batch: int, processes: int) -> dict[str, float]:
-    """GiB held and MiB sent by each process."""
+    """Compute the GiB held and the MiB sent by each process."""
     proxies = classes / processes * DIM * FLOAT
     # Weight, gradient and momentum.
     return {

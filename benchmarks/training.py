@@ -76,7 +76,7 @@ def write_pairs(records: Path, out: Path) -> None:
 
 
 def bare_steps(config: Config, autocast: bool = False) -> Iterator[None]:
-    """A plain loop; each ``next`` is a step."""
+    """Plain training loop as a generator; each ``next`` is one step."""
     model = MODELS.build(config.model)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
     loader = config.train_dataloader
@@ -102,7 +102,7 @@ class EnoughError(Exception):
 
 
 class TakeTurns(Hook):
-    """After each block of the Runner's steps, as many of another loop; both are timed."""
+    """Hook that runs as many steps of another loop after each block of the Runner's steps."""
 
     priority = "LOWEST"
 
@@ -133,7 +133,7 @@ class TakeTurns(Hook):
 
 
 def seconds_of_checkpoint(runner: Any) -> float:
-    """Median time of a checkpoint, with the look at whether all is finite."""
+    """Median time of a checkpoint, including the check that all values are finite."""
     (keeper,) = (hook for hook in runner.hooks if hasattr(hook, "kept"))
     times = []
     for _ in range(5):
@@ -145,7 +145,7 @@ def seconds_of_checkpoint(runner: Any) -> float:
 
 
 def timed(steps: Iterator[None], number: int) -> float:
-    """Seconds that some steps take."""
+    """Measure the seconds that a number of steps take."""
     start = time.perf_counter()
     for _ in range(number):
         next(steps)

@@ -1,9 +1,9 @@
-"""The dry run of Snakemake over many heads, beside the same over few: it is to grow as the stages.
+"""Time of Snakemake's dry run with many and with few heads; it should grow like the stages.
 
     python benchmarks/workflow.py [--heads 5 50] [--seeds 5]
 
-A copy of the project gets as many heads; nothing of it is run. A time is the processor's, of
-``snakemake --dry-run`` and what it starts, so that a busy machine tells the same.
+A copy of the project gets that many heads; no stage is run. Times are CPU times of
+``snakemake --dry-run`` and its child processes, so they do not depend on the load of the machine.
 """
 
 import argparse

@@ -35,17 +35,20 @@ ROOT = SOURCE / PACKAGE
 # Modules that only list others.
 LISTS = {f"{PACKAGE}.register"}
 RECONSTRUCTORS = {"reconstruction", "rendering"}
-# Rooms of which a stage builds whatever a file or parameter names.
+# Rooms of which a stage reads whatever a file or parameter names.
 BUILT = {
     "data": {"data.training_sources"},
-    "fit3d": RECONSTRUCTORS,
+    "benchmark": {"data.benchmarks"},
+    "align_benchmark": {"data.benchmarks"},
+    "validation": {"data.benchmarks"},
+    "align_validation": {"data.benchmarks"},
+    "fit3d": {*RECONSTRUCTORS, "configs"},
     "depth": RECONSTRUCTORS,
-    "init": {"backbones"},
-    "weights": {"backbones"},
+    "init": {"backbones", "configs"},
+    "weights": {"backbones", "configs"},
     "embed": {"backbones"},
 }
-# Stages that build a benchmark; its type names the module.
-OF_TYPE = {"benchmark", "align_benchmark", "validation", "align_validation"}
+CONFIGS = ROOT / "configs"
 
 
 def file_of(module: str) -> Path | None:
@@ -141,25 +144,29 @@ def read_by(path: Path) -> frozenset[Path]:
         elif isinstance(node, ast.ImportFrom):
             module = origin(node.module or "", node.level, path)
             found.update(defined_in(module, one.name) for one in node.names)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            found.add(registered().get(node.value))
-    if ROOT / "configs" in path.parents:
-        found.update(bases(path))
+    # What a config names depends on which config a stage is given.
+    if CONFIGS not in path.parents:
+        found.update(named_in(path))
     return frozenset(one for one in found if one is not None and not only_collects(one))
 
 
-def bases(config: Path) -> Iterator[Path]:
-    """The configs that a config inherits from."""
+def named_in(path: Path) -> set[Path]:
+    """The files of the registered classes whose names are strings in a file."""
+    return {
+        registered()[node.value]
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Constant) and node.value in registered()
+    }
+
+
+def with_bases(config: Path) -> Iterator[Path]:
+    """A config and those that it inherits from; only the package's own may be inherited from."""
+    yield config
     for node in tree(config).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_base_":
-            named = ast.literal_eval(node.value)
-            for name in [named] if isinstance(named, str) else named:
-                yield relative(config.parent / re.sub(r".*lh2face/configs/", "", name))
-
-
-def relative(path: Path) -> Path:
-    """A path of the package relative to the working directory, without ``..``."""
-    return path.resolve().relative_to(Path.cwd())
+            value = ast.literal_eval(node.value)
+            for name in [value] if isinstance(value, str) else value:
+                yield from with_bases(CONFIGS / name.rpartition("configs/")[2])
 
 
 def closure(begin: Iterable[Path]) -> set[Path]:
@@ -189,23 +196,27 @@ def stage_files(name: str, command: str) -> set[Path]:
         command: Its command line.
     """
     if name == "parts":
-        return closure(registered().values())
+        return closure([*registered().values(), *files_in("configs")])
     called = re.search(r"lh2face ([a-z0-9-]+)", command)
     module = file_of(f"{PACKAGE}.stages.{called[1].replace('-', '_')}") if called else None
     if module is None:
         raise ValueError(f"{name}: found no stage of the package in {command!r}")
-    begin = [module, *(path for room in BUILT.get(name, ()) for path in files_in(room))]
-    if name in OF_TYPE:
-        begin.append(ROOT / "data" / "benchmarks" / "raw.py")
-    return closure(begin)
+    built = (path for room in BUILT.get(name, ()) for path in files_in(room))
+    # The package's own recipe; one of the user's own may name more.
+    recipes = with_bases(CONFIGS / "reconstruction.py") if name == "fit3d" else ()
+    return closure([module, *built, *(path for one in recipes for path in named_in(one))])
 
 
 def parts(head: str, params: dict[str, Any]) -> set[Path]:
     """What the training of a head reads because the parameters and the recipe name it."""
     train = params["train"]
-    named = set(strings([params["heads"][head], train["options"]])) & registered().keys()
-    config = Path(train["config"])
-    return closure([config, *(registered()[name] for name in named)])
+    configs = set(with_bases(Path(train["config"])))
+    # The head of the parameters takes the place of the config's own.
+    named = {path for one in configs for path in named_in(one)}
+    named = {path for path in named if ROOT / "heads" not in path.parents}
+    for name in strings([params["heads"][head], train["options"]]):
+        named.update({registered()[name]} if name in registered() else ())
+    return closure([*configs, *named])
 
 
 def strings(value: Any) -> Iterator[str]:
@@ -244,6 +255,20 @@ def expected(names: Iterable[str]) -> dict[str, list[str]]:
     return {name: listed(stage_files(name, found[name]["cmd"])) for name in names}
 
 
+def with_lists(text: str) -> str:
+    """The text of dvc.yaml with the files of the package that each stage reads."""
+    lists = expected(stages())
+    name, lines = "", []
+    for line in text.splitlines():
+        name = found[1] if (found := re.fullmatch(r"  (\w+):", line)) else name
+        if re.match(rf" +- {ROOT}/", line):
+            continue
+        lines.append(line)
+        if line.strip() == "deps:":
+            lines += [line.replace("deps:", f"  - {path}") for path in lists[name]]
+    return "\n".join(lines) + "\n"
+
+
 def main(arguments: list[str]) -> None:
     """Run what the docstring of this module shows."""
     if arguments[:1] == ["--parts"]:
@@ -252,6 +277,10 @@ def main(arguments: list[str]) -> None:
         made = {str(one): hashlib.sha256(one.read_bytes()).hexdigest() for one in sorted(files)}
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         Path(out).write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
+        return
+    if arguments == ["--write"]:
+        path = Path("dvc.yaml")
+        path.write_text(with_lists(path.read_text(encoding="utf-8")), encoding="utf-8")
         return
     for name, files in expected(arguments or stages()).items():
         print(f"{name}:", *files, sep="\n  ")

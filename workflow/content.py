@@ -1,13 +1,13 @@
-"""Snakemake rules for the stages of dvc.yaml; their content decides which of them run.
+"""Snakemake rules for the stages of dvc.yaml, which run when the content of their inputs changes.
 
-Snakemake goes by time stamps, which are new after ``git clone`` and ``dvc pull``, and does not know
-DVC's cache. Here the inputs of a stage are ``ancient`` unless DVC calls it, or what it builds on,
-changed; then a marker file among them is new. The rule's command leaves the stage to DVC, which
-skips it if it turns out unchanged, takes from the cache what was made before, and records the
-outputs in dvc.lock as the stage ends.
+Snakemake itself compares time stamps, which are new after ``git clone`` and ``dvc pull``, and it
+does not know DVC's cache. Here the inputs of a stage are ``ancient``, unless DVC reports that the
+stage, or a stage before it, has changed; then the stage gets a new marker file as an input. The
+rule's command runs the stage by DVC, which skips an unchanged stage, takes known outputs from the
+cache, and records outputs in dvc.lock.
 
-Nothing here is about this project. ``.dvcignore`` must name ``.snakemake_timestamp``, which
-Snakemake leaves in folders. In a Snakefile:
+This module does not depend on the project. ``.dvcignore`` must list ``.snakemake_timestamp``, which
+Snakemake writes into folders. Use in a Snakefile:
 
     from content import stages
 
@@ -41,9 +41,9 @@ class Stage(NamedTuple):
 
     Attributes:
         name: DVC's name, such as ``train@lh2face-0``.
-        rule: The name, with what Snakemake allows in one.
-        inputs: Files and folders that it reads, and its marker.
-        outputs: What it writes; a path without a suffix is a folder.
+        rule: The name with only those characters that Snakemake allows.
+        inputs: Files and folders that it reads, and its marker file.
+        outputs: Files and folders that it writes; a path without a suffix is a folder.
     """
 
     name: str
@@ -53,17 +53,17 @@ class Stage(NamedTuple):
 
 
 def stages(decide: bool) -> list[Stage]:
-    """Every stage of the DVC repository in the working directory.
+    """List the stages of the DVC repository in the working directory.
 
     Args:
         decide: Whether to ask DVC what has changed. Snakemake reads the Snakefile again in every
-            job, where that is settled.
+            job, but there this is already decided.
 
     Raises:
-        WorkflowError: If DVC cannot tell: dvc.yaml is wrong, or another process works here.
+        WorkflowError: If DVC fails: dvc.yaml is not valid, or another process holds its lock.
     """
     try:
-        # Under one lock DVC reads its files once; without, again for every question.
+        # DVC reads its files once per lock, so one lock is held for all calls.
         with Repo() as repo, lock_repo(repo) if decide else nullcontext():
             found, to_run = repo.index.stages, changed(repo) if decide else set()
             written = outputs_below(out.def_path for stage in found for out in stage.outs)
@@ -74,9 +74,9 @@ def stages(decide: bool) -> list[Stage]:
 
 
 def changed(repo: Repo) -> set[str]:
-    """Names of the stages that DVC calls changed, and of those that build on them."""
+    """Return the names of the stages that DVC reports as changed, and of all stages after them."""
     found = {name for name in repo.status() if name}
-    graph = repo.index.graph  # from a stage to what it builds on
+    graph = repo.index.graph  # edges lead from a stage to the stages before it
     return {
         stage.addressing
         for stage in graph
@@ -85,7 +85,7 @@ def changed(repo: Repo) -> set[str]:
 
 
 def outputs_below(outputs: Iterable[str]) -> dict[str, list[str]]:
-    """The outputs in each folder, at any depth."""
+    """Return the outputs below each folder, at any depth."""
     below: dict[str, list[str]] = {}
     for out in outputs:
         for folder in Path(out).parents:
@@ -94,12 +94,12 @@ def outputs_below(outputs: Iterable[str]) -> dict[str, list[str]]:
 
 
 def as_rule(stage: Any, written: dict[str, list[str]], to_run: bool) -> Stage:
-    """A stage of DVC as a rule.
+    """Convert a stage of DVC to a rule.
 
     Args:
         stage: The stage.
-        written: As :func:`outputs_below`, of all stages.
-        to_run: Whether it is to run.
+        written: The outputs of all stages, from :func:`outputs_below`.
+        to_run: Whether the stage must run.
     """
     name = stage.addressing
     marker = MARKERS / name
@@ -110,7 +110,7 @@ def as_rule(stage: Any, written: dict[str, list[str]], to_run: bool) -> Stage:
         path
         for dep in stage.deps
         if not hasattr(dep, "params")
-        # A folder that other stages write into stands for what they write there.
+        # A folder that other stages write into is replaced by their outputs in it.
         for path in written.get(str(Path(dep.def_path)), [dep.def_path])
     ]
     paths = [out.def_path for out in stage.outs]

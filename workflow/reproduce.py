@@ -1,4 +1,4 @@
-"""``dvc repro``, with how far it is, how long it will take, and threads for the free cores alone.
+"""Run ``dvc repro`` with progress, an estimate of the remaining time, and threads for free cores.
 
     python workflow/reproduce.py [--seeds N]
 
@@ -24,23 +24,23 @@ import yaml
 from lh2face.progress import clock
 
 SAMPLES, PICTURE = Path("runs/depth/samples.npz"), Path("first_look.png")
-# Seconds of a stage of the default run on one core that nobody else uses; of others, OTHER.
+# Seconds of each stage of the default run on one idle core; OTHER for all other stages.
 SECONDS = {
     "data": 30, "align": 6, "benchmark": 20, "align_benchmark": 6, "validation": 10,
     "align_validation": 5, "fit3d": 40, "depth": 6, "init": 4, "train": 18, "joint": 65,
     "embed": 6, "evaluate": 7, "report": 8,
 }  # fmt: skip
 OTHER = 10
-# Stages that are finished tell how fast this machine is now; with more, a change shows late.
+# Number of finished stages that measure the speed of this machine; more would react too slowly.
 RECENT = 4
 STARTED, UNCHANGED = re.compile(r"Running stage '(.+)'"), re.compile(r"Stage '(.+)' didn't change")
 
 
 class Estimate:
-    """How long the stages that are left will take.
+    """Estimate of the time that the remaining stages will take.
 
     Args:
-        names: Of all stages, such as ``train@lh2face-0``.
+        names: Names of all stages, such as ``train@lh2face-0``.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -49,30 +49,33 @@ class Estimate:
         self.done: deque[tuple[float, float]] = deque(maxlen=RECENT)
 
     def finish(self, name: str, seconds: float | None = None) -> None:
-        """A stage ended after some seconds, or had nothing to do."""
+        """Record that a stage ended after some seconds, or (None) that it was up to date."""
         expected = self.left.pop(name, None)
         if expected is not None and seconds is not None:
             self.done.append((expected, seconds))
 
     def seconds_left(self) -> float:
-        """At the speed of the last stages."""
+        """Remaining seconds at the speed of the last stages."""
         expected = sum(seconds for seconds, _ in self.done)
         slowness = sum(took for _, took in self.done) / expected if expected else 1.0
         return sum(self.left.values()) * slowness
 
     def line(self, name: str) -> str:
-        """What to say as a stage starts."""
+        """Return the message for the start of a stage."""
         number = self.total - len(self.left) + 1
         return f"stage {number} of {self.total}: {name}, about {clock(self.seconds_left())} left"
 
 
 def weight(name: str) -> float:
-    """Seconds that a stage is expected to take."""
+    """Return the expected seconds of a stage."""
     return SECONDS.get(name.partition("@")[0], OTHER)
 
 
 def free_threads(environment: Mapping[str, str], cores: int, load: float) -> tuple[int, str]:
-    """Threads for the stages, and why so many: two on one core wait for each other at each step."""
+    """Choose the number of threads for the stages, and say why.
+
+    There are no more threads than free cores: two threads on one core wait for each other.
+    """
     if given := environment.get("OMP_NUM_THREADS"):
         return int(given), "OMP_NUM_THREADS"
     return max(1, min(cores, round(cores - load))), f"{cores} cores, load {load:.1f}"
@@ -99,7 +102,7 @@ def repro(target: list[str], estimate: Estimate, environment: dict[str, str]) ->
 
 
 def first_look(samples: Path, picture: Path) -> None:
-    """Some faces, and what the reconstructor makes of them, a row a face."""
+    """Draw some faces and their reconstructions, with one row per face."""
     with np.load(samples) as found:
         shown = [found[name] for name in ("input", "canonical", "depth", "normals", "re-rendered")]
         turned = found["turned"][:, ::6]

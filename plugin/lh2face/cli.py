@@ -1,4 +1,4 @@
-"""``lh2face COMMAND``: the stages of the pipeline, and what people run by hand."""
+"""``lh2face COMMAND``: the stages of the pipeline, and commands that people run by hand."""
 
 import os
 import sys
@@ -57,7 +57,7 @@ Landmarks = Annotated[
     ),
 ]
 Detector = Annotated[
-    str | None, typer.Option(help="What finds the faces: mtcnn, or an ONNX file of insightface.")
+    str | None, typer.Option(help="Face detector: mtcnn, or an ONNX file of insightface.")
 ]
 Source = Annotated[str, typer.Argument(show_default=False, help="Name in sources, params.yaml.")]
 Bench = Annotated[
@@ -84,7 +84,7 @@ def before(
             envvar="LH2FACE_IMPORT",
             show_envvar=False,
             metavar="MODULE",
-            help="Module of yours whose classes files may name.",
+            help="Your own module, whose classes configs may name.",
         ),
     ] = None,
     quiet: Annotated[
@@ -104,17 +104,17 @@ def before(
         ),
     ] = False,
 ) -> None:
-    """What holds for every command: set before it reads a file."""
+    """Set the options of all commands, before a command reads a file."""
     from importlib import import_module
 
-    # Read where they matter, and by processes that the command starts.
+    # In the environment, so that processes started by the command have them too.
     os.environ[QUIET], os.environ[VERBOSE] = ("1" if on else "" for on in (quiet, verbose))
     for module in modules or []:
         import_module(module)
 
 
 def load():
-    """The parameters of the folder the command runs in."""
+    """Load the parameters from the working directory."""
     from lh2face.params import load_params
 
     return load_params()
@@ -127,10 +127,10 @@ def params(
         typer.Argument(exists=True, show_default=False, help="Files such as params/full.yaml."),
     ] = None,
 ) -> None:
-    """Put overlays over params.yaml, or take them back.
+    """Apply overlays to params.yaml, or undo them.
 
-    The values of an overlay take the place of those in params.yaml; of several the last counts.
-    Overlays of an earlier call go first. Without an overlay, params.yaml is what it was before.
+    The values of an overlay replace those in params.yaml; later overlays win. Overlays of an
+    earlier call are undone first. Without an overlay, the original params.yaml is restored.
     """
     from lh2face.params import overlay_params
 
@@ -155,7 +155,7 @@ def align(raw: In, out: Out) -> None:
 
 @app.command(rich_help_panel=STAGES)
 def benchmark(name: Bench, out: Out) -> None:
-    """Make the photographs of a benchmark, if need be."""
+    """Make the photographs of a benchmark, if necessary."""
     from lh2face.stages import benchmark as stage
 
     stage.run(load(), name, out)
@@ -187,7 +187,7 @@ def depth(reconstructor: In, benchmarks: In, out: Out) -> None:
 
 @app.command(rich_help_panel=STAGES)
 def init(out: Out, seed: Seed) -> None:
-    """Write the untrained network, the table's lowest row."""
+    """Write an untrained network, the baseline of the table."""
     from lh2face.stages import init as stage
 
     stage.run(load(), out, seed=seed)
@@ -215,7 +215,7 @@ def train(
     ] = None,
     init: Annotated[
         Path | None,
-        typer.Option(help="Folder of the weights that train.init names."),
+        typer.Option(help="Folder of stage weights, if train.init is set."),
     ] = None,
 ) -> None:
     """Train a recognizer with one head and one seed."""
@@ -229,7 +229,7 @@ def train(
 
 @app.command(rich_help_panel=STAGES)
 def other(model: Photo, out: Out) -> None:
-    """Take an ONNX model of others as a row of the table."""
+    """Add a third-party ONNX model as a row of the table."""
     from lh2face.stages import other as stage
 
     stage.run(model, out)
@@ -270,11 +270,23 @@ def compare(first: In, second: In) -> None:
     """Print how two runs differ, with intervals.
 
     A run is a folder such as runs/lh2face, one of its seeds, or an evaluation.
-    Every benchmark that both were evaluated on has a table.
+    Every benchmark that both were evaluated on has a table. The second may be a file of
+    `lh2face reference`; the first is then the folder of all models, such as runs.
     """
     from lh2face.tools import compare as tool
 
-    tool.show(first, second)
+    (tool.show_reference if second.is_file() else tool.show)(first, second)
+
+
+@app.command(rich_help_panel=EVALUATION)
+def reference(runs: In, out: Out) -> None:
+    """Write the table of a run as a file to compare others with.
+
+    RUNS is the folder of all models. `lh2face compare runs FILE` reads it.
+    """
+    from lh2face.artifacts.reference import write_reference
+
+    write_reference(runs, out)
 
 
 @app.command(rich_help_panel=EVALUATION)
@@ -292,9 +304,9 @@ def evaluate_ijb(
         Path | None, typer.Option(exists=True, help="(N, d) or (N, 2, d) float .npy.")
     ] = None,
     quality: Annotated[
-        Path | None, typer.Option(exists=True, help="CSV of name,score to reject by; κ without.")
+        Path | None, typer.Option(exists=True, help="CSV of name,score: quality; default κ.")
     ] = None,
-    flip: Annotated[bool, typer.Option(help="Add the mirror image's embedding.")] = True,
+    flip: Annotated[bool, typer.Option(help="Average with the mirror image's embedding.")] = True,
     norm: Annotated[bool, typer.Option(help="Keep the embeddings' norms (N1).")] = True,
     detector_score: Annotated[
         bool, typer.Option(help="Multiply by the detector score (D1).")
@@ -305,7 +317,7 @@ def evaluate_ijb(
     matching: Annotated[
         Literal["cosine", "mutual_likelihood"], typer.Option(help="Score of two templates.")
     ] = "cosine",
-    vmf_dim: Annotated[int, typer.Option(min=2, help="Dimension n that κ belongs to.")] = 256,
+    vmf_dim: Annotated[int, typer.Option(min=2, help="Dimension n of the vMF.")] = 256,
     galleries: Annotated[
         Literal["each", "merged"], typer.Option(help="Merged: as insightface's ijb_1n prints.")
     ] = "each",
@@ -317,7 +329,7 @@ def evaluate_ijb(
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Threads that read and align.")] = 2,
     check_landmarks: Annotated[
-        bool, typer.Option(help="Refuse landmarks that cannot be a face's.")
+        bool, typer.Option(help="Refuse landmarks that cannot belong to a face.")
     ] = True,
     detector: Detector = None,
 ) -> None:
@@ -350,7 +362,7 @@ def evaluate_bins(
 @app.command(rich_help_panel=TOOLS)
 def reconstruct(
     images: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, show_default=False)],
-    out: Annotated[Path, typer.Option(help="Folder for a sheet and an animated turn a face.")],
+    out: Annotated[Path, typer.Option(help="Folder for a sheet and an animation per face.")],
     model: Annotated[
         Path, typer.Option(exists=True, help="Fitted reconstructor, or jointly trained model.")
     ] = Path("runs/fit3d"),
@@ -372,7 +384,7 @@ def verify(
     second: Photo,
     model: Model,
     threshold: Annotated[
-        float | None, typer.Option(help="Score in place of the model's own threshold.")
+        float | None, typer.Option(help="Score instead of the model's own threshold.")
     ] = None,
     far: Annotated[
         float | None, typer.Option(help="FAR of the model's thresholds to use; the lowest without.")
@@ -380,12 +392,12 @@ def verify(
     landmarks: Landmarks = None,
     detector: Detector = None,
 ) -> None:
-    """Tell whether two photos show the same person.
+    """Decide whether two photos show the same person.
 
     Prints the score, the threshold, its FAR and what that was measured on, and both κ.
     A photo is an aligned face of 112 × 112 px; others need landmarks or a detector.
-    Where the lowest FAR of the model is above 0.01, there is no verdict without --far or
-    --threshold. Exits with 3 where there is none, with 0 whatever the verdict is.
+    If the lowest FAR of the model is above 0.01, there is no verdict without --far or
+    --threshold. The exit status is 3 without a verdict, and 0 with one, whatever it is.
     """
     from lh2face.tools import verify as tool
     from lh2face.tools.verdict import NO_VERDICT
@@ -412,7 +424,7 @@ def enrol(
     """Make a gallery of people from a folder of their photos.
 
     A photo is an aligned face of 112 × 112 px; others need landmarks or a detector.
-    One that cannot be used is listed in the gallery's failures.csv.
+    Photos that cannot be used are listed in the gallery's failures.csv.
     """
     from lh2face.tools import enrol as tool
 
@@ -431,16 +443,16 @@ def identify(
         typer.Option(help="FPIR of the threshold, measured at enrolment; 0.01 without."),
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="Score in place of a measured threshold.")
+        float | None, typer.Option(help="Score instead of a measured threshold.")
     ] = None,
     landmarks: Landmarks = None,
     detector: Detector = None,
 ) -> None:
-    """Tell who of a gallery a photo shows, if anyone.
+    """Find the person in a photo among the people of a gallery.
 
-    Prints the five best candidates, κ, and the name above the threshold, whose FPIR it states.
-    Exits with 3 where too few people are enrolled for a decision at FPIR 0.01, and neither --fpir
-    nor --threshold is given; with 0 whatever the decision is.
+    Prints the five best candidates, κ, the threshold with its FPIR, and the name above it.
+    The exit status is 3 if too few people are enrolled for a decision at FPIR 0.01 and neither
+    --fpir nor --threshold is given; otherwise it is 0, whatever the decision is.
     """
     from lh2face.tools import identify as tool
     from lh2face.tools.verdict import NO_VERDICT
@@ -486,7 +498,7 @@ def doctor() -> None:
     """Check this machine, and say what to do.
 
     Packages, devices, memory, disk, programs, data folders.
-    Exits with 1 only if something required is missing.
+    The exit status is 1 only if something required is missing.
     """
     from lh2face.tools import doctor as tool
 
@@ -496,7 +508,7 @@ def doctor() -> None:
 
 @app.command(rich_help_panel=TOOLS)
 def info(path: In) -> None:
-    """Say where a model, a metric or a report comes from."""
+    """Print the provenance of a model, a metric or a report."""
     import json
 
     from rich import print_json
@@ -510,7 +522,7 @@ def info(path: In) -> None:
 def records(
     source: Annotated[
         Literal["image_folder", "magface_list", "parquet", "webdataset"],
-        typer.Argument(help="How the faces are kept.", show_default=False),
+        typer.Argument(help="Format of the faces.", show_default=False),
     ],
     path: In,
     out: Out,
@@ -543,7 +555,7 @@ def arcface_torch(
         Path | None, typer.Option(exists=True, help="Folder of configs of your own.")
     ] = None,
 ) -> None:
-    """Run insightface's train_v2.py, as it is, with a head here."""
+    """Run insightface's unmodified train_v2.py with a head of lh2face."""
     from lh2face.adapters import arcface_torch
 
     arcface_torch.run(script, config, config_dir)
@@ -555,9 +567,9 @@ def main() -> None:
 
 
 def end_in_words(app: typer.Typer) -> None:
-    """Run a command line; what a user got wrong is one line, not a traceback."""
+    """Run a command line; a user's mistake gives one line, not a traceback."""
     for stream in (sys.stdout, sys.stderr):
-        # A name that the terminal or file cannot show is shown in escapes.
+        # Characters that the terminal or file cannot show are escaped.
         stream.reconfigure(errors="backslashreplace")
     try:
         app()
@@ -568,7 +580,7 @@ def end_in_words(app: typer.Typer) -> None:
 
 
 def in_words(error: Exception) -> str:
-    """What an error says; where the system refused a file, its name first."""
+    """Return the message of an error; the name of a file comes first if the system refused it."""
     if isinstance(error, OSError) and isinstance(error.filename, str | os.PathLike):
         return f"{os.fspath(error.filename)}: {error.strerror}"
     return str(error)

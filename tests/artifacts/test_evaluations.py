@@ -17,7 +17,7 @@ RNG = np.random.default_rng(0)
 
 
 def write_run(folder, tar, luck, seeds=(0, 1), rounds=200, benchmark="people"):
-    """Evaluations whose draws are the figure and a luck that runs may share."""
+    """Write evaluations whose draws are the figure plus random errors, which runs may share."""
     for seed, own in zip(seeds, luck, strict=True):
         out = folder / str(seed) / "evaluation" / benchmark
         out.mkdir(parents=True)
@@ -58,7 +58,7 @@ def test_luck_of_the_seeds_is_that_of_students_t(seeds):
 
 @pytest.mark.parametrize("seeds", [2, 3, 10])
 def test_an_interval_covers_no_difference_as_often_as_it_says(seeds):
-    """Of runs that differ by the luck of seeds and of templates, which all seeds share."""
+    """Runs that differ by errors of the seeds and by errors of the templates, which seeds share."""
     trials, covered = 400, 0
     for _ in range(trials):
         figures = RNG.normal(size=seeds) + RNG.normal(scale=0.5)
@@ -101,7 +101,11 @@ HEADER = "verification.tar.0.001,bins.low_light.accuracy\n"
         ("draws.csv", HEADER + "0.5,high\n", r"draws\.csv:2: expected 2 numbers"),
         ("draws.csv", HEADER + "0.5,inf\n", r"draws\.csv:2: expected 2 numbers"),
         ("draws.csv", HEADER + "nan,1\n", r"'verification\.tar\.0\.001' has no number"),
-        ("draws.csv", b"\xff\0\n1\n", r"metrics\.json: expected a number as '.*', which draws"),
+        (
+            "draws.csv",
+            b"\xff\0\n1\n",
+            r"metrics\.json: expected a number as '.*', which is a column of draws",
+        ),
         ("draws.csv", HEADER + '"' + "1" * 200_000, r"draws\.csv:2: expected 2 numbers"),
         ("draws.csv", "a,a\n1,2\n", r"draws\.csv:1: expected each figure once"),
         ("metrics.json", "{", r"metrics\.json: not valid JSON"),
@@ -142,7 +146,7 @@ def test_few_people_are_warned_of(tmp_path, capsys):
     a, b = (write_run(tmp_path / name, 0.5, luck) for name in "ab")
     for people, said in (
         (None, "not known"),
-        (10, "10 people, which are few"),
+        (10, "only 10 people"),
         (500, "500 people."),
     ):
         for folder in (a, b):
@@ -151,7 +155,7 @@ def test_few_people_are_warned_of(tmp_path, capsys):
                 path.write_text(json.dumps({**json.loads(path.read_text()), "people": people}))
         show(a, b)
         out = capsys.readouterr().out
-        assert out.count("people: ") == 1 and said in out and ("few" in out) == (people == 10)
+        assert out.count("people: ") == 1 and said in out and ("only" in out) == (people == 10)
 
 
 def test_runs_on_different_benchmarks_are_refused(tmp_path, capsys):

@@ -4,6 +4,8 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -15,6 +17,7 @@ from lh2face.artifacts.model import (
     load_model,
     load_reconstructor,
     load_weights,
+    model_digest,
     read_description,
     save_model,
 )
@@ -173,3 +176,21 @@ def test_the_linear_model_is_loaded_too(tmp_path):
     assert load_reconstructor(tmp_path).image_size == 16
     (tmp_path / DESCRIPTION).write_text(json.dumps({"reconstructor": {**config, "faces": 10**9}}))
     assert "faces: found 1000000000, too many" in refused(load_reconstructor, tmp_path)
+
+
+@pytest.mark.parametrize("changed", ["a/w.data", "b/w.data"])
+def test_weights_beside_an_onnx_file_count_whatever_their_folder(tmp_path, changed):
+    weights = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "w.data").write_bytes(np.zeros(4, np.float32).tobytes())
+        tensor = onnx.TensorProto(name=name, data_type=onnx.TensorProto.FLOAT, dims=[4])
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value=f"{name}/w.data")
+        weights.append(tensor)
+    graph = onnx.helper.make_graph([], "weights", [], [], weights)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(onnx.helper.make_model(graph).SerializeToString())
+    before = model_digest(path)
+    (tmp_path / changed).write_bytes(np.ones(4, np.float32).tobytes())
+    assert model_digest(path) != before

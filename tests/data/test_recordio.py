@@ -84,7 +84,7 @@ def test_id2_counts_only_where_float32_is_not_exact(tmp_path):
 
 
 def test_an_identity_of_numpy_is_written_as_a_whole_number(tmp_path):
-    """Keys of a reader are numpy's, and identities worked out from them too."""
+    """The keys of a reader are NumPy numbers, and identities computed from them are too."""
     reader = RecordReader(write(tmp_path / "a.rec", [b"x"], [np.int64(2**24 + 1)]))
     assert identity(reader[0][0]) == 2**24 + 1
 

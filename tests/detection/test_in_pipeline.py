@@ -3,6 +3,7 @@
 import csv
 import io
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from lh2face.data.detectors import Insightface, Mtcnn
 from lh2face.data.manifest import read_manifest
 from lh2face.data.recordio import RecordReader
 from lh2face.data.training_sources import ImageFolder
-from lh2face.detection import OPENERS
+from lh2face.detection import OPENERS, insightface
 from lh2face.params import Params, ParamsError, read_yaml
 from lh2face.params.messages import checked
 from lh2face.stages import align, align_benchmark
@@ -214,3 +215,34 @@ def test_a_detector_file_that_is_something_else_stops(people, tmp_path, content,
         path.write_bytes(content)
     with pytest.raises(ValueError, match=f"detector.onnx: {message}"):
         ImageFolder(str(people), detector=Insightface(str(path))).write(tmp_path, 1)
+
+
+def test_a_photo_on_which_insightface_fails_is_left_out(told, people, tmp_path, monkeypatch):
+    """As with MTCNN; it must not end the run over all other photos."""
+    retinaface = pytest.importorskip("insightface.model_zoo.retinaface")
+
+    class Failing:
+        def __init__(self, path, session):
+            pass
+
+        def prepare(self, ctx_id, input_size):
+            pass
+
+        def detect(self, image):
+            count = image[0, 0, 0]
+            if count == 9:
+                raise RuntimeError("Failed to allocate\nmemory")
+            faces = told(image)
+            boxes = [[*face.box, face.score] for face in faces]
+            return np.array(boxes).reshape(-1, 5), np.array([face.landmarks for face in faces])
+
+    monkeypatch.setattr(retinaface, "RetinaFace", Failing)
+    outputs = SimpleNamespace(graph=SimpleNamespace(output=range(9)))
+    monkeypatch.setattr(insightface, "read_onnx", lambda path: outputs)
+    monkeypatch.setattr(insightface, "open_session", lambda path: None)
+    out = tmp_path / "out"
+    out.mkdir()
+    ImageFolder(str(people), detector=Insightface("detector.onnx")).write(out, 1)
+    failures = dict(rows(out / "failures.csv"))
+    assert failures.keys() == {"p0/crowd.png", *(f"p0/{name}" for name in USELESS)}
+    assert failures["p0/crowd.png"] == "the detector fails on it (Failed to allocate)"

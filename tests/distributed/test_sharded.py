@@ -194,7 +194,7 @@ def test_clipping_in_one_process_is_pytorchs():
 
 @pytest.fixture(scope="module")
 def checkpoint_of_one(tmp_path_factory):
-    """A checkpoint of one process, and the model and optimizer it is of."""
+    """Write a checkpoint of one process; return it with its model and optimizer."""
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)

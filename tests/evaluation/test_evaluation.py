@@ -211,7 +211,7 @@ def test_identification_against_loops():
 
 
 def toolbox_1n(gallery, gallery_subjects, probes, probe_subjects, fpirs):
-    """One gallery as insightface's ``ijb_evals.py`` works it out, by loops."""
+    """Figures of one gallery, computed in loops as in insightface's ``ijb_evals.py``."""
     first, hits, alarms = 0, [], []
     for probe, subject in zip(probes, probe_subjects, strict=True):
         scores = [float(probe @ face) for face in gallery]

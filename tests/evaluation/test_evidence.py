@@ -35,16 +35,16 @@ def test_the_error_of_chance_is_that_of_the_binomial(people):
 @pytest.mark.parametrize(
     ("people", "said"),
     [
-        (10, "Measured on 10 people, which are few: by chance alone, a rate is off by up to 31"),
-        (99, "few"),
+        (10, "Measured on only 10 people; by chance alone, a rate may be wrong by up to 31"),
+        (99, "only"),
         (100, "Measured on 100 people."),
         (1500, "Measured on 1,500 people."),
-        (None, "It is not known of how many people."),
+        (None, "It is not known on how many people this was measured."),
     ],
 )
 def test_a_table_says_how_many_people(people, said):
     assert said in number_of_people(people)
-    assert ("few" in number_of_people(people)) == (people in (10, 99))
+    assert ("only" in number_of_people(people)) == (people in (10, 99))
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_table_says_how_many_people(people, said):
         (0.01, 2999, 100, ["is 30 false accepts; fewer than 30"]),
         (0.01, 1200, 100, ["FAR 0.01 of 1,200 is 12 false accepts; fewer than 30"]),
         (0.1, 3000, 100, ["FAR 0.1 lets one stranger in 10 through"]),
-        (0.01, 3000, 99, ["was measured on 99 people; of fewer than 100"]),
+        (0.01, 3000, 99, ["was measured on 99 people; with fewer than 100"]),
         (0.01, 3000, None, ["not known how many people the FAR"]),
         (0.2, 50, 5, ["one stranger in 5", "10 false accepts", "5 people"]),
         (0.0, 50, 500, ["FAR 0 of 50 is 0 false accepts"]),

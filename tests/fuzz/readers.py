@@ -126,7 +126,7 @@ CONTENTS = [b"first image", b"\x0a\x23\xd7\xce" * 3, b"", b"a third one" * 5]
 
 
 def known_records(folder: Path) -> None:
-    """Records of which :func:`record_file` knows the content."""
+    """Records whose content :func:`record_file` knows."""
     from lh2face.data.recordio import RecordWriter
 
     with RecordWriter(folder / "a.rec") as writer:
@@ -451,7 +451,7 @@ def kept_embeddings(folder: Path) -> None:
     (folder / "metrics.json").write_text("{}", encoding="utf-8")
     made = {"model": "0", "faces": 3, "block": 512}
     Record(
-        "lh2face evaluate-ijb", files=["metrics.json"], embeddings=made, blocks=[["0", "1"]]
+        "lh2face evaluate-ijb", files=["metrics.json"], embeddings=made, blocks=[("0", "1", 0)]
     ).write(folder)
 
 

@@ -27,7 +27,7 @@ OF_FIT3D = "options: {} # values put over it, such as {train_cfg.max_epochs: 30}
 @pytest.mark.parametrize("overlay", sorted(OVERLAYS))
 def test_overlays_are_valid_and_keep_comments(params_file, overlay):
     overlay_params([ROOT / "params" / overlay], params_file)
-    assert "# Every knob" in params_file.read_text()
+    assert "# The parameters of the pipeline" in params_file.read_text()
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,7 @@ def test_overlays_are_valid_and_keep_comments(params_file, overlay):
         ("bootstrap: 200", "bootstrab: 200", "evaluate.bootstrab: unknown key"),
         ("bootstrap: 200", "bootstrap: many", r"evaluate.bootstrap.*found 'many'"),
         ("bootstrap: 200", "bootstrap: 0", r"evaluate.bootstrap.*found 0"),
+        ("bootstrap: 200", "bootstrap: 20000", r"evaluate.bootstrap.*10000.*found 20000"),
         (OF_TRAIN, "options: {train_cfg.max_epochs: 0}", r"train: train_cfg.*found 0"),
         (OF_FIT3D, "options: {train_cfg.max_epochs: 0}", r"fit3d: train_cfg.*found 0"),
         (OF_FIT3D, "steps: 900", r"fit3d\.steps: unknown key"),
@@ -118,7 +119,7 @@ def test_nobody_of_a_folder_is_trained_and_tested_on(params_file, source, benchm
     if not refused:
         load_params(params_file)
         return
-    with pytest.raises(ParamsError, match=r": sources\.mine, benchmarks\.people: both have people"):
+    with pytest.raises(ParamsError, match=r": sources\.mine, benchmarks\.people: both use people"):
         load_params(params_file)
 
 
@@ -160,9 +161,7 @@ def test_nobody_of_a_validation_is_in_a_benchmark(params_file, validation, bench
         return
     with pytest.raises(ParamsError, match=f"looked_at another path or {by}, or weights would") as e:
         load_params(params_file)
-    assert ": validation.looked_at, benchmarks.people: both may have the same people" in str(
-        e.value
-    )
+    assert ": validation.looked_at, benchmarks.people: both may use the same people" in str(e.value)
 
 
 def test_nobody_of_a_folder_is_trained_on_and_validated_on(params_file):
@@ -171,7 +170,7 @@ def test_nobody_of_a_folder_is_trained_on_and_validated_on(params_file):
     values["validation"] = {"mine_too": {**FOLDER, "held_out": {"fraction": 0.5, "fold": 0}}}
     YAML().dump(values, params_file)
     with pytest.raises(
-        ParamsError, match=r": sources\.mine, validation\.mine_too: both have people"
+        ParamsError, match=r": sources\.mine, validation\.mine_too: both use people"
     ):
         load_params(params_file)
     values["validation"]["mine_too"] = FOLDER

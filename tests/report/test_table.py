@@ -61,11 +61,9 @@ def test_the_best_of_each_column_is_marked():
 
 
 def test_it_says_how_many_people_it_was_measured_on():
-    assert table(RUNS)["people"] == "It is not known of how many people."
+    assert table(RUNS)["people"] == "It is not known on how many people this was measured."
     few = {name: replace(run, people=10) for name, run in RUNS.items()}
-    assert (
-        "10 people, which are few" in table(few)["people"] and "31 points" in table(few)["people"]
-    )
+    assert "only 10 people" in table(few)["people"] and "31 points" in table(few)["people"]
 
 
 def test_a_single_model_leads_nobody():
@@ -97,7 +95,7 @@ def test_the_bar_of_a_lead_reaches_the_second_where_it_is_not_significant():
 
 
 def of(**figures: float) -> Run:
-    """A run of one seed, without luck."""
+    """A run of one seed whose draws do not vary."""
     named = {path: np.array([value]) for path, value in figures.items()}
     return Run(
         named, {path: np.repeat(value[:, None], 10, axis=1) for path, value in named.items()}

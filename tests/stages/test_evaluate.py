@@ -114,7 +114,7 @@ def test_each_part_is_the_same_beside_the_others(params, tmp_path):
 
 
 def test_nothing_is_asked(params, tmp_path):
-    """Such as photos of which κ alone is wanted."""
+    """An example are photos for which only κ is wanted."""
     metrics, tables = run(params, write(tmp_path / "bench"))
     assert set(metrics) == {"kappa"} and len(tables["kappa"]) == 1 + len(NAMES)
 

@@ -1,4 +1,4 @@
-"""Stage other: a model of others gives the embeddings of its file."""
+"""Stage other: a third-party model gives the embeddings of its file."""
 
 import numpy as np
 import onnx

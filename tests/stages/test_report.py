@@ -296,7 +296,7 @@ def test_the_data_are_described(page):
 
 
 def reported(params, run, tmp_path, benchmarks, **change):
-    """The page of these benchmarks, of which a part of the files was changed."""
+    """Render the page of these benchmarks after some of their files were changed."""
     compare = params.compare.model_copy(update={"benchmarks": benchmarks})
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
@@ -462,7 +462,7 @@ class Browser:
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("console", lambda message: self.messages.append(message.text))
         self.page.on("pageerror", lambda error: self.messages.append(str(error)))
-        self.page.goto(path.as_uri())
+        self.page.goto(path.as_uri(), timeout=120_000)  # the page is large, machines are busy
         self.wait_for_plots()
 
     def wait_for_plots(self):
@@ -480,7 +480,7 @@ class Browser:
         self.wait_for_plots()
 
     def traces(self):
-        """For each figure the names of the models drawn, one a line, empty lines left out."""
+        """Return the names of the drawn models per figure, without empty lines."""
         return self.page.evaluate(
             """() => Object.fromEntries([...document.querySelectorAll(".plot")].map(plot => [
                 plot.id, [...plot.querySelectorAll(".scatterlayer path.js-line")]

@@ -458,7 +458,7 @@ def test_the_model_card_says_what_is_known(model, tmp_path):
     card = (tmp_path / "m.md").read_text()
     for line in (
         "# m", "Source of the faces that it was measured on: synthetic. Percent.",
-        "Measured on 60 people, which are few: by chance alone, a rate is off by up to 13 points.",
+        "Measured on only 60 people; by chance alone, a rate may be wrong by up to 13 points.",
         "- Faces: synthetic", "- Identities: 7", "- Head: LH2FaceHead", "- Epochs: 6",
         "| TAR at FAR 1e-2 | 60.0 | 50.0 … 70.0 |", "| rank-1 | 90.0 | – |",
         "| frontal accuracy | 95.0 | 90.0 … 99.0 |", "| 0.01 | 0.9999 |", "## Limits",
@@ -467,4 +467,4 @@ def test_the_model_card_says_what_is_known(model, tmp_path):
         assert line in card.splitlines(), line
     assert "0.001" not in card and "agreed" in card
     export_onnx(model, tmp_path / "n.onnx")
-    assert "Not given." in (tmp_path / "n.md").read_text()
+    assert "None given." in (tmp_path / "n.md").read_text()

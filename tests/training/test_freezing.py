@@ -48,6 +48,17 @@ def test_a_frozen_part_keeps_weights_and_statistics(decaying):
                    if not weight.requires_grad)  # fmt: skip
 
 
+def test_a_frozen_new_head_has_a_finite_statistic_from_the_first_batch_on(decaying):
+    """A checkpoint with NaN would stop the run, and count as damaged."""
+    decaying.model.head.update(type="LH2FaceHead", vmf_dim=16)
+    decaying.custom_hooks = [{"type": "FreezeHook", "parts": ["head"]}]
+    states, _ = watched(decaying)
+    assert changed(states[0], states[-1]) & {n for n in states[0] if n.startswith("head.")} == {
+        "head.mean_norm"
+    }
+    assert states[1]["head.mean_norm"] == states[-1]["head.mean_norm"] > 0
+
+
 def test_a_part_of_a_part_is_frozen_alone(decaying):
     decaying.custom_hooks = [
         {"type": "FreezeHook", "parts": ["backbone.stem", "backbone.blocks.0"]}

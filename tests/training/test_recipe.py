@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
 
 from lh2face.registry import MODELS
 from lh2face.training.recipe import (
@@ -34,6 +35,22 @@ def test_the_shipped_recipes_can_be_built(path):
         check_reconstruction(recipe)
     else:
         check_recipe(recipe, HEADS)
+
+
+@pytest.mark.parametrize("backbone", ["MobileFaceNet", "IResNet", "VisionTransformer"])
+@pytest.mark.parametrize(("name", "flat"), [("small.py", 0), ("arcface_torch/ms1mv3_r50.py", 5e-4)])
+def test_vectors_decay_in_the_recipes_of_arcface_torch_alone(name, flat, backbone):
+    """Norms, biases and slopes of PReLU; arcface_torch passes all parameters to one SGD."""
+    replaced = {"_delete_": True, "type": backbone, "image_size": 112, "embedding_size": 8}
+    config = load_recipe(CONFIGS / name, {"model.backbone": replaced})
+    with torch.device("meta"):
+        model = MODELS.build({**config.model, "head": {**HEADS["heads.lh2face"], "num_classes": 3}})
+    wrapper = {**config.optim_wrapper, "type": "OptimWrapper"}
+    wrapper.pop("dtype", None)
+    groups = build_optim_wrapper(model, wrapper).param_groups
+    found = {id(weight): one["weight_decay"] for one in groups for weight in one["params"]}
+    for name, weight in model.named_parameters():
+        assert found[id(weight)] == (flat if weight.ndim == 1 else 5e-4), name
 
 
 def test_options_are_put_over_the_config_dotted_or_nested():

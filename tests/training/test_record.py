@@ -46,6 +46,15 @@ def test_a_run_that_begins_anew_begins_its_record_anew(tmp_path):
     assert not path.exists()
 
 
+def test_only_the_main_process_touches_the_record(tmp_path, monkeypatch):
+    """Several would rename the same file, and all but the first would not find it."""
+    write(tmp_path / "training.csv", range(1, 6))
+    before = (tmp_path / "training.csv").read_bytes()
+    monkeypatch.setattr(recording, "is_main_process", lambda: False)
+    TrainingRecordHook().before_train(Recorded(tmp_path))
+    assert (tmp_path / "training.csv").read_bytes() == before
+
+
 class Recorded:
     """As much of a runner as the record of a run needs."""
 

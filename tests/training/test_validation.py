@@ -288,18 +288,33 @@ def test_a_resumed_run_writes_no_row_twice(tmp_path):
     found = rows(tmp_path / RECORD)
     assert [row["step"] for row in found] == ["10", "10", "20", "20", "30", "30"]
     assert found[0] == {"step": "10", "name": "a", "accuracy": repr(1 / 7), "tar": "nan"}
-    assert recorded(tmp_path / RECORD)[1]["b/c/tar"] == 1 / 3
+    # What a live validation passes to the hooks: "a" has no "tar".
+    expected = {"a/accuracy": 2 / 7, "b/c/accuracy": 0.5, "b/c/tar": 1 / 3}
+    assert recorded(tmp_path / RECORD)[1] == expected
 
 
-def test_a_torn_row_is_dropped(tmp_path):
+@pytest.mark.parametrize("torn", ["20,a,", '20,"a', '20,"' + 200_000 * "\0"])
+def test_a_torn_row_is_dropped(tmp_path, torn):
     hook, runner = ValidationRecordHook(), of_work_dir(tmp_path, 0)
     hook.before_train(runner)
     validate(runner, hook, 10, 0.5)
     with (tmp_path / RECORD).open("a") as file:
-        file.write("20,a,")
+        file.write(torn)
     runner.iter = 20
     hook.before_train(runner)
     assert [row["step"] for row in rows(tmp_path / RECORD)] == ["10"]
+
+
+@pytest.mark.parametrize("name", ["a,b", 'a"b', "a\nb"])
+def test_a_resumed_run_keeps_the_rows_of_any_name(tmp_path, name):
+    hook, runner = ValidationRecordHook(), of_work_dir(tmp_path, 0)
+    hook.before_train(runner)
+    for step in (10, 20):
+        validate(runner, hook, step, step / 70, **{f"{name}/accuracy": 0.5})
+    before = (tmp_path / RECORD).read_bytes()
+    hook.before_train(runner)
+    assert (tmp_path / RECORD).read_bytes() == before
+    assert recorded(tmp_path / RECORD)[1][f"{name}/accuracy"] == 0.5
 
 
 @pytest.mark.parametrize("interrupted_after", [1, 2, 3])

@@ -1,1 +1,1 @@
-"""The studies of the heads: experiments with the package, and no part of it."""
+"""The studies of the heads: experiments with the package, which are not part of it."""

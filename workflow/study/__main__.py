@@ -70,7 +70,7 @@ def run_real(
     plan: PlanFile = REAL,
     results: Results = Path("study/real"),
 ) -> None:
-    """Run parts of the study on real faces; the same command a second time shares the work."""
+    """Run parts of the study on real faces; several such processes share the work."""
     from workflow.study.real import faces, run
     from workflow.study.real.plan import load_plan
 
@@ -85,12 +85,11 @@ def page_real(
     results: Results = Path("study/real"),
     docs: Docs = Path("docs"),
 ) -> None:
-    """Write study_real.md, and its tables, from the parts of which all was run."""
-    from workflow.study.real.page import write_page
-    from workflow.study.real.results import collect
-
+    """Write study_real.md and its tables from the parts that are complete."""
     from workflow.study.real import faces
+    from workflow.study.real.page import write_page
     from workflow.study.real.plan import load_plan
+    from workflow.study.real.results import collect
 
     loaded = load_plan(plan)
     read = faces.read_photos(photos, loaded.size, results / "faces")

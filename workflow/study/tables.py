@@ -13,16 +13,16 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
 
 
 def arguments(config: dict[str, Any]) -> str:
-    """A head's arguments."""
+    """Write the arguments of a head as text."""
     return changes({key: value for key, value in config.items() if key != "type"}) or "defaults"
 
 
 def changes(values: dict[str, Any]) -> str:
-    """``key: value`` each, as in YAML."""
+    """Write values as ``key: value``, as in YAML, separated by commas."""
     shown = (f"{key}: {json.dumps(value)}" for key, value in values.items())
     return ", ".join(map(cell_code, shown))
 
 
 def cell_code(text: str) -> str:
-    """A text as code in a cell of a table, which a bar would end, in code too."""
+    """Write a text as code in a table cell; a bar is escaped, because it would end the cell."""
     return markdown_code(text).replace("|", "\\|")

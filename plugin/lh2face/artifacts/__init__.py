@@ -1,1 +1,1 @@
-"""What a run leaves on disk: whole outputs, model folders, provenance, thresholds, model cards."""
+"""Files that runs write: model folders, evaluations, provenance, thresholds, model cards."""

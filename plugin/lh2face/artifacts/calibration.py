@@ -1,4 +1,4 @@
-"""What a score and a κ mean for one model: thresholds by FAR, and the κ of a benchmark."""
+"""Calibration of one model: its thresholds by FAR, and the κ of a benchmark's faces."""
 
 from math import isfinite
 from pathlib import Path
@@ -12,13 +12,15 @@ from lh2face.onnx.files import read_metadata
 
 
 def read_metrics(evaluation: Path, model: Path) -> dict[str, Any]:
-    """The figures of a folder of stage ``evaluate`` or of ``lh2face evaluate-ijb``, if they are
-    those of a model, the ``origin`` of the faces, "synthetic" or "photos", and the number of
-    ``people``, ``None`` where it is not known.
+    """Read the figures of an evaluation, and check that they belong to a model.
 
     Args:
-        evaluation: The folder.
-        model: Folder of the trained model that it should have measured.
+        evaluation: Folder written by stage ``evaluate`` or by ``lh2face evaluate-ijb``.
+        model: Folder of the trained model that must have been evaluated.
+
+    Returns:
+        The figures of ``metrics.json``; the ``origin`` of the faces, "synthetic" or "photos"; and
+        the number of ``people``. The last two are ``None`` where they are not known.
 
     Raises:
         ValueError: If it is not such a folder, measured another model, or does not say which.
@@ -46,21 +48,22 @@ def read_metrics(evaluation: Path, model: Path) -> dict[str, Any]:
 
 
 def calibration(metrics: dict[str, Any], evaluation: Path) -> dict[str, Any] | None:
-    """The part of an evaluation's figures that belongs to the model.
+    """Select the figures of an evaluation that calibrate the model.
 
     Args:
-        metrics: The figures.
-        evaluation: Their folder, which has the benchmark's name.
+        metrics: The figures, from :func:`read_metrics`.
+        evaluation: Their folder, which has the name of the benchmark.
 
     Returns:
-        ``threshold``, by FAR as text, above which two single photos pass for one person;
-        ``impostor``, how many pairs that was measured on, of how many ``people`` (``None`` where
-        it is not known), of which ``source`` of faces, of which ``benchmark`` and lists of pairs,
-        ``bins``; ``kappa``: ``mean``, ``std``, ``p5`` (the 5th percentile) of the faces. ``None``
-        where the benchmark has no pairs of single photos.
+        ``threshold``: score above which two single photos count as one person, by FAR as text;
+        ``impostor``: number of impostor pairs behind the thresholds; ``people``: number of people
+        (``None`` where it is not known); ``source``: origin of the faces; ``benchmark`` and
+        ``bins``: names of the benchmark and of its lists of pairs; ``kappa``: ``mean``, ``std`` and
+        ``p5`` (5th percentile) of the faces. ``None`` instead of all this if the benchmark has no
+        pairs of single photos.
 
     Raises:
-        ValueError: If one of them is missing or no such value.
+        ValueError: If a value is missing or not valid.
     """
     single = metrics.get("single_images")
     if single is None:
@@ -78,18 +81,21 @@ def calibration(metrics: dict[str, Any], evaluation: Path) -> dict[str, Any] | N
 
 
 def read_calibration(model: Path) -> dict[str, Any] | None:
-    """The calibration kept with a model; ``None`` where there is none.
+    """Read the calibration that is kept with a model.
 
-    Of several evaluations it is that on photos rather than on synthetic faces, since thresholds are
-    for photos, and then that of the most impostor pairs, whose thresholds are the surest.
+    Of several evaluations, those on photos come before those on synthetic faces, because thresholds
+    are used on photos. Then the one with the most impostor pairs has the most certain thresholds.
 
     Args:
-        model: An ONNX file, in whose metadata ``lh2face export-onnx --evaluation`` writes it, or
-            the folder of a trained model, beside which the pipeline puts ``evaluation/BENCHMARK``.
+        model: An ONNX file with metadata from ``lh2face export-onnx --evaluation``, or the folder
+            of a trained model, beside which the pipeline writes ``evaluation/BENCHMARK``.
+
+    Returns:
+        The calibration as from :func:`calibration`; ``None`` if there is none.
 
     Raises:
-        ValueError: If the file is not ONNX, what it holds is no calibration, or as
-            :func:`read_metrics`.
+        ValueError: If the file is not ONNX, its calibration is not valid, or an evaluation cannot
+            be read by :func:`read_metrics`.
     """
     if not model.is_dir():
         found = read_metadata(model).get("calibration")
@@ -102,7 +108,7 @@ def read_calibration(model: Path) -> dict[str, Any] | None:
 
 
 def _checked(found: Any, path: Path) -> dict[str, Any]:
-    """What a file has as a calibration, if all that is used of it is there and finite."""
+    """Return the calibration of a file after checking that all used values are there and finite."""
     try:
         limits, kappa = found["threshold"], found["kappa"]
         numbers = [*map(float, limits), *limits.values(), found["impostor"], kappa["p5"]]
@@ -113,8 +119,8 @@ def _checked(found: Any, path: Path) -> dict[str, Any]:
         good = False
     if not good:
         raise ValueError(
-            f"{path}: calibration: expected finite thresholds by FAR, their count of impostor "
-            "pairs, source, benchmark and bins, and the κ of its faces; evaluate or export the "
+            f"{path}: calibration: expected finite thresholds by FAR, their number of impostor "
+            "pairs, source, benchmark and bins, and the κ of the faces; evaluate or export the "
             "model again"
         )
     people_behind(found, path)

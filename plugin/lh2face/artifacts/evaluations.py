@@ -1,4 +1,4 @@
-"""Evaluations on disk: written by stage ``evaluate`` and ``evaluate-ijb``, read to compare them."""
+"""Evaluation folders: stage ``evaluate`` and ``evaluate-ijb`` write them, comparisons read them."""
 
 import csv
 import json
@@ -18,13 +18,13 @@ from lh2face.evaluation.protocol import Results
 from lh2face.files.json_object import read_object
 from lh2face.files.tables import write_rows
 
-# What tells one benchmark from another, among the digests that evaluations leave.
+# The digests in a provenance file that identify a benchmark.
 BENCHMARK = ("meta", "pairs", "images.csv")
 DRAWS = "draws.csv"
 
 
 def write_results(results: Results, metrics: dict[str, Any], folder: Path) -> None:
-    """Write ``metrics.json``, ``roc.csv``, ``cmc.csv`` and, of a bootstrap, ``draws.csv``."""
+    """Write ``metrics.json``, ``roc.csv``, ``cmc.csv``, and the bootstrap as ``draws.csv``."""
     (folder / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", "utf-8")
     write_curve(folder / "roc.csv", ("far", "tar"), results.roc)
     write_rows(folder / "cmc.csv", ("rank", "rate"), enumerate(list(results.cmc), start=1))
@@ -33,16 +33,16 @@ def write_results(results: Results, metrics: dict[str, Any], folder: Path) -> No
 
 
 def write_curve(path: Path, header: tuple[str, str], points: Sequence[np.ndarray]) -> None:
-    """Write a curve's points, its header alone where there are none."""
+    """Write the points of a curve as CSV; without points, only the header."""
     write_rows(path, header, zip(*(values.tolist() for values in points), strict=True))
 
 
 def evaluations_below(folder: Path) -> dict[str, list[Path]]:
-    """The evaluations of a model: in its folder, in that of a seed, or the folder itself is one.
+    """Find the evaluations of a model: the folder itself, or folders at any depth below it.
 
     Returns:
-        Their folders, by the benchmark that ``evaluation/BENCHMARK`` names; those of
-        ``lh2face evaluate-ijb``, which may lie anywhere, by an empty name.
+        Their folders by the name of the benchmark, if the path ends in ``evaluation/BENCHMARK``.
+        All others, such as those of ``lh2face evaluate-ijb``, have an empty name.
 
     Raises:
         ValueError: If there is none.
@@ -50,7 +50,7 @@ def evaluations_below(folder: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for path in sorted(folder.rglob(DRAWS)):
         evaluation = path.parent.absolute()
-        # What begins with a point is left of a run that was killed.
+        # A name with a leading dot is the partial output of a run that was killed.
         if not evaluation.name.startswith("."):
             name = evaluation.name if evaluation.parent.name == "evaluation" else ""
             found.setdefault(name, []).append(path.parent)
@@ -60,7 +60,10 @@ def evaluations_below(folder: Path) -> dict[str, list[Path]]:
 
 
 def read_run(*evaluations: Path) -> Run:
-    """A model's evaluations on one benchmark, or on the folds of one.
+    """Read the evaluations of a model on one benchmark, one per seed.
+
+    Args:
+        evaluations: Their folders.
 
     Raises:
         ValueError: If one was made without a bootstrap or is damaged, or they differ in rounds.
@@ -82,17 +85,20 @@ def read_run(*evaluations: Path) -> Run:
 
 
 def read_both(first: Path, second: Path) -> dict[str, tuple[Run, Run]]:
-    """Two runs on every benchmark that both were evaluated on, by its name.
+    """Read two runs on every benchmark that both were evaluated on.
 
-    An evaluation without a name belongs to the only benchmark of the other run.
+    An evaluation without a name is compared with the only benchmark of the other run.
 
     Args:
-        first: As for :func:`evaluations_below`.
-        second: Likewise.
+        first: Folder with the evaluations of the first run, see :func:`evaluations_below`.
+        second: Folder with the evaluations of the second run.
+
+    Returns:
+        Both runs by the name of the benchmark.
 
     Raises:
-        ValueError: If there is no such benchmark, seeds of one run were evaluated on several under
-            one name, or as :func:`evaluations_below` and :func:`read_run`.
+        ValueError: If no benchmark is shared, the seeds of one run were evaluated on different
+            benchmarks of one name, or an evaluation cannot be read.
     """
     found = [evaluations_below(folder) for folder in (first, second)]
     names = [set(of_run) for of_run in found]
@@ -114,7 +120,7 @@ def read_both(first: Path, second: Path) -> dict[str, tuple[Run, Run]]:
 
 
 def _read_draws(path: Path) -> dict[str, np.ndarray]:
-    """The rounds ``(R,)`` of each figure."""
+    """Read the draws ``(R,)`` of each figure by name; R is the number of rounds."""
     if not path.is_file():
         raise ValueError(f"{path}: not a regular file")
     names: list[str] = []
@@ -144,19 +150,19 @@ def _read_draws(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_figures(path: Path, names: list[str]) -> dict[str, float]:
-    """The figures of these names."""
+    """Read the figures with these names, which are dotted paths in ``metrics.json``."""
     metrics, figures = read_object(path, "an evaluation"), {}
     for name in names:
         value = _looked_up(metrics, name)
         if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-            what = f"expected a number as {reprlib.repr(name)}, which draws.csv has"
+            what = f"expected a number as {reprlib.repr(name)}, which is a column of draws.csv"
             raise ValueError(f"{path}: {what}, found {reprlib.repr(value)}")
         figures[name] = value
     return figures
 
 
 def _looked_up(metrics: dict[str, Any], path: str) -> Any:
-    """What is at SECTION.KEY or SECTION.NAME.KEY; a name, such as a list's, may have points."""
+    """Look up SECTION.KEY or SECTION.NAME.KEY; NAME, such as that of a list, may contain dots."""
     section, _, rest = path.partition(".")
     found = metrics.get(section)
     if not isinstance(found, dict):
@@ -172,7 +178,7 @@ def _looked_up(metrics: dict[str, Any], path: str) -> Any:
 
 
 def _read_benchmark(path: Path) -> dict[str, Any]:
-    """What an evaluation was made on, as far as its provenance says."""
+    """Read what identifies the benchmark of an evaluation; empty if there is no provenance."""
     if not path.exists():
         return {}
     made = read_object(path, "the provenance of an evaluation")
@@ -184,6 +190,6 @@ def _read_benchmark(path: Path) -> dict[str, Any]:
 
 
 def _stacked(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """One array a name that all parts have."""
+    """Stack the arrays of all parts, for each name that every part has."""
     names = reduce(lambda left, right: [name for name in left if name in right], parts)
     return {name: np.stack([part[name] for part in parts]) for name in names}

@@ -1,4 +1,4 @@
-"""People who were enrolled, on disk: ``gallery.json`` and ``templates.safetensors``."""
+"""The folder of a gallery of enrolled people: ``gallery.json`` and ``templates.safetensors``."""
 
 import json
 from dataclasses import dataclass
@@ -18,13 +18,14 @@ RECORD, TEMPLATES = "gallery.json", "templates.safetensors"
 
 @dataclass(frozen=True)
 class Gallery:
-    """What a photo is searched in.
+    """Enrolled people, among whom a photo is searched.
 
     Attributes:
-        people: Number of photos by name, in the order of the templates.
-        kappa: ``mean``, ``std`` and ``p5`` (the 5th percentile) of the photos.
-        templates: ``(G, d)`` float64 of length 1, one a person.
-        non_mated: ``(Q,)`` float64, the highest score of each search for a person who was left out.
+        people: Number of photos by the person's name, in the order of the templates.
+        kappa: ``mean``, ``std`` and ``p5`` (5th percentile) of the κ of the photos.
+        templates: ``(G, d)`` float64 unit vectors, one per person.
+        non_mated: ``(Q,)`` float64, the highest score of each search for a person who was left out
+            of the gallery.
     """
 
     people: dict[str, int]
@@ -34,9 +35,9 @@ class Gallery:
 
 
 def write_gallery(folder: Path, gallery: Gallery, model: Path) -> None:
-    """Put a gallery into a folder, with the digest of the model that embedded its photos."""
+    """Write a gallery into a folder, with the digest of the model that embedded its photos."""
     arrays = {"templates": gallery.templates, "non_mated": gallery.non_mated}
-    # Not save_file: on a full disk it raises a class of its own.
+    # safetensors' save_file would raise its own exception class on a full disk, not OSError.
     (folder / TEMPLATES).write_bytes(save(arrays))
     record = {
         "model": model_digest(model),
@@ -49,7 +50,7 @@ def write_gallery(folder: Path, gallery: Gallery, model: Path) -> None:
 
 
 def read_gallery(folder: Path, model: Path) -> Gallery:
-    """The gallery that :func:`write_gallery` put into a folder.
+    """Read the gallery that :func:`write_gallery` wrote into a folder.
 
     Args:
         folder: The folder.
@@ -79,7 +80,7 @@ def read_gallery(folder: Path, model: Path) -> Gallery:
     if not file.is_file():
         raise ValueError(f"{file}: no such file; expected a folder of lh2face enrol")
     try:
-        # The digest comes first: any other content was not written with this record.
+        # The digest is checked first, so that only the file written with this record is parsed.
         arrays = load_file(file) if digest(file) == kept else {}
         gallery = Gallery(people, kappa, arrays["templates"], arrays["non_mated"])
         lengths = np.linalg.norm(gallery.templates, axis=1)

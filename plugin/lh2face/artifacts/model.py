@@ -1,5 +1,7 @@
-"""A trained model on disk: ``model.safetensors`` (weights) and ``model.json`` (all that is needed
-to rebuild it, and where it comes from)."""
+"""The folder of a trained model: ``model.safetensors`` and ``model.json``.
+
+The first has the weights. The second has the config to rebuild the model, and its provenance.
+"""
 
 import hashlib
 import json
@@ -11,37 +13,31 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import nn
 
-from lh2face.files.digests import digest, digests
+from lh2face.files.digests import digest
 from lh2face.files.json_object import read_object
 from lh2face.onnx.files import read_onnx, weight_files
-from lh2face.recognizers import FaceRecognizer
+from lh2face.recognizers.face_recognizer import FaceRecognizer, weights_without_head
 from lh2face.registry import build, check
 from lh2face.text import check_utf8
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
-# What a folder holds instead if the model is of others.
+# The folder of a third-party model has this file instead.
 ONNX = "model.onnx"
 RECONSTRUCTOR_WEIGHTS = "reconstructor.safetensors"
-HEAD_PREFIX = "head."
 
 
 def save_model(
     directory: Path, model: FaceRecognizer, config: dict[str, Any], provenance: dict[str, Any]
 ) -> None:
-    """Write a recognizer without its head, whose proxies belong to the training identities.
+    """Write a recognizer without the weights of its head, which only training needs.
 
     Args:
         directory: An existing folder to write into.
         model: The recognizer.
         config: The config that built it, JSON types only; its ``head`` is kept as a record.
-        provenance: What the model was made from, JSON types only; kept as it is.
+        provenance: How the model was made, JSON types only; it is written unchanged.
     """
-    weights = {
-        name: tensor.detach().cpu().contiguous()
-        for name, tensor in model.state_dict().items()
-        if not name.startswith(HEAD_PREFIX)
-    }
-    write_weights(directory / WEIGHTS, weights)
+    write_weights(directory / WEIGHTS, weights_without_head(model))
     description = {
         "recognizer": _without_beginning({k: v for k, v in config.items() if k != "head"}),
         "head": config.get("head"),
@@ -53,7 +49,7 @@ def save_model(
 
 
 def _without_beginning(config: Any) -> Any:
-    """A config, and those in it, without what its weights were before training."""
+    """Remove ``init_cfg``, which names the weights before training, from a config at any depth."""
     if not isinstance(config, dict):
         return config
     return {key: _without_beginning(one) for key, one in config.items() if key != "init_cfg"}
@@ -63,16 +59,16 @@ def write_weights(path: Path, weights: dict[str, torch.Tensor]) -> None:
     """Write tensors as a safetensors file.
 
     Raises:
-        OSError: If it cannot be written; safetensors' own writer raises a class of its own.
+        OSError: If it cannot be written; safetensors' own writer raises another class.
     """
     path.write_bytes(save(weights))
 
 
 def read_description(directory: Path) -> dict[str, Any]:
-    """The ``model.json`` of a model directory.
+    """Read and check the ``model.json`` of a model folder.
 
     Raises:
-        ValueError: If the file is absent or not what :func:`save_model` writes, or names a class
+        ValueError: If the file is absent, is not as :func:`save_model` writes it, or names a class
             that is not registered.
     """
     path = directory / DESCRIPTION
@@ -94,11 +90,11 @@ def read_description(directory: Path) -> dict[str, Any]:
 
 
 def read_reconstructor(directory: Path) -> dict[str, Any]:
-    """Config of the reconstructor that stage ``fit3d`` wrote.
+    """Read the config of the reconstructor that stage ``fit3d`` wrote.
 
     Raises:
-        ValueError: If ``model.json`` is absent, is not that stage's, or names a class that is not
-            registered.
+        ValueError: If ``model.json`` is absent, is not from that stage, or names a class that is
+            not registered.
     """
     path = directory / DESCRIPTION
     config = read_object(path, "a folder of stage fit3d").get("reconstructor")
@@ -110,8 +106,8 @@ def load_model(directory: Path, device: torch.device | str = "cpu") -> FaceRecog
     """Rebuild a recognizer for inference.
 
     Args:
-        directory: What :func:`save_model` wrote.
-        device: Where to put it.
+        directory: Folder written by :func:`save_model`.
+        device: Device of the model.
 
     Returns:
         The recognizer, without a head, in evaluation mode.
@@ -125,15 +121,15 @@ def load_model(directory: Path, device: torch.device | str = "cpu") -> FaceRecog
 
 
 def load_reconstructor(directory: Path) -> nn.Module:
-    """Rebuild the reconstructor of stage ``fit3d``; raises as :func:`load_model`."""
+    """Rebuild the reconstructor of stage ``fit3d``, with the errors of :func:`load_model`."""
     return _load("reconstructor", read_reconstructor(directory), directory / RECONSTRUCTOR_WEIGHTS)
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Put the weights of a safetensors file into a model.
+    """Load the weights of a safetensors file into a model.
 
     Raises:
-        ValueError: If the file is absent or damaged, or holds other names or shapes.
+        ValueError: If the file is absent or damaged, or has other names or shapes.
     """
     _check_weights(model, path)
     try:
@@ -143,9 +139,9 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 
 def _load(role: str, config: dict[str, Any], weights: Path) -> nn.Module:
-    """Build what a description holds, once the weights are known to fit it."""
+    """Build the model of a description and load its weights, after checking that they fit."""
     where = f"{weights.with_name(DESCRIPTION)}: {role}"
-    # Without memory first, so that a description of absurd sizes takes none.
+    # The meta device allocates no memory, so absurd sizes in a description do no harm.
     with torch.device("meta"):
         _check_weights(build(role, config, where), weights)
     model = build(role, config, where)
@@ -154,11 +150,11 @@ def _load(role: str, config: dict[str, Any], weights: Path) -> nn.Module:
 
 
 def _check_weights(model: nn.Module, path: Path) -> None:
-    """Check names and shapes by the head of the file, which is all that is read."""
+    """Check names and shapes of weights; only the header of the file is read."""
     check_utf8(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such file; expected a trained model's folder")
-    with path.open("rb"):  # safetensors says of a file it may not read that there is none
+    with path.open("rb"):  # safetensors reports an unreadable file as missing
         expected = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
     try:
         with safe_open(path, "pt") as file:
@@ -174,7 +170,7 @@ def _check_weights(model: nn.Module, path: Path) -> None:
 
 
 def _check_mappings(path: Path, values: dict[str, Any], *keys: tuple[str, ...]) -> None:
-    """Check that values which may be absent are mappings, down each path of keys."""
+    """Check that the values along each path of keys are mappings, or absent."""
     for names in keys:
         inner = values
         for depth, name in enumerate(names, 1):
@@ -187,11 +183,11 @@ def _check_mappings(path: Path, values: dict[str, Any], *keys: tuple[str, ...]) 
 
 
 def model_digest(path: Path) -> str:
-    """What tells a model from every other: SHA-256 of its weights.
+    """Compute the SHA-256 that identifies a model: the digest of the file with its weights.
 
     Args:
-        path: Folder of a trained model or of stage ``other``, or an ONNX file; of one that keeps
-            weights in files beside it, those count too.
+        path: Folder of a trained model or of stage ``other``, or an ONNX file. If the ONNX file
+            keeps weights in other files, these are included.
 
     Raises:
         ValueError: If there is no model.
@@ -203,7 +199,9 @@ def model_digest(path: Path) -> str:
         if not path.is_file():
             raise ValueError(f"{path}: no such file; expected a trained model's folder")
         return digest(path)
-    beside = digests(*weight_files(path, read_onnx(path)))
+    folder = path.resolve().parent
+    files = weight_files(path, read_onnx(path))
+    beside = {file.relative_to(folder).as_posix(): digest(file) for file in files}
     if not beside:
         return digest(path)
     return hashlib.sha256(json.dumps([digest(path), beside]).encode()).hexdigest()

@@ -15,8 +15,8 @@ CARD = """\
 
 A face-recognition model, exported by lh2face (LH2Face, arXiv 2506.23555) for insightface's
 `model_zoo`. It turns an aligned face of 112 × 112 px into an embedding of {embedding_size} numbers.
-Two faces are compared by the cosine of their embeddings; the norm of an embedding is its
-concentration κ: the larger, the surer the model is of that face (of heads that train κ).
+Two faces are compared by the cosine of their embeddings. The norm of an embedding is its
+concentration κ. For heads that train κ, the model is more certain of a face with a larger κ.
 
     lh2face verify a.jpg b.jpg --model {file}
 
@@ -24,7 +24,7 @@ concentration κ: the larger, the surer the model is of that face (of heads that
 
 {training}
 
-All that is known of how it was made:
+The full record of how it was made:
 
 ```json
 {record}
@@ -36,30 +36,34 @@ All that is known of how it was made:
 
 ## Limits
 
-- Figures hold for the faces they were measured on; on others they can be far lower.
-- Synthetic faces, where they are the source, show that the machinery works. They say nothing of
-  accuracy on real people.
+- The figures hold for the faces they were measured on; on other faces they can be far lower.
+- Figures on synthetic faces show that the pipeline works. They say nothing about the accuracy on
+  real people.
 - Bias between groups of people (age, gender, skin colour, …) has not been measured. Measure it on
-  the people it is meant for before anyone depends on it.
-- A score is not a proof of identity, and a threshold allows the share of false accepts it names.
+  the people the model is meant for before anyone depends on it.
+- A score is no proof of identity: at a threshold, the stated share of false accepts must be
+  expected.
 
 ## Intended use
 
-Research on face recognition, and comparisons that the people shown have agreed to. It is not meant
-for finding or following people without their consent, nor for decisions about a person without one
-who checks them. Use photos only of people who agreed, and keep embeddings as you would the photos.
+Research on face recognition, and comparisons that the people shown have agreed to. The model is not
+meant for finding or following people without their consent, nor for decisions about a person that
+no human checks. Use only photos of people who agreed, and protect embeddings like the photos.
 """
-NOT_MEASURED = "Not given. `lh2face export-onnx --evaluation FOLDER` puts the evaluation's here."
+NOT_MEASURED = "None given. `lh2face export-onnx --evaluation FOLDER` adds those of an evaluation."
 
 
 def model_card(name: str, description: dict[str, Any], metrics: dict[str, Any] | None) -> str:
-    """A model card in Markdown.
+    """Write a model card in Markdown.
 
     Args:
-        name: Of the model's file, without suffix.
-        description: Its ``model.json``.
-        metrics: The evaluation's, from :func:`~lh2face.artifacts.calibration.read_metrics`;
-            ``None`` where it has not been measured.
+        name: Name of the model's file, without suffix.
+        description: Content of its ``model.json``.
+        metrics: Figures from :func:`~lh2face.artifacts.calibration.read_metrics`; ``None`` if there
+            is no evaluation.
+
+    Returns:
+        The text.
     """
     record = {key: description.get(key) for key in ("recognizer", "head", "provenance")}
     return CARD.format(
@@ -73,7 +77,7 @@ def model_card(name: str, description: dict[str, Any], metrics: dict[str, Any] |
 
 
 def training(description: dict[str, Any]) -> Iterator[str]:
-    """What it was trained on and how, as far as its folder tells."""
+    """Yield lines on the training data and the training, as far as ``model.json`` has them."""
     head, made = description.get("head") or {}, description.get("provenance", {})
     params = made.get("params", {})
     known = {
@@ -98,7 +102,7 @@ def training(description: dict[str, Any]) -> Iterator[str]:
 
 
 def figures(metrics: dict[str, Any]) -> Iterator[str]:
-    """Figures in percent with their 95 % intervals, then the thresholds: of each, what is there."""
+    """Yield lines with figures in percent and their 95 % intervals, thresholds and κ, if known."""
     origin = markdown_text(metrics["origin"] or "unknown")
     yield f"Source of the faces that it was measured on: {origin}. Percent."
     yield number_of_people(metrics.get("people"))
@@ -110,8 +114,8 @@ def figures(metrics: dict[str, Any]) -> Iterator[str]:
         yield f"| {markdown_text(title(path))} | {100 * value:.1f} | {shown} |"
     if single := metrics.get("single_images"):
         yield ""
-        yield f"Thresholds for two single photos, from {single['impostor']} impostor pairs of the"
-        yield "lists of pairs:"
+        yield f"Thresholds for two single photos, from the {single['impostor']} impostor pairs of"
+        yield "the lists of pairs:"
         yield ""
         yield "| FAR | the score is above |"
         yield "|---|---|"
@@ -124,7 +128,7 @@ def figures(metrics: dict[str, Any]) -> Iterator[str]:
 
 
 def measured(metrics: dict[str, Any]) -> Iterator[tuple[str, float, list[float] | None]]:
-    """Path, value and interval of each figure that was measured."""
+    """Yield path, value and interval of each measured figure; the interval may be ``None``."""
     for section, name in (
         ("verification", "tar"), ("identification", "rank"), ("identification", "tpir"),
     ):  # fmt: skip

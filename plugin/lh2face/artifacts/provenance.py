@@ -1,4 +1,4 @@
-"""Where a result comes from: in ``model.json`` of a model, else in ``provenance.json``."""
+"""Provenance of results: in ``model.json`` of a model, otherwise in ``provenance.json``."""
 
 import json
 import subprocess
@@ -15,16 +15,16 @@ PACKAGES = ("lh2face", "torch", "mmengine", "numpy", "opencv-python")
 
 
 def provenance(*, params: Any, data: dict[str, str], seed: int | None = None) -> dict[str, Any]:
-    """What decided a result.
+    """Collect what a result depends on.
 
     Args:
-        params: The parameters it depends on, JSON types only.
-        data: Digests of what was read, by name, as from :func:`~lh2face.files.digests.digests`.
+        params: The parameters that the result depends on, JSON types only.
+        data: Digests of the input files by name, from :func:`~lh2face.files.digests.digests`.
         seed: Seed of the run.
 
     Returns:
-        ``commit`` (with "+" where files in git were changed; None outside of git), ``params``,
-        ``params_digest``, ``data``, ``seed``, ``device``, ``versions``.
+        ``commit`` (ends in "+" if tracked files were changed; None outside of git), ``params``,
+        ``params_digest``, ``data``, ``seed``, ``device``, and ``versions`` of packages.
     """
     return {
         "commit": commit(),
@@ -38,18 +38,18 @@ def provenance(*, params: Any, data: dict[str, str], seed: int | None = None) ->
 
 
 def write_provenance(folder: Path, made: dict[str, Any]) -> None:
-    """Put the :func:`provenance` of a result into the folder that holds it."""
+    """Write the :func:`provenance` of a result into its folder."""
     (folder / PROVENANCE).write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
-    """The provenance of a result.
+    """Read the provenance of a result.
 
     Args:
-        path: A model, a metric or a report: its folder, a file in that, or an exported ONNX file.
+        path: Folder of a model, an evaluation or a report, a file in it, or an exported ONNX file.
 
     Raises:
-        ValueError: If none is known.
+        ValueError: If there is none.
     """
     from lh2face.artifacts.model import DESCRIPTION
 
@@ -62,19 +62,19 @@ def read_provenance(path: Path) -> dict[str, Any]:
         found = found.get(DESCRIPTION, {"provenance": found.get(PROVENANCE)})
     made = found.get("provenance")
     if not made or not isinstance(made, dict):
-        raise ValueError(f"{path}: it says nothing of where it comes from")
+        raise ValueError(f"{path}: it has no provenance")
     return made
 
 
 def people_behind(found: dict[str, Any], path: Path) -> int | None:
-    """How many ``people`` a result was measured on; ``None`` where it does not say.
+    """Return the number of ``people`` behind a result; ``None`` if it is not recorded.
 
     Args:
-        found: Its provenance, or another record that has them.
+        found: Provenance of the result, or another record with the key ``people``.
         path: The file, for the message.
 
     Raises:
-        ValueError: If there is something else.
+        ValueError: If the value is not an integer above 0.
     """
     people = found.get("people")
     if people is not None and (type(people) is not int or people < 1):
@@ -83,7 +83,7 @@ def people_behind(found: dict[str, Any], path: Path) -> int | None:
 
 
 def commit() -> str | None:
-    """Commit of the working directory; None outside of git, or without git."""
+    """Return the git commit of the working directory; None outside of git, or without git."""
     try:
         described = subprocess.run(
             ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],
@@ -96,7 +96,7 @@ def commit() -> str | None:
 
 
 def device() -> str:
-    """What the computation runs on: the GPU's name, or "cpu"."""
+    """Return the name of the GPU that computes, or "cpu"."""
     import torch
 
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"

@@ -1,4 +1,4 @@
-"""What trainings and measurements leave: ``metrics.json`` and ``training.csv``."""
+"""Readers of ``metrics.json`` and ``training.csv``, which trainings and measurements write."""
 
 import math
 from pathlib import Path
@@ -11,10 +11,10 @@ METRICS = "metrics.json"
 
 
 def positive(text: str) -> float:
-    """A cell that is a number above 0.
+    """Convert a cell to a number above 0.
 
     Raises:
-        ValueError: If it is anything else.
+        ValueError: If it is not a finite number above 0.
     """
     value = float(text)
     if not 0 < value < math.inf:
@@ -23,17 +23,18 @@ def positive(text: str) -> float:
 
 
 def read_record(path: Path, batch_size: int) -> tuple[dict[str, float], dict[str, float]]:
-    """``training.csv`` of a run, which has all of it however often it was interrupted.
+    """Read the ``training.csv`` of a run; interruptions leave no gap in it.
 
     Args:
         path: The file.
-        batch_size: Images a step, of all processes.
+        batch_size: Images per step, over all processes.
 
     Returns:
-        ``steps``, ``images_per_second`` and ``seconds``; and each loss, the means of the last row.
+        ``steps``, ``images_per_second`` and ``seconds``; and each loss by name, from the last row,
+        which has means over its steps.
 
     Raises:
-        ValueError: If it has no row, or is no such file.
+        ValueError: If the file has no row, or a row is not valid.
     """
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
         names = file.readline().strip().split(",")
@@ -57,14 +58,15 @@ def read_record(path: Path, batch_size: int) -> tuple[dict[str, float], dict[str
 
 
 def read_fit(path: Path) -> dict[str, Any]:
-    """``metrics.json`` of stage ``fit3d``.
+    """Read the ``metrics.json`` of stage ``fit3d``.
 
     Returns:
-        ``steps``, ``images_per_second``, ``seconds`` and ``peak_memory_mib`` (None where the
-        system did not tell); losses.
+        ``steps``, ``images_per_second``, ``seconds``, ``peak_memory_mib`` (None if it was not
+        measured), and the losses by name.
 
     Raises:
-        ValueError: If one of these is no finite number, or one of the first three not above 0.
+        ValueError: If one of the first four is not a finite number, or one of the first three is
+            not above 0.
     """
     found = read_object(path, "a folder of stage fit3d")
     if found.get("peak_memory_mib") is not None:
@@ -76,10 +78,10 @@ def read_fit(path: Path) -> dict[str, Any]:
 
 
 def read_depth(path: Path) -> dict[str, dict[str, float]]:
-    """``metrics.json`` of stage ``depth``: ``SIDE`` and ``MAD`` of each depth, by its name.
+    """Read the ``metrics.json`` of stage ``depth``: ``SIDE`` and ``MAD`` by the name of the depth.
 
     Raises:
-        ValueError: If one of these is no finite number.
+        ValueError: If one of these is not a finite number.
     """
     measured = {}
     for name, errors in read_object(path, "a folder of stage depth").items():

@@ -15,5 +15,6 @@ custom_hooks = [
 ]
 optim_wrapper = dict(
     optimizer=dict(lr=0.05),
+    # A key here replaces the rules for norms, biases and slopes: in the backbone all weights decay.
     paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1))),
 )

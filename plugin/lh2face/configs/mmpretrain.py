@@ -1,5 +1,5 @@
 # ruff: noqa: C408 -- mmengine configs are written with dict()
-"""LH2Face in mmpretrain's ImageClassifier, from folders of aligned faces: identity/image."""
+"""LH2Face in mmpretrain's ImageClassifier, trained on folders of aligned faces: IDENTITY/IMAGE."""
 
 custom_imports = dict(
     imports=["mmpretrain.registry", "lh2face.register"], allow_failed_imports=False
@@ -13,8 +13,8 @@ model = dict(
     type="ImageClassifier",
     data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3, to_rgb=True),
     backbone=dict(type="ResNet", depth=18),
-    # Pooled features of a ResNet come out of a ReLU: without this the directions of all embeddings
-    # would lie in the positive orthant.
+    # A ResNet's pooled features come from a ReLU, so without this neck all embeddings would be in
+    # the positive orthant.
     neck=dict(type="LinearNeck", in_channels=512, out_channels=embedding_size, gap_dim=2),
     head=dict(type="LH2FaceHead", num_classes=1000, in_channels=embedding_size),
 )
@@ -34,8 +34,8 @@ train_dataloader = dict(
         ],
     ),
 )
-# Other photos of the same people: mmpretrain numbers the folders of each root by itself, so both
-# roots must have the same ones.
+# Other photos of the same people. mmpretrain numbers the folders of each root separately, so both
+# roots must have the same folders.
 val_dataloader = dict(
     batch_size=128,
     num_workers=4,
@@ -57,7 +57,7 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=5.0),
 )
 param_scheduler = [
-    # Both from the first step on, so that any number of epochs fits; the cosine ends with the run.
+    # Both begin at the first step, so any number of epochs works; the cosine ends with the run.
     dict(type="LinearLR", start_factor=0.01, end=1, convert_to_iter_based=True),
     dict(type="CosineAnnealingLR", convert_to_iter_based=True),
 ]

@@ -43,9 +43,11 @@ optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="SGD", lr=0.1, momentum=0.9, weight_decay=5e-4),
     paramwise_cfg=dict(
-        # No weight decay for biases and the parameters of normalisation.
+        # No weight decay for biases, the parameters of normalisation, and other vectors, such as
+        # the slopes of PReLU.
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,
+        flat_decay_mult=0.0,
         # The reconstructor is already fitted; with the recognizer's rate it would lose that.
         custom_keys=dict(reconstructor=dict(lr_mult=0.01, decay_mult=0.0)),
     ),

@@ -1,10 +1,10 @@
-"""Lists of templates as IJB has them, for faces of this project: pairs, galleries, probes."""
+"""Lists of templates in the manner of IJB, for faces of this project: pairs, galleries, probes."""
 
 import numpy as np
 
 from lh2face.data.ijb_meta import IJBMeta, Templates
 
-# Impostor pairs of templates, at most, for each template; with fewer templates there are all pairs.
+# Half the impostor pairs per template in a large benchmark; a small one has all pairs.
 IMPOSTORS = 1000
 
 
@@ -12,9 +12,22 @@ def benchmark_meta(
     names: list[str], landmarks: np.ndarray, score: np.ndarray, template_ids: np.ndarray,
     media_ids: np.ndarray, *, subjects: np.ndarray, rng: np.random.Generator,
 ) -> IJBMeta:  # fmt: skip
-    """Meta files of a benchmark: pairs of templates, first templates as galleries G1 and G2.
+    """Make the lists of a benchmark: pairs of templates, galleries G1 and G2, and probes.
 
-    ``subjects`` gives the people 0, 1, … of templates 1 … T, ascending; G1 holds the first half.
+    The first template of a person is in a gallery, G1 for the first half of the people and G2 for
+    the second half; all other templates are probes.
+
+    Args:
+        names: N names of the faces.
+        landmarks: ``(N, 5, 2)`` in px.
+        score: ``(N,)`` detector scores.
+        template_ids: ``(N,)`` templates of the faces, 1 … T.
+        media_ids: ``(N,)`` media of the faces.
+        subjects: ``(T,)`` person 0, 1, … of each template, ascending.
+        rng: Generator for drawing the impostor pairs.
+
+    Returns:
+        The lists.
     """
     templates = np.arange(1, len(subjects) + 1)
     first, second = template_pairs(subjects, rng)
@@ -39,18 +52,19 @@ def benchmark_meta(
 
 
 def template_pairs(subjects: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of templates to compare, each once: all, or all genuine ones and some impostors.
+    """Choose the pairs of templates to compare, each once.
 
-    Above ``2 · IMPOSTORS + 1`` templates the impostors are drawn, so that their number grows with
-    that of the templates and not with its square; every template is in about as many.
+    Up to ``2 · IMPOSTORS + 1`` templates these are all pairs. Above, they are all genuine pairs and
+    some impostor pairs, about equally many per template. So their number grows linearly with the
+    number of templates, not quadratically.
 
     Args:
         subjects: ``(T,)`` the person of each template, ascending.
-        rng: Draws the impostors.
+        rng: Generator for drawing the impostor pairs.
 
     Returns:
-        Two ``(P,)`` int64 arrays of indices into ``subjects``, the first below the second,
-        ascending.
+        Two ``(P,)`` int64 arrays of indices into ``subjects``, in ascending order; the first index
+        of a pair is below the second.
     """
     count = len(subjects)
     if count <= 2 * IMPOSTORS + 1:
@@ -58,7 +72,7 @@ def template_pairs(subjects: np.ndarray, rng: np.random.Generator) -> tuple[np.n
     starts = np.flatnonzero(np.r_[True, subjects[1:] != subjects[:-1]])
     sizes = np.diff(np.r_[starts, count])
     pairs = [start + np.triu_indices(size, 1) for start, size in zip(starts, sizes, strict=True)]
-    # On a circle in random order, two templates are at one distance only, so no pair comes twice.
+    # On a circle in random order, two templates have one distance, so no pair occurs twice.
     circle = rng.permutation(count)
     for distance in rng.choice(np.arange(1, (count + 1) // 2), IMPOSTORS, replace=False):
         pair = np.sort([circle, np.roll(circle, distance)], axis=0)

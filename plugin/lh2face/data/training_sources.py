@@ -22,7 +22,8 @@ from lh2face.data.records import inspect_records, records_digest
 from lh2face.data.sources import Face, LeftOut, SourceError, magface_list, parquet, webdataset
 from lh2face.text import printable
 
-People = Annotated[int, Field(ge=2)]
+# A number of people or of images of a person, of which pairs are made.
+Several = Annotated[int, Field(ge=2)]
 # Range of seeds that every random generator here accepts.
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Fold = Annotated[int, Field(ge=0)]
@@ -79,8 +80,8 @@ class Synthetic:
     """
 
     path: str
-    people: People = 160
-    images_per_person: People = 12
+    people: Several = 160
+    images_per_person: Several = 12
     image_size: Annotated[int, Field(ge=32, le=1024)] = 128
     seed: Seed = 0
 

@@ -5,9 +5,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lh2face.detection.faces import SMALLEST, Detector, Face
+from lh2face.detection.faces import SMALLEST, Detector, DetectorError, Face
 from lh2face.onnx.files import OnnxError, read_onnx
 from lh2face.onnx.session import onnx_errors, open_session
+from lh2face.text import first_line, printable
 
 INPUT = (640, 640)
 # Number of outputs: scores, boxes and landmarks at three or five strides.
@@ -43,8 +44,10 @@ def open_insightface(path: Path, smallest: float = SMALLEST) -> Detector:
         model.detect(np.zeros((*INPUT, 3), np.uint8))
 
     def detect(image: np.ndarray) -> list[Face]:
-        with onnx_errors(path):
+        try:
             boxes, landmarks = model.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        except Exception as error:  # onnxruntime's errors have no common base class
+            raise DetectorError(printable(first_line(error))) from None
         faces = [
             Face(box[:4], np.float32(points), float(box[4]))
             for box, points in zip(boxes, landmarks, strict=True)

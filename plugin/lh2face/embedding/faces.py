@@ -29,7 +29,6 @@ class Photos:
 
     Attributes:
         found_by: Identifies the detector in the digests; the caller sets it.
-        missed: Rows of photos that were read and in which the detector found no face.
     """
 
     def __init__(
@@ -38,20 +37,22 @@ class Photos:
     ) -> None:  # fmt: skip
         self.benchmark, self.name, self.pool, self.check = benchmark, name, pool, check
         self.detect, self.found_by = detect, ""
-        self.missed: list[int] = []
 
     def digest(self, rows: range) -> str:
         """Digest of the names, landmarks and files of some photos."""
         return self._digest(rows, self.pool.map(self._file_digest, rows))
 
-    def read(self, rows: range) -> tuple[str, np.ndarray]:
-        """Read some photos: their digest, and the aligned faces ``(n, 112, 112, 3)`` uint8 RGB.
+    def read(self, rows: range) -> tuple[str, np.ndarray, int]:
+        """Read some photos, and align their faces.
+
+        Returns:
+            As :meth:`lh2face.embedding.kept.Faces.read`.
 
         Raises:
             ImageError: If a photo cannot be decoded, or its landmarks cannot be used.
         """
-        digests, faces = zip(*self.pool.map(self._face, rows), strict=True)
-        return self._digest(rows, digests), np.stack(faces)
+        digests, faces, missed = zip(*self.pool.map(self._face, rows), strict=True)
+        return self._digest(rows, digests), np.stack(faces), sum(missed)
 
     def where(self, row: int) -> str:
         """Path of a photo, for messages."""
@@ -67,22 +68,17 @@ class Photos:
     def _file_digest(self, row: int) -> bytes:
         return hashlib.sha256(self.benchmark.read(row)).digest()
 
-    def _face(self, row: int) -> tuple[bytes, np.ndarray]:
+    def _face(self, row: int) -> tuple[bytes, np.ndarray, bool]:
         encoded = self.benchmark.read(row)
-        points, source = self.benchmark.landmarks[row], self.where(row)
+        points, source, missed = self.benchmark.landmarks[row], self.where(row), False
         if self.detect is not None:
-            points = self._detected(row, encoded, points)
+            image = decode_rgb(encoded, None, source)
+            try:
+                points = find_face(self.detect, image, source).face.landmarks
+            except ImageError:
+                missed = True
         face = aligned_face(encoded, points, source, check=self.check)
-        return hashlib.sha256(encoded).digest(), face
-
-    def _detected(self, row: int, encoded: bytes, otherwise: np.ndarray) -> np.ndarray:
-        image = decode_rgb(encoded, None, self.where(row))
-        try:
-            points = find_face(self.detect, image, self.where(row)).face.landmarks
-        except ImageError:
-            self.missed.append(row)
-            return otherwise
-        return points
+        return hashlib.sha256(encoded).digest(), face, missed
 
 
 class AlignedFaces:
@@ -96,8 +92,11 @@ class AlignedFaces:
         """Digest of some encoded faces."""
         return sha256(*(self.faces[row + 1][1] for row in rows))
 
-    def read(self, rows: range) -> tuple[str, np.ndarray]:
-        """Read some faces: their digest, and the pixels ``(n, 112, 112, 3)`` uint8 RGB.
+    def read(self, rows: range) -> tuple[str, np.ndarray, int]:
+        """Read some faces; no detector is used.
+
+        Returns:
+            As :meth:`lh2face.embedding.kept.Faces.read`.
 
         Raises:
             ImageError: If a face cannot be decoded.
@@ -106,7 +105,7 @@ class AlignedFaces:
         pixels = [
             decode_rgb(face, None, self.where(row)) for face, row in zip(encoded, rows, strict=True)
         ]
-        return sha256(*encoded), np.stack(pixels)
+        return sha256(*encoded), np.stack(pixels), 0
 
     def where(self, row: int) -> str:
         """File and row of a face, for messages."""

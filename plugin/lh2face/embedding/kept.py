@@ -39,8 +39,13 @@ class Faces(Protocol):
     def digest(self, rows: range) -> str:
         """Digest of some faces' files, without decoding them."""
 
-    def read(self, rows: range) -> tuple[str, np.ndarray]:
-        """Read some faces: the same digest, and the pixels ``(n, 112, 112, 3)`` uint8 RGB."""
+    def read(self, rows: range) -> tuple[str, np.ndarray, int]:
+        """Read some faces.
+
+        Returns:
+            The same digest, the pixels ``(n, 112, 112, 3)`` uint8 RGB, and the number of photos in
+            which a detector found no face.
+        """
 
     def where(self, row: int) -> str:
         """Place of a face, for messages."""
@@ -55,13 +60,14 @@ class Record:
         files: Names of the command's files.
         embeddings: What determines the stored embeddings: model, package version, range of faces
             and block size.
-        blocks: For each stored block, the digest of its faces and that of its embeddings.
+        blocks: For each stored block, the digest of its faces, that of its embeddings, and the
+            number of photos in which a detector found no face.
     """
 
     command: str
     files: list[str] = field(default_factory=list)
     embeddings: dict[str, str | int] = field(default_factory=dict)
-    blocks: list[list[str]] = field(default_factory=list)
+    blocks: list[tuple[str, str, int]] = field(default_factory=list)
 
     def write(self, out: Path) -> None:
         """Write the record to a folder."""
@@ -94,7 +100,10 @@ def claim(out: Path, names: list[str], command: str) -> Record:
                 and record.command == command
                 and isinstance(record.files, list)
                 and all(isinstance(name, str) for name in record.files)
-                and all(len(block) == 2 for block in record.blocks)
+                and all(
+                    isinstance(block, list) and len(block) == 3 and isinstance(block[2], int)
+                    for block in record.blocks
+                )
             )
         except (AttributeError, TypeError):
             whole = False
@@ -150,7 +159,7 @@ def embed_faces(
         for at, block in enumerate(blocks):
             place = slice(block.start - rows.start, block.stop - rows.start)
             if at < len(record.blocks):
-                inputs, kept = record.blocks[at]
+                inputs, kept, _ = record.blocks[at]
                 if faces.digest(block) != inputs:
                     raise KeptError(
                         f"{out}: holds embeddings of other faces, somewhere in {block.start + 1} "
@@ -159,7 +168,7 @@ def embed_faces(
                 if sha256(embeddings[place].tobytes()) != kept:
                     raise KeptError(f"{path}: changed since {record.command} wrote it")
             else:
-                inputs, pixels = faces.read(block)
+                inputs, pixels, missed = faces.read(block)
                 found = embedder(pixels)
                 check_finite(found, [faces.where(row) for row in block])
                 if embeddings is None:
@@ -167,7 +176,7 @@ def embed_faces(
                     embeddings = np.lib.format.open_memmap(path, "w+", np.float32, shape)
                 embeddings[place] = found
                 embeddings.flush()
-                record.blocks.append([inputs, sha256(embeddings[place].tobytes())])
+                record.blocks.append((inputs, sha256(embeddings[place].tobytes()), missed))
                 record.write(out)
             shown.advance(len(block))
     return embeddings

@@ -1,8 +1,8 @@
 """Confidence intervals by the bootstrap over templates.
 
-A template that is drawn k times counts k times, and a pair as often as the product of its two
-templates. All rounds are worked out together, on weights ``(T, R)``, and two runs given the same
-weights are paired: the interval of their difference leaves out what both owe to the draw.
+A template that is drawn k times has weight k; a pair has the product of its templates' weights.
+All rounds are computed together from the weights ``(T, R)``. Two runs with the same weights are
+paired: what both owe to the draw of templates cancels in the interval of their difference.
 """
 
 import warnings
@@ -24,12 +24,17 @@ from lh2face.evaluation.pooling import group_sums
 
 CHUNK = 2048
 PAIRS = 1 << 22
-# First guess of how much farther down the impostors a round reaches than the whole list does.
+# First guess of how many more impostors a round needs for a FAR than the undrawn list does.
 MARGIN = 1.25
 
 
 def draw_weights(templates: int, *, rounds: int, seed: int) -> np.ndarray:
-    """How often each template is drawn, with replacement, in each round.
+    """Draw templates with replacement, and count how often each is drawn in each round.
+
+    Args:
+        templates: Number of templates, at least 1.
+        rounds: Number of rounds, at least 1.
+        seed: Seed, at least 0.
 
     Returns:
         ``(templates, rounds)`` float32, whole numbers.
@@ -46,14 +51,14 @@ def draw_weights(templates: int, *, rounds: int, seed: int) -> np.ndarray:
 
 
 def interval(draws: np.ndarray, level: float = 0.95) -> np.ndarray:
-    """Percentile interval over the last axis.
+    """Compute the percentile interval over the last axis.
 
     Args:
-        draws: ``(…, R)``; NaN where a round had nothing to count.
-        level: Confidence.
+        draws: ``(…, R)`` values, one per round; NaN where a round has no value.
+        level: Confidence level in (0, 1).
 
     Returns:
-        ``(…, 2)`` lower and upper ends; NaN where no round had anything to count.
+        ``(…, 2)`` lower and upper ends; NaN where no round has a value.
 
     Raises:
         EvaluationError: If there are no rounds, one is infinite, or the level is not in (0, 1).
@@ -74,25 +79,26 @@ def tar_draws(
     scores: np.ndarray, genuine: np.ndarray, first: np.ndarray, second: np.ndarray,
     fars: Sequence[float], weights: np.ndarray,
 ) -> np.ndarray:  # fmt: skip
-    """TAR at FAR in every round.
+    """Compute TAR at FAR in every round of the bootstrap.
 
-    TAR is taken at the impostor at which the weighted FAR is nearest. Only the impostors of the
-    highest scores are sorted, as many as the largest FAR needs; of the others the weight is enough.
+    The threshold is the impostor score with the weighted FAR nearest to the wanted one. Only the
+    impostors with the highest scores are sorted, as many as the largest FAR needs. Of the others
+    only the total weight is computed.
 
     Args:
-        scores: ``(P,)``.
-        genuine: ``(P,)`` bool.
-        first: ``(P,)`` template rows, 0 … T − 1.
-        second: ``(P,)`` template rows.
-        fars: F false accept rates.
-        weights: ``(T, R)`` of :func:`draw_weights`.
+        scores: ``(P,)`` scores of the pairs.
+        genuine: ``(P,)`` bool, whether a pair shows one person.
+        first: ``(P,)`` rows of the first templates, 0 … T − 1.
+        second: ``(P,)`` rows of the second templates, 0 … T − 1.
+        fars: F false accept rates in [0, 1].
+        weights: ``(T, R)`` from :func:`draw_weights`.
 
     Returns:
-        ``(F, R)``; NaN in rounds without genuine or without impostor pairs.
+        ``(F, R)`` true accept rates; NaN in rounds without genuine or without impostor pairs.
 
     Raises:
-        EvaluationError: If shapes or types do not fit, a number is not finite, a rate is none, or a
-            pair names a template beyond the weights.
+        EvaluationError: If shapes or types do not fit, a number is not finite, a rate is not in
+            [0, 1], or a pair names a row outside of the weights.
     """
     check_pairs(scores, genuine=genuine)
     check_columns(genuine=genuine, first=first, second=second)
@@ -114,7 +120,7 @@ def tar_draws(
         floor = np.partition(scores, lowest)[lowest]
         top = np.flatnonzero((scores >= floor) & ~genuine)
         others = _Ranking(scores, first, second, top, table)
-        # Further down lie impostors that no round needs, unless a threshold lies there.
+        # The lower impostors are not needed, unless a round has its threshold among them.
         if share == 1 or (others.ahead[-1] > max(fars) * impostor_weight)[counted].all():
             thresholds = np.array(
                 [[others.threshold(far * impostor_weight[r], r) for r in rounds] for far in fars]
@@ -128,11 +134,11 @@ def tar_draws(
 
 
 class _Ranking:
-    """Pairs by falling score, and what they weigh in every round.
+    """Pairs in descending order of score, with their cumulative weights in every round.
 
     Attributes:
-        scores: ``(n,)``, falling.
-        ahead: ``(C + 1, R)`` float64, weight of the pairs before each chunk, and of all.
+        scores: ``(n,)`` scores, descending.
+        ahead: ``(C + 1, R)`` float64, total weight of the pairs before each chunk, and of all.
     """
 
     def __init__(
@@ -153,7 +159,7 @@ class _Ranking:
         self.ahead = np.cumsum([np.zeros(weights.shape[1]), *sums], axis=0, dtype=np.float64)
 
     def _running(self, chunk: int, r: int) -> np.ndarray:
-        """Weight up to and with each pair of a chunk and of the one after."""
+        """Cumulative weight at each pair of a chunk and of the next chunk, that pair included."""
         pairs = slice(chunk * CHUNK, (chunk + 2) * CHUNK)
         times = self._rounds[r]
         weights = times[self._first[pairs]] * times[self._second[pairs]]
@@ -161,23 +167,24 @@ class _Ranking:
         return before + np.cumsum(weights.numpy(), dtype=np.float64)
 
     def above(self, threshold: float, r: int) -> float:
-        """Weight of the pairs of a score above the threshold."""
+        """Weight of the pairs whose score is above the threshold."""
         return self._first_pairs(int(np.searchsorted(self._falling, -threshold)), r)
 
     def _first_pairs(self, count: int, r: int) -> float:
-        """Weight of the pairs of the highest scores."""
+        """Weight of the first ``count`` pairs, which have the highest scores."""
         chunk, rest = divmod(count, CHUNK)
         weight: float = self._running(chunk, r)[rest - 1] if rest else self.ahead[chunk, r]
         return weight
 
     def threshold(self, wanted: float, r: int) -> float:
-        """Score of the pair before which the weight is nearest to the one wanted.
+        """Find the score above which the weight of the pairs is nearest to the one wanted.
 
-        Pairs of one score come together. −∞ if that is all pairs; of two equally near, the lower.
+        Pairs with equal scores are on the same side. The result is −∞ if all pairs are needed; of
+        two equally near scores, it is the lower one.
         """
         if not len(self.scores):
             return -np.inf
-        # The pair with which the weight reaches the wanted one, and all that tie with it.
+        # The first pair at which the cumulative weight reaches the wanted one.
         crossing = min(max(1, self._count(wanted, "left", r)), len(self.scores)) - 1
         score = self._falling[crossing]
         before, after = (
@@ -185,22 +192,22 @@ class _Ranking:
             for side in ("left", "right")
         )
         nearest = before if wanted - before < after - wanted else after
-        # Pairs of no weight change nothing.
+        # Skip the following pairs of weight 0: accepting them changes nothing.
         following = self._count(nearest, "right", r) - 1
         return self.scores[following] if following < len(self.scores) else -np.inf
 
     def _count(self, weight: float, side: Literal["left", "right"], r: int) -> int:
-        """Where a weight belongs among those of the first 0, 1, 2, … pairs."""
+        """Insertion index of a weight among the cumulative weights of 0, 1, 2, … pairs."""
         chunk = max(0, int(np.searchsorted(self.ahead[:, r], weight, side)) - 1)
         running = np.r_[self.ahead[chunk, r], self._running(chunk, r)]
         return chunk * CHUNK + int(np.searchsorted(running, weight, side))
 
 
 def _total(first: np.ndarray, second: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """``(R,)`` weight of all pairs: the weights of each first template's partners come together."""
+    """Total weight of all pairs, ``(R,)``: sum the partners' weights of each first template."""
     total = np.zeros(weights.shape[1])
     for at in range(0, len(first), PAIRS):
-        # Of 16-bit numbers, a stable sort is a radix sort.
+        # NumPy's stable sort of 16-bit integers is a fast radix sort.
         a = first[at : at + PAIRS].astype(np.min_scalar_type(len(weights)))
         order = np.argsort(a, kind="stable")
         a = a[order]

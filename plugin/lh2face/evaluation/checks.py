@@ -1,4 +1,4 @@
-"""What the evaluation refuses: arrays from which a figure would come that means nothing."""
+"""Checks of arrays that would give meaningless figures."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ class EvaluationError(ValueError):
 
 
 def check_columns(**columns: np.ndarray) -> None:
-    """Check that arrays have one axis each and one length, at least 1.
+    """Check that all arrays have one axis and the same length, at least 1.
 
     Raises:
-        EvaluationError: With the shapes that were found.
+        EvaluationError: If they do not; the message gives the shapes.
     """
     shapes = {name: np.shape(column) for name, column in columns.items()}
     if len(set(shapes.values())) > 1 or any(len(shape) != 1 for shape in shapes.values()):
@@ -27,7 +27,7 @@ def check_finite(**arrays: np.ndarray) -> None:
     """Check that arrays hold real numbers, none of them NaN or infinite.
 
     Raises:
-        EvaluationError: With the first entry that is none.
+        EvaluationError: If they do not; the message gives the first bad entry.
     """
     for name, array in arrays.items():
         if array.dtype.kind not in "fiu":
@@ -40,10 +40,10 @@ def check_finite(**arrays: np.ndarray) -> None:
 
 
 def check_flags(**columns: np.ndarray) -> None:
-    """Check that arrays are bool: 0 and 1 would be taken for rows.
+    """Check that arrays are bool: integers 0 and 1 would be used as row numbers.
 
     Raises:
-        EvaluationError: With the type that was found.
+        EvaluationError: If they are not; the message gives the type.
     """
     for name, column in columns.items():
         if column.dtype != bool:
@@ -54,7 +54,7 @@ def check_pairs(scores: np.ndarray, **labels: np.ndarray) -> None:
     """Check that scores are finite and labels bool, ``(n,)`` each.
 
     Raises:
-        EvaluationError: As :func:`check_columns`, :func:`check_finite` and :func:`check_flags`.
+        EvaluationError: If they are not.
     """
     check_columns(scores=scores, **labels)
     check_finite(scores=scores)
@@ -62,10 +62,10 @@ def check_pairs(scores: np.ndarray, **labels: np.ndarray) -> None:
 
 
 def check_rates(name: str, rates: Any) -> None:
-    """Check that there is a rate, and that all are in [0, 1].
+    """Check that there is at least one rate, and that all are in [0, 1].
 
     Raises:
-        EvaluationError: With the rates that were found.
+        EvaluationError: If not; the message gives the rates.
     """
     found = np.asarray(rates, float)
     if not found.size or not ((found >= 0) & (found <= 1)).all():
@@ -73,10 +73,10 @@ def check_rates(name: str, rates: Any) -> None:
 
 
 def check_least(least: int, **numbers: int) -> None:
-    """Check that whole numbers are no smaller than ``least``.
+    """Check that integers are at least ``least``.
 
     Raises:
-        EvaluationError: With the number that is.
+        EvaluationError: If one is not; the message gives it.
     """
     for name, number in numbers.items():
         if number < least:

@@ -1,4 +1,4 @@
-"""The difference of two runs in each figure, with its interval."""
+"""Comparison of two runs: the difference in each figure, with its interval."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,11 +13,11 @@ class Run:
     """The evaluations of a model on one benchmark, one per seed.
 
     Attributes:
-        figures: By path in ``metrics.json``, ``(S,)``.
+        figures: ``(S,)`` values, one per seed, by path in ``metrics.json``.
         draws: The same figures in every round of the bootstrap, ``(S, R)``.
-        benchmarks: Digests of each evaluation's benchmark, and the seed of its bootstrap; empty
-            where no provenance lies beside it.
-        people: Number of people that the benchmark shows; ``None`` where no provenance says it.
+        benchmarks: Digests of each evaluation's benchmark and the seed of its bootstrap; empty if
+            the evaluation has no provenance file.
+        people: Number of people in the benchmark; ``None`` if no provenance file says it.
     """
 
     figures: dict[str, np.ndarray]
@@ -28,12 +28,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Difference:
-    """A figure of two runs.
+    """The difference of two runs in one figure.
 
     Attributes:
-        figure: Its path in ``metrics.json``.
-        first: Mean over the seeds.
-        second: Likewise.
+        figure: Path of the figure in ``metrics.json``.
+        first: Mean of the first run over its seeds.
+        second: Mean of the second run over its seeds.
         interval: 95 % interval of first − second.
     """
 
@@ -50,17 +50,20 @@ class Difference:
 
 
 def compare(first: Run, second: Run, seed: int = 0) -> list[Difference]:
-    """Every figure that both runs have.
+    """Compare every figure that both runs have.
 
-    A round adds two errors. That of the templates is in the draws, the same for both runs. That of
-    the seeds is drawn from Student's t distribution of the differences per seed, with S − 1 degrees
-    of freedom: resampling so few seeds would give intervals that are too narrow. A single seed says
-    nothing about the variance between seeds.
+    Each round of the bootstrap has two errors. The error of the templates is in the draws, and both
+    runs share it. The error of the seeds is drawn from Student's t distribution with S − 1 degrees
+    of freedom, scaled by the differences per seed: resampling so few seeds would give intervals
+    that are too narrow. With a single seed, the variance between seeds is unknown and left out.
 
     Args:
         first: A run.
-        second: Another on the same benchmark, of as many seeds.
-        seed: Seed of the order in which errors of the seeds meet the rounds.
+        second: Another run on the same benchmark with as many seeds.
+        seed: Seed that pairs the errors of the seeds with the rounds.
+
+    Returns:
+        One difference per figure.
 
     Raises:
         ValueError: If the runs differ in benchmark, seeds or rounds, or share no figure.
@@ -86,21 +89,39 @@ def compare(first: Run, second: Run, seed: int = 0) -> list[Difference]:
     return [difference(name) for name in shared]
 
 
+def with_interval(run: Run, seed: int = 0) -> dict[str, tuple[float, tuple[float, float]]]:
+    """Compute the mean of each figure over the seeds, and its 95 % interval.
+
+    Args:
+        run: A run.
+        seed: Seed that pairs the errors of the seeds with the rounds, as in :func:`compare`.
+
+    Returns:
+        Mean and interval by the path of the figure.
+    """
+    found = {}
+    for name, draws in run.draws.items():
+        values = run.figures[name]
+        low, high = interval(draws.mean(axis=0) + _seed_errors(values, draws.shape[1], seed))
+        found[name] = (float(values.mean()), (float(low), float(high)))
+    return found
+
+
 def differing_keys(benchmarks: list[dict[str, Any]]) -> str:
-    """The keys whose values are not the same wherever they are."""
+    """Return the keys, joined by commas, that have different values in some of the dicts."""
     keys = sorted({key for one in benchmarks for key in one})
     return ", ".join(k for k in keys if len({one[k] for one in benchmarks if k in one}) > 1)
 
 
 def _seed_errors(differences: np.ndarray, rounds: int, seed: int) -> np.ndarray:
-    """Errors ``(R,)`` of the mean of the differences ``(S,)`` of S seeds, one per round."""
+    """Draw errors ``(R,)``, one per round, of the mean of the differences ``(S,)`` of S seeds."""
     seeds = len(differences)
     if seeds == 1:
         return np.zeros(rounds)
-    # Of the pipeline's packages, which evaluations of one model each do without.
+    # Imported here: SciPy comes with the pipeline's extra, and a single seed does not need it.
     from scipy.special import stdtrit
 
-    # Every quantile once: random draws of so long a tail would miss its ends.
+    # Each quantile is used once: random draws from such a long tail would miss its ends.
     levels = (np.random.default_rng(seed).permutation(rounds) + 0.5) / rounds
     drawn: np.ndarray = stdtrit(seeds - 1, levels) * differences.std(ddof=1) / seeds**0.5
     return drawn

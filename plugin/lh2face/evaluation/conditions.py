@@ -1,4 +1,4 @@
-"""TAR at FAR of single faces by how they were photographed: in profile, blurred, aged, occluded."""
+"""TAR at FAR of single faces, per condition: in profile, blurred, aged, occluded."""
 
 import math
 from collections.abc import Sequence
@@ -13,34 +13,34 @@ from lh2face.evaluation.protocol import Protocol
 from lh2face.evaluation.roc import roc_curve, tar_figures
 from lh2face.evaluation.scores import verification_scores
 
-# Pairs of a condition, at most: their number grows with the square of the faces.
+# Most pairs of one condition: their number grows with the square of the number of faces.
 MOST = 20_000_000
 
 
 def pairs_with_reference(
     conditions: np.ndarray, condition: str, most: int = MOST
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Every pair of a reference face and a face of a condition, each pair once.
+    """List every pair of a reference face and a face of a condition, each pair once.
 
     Args:
-        conditions: ``(N,)`` names; that of the first face is the reference.
-        condition: One of them.
-        most: Where there would be more pairs, only every second, third, … reference face counts.
+        conditions: ``(N,)`` names; the condition of the first face is the reference.
+        condition: Name of a condition.
+        most: If there are more pairs, only every second, third, … reference face is used.
 
     Returns:
         Rows of the two faces, ``(P,)`` each.
 
     Raises:
-        EvaluationError: If there is no face, or none of the condition.
+        EvaluationError: If there is no face, or no face of the condition.
     """
     check_columns(conditions=conditions)
     check_least(1, most=most)
     if condition not in conditions:
-        raise EvaluationError(f"condition: found {condition!r}, of which there is no face")
+        raise EvaluationError(f"condition: found {condition!r}, but no face has it")
     reference, faces = (np.flatnonzero(conditions == name) for name in (conditions[0], condition))
     reference = reference[:: math.ceil(len(reference) * len(faces) / most)]
     first, second = (side.ravel() for side in np.meshgrid(reference, faces, indexing="ij"))
-    # The faces are the reference faces themselves, or none of them.
+    # If the condition is the reference itself, each pair would occur twice.
     once = (first < second) | (condition != conditions[0])
     return first[once], second[once]
 
@@ -49,23 +49,24 @@ def tar_by_condition(
     directions: np.ndarray, kappa: np.ndarray, people: np.ndarray, conditions: np.ndarray,
     protocol: Protocol, weights: np.ndarray | None = None,
 ) -> tuple[dict[str, dict[str, float | None]], dict[str, np.ndarray]]:  # fmt: skip
-    """TAR at the protocol's FARs, of reference faces against the faces of each condition.
+    """Compute the TAR of reference faces against the faces of each condition.
 
-    The bootstrap draws people: a genuine pair counts as often as its person was drawn, an impostor
-    pair as often as the product of its two.
+    The bootstrap draws people. A genuine pair has the weight of its person, an impostor pair the
+    product of the weights of its two people.
 
     Args:
-        directions: ``(N, d)`` of length 1.
-        kappa: ``(N,)``, read where matching is by mutual likelihood.
-        people: ``(N,)`` whole numbers 0 … K − 1.
-        conditions: As for :func:`pairs_with_reference`; a condition without genuine or without
-            impostor pairs is left out.
-        protocol: ``far``, ``matching`` and ``vmf_dim`` are read.
-        weights: ``(K, R)`` of :func:`lh2face.evaluation.bootstrap.draw_weights`.
+        directions: ``(N, d)`` unit vectors.
+        kappa: ``(N,)`` concentrations, used only if matching is by mutual likelihood.
+        people: ``(N,)`` integer person of each face, 0 … K − 1.
+        conditions: ``(N,)`` names; the condition of the first face is the reference. A condition
+            without genuine or without impostor pairs is left out.
+        protocol: Gives ``far``, ``matching`` and ``vmf_dim``.
+        weights: ``(K, R)`` from :func:`lh2face.evaluation.bootstrap.draw_weights`, or ``None`` for
+            no bootstrap.
 
     Returns:
-        By condition TAR by FAR, None where that is finer than one pair; and the same figures in
-        every round ``(R,)``, by "condition.FAR".
+        TAR by condition and FAR, None where the FAR is below one impostor pair; and the same
+        figures in every round, ``(R,)`` by "condition.FAR".
 
     Raises:
         EvaluationError: If shapes do not fit, or a number is not finite.
@@ -97,7 +98,7 @@ def _draws(
     scores: np.ndarray, genuine: np.ndarray, first: np.ndarray, second: np.ndarray,
     fars: Sequence[float], weights: np.ndarray,
 ) -> np.ndarray:  # fmt: skip
-    # The second of a genuine pair is the first again, which is to count once, not squared.
+    # Both faces of a genuine pair show one person, whose weight counts once, not squared.
     once = np.ones((1, weights.shape[1]), weights.dtype)
     second = np.where(genuine, len(weights), second)
     return tar_draws(scores, genuine, first, second, fars, np.r_[weights, once])

@@ -6,25 +6,26 @@ import numpy as np
 
 from lh2face.evaluation.checks import EvaluationError
 
-# Faces that are in memory together.
+# Number of faces in memory at a time.
 FACES = 1 << 14
 
 
 def face_features(
     embeddings: np.ndarray, detector_score: np.ndarray, *, flip: bool, norm: bool, score: bool
 ) -> np.ndarray:
-    """Features of single images.
+    """Compute the features of single images.
 
     Args:
-        embeddings: ``(N, V, d)``, of the image and, where V = 2, its mirror image; not normalised.
-        detector_score: ``(N,)``.
-        flip: Average with the mirror image's embedding: the sum of insightface's, but for a factor
-            of exactly 2, so that a length is still a κ.
-        norm: Keep the norms (insightface's N1) rather than normalising.
+        embeddings: ``(N, V, d)`` of the image and, where V = 2, of its mirror image; not
+            normalised.
+        detector_score: ``(N,)`` confidence of the face detector.
+        flip: Average with the embedding of the mirror image. insightface sums the two, which is
+            exactly twice as long; the average has a norm that is still a κ.
+        norm: Keep the norms (insightface's N1) instead of normalising.
         score: Multiply by the detector score (insightface's D1).
 
     Returns:
-        ``(N, d)`` float32, or float64 where the embeddings are of a wider type.
+        ``(N, d)`` float32, or float64 if the embeddings have a wider type.
 
     Raises:
         EvaluationError: If shapes do not fit.
@@ -41,23 +42,23 @@ def face_features(
 
 
 def directions(faces: np.ndarray) -> np.ndarray:
-    """Unit sums ``(N, d)`` of the embeddings ``(N, 2, d)`` of faces and their mirror images."""
+    """Add the embeddings ``(N, 2, d)`` of faces and mirror images; normalise to ``(N, d)``."""
     sums = faces.sum(axis=1)
     unit: np.ndarray = sums / np.linalg.norm(sums, axis=1, keepdims=True).clip(1e-12)
     return unit
 
 
 def concentrations(embeddings: np.ndarray) -> np.ndarray:
-    """κ of each face: the mean norm of the embeddings of the image and of its mirror image.
+    """Compute κ of each face: the mean norm of the embeddings of the image and its mirror image.
 
     Args:
         embeddings: ``(N, V, d)``, V = 1 or 2; may be memory-mapped.
 
     Returns:
-        ``(N,)`` float32, or float64 where the embeddings are of a wider type.
+        ``(N,)`` float32, or float64 if the embeddings have a wider type.
 
     Raises:
-        EvaluationError: If the shape is another, or an embedding's norm is 0 or not finite.
+        EvaluationError: If the shape does not fit, or the norm of an embedding is 0 or not finite.
     """
     blocks = (_widened(embeddings[at : at + FACES]) for at in range(0, len(embeddings), FACES))
     with np.errstate(over="ignore"):  # an infinite norm is refused below
@@ -77,12 +78,14 @@ def concentrations(embeddings: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class FaceFeatures:
-    """:func:`face_features` of the rows asked for, so that N of them need never be in memory.
+    """Rows of :func:`face_features`, computed when they are indexed to save memory.
 
     Attributes:
         embeddings: ``(N, V, d)``, such as a memory-mapped array.
-        detector_score: ``(N,)``.
-        flip: As in :func:`face_features`, like the rest.
+        detector_score: ``(N,)`` confidence of the face detector.
+        flip: Average with the embedding of the mirror image.
+        norm: Keep the norms.
+        score: Multiply by the detector score.
     """
 
     embeddings: np.ndarray
@@ -102,7 +105,10 @@ class FaceFeatures:
 
 
 def float32_at_least(values: np.ndarray) -> np.ndarray:
-    """float16 overflows in norms and sums, and torch reads neither integers nor long doubles."""
+    """Convert float16 and float32 to float32, all other types to float64.
+
+    Norms and sums overflow in float16, and torch reads no long doubles.
+    """
     kept = values.dtype in (np.float16, np.float32)
     return values.astype(np.float32 if kept else np.float64, copy=False)
 

@@ -16,17 +16,17 @@ from lh2face.evaluation.checks import (
 from lh2face.evaluation.roc import share_of
 
 BLOCK = 2048
-# Scores that differ by less tie: identical photos differ by the rounding of a matrix product.
+# Closer scores count as tied: scores of identical photos differ by rounding in a matrix product.
 TIE = 1e-9
 Match = Callable[[np.ndarray, slice], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Identification:
-    """Results of one gallery, or their mean.
+    """Figures of one gallery, or their mean over galleries.
 
     Attributes:
-        cmc: ``(R,)`` share of mated probes whose mate is among the first 1 … R.
+        cmc: ``(K,)`` share of the mated probes whose mate is among the first 1 … K candidates.
         tpir: ``(F,)`` true positive identification rate at each FPIR.
     """
 
@@ -36,14 +36,14 @@ class Identification:
 
 @dataclass(frozen=True)
 class Search:
-    """What every probe found in one gallery.
+    """Result of searching every probe in one gallery.
 
     Attributes:
-        best_mate: ``(Q,)`` highest score of a mate, −∞ without one.
-        best_other: ``(Q,)`` highest score of anyone else.
-        rank: ``(Q,)`` how many others score no less than the best mate. Scores that differ by less
-            than ``TIE`` count as equal, here and beside thresholds, and a tie counts against the
-            mate.
+        best_mate: ``(Q,)`` highest score of a mate; −∞ if the probe has no mate.
+        best_other: ``(Q,)`` highest score of another subject; −∞ if there is none.
+        rank: ``(Q,)`` number of others that score at least as high as the best mate. Scores that
+            differ by less than ``TIE`` are equal, also when compared with thresholds. A tie counts
+            against the mate.
     """
 
     best_mate: np.ndarray
@@ -55,15 +55,18 @@ def search(
     gallery: np.ndarray, gallery_subjects: np.ndarray, probes: np.ndarray,
     probe_subjects: np.ndarray, match: Match | None = None,
 ) -> Search:  # fmt: skip
-    """Search every probe in one gallery, a block of probes at a time.
+    """Search every probe in one gallery, in blocks of probes.
 
     Args:
-        gallery: ``(G, d)`` of length 1.
-        gallery_subjects: ``(G,)``.
-        probes: ``(Q, d)`` of length 1.
-        probe_subjects: ``(Q,)``.
-        match: From the cosines ``(B, G)`` of a slice of the probes to their scores; the cosines
-            themselves by default.
+        gallery: ``(G, d)`` unit vectors.
+        gallery_subjects: ``(G,)`` subject of each gallery entry.
+        probes: ``(Q, d)`` unit vectors.
+        probe_subjects: ``(Q,)`` subject of each probe.
+        match: Function from the cosines ``(B, G)`` and the slice of the probes to scores
+            ``(B, G)``; by default the scores are the cosines.
+
+    Returns:
+        The scores and ranks of each probe.
 
     Raises:
         EvaluationError: If no probe has a mate, every probe has one, shapes do not fit, or a number
@@ -85,13 +88,16 @@ def best_others(
     gallery: np.ndarray, gallery_subjects: np.ndarray, probes: np.ndarray,
     probe_subjects: np.ndarray,
 ) -> np.ndarray:  # fmt: skip
-    """What each probe would find if its own subject were not in the gallery: a non-mated search.
+    """Search every probe as if its subject were not in the gallery: a non-mated search.
 
     Args:
-        gallery: As in :func:`search`, like the rest; all probes may have mates, or none.
+        gallery: ``(G, d)`` unit vectors.
+        gallery_subjects: ``(G,)`` subject of each gallery entry.
+        probes: ``(Q, d)`` unit vectors; all of them may have mates, or none.
+        probe_subjects: ``(Q,)`` subject of each probe.
 
     Returns:
-        ``(Q,)`` highest score of anyone else; −∞ where there is nobody.
+        ``(Q,)`` highest score of another subject; −∞ where there is none.
 
     Raises:
         EvaluationError: If shapes do not fit, or a number is not finite.
@@ -101,10 +107,10 @@ def best_others(
 
 
 def insightface_alarms(fpir: float, probes: float) -> int:
-    """How many false alarms the threshold of insightface's ``ijb_evals.py`` lets through.
+    """Number of false alarms above the threshold of insightface's ``ijb_evals.py``.
 
-    The threshold there is one of the ``int(fpir · probes)`` highest alarms, and a hit lies above
-    it: one alarm fewer than the FPIR allows.
+    There the threshold is the lowest of the ``int(fpir · probes)`` highest alarms, and a hit must
+    be above it. So one alarm fewer passes than the FPIR allows.
     """
     return max(int(fpir * probes) - 1, 0)
 
@@ -113,24 +119,24 @@ def rates(
     found: Search, fpirs: list[float], weights: np.ndarray, ranks: int = 20,
     allowed: Callable[[float, float], int] = share_of,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """CMC and TPIR with probes that count more than once, or not at all.
+    """Compute CMC and TPIR in every round of a bootstrap, where probes have integer weights.
 
-    Probes of subjects outside the gallery set the thresholds; a mated probe counts for TPIR if its
-    mate comes first and above the threshold.
+    Probes of subjects outside the gallery set the thresholds. A mated probe counts for TPIR if its
+    mate comes first and scores above the threshold.
 
     Args:
-        found: What the probes found.
-        fpirs: F false positive identification rates.
-        weights: ``(Q, R)`` whole numbers.
-        ranks: K.
-        allowed: From the FPIR and the number of non-mated probes to the number of them that may
-            score above the threshold: by default as many as the FPIR allows.
+        found: Result of the search.
+        fpirs: F false positive identification rates in [0, 1].
+        weights: ``(Q, R)`` how often each probe counts in each round.
+        ranks: Number K of ranks.
+        allowed: Function from the FPIR and the number of non-mated probes to the number of them
+            that may score above the threshold; by default as many as the FPIR allows.
 
     Returns:
-        ``(K, R)`` and ``(F, R)``; NaN where no mated or no non-mated probe counts.
+        CMC ``(K, R)`` and TPIR ``(F, R)``; NaN where no mated or no non-mated probe counts.
 
     Raises:
-        EvaluationError: If shapes do not fit, or a number is none.
+        EvaluationError: If shapes do not fit, a rate is not in [0, 1], or a weight is negative.
     """
     check_rates("fpirs", fpirs)
     check_least(1, ranks=ranks)
@@ -158,7 +164,10 @@ def identification(
     gallery: np.ndarray, gallery_subjects: np.ndarray, probes: np.ndarray,
     probe_subjects: np.ndarray, fpirs: list[float], ranks: int = 20,
 ) -> Identification:  # fmt: skip
-    """:func:`search` and :func:`rates` of one gallery, every probe once."""
+    """Compute CMC and TPIR of one gallery, with weight 1 for every probe.
+
+    Args and errors are those of :func:`search` and :func:`rates`.
+    """
     found = search(gallery, gallery_subjects, probes, probe_subjects)
     cmc, tpir = rates(found, fpirs, np.ones((len(probes), 1)), ranks)
     return Identification(cmc[:, 0], tpir[:, 0])
@@ -168,19 +177,28 @@ def merged_identification(
     gallery: np.ndarray, gallery_subjects: np.ndarray, probes: np.ndarray,
     probe_subjects: np.ndarray, fpirs: list[float], ranks: int = 20, match: Match | None = None,
 ) -> Identification:  # fmt: skip
-    """The variant that insightface's ``ijb_1n`` prints: all galleries as one.
+    """Compute the variant that insightface's ``ijb_1n`` prints: all galleries merged into one.
 
-    There every probe has a mate, so what it calls FPIR counts impostor pairs rather than probes:
-    the threshold is the ``⌈FPIR · Q⌉``-th highest impostor score of all, and a probe counts if its
-    mate scores above it, first or not. Not comparable with a gallery at a time.
+    There every probe has a mate, so what it calls FPIR counts impostor pairs, not probes. The
+    threshold is the ``⌈FPIR · Q⌉``-th highest of all impostor scores. A probe counts if its mate
+    scores above it, whether the mate comes first or not. The figures cannot be compared with those
+    of separate galleries.
 
     Args:
-        gallery: As in :func:`search`, like the rest; all galleries together.
-        fpirs: False positive rates, per probe.
-        ranks: R.
+        gallery: ``(G, d)`` unit vectors of all galleries.
+        gallery_subjects: ``(G,)`` subject of each gallery entry.
+        probes: ``(Q, d)`` unit vectors.
+        probe_subjects: ``(Q,)`` subject of each probe.
+        fpirs: F false positives per probe, in [0, 1].
+        ranks: Number K of ranks.
+        match: See :func:`search`.
+
+    Returns:
+        CMC ``(K,)`` and TPIR ``(F,)``.
 
     Raises:
-        EvaluationError: If a probe has no mate, shapes do not fit, or a number is none.
+        EvaluationError: If a probe has no mate, shapes do not fit, a number is not finite, or a
+            rate is not in [0, 1].
     """
     check_rates("fpirs", fpirs)
     check_least(1, ranks=ranks)
@@ -207,20 +225,22 @@ def rates_over_galleries(
     found: list[Search], fpirs: list[float], weights: np.ndarray, ranks: int = 20, *,
     insightface: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """The mean of the galleries' :func:`rates`, as the IJB protocols report it.
+    """Average :func:`rates` over the galleries, as the IJB protocols report them.
 
     Args:
-        found: What the same probes found in each gallery.
-        fpirs: As in :func:`rates`, like the rest.
-        insightface: Give the figures of insightface's ``ijb_evals.py`` instead: thresholds by
-            :func:`insightface_alarms`, and a CMC that counts the mated probes of all galleries
-            over all probes. TPIR is the plain mean there, too.
+        found: Results of searching the same probes in each gallery.
+        fpirs: F false positive identification rates in [0, 1].
+        weights: ``(Q, R)`` how often each probe counts in each round.
+        ranks: Number K of ranks.
+        insightface: Compute the figures of insightface's ``ijb_evals.py`` instead: thresholds by
+            :func:`insightface_alarms`, and a CMC that divides the hits of all galleries by the
+            number of all probes. TPIR is the plain mean there, too.
 
     Returns:
-        ``(K, R)`` and ``(F, R)``.
+        CMC ``(K, R)`` and TPIR ``(F, R)``.
 
     Raises:
-        EvaluationError: As :func:`rates`, or if there is no gallery.
+        EvaluationError: For the reasons of :func:`rates`, or if there is no gallery.
     """
     if not found:
         raise EvaluationError("galleries: expected at least one, found none")
@@ -238,7 +258,7 @@ def _blocks(
     gallery: np.ndarray, gallery_subjects: np.ndarray, probes: np.ndarray,
     probe_subjects: np.ndarray, match: Match | None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:  # fmt: skip
-    """Best mate ``(B,)`` and scores ``(B, G)`` of the others; −∞ where there are none."""
+    """Yield per block the best mate's score ``(B,)`` and the others' ``(B, G)``, −∞ for none."""
     check_columns(gallery_subjects=gallery_subjects)
     check_columns(probe_subjects=probe_subjects)
     check_finite(gallery=gallery, probes=probes)
@@ -262,7 +282,7 @@ def _blocks(
 
 
 def _ahead(mate: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """How many of the others ``(B, G)`` score no less than the mate ``(B,)``, but for rounding."""
+    """Count the others ``(B, G)`` that score at least as high as the mate ``(B,)``, up to TIE."""
     ahead: np.ndarray = (others >= mate[:, None] - TIE).sum(axis=1)
     return ahead
 
@@ -278,7 +298,7 @@ def _check_weights(weights: np.ndarray, found: Search) -> None:
 def _falling(
     scores: np.ndarray, weights: np.ndarray, which: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scores from the highest on ``(n,)``, and the weight before each and of all ``(n + 1, R)``."""
+    """Sort scores descending ``(n,)``; return them and their cumulative weights ``(n + 1, R)``."""
     rows = np.flatnonzero(which)
     rows = rows[np.argsort(-scores[rows], kind="stable")]
     ahead = np.zeros((len(rows) + 1, weights.shape[1]))

@@ -1,4 +1,4 @@
-"""What two faces or templates score, from their cosine and their concentrations."""
+"""Scores of two faces or templates from their cosine and their concentrations."""
 
 from collections.abc import Callable
 
@@ -17,18 +17,18 @@ ROUNDING = 1e-4
 def mutual_likelihood(
     cos: np.ndarray, kappa1: np.ndarray, kappa2: np.ndarray, dim: int
 ) -> np.ndarray:
-    """:func:`lh2face.functional.vmf.mutual_likelihood` from the cosines of the directions.
+    """Compute :func:`lh2face.functional.vmf.mutual_likelihood` from the cosines of the directions.
 
-    Equal pairs tie, whichever way round.
+    The score is exactly symmetric in the two faces, so equal pairs tie.
 
     Args:
-        cos: In [−1, 1], any shape.
-        kappa1: Concentrations ≥ 0 that broadcast with ``cos``.
-        kappa2: Likewise.
+        cos: Cosines in [−1, 1], any shape.
+        kappa1: Concentrations ≥ 0, which broadcast with ``cos``.
+        kappa2: Concentrations ≥ 0, which broadcast with ``cos``.
         dim: Dimension n of the distribution, ≥ 2.
 
     Returns:
-        float64 of the shape of ``cos``.
+        Log-likelihood ratios, float64 of the shape of ``cos``.
 
     Raises:
         EvaluationError: If a number is not finite or outside of its range.
@@ -47,15 +47,15 @@ def mutual_likelihood(
 
 
 def expected_cosine(kappa1: np.ndarray, kappa2: np.ndarray, dim: int) -> np.ndarray:
-    """``A_n(κ1) A_n(κ2)``: the mean cosine of two draws around the same direction.
+    """Compute ``A_n(κ1) A_n(κ2)``: the mean cosine of two draws around the same direction.
 
     Args:
         kappa1: Concentrations ≥ 0.
-        kappa2: Likewise, of a shape that broadcasts with the first.
+        kappa2: Concentrations ≥ 0, which broadcast with ``kappa1``.
         dim: Dimension n of the distribution, ≥ 2.
 
     Returns:
-        float64.
+        Mean cosines in [0, 1], float64.
 
     Raises:
         EvaluationError: If a number is not finite or outside of its range.
@@ -67,7 +67,7 @@ def expected_cosine(kappa1: np.ndarray, kappa2: np.ndarray, dim: int) -> np.ndar
 
 
 def _checked(kappa1: np.ndarray, kappa2: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray]:
-    """Concentrations as float64, in which their squares do not overflow."""
+    """Check concentrations and return them in float64, in which their squares do not overflow."""
     check_least(2, dim=dim)
     check_finite(kappa1=kappa1, kappa2=kappa2)
     least = min(kappa1.min(initial=0), kappa2.min(initial=0))
@@ -79,7 +79,7 @@ def _checked(kappa1: np.ndarray, kappa2: np.ndarray, dim: int) -> tuple[np.ndarr
 def _in_blocks(
     function: Callable[[Tensor, int], Tensor], kappa: np.ndarray, dim: int
 ) -> np.ndarray:
-    """A function of κ and n by torch in float64, in blocks, for the memory it needs meanwhile."""
+    """Apply a torch function of κ and n in float64, in blocks that bound its working memory."""
     values = np.asarray(kappa, np.float64, order="C")
     out = np.empty_like(values)
     for at in range(0, values.size, BLOCK):

@@ -1,4 +1,4 @@
-"""The figures of ``metrics.json`` by their paths in it, and how people name them."""
+"""Names of the figures in ``metrics.json``: their paths, and the titles for people."""
 
 import re
 
@@ -9,21 +9,24 @@ TITLES = {
     "conditions": "{} TAR at FAR {}",
 }
 REJECT_AREA = "reject.area"
-# All other figures are rates of what goes right.
+# All other figures are rates of correct decisions.
 LESS_IS_BETTER = {REJECT_AREA}
 
 
 def title(path: str) -> str:
-    """How people name a figure: "TAR at FAR 1e-4", "profile accuracy".
+    """Return the title of a figure, such as "TAR at FAR 1e-4" or "profile accuracy".
+
+    Args:
+        path: Its path in ``metrics.json``, such as "verification.tar.0.0001".
 
     Raises:
-        ValueError: If ``metrics.json`` has no such.
+        ValueError: If ``metrics.json`` has no such figure.
     """
     if path == REJECT_AREA:
         return "reject-curve area"
     try:
         section, rest = path.split(".", 1)
-        if section == "bins":  # a list's name may have points in it, as a FAR has
+        if section == "bins":  # the name of a bin may contain dots, like a FAR
             name, key = rest.rsplit(".", 1)
             return f"{name} {key}".replace("_", " ")
         _, name, key, _ = re.split(r"^(.+?)\.(\d+(?:\.\d+)?(?:e-?\d+)?)$", rest)

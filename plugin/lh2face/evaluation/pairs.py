@@ -1,4 +1,4 @@
-"""Pairs of single faces as a model sees them: decisions, figures, thresholds and the bootstrap."""
+"""Evaluation of pairs of single faces: decisions, figures, thresholds and the bootstrap."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,22 +18,22 @@ from lh2face.evaluation.verification import (
 )
 
 BIN_FARS = [1e-1, 1e-2, 1e-3, 1e-4]
-# How the threshold of a fold is chosen, by the protocol's ``figures``.
+# Rule for the threshold of a fold, by the protocol's ``figures``.
 RULES = {"definition": best_threshold, "insightface": grid_threshold}
-# A threshold that fewer false accepts than this decide is left out: it would be luck.
+# A threshold that rests on fewer false accepts is left out: it would be too uncertain.
 LEAST_ACCEPTS = 10
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of faces, as a model sees them.
+    """Scores and decisions of a model for pairs of faces.
 
     Attributes:
-        scores: Cosines ``(n,)``.
-        same: Whether a pair shows one person ``(n,)``.
-        kappa: κ of the two images ``(n, 2)``.
-        right: Whether the threshold of the other folds decides a pair rightly ``(n,)``.
-        fold: ``(n,)``; ``None`` where ten consecutive parts are the folds.
+        scores: ``(n,)`` cosines.
+        same: ``(n,)`` bool, whether a pair shows one person.
+        kappa: ``(n, 2)`` κ of the two faces.
+        right: ``(n,)`` bool, whether the threshold of the other folds decides a pair correctly.
+        fold: ``(n,)`` fold of each pair; ``None`` if ten consecutive parts are the folds.
     """
 
     scores: np.ndarray
@@ -44,7 +44,7 @@ class Pairs:
 
     @property
     def half(self) -> np.ndarray:
-        """Whether a pair is of the second half, ``(n,)`` bool: every other fold, if there are."""
+        """Whether a pair is in the second half, ``(n,)`` bool: with folds, every other fold is."""
         if self.fold is None:
             return np.arange(len(self.same)) >= len(self.same) / 2
         odd: np.ndarray = np.unique(self.fold, return_inverse=True)[1] % 2 == 1
@@ -52,7 +52,18 @@ class Pairs:
 
 
 def decided(found: np.ndarray, kappa: np.ndarray, listed: PairList, protocol: Protocol) -> Pairs:
-    """The cosines and κ of a list of pairs, and the decisions."""
+    """Compute the cosines, κ and decisions of a list of pairs.
+
+    Args:
+        found: ``(N, d)`` unit vectors of the faces.
+        kappa: ``(N,)`` concentrations of the faces.
+        listed: The pairs.
+        protocol: Gives ``figures``, which chooses the rule for thresholds.
+
+    Raises:
+        EvaluationError: For the reasons of
+            :func:`lh2face.evaluation.verification.fold_decisions`.
+    """
     scores = (found[listed.first] * found[listed.second]).sum(axis=1)
     return Pairs(
         scores=scores,
@@ -64,21 +75,21 @@ def decided(found: np.ndarray, kappa: np.ndarray, listed: PairList, protocol: Pr
 
 
 def bin_metrics(pairs: Pairs) -> dict[str, Any]:
-    """Ten-fold accuracy and TAR of a verification bin."""
+    """Compute the mean accuracy over the folds and the TAR of a list of pairs."""
     accuracy, spread = fold_accuracy(pairs.right, pairs.fold)
     tar = tar_figures(*roc_curve(pairs.scores, pairs.same), BIN_FARS, int((~pairs.same).sum()))
     return {"accuracy": accuracy, "accuracy_std": spread, "tar": tar}
 
 
 def accuracy_draws(pairs: Pairs, protocol: Protocol) -> np.ndarray:
-    """Accuracy of a verification bin in every round of a bootstrap over its pairs ``(R,)``."""
+    """Compute the accuracy in every round of a bootstrap over the pairs, ``(R,)``."""
     weights = draw_weights(len(pairs.same), rounds=protocol.bootstrap, seed=protocol.seed)
     accuracy: np.ndarray = pairs.right @ weights / len(pairs.right)
     return accuracy
 
 
 def thresholds(impostors: np.ndarray) -> dict[str, Any]:
-    """The score above which two single photos pass for one person, by FAR, from impostor pairs."""
+    """Compute the thresholds for two single photos by FAR, from the scores of impostor pairs."""
     fars = [far for far in BIN_FARS if far * len(impostors) >= LEAST_ACCEPTS]
     return {
         "impostor": len(impostors),
@@ -87,13 +98,13 @@ def thresholds(impostors: np.ndarray) -> dict[str, Any]:
 
 
 def genuine(pairs: list[Pairs]) -> tuple[np.ndarray, np.ndarray]:
-    """Scores ``(n,)`` and κ ``(n, 2)`` of the genuine pairs of all bins."""
+    """Return the scores ``(n,)`` and κ ``(n, 2)`` of the genuine pairs of all lists."""
     scores = np.concatenate([part.scores[part.same] for part in pairs])
     return scores, np.concatenate([part.kappa[part.same] for part in pairs])
 
 
 def reject_draws(scores: np.ndarray, kappa: np.ndarray, protocol: Protocol) -> np.ndarray:
-    """Area under the reject curve in every round of a bootstrap over the genuine pairs ``(R,)``."""
+    """Compute the reject-curve area in every round of a bootstrap over genuine pairs, ``(R,)``."""
     weights = draw_weights(len(scores), rounds=protocol.bootstrap, seed=protocol.seed)
     rows = (np.repeat(np.arange(len(scores)), times) for times in weights.T.astype(int))
     return np.array([reject_area(*error_versus_reject(scores[r], kappa[r].min(1))) for r in rows])

@@ -1,4 +1,4 @@
-"""Templates of several faces: the mean within a medium, summed over the media."""
+"""Pooling of faces into templates: the mean within each medium, summed over the media."""
 
 import numpy as np
 import torch
@@ -12,10 +12,10 @@ def pool_templates(
     features: np.ndarray | FaceFeatures, template_ids: np.ndarray, media_ids: np.ndarray,
     weights: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """As :func:`pool_media`, at length 1.
+    """Pool templates by :func:`pool_media`, and normalise them.
 
     Returns:
-        Templates ``(T, d)`` float64 of length 1, and their ids ``(T,)``, ascending.
+        Templates ``(T, d)``, float64 unit vectors, and their ids ``(T,)``, ascending.
     """
     sums, ids = pool_media(features, template_ids, media_ids, weights)
     return unit_rows(sums), ids
@@ -25,15 +25,17 @@ def pool_media(
     features: np.ndarray | FaceFeatures, template_ids: np.ndarray, media_ids: np.ndarray,
     weights: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Mean within (template, media), summed over the media, in blocks of templates.
+    """Pool faces into templates: average within each medium, then sum over the template's media.
 
-    Features of float32 are summed in float32, as insightface does.
+    float32 features are summed in float32, as in insightface. The work is done in blocks of
+    templates.
 
     Args:
-        features: ``(N, d)``, an array, memory-mapped or not, or :class:`FaceFeatures`.
+        features: ``(N, d)`` array, which may be memory-mapped, or :class:`FaceFeatures`.
         template_ids: ``(N,)`` int.
         media_ids: ``(N,)`` int.
-        weights: ``(N,)`` ≥ 0 for a weighted mean within a medium, such as κ.
+        weights: ``(N,)`` weights ≥ 0 of the mean within a medium, such as κ; ``None`` for a plain
+            mean.
 
     Returns:
         Templates ``(T, d)`` float64, not normalised, and their ids ``(T,)``, ascending.
@@ -64,7 +66,7 @@ def pool_media(
     sums = np.empty((len(firsts), shape[1]))
     start = 0
     while start < len(firsts):
-        # Whole templates, of about FACES faces together.
+        # A block has whole templates, with about FACES faces in total.
         stop = max(start + 1, int(np.searchsorted(ends, firsts[start] + FACES, side="right")))
         faces = slice(firsts[start], ends[stop - 1])
         block = float32_at_least(np.asarray(features[order[faces]]))
@@ -90,15 +92,15 @@ def pool_media(
 
 
 def group_sums(rows: np.ndarray, starts: np.ndarray, order: np.ndarray | None = None) -> np.ndarray:
-    """Sums of groups of rows, each added up in order and in the rows' type.
+    """Sum groups of rows, each in order and in the type of the rows.
 
     Args:
         rows: ``(N, d)``.
-        starts: ``(G,)`` where the groups begin, ascending from 0.
-        order: ``(n,)`` rows to take in place of 0 … N − 1.
+        starts: ``(G,)`` where each group begins, ascending from 0.
+        order: ``(n,)`` rows to use instead of 0 … N − 1.
 
     Returns:
-        ``(G, d)``.
+        ``(G, d)`` sums.
     """
     chosen = torch.arange(len(rows)) if order is None else torch.from_numpy(order)
     sums: np.ndarray = embedding_bag(

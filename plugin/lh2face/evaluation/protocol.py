@@ -1,4 +1,4 @@
-"""IJB-B and IJB-C from embeddings to figures: every switch, and the intervals of the bootstrap."""
+"""The IJB-B and IJB-C protocols: from embeddings to figures with bootstrap intervals."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_type_hints
@@ -23,31 +23,32 @@ from lh2face.evaluation.scores import template_rows, verification_scores
 
 FPIRS = [0.01, 0.1]
 RANKS = (1, 5, 10)
-# Beyond these, intervals no longer change, and the weights of IJB-C's templates take a gigabyte.
+# More rounds hardly change the intervals; at this many, IJB-C's weights take a gigabyte.
 MOST_ROUNDS = 10_000
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """Switches of the protocol and of the figures drawn from it.
+    """Options of the protocol and of its figures.
 
     Attributes:
-        flip: Add the embedding of the mirror image.
-        norm: Keep the embeddings' norms (insightface's N1).
+        flip: Average the embeddings of the image and of its mirror image.
+        norm: Keep the norms of the embeddings (insightface's N1).
         detector_score: Multiply by the detector score (insightface's D1).
-        pooling: Mean of a medium's faces: plain, or weighted by κ.
-        matching: Score of a pair of templates. The κ of a template is the length of its sum.
-        vmf_dim: Dimension n of the distribution that κ belongs to.
-        galleries: Searched one at a time, their figures averaged; or merged into one, as
-            insightface's ``ijb_1n`` prints it (not comparable).
-        figures: By their definition; or, for 1:N and for the accuracy of verification bins, as
-            insightface's ``ijb_evals.py`` and ``eval/verification.py`` work them out.
-        far: False accept rates of the figures.
+        pooling: Mean over the faces of a medium: "mean" is plain, "kappa" is weighted by κ.
+        matching: Score of a pair of templates. The κ of a template is the norm of its pooled sum.
+        vmf_dim: Dimension n of the vMF distribution, at least 2.
+        galleries: "each" searches the galleries one by one and averages their figures. "merged"
+            joins them into one, as insightface's ``ijb_1n`` does; the figures are not comparable.
+        figures: "definition" computes figures by their definition. "insightface" computes 1:N
+            figures and the accuracy of verification bins as insightface's ``ijb_evals.py`` and
+            ``eval/verification.py`` do.
+        far: False accept rates at which TAR is reported, each in [0, 1].
         bootstrap: Rounds of the bootstrap over templates, 2 to 10 000; 0 for no intervals.
         seed: Seed of the bootstrap, at least 0.
 
     Raises:
-        EvaluationError: If a switch is not one of these.
+        EvaluationError: If a value is outside of its range.
     """
 
     flip: bool = True
@@ -78,15 +79,15 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Results:
-    """What a protocol's run gives.
+    """Results of the protocol.
 
     Attributes:
-        figures: ``verification.tar``, ``identification.rank`` and ``.tpir``, by FAR, rank, FPIR; a
-            TAR at a FAR finer than one impostor pair is None.
-        draws: The same figures in every round of the bootstrap, by path: two runs of the same
-            lists and seed are paired.
-        roc: FAR and TAR, thinned for a plot.
-        cmc: ``(20,)`` rates of ranks 1 … 20.
+        figures: ``verification.tar`` by FAR, ``identification.rank`` by rank and
+            ``identification.tpir`` by FPIR. A TAR is None where its FAR is below one impostor pair.
+        draws: The same figures in every round of the bootstrap, ``(R,)`` by path. Two runs with the
+            same lists and seed are paired.
+        roc: FAR and TAR, sampled for a plot.
+        cmc: ``(20,)`` identification rates at ranks 1 … 20.
         genuine_scores: Scores of the genuine pairs, in the order of the list.
     """
 
@@ -98,16 +99,19 @@ class Results:
 
 
 def run_protocol(embeddings: np.ndarray, meta: IJBMeta, protocol: Protocol) -> Results:
-    """1:1 and 1:N figures of the embeddings of a protocol's faces.
+    """Evaluate the embeddings of a benchmark's faces: 1:1 and 1:N figures.
 
     Args:
-        embeddings: ``(N, V, d)`` in the order of the lists, of the image and, where V = 2, its
-            mirror image; may be memory-mapped.
-        meta: The lists.
-        protocol: The switches.
+        embeddings: ``(N, V, d)`` of the image and, where V = 2, of its mirror image, in the order
+            of the lists; may be memory-mapped.
+        meta: Lists of faces, templates, pairs, galleries and probes.
+        protocol: Options of the protocol.
+
+    Returns:
+        Figures, bootstrap draws and curves.
 
     Raises:
-        EvaluationError: If embeddings and lists do not fit, or cannot be evaluated.
+        EvaluationError: If embeddings and lists do not fit together, or cannot be evaluated.
     """
     if len(embeddings) != len(meta.names):
         raise EvaluationError(f"embeddings: {len(embeddings)} for {len(meta.names)} faces")
@@ -216,6 +220,6 @@ def _named(path: str, keys: Any, draws: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _intervals(keys: Any, draws: np.ndarray) -> dict[str, list[float]]:
-    """Intervals by key, but for figures that no round had anything to count for."""
+    """Compute intervals by key, without the figures that no round could compute."""
     found = zip(keys, interval(draws), strict=True)
     return {f"{key:g}": ends.tolist() for key, ends in found if np.isfinite(ends).all()}

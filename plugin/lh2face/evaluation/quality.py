@@ -1,4 +1,4 @@
-"""How well a quality score such as κ tells which comparisons go wrong."""
+"""How well a quality score such as κ predicts which comparisons fail."""
 
 import numpy as np
 from scipy.optimize import brentq
@@ -12,28 +12,29 @@ from lh2face.evaluation.checks import (
 )
 from lh2face.evaluation.matching import expected_cosine
 
-# Logarithms of the factors of κ among which the calibrating one is looked for.
+# Range of log s in which the calibrating factor s of κ is searched.
 LOG_SCALES = (-20.0, 20.0)
 
 
 def error_versus_reject(
     genuine_scores: np.ndarray, quality: np.ndarray, start_fnmr: float = 0.1, points: int = 96
 ) -> tuple[np.ndarray, np.ndarray]:
-    """FNMR as the comparisons of lowest quality are rejected (Grother and Tabassi, PAMI 2007).
+    """Compute the FNMR as the comparisons of lowest quality are rejected.
 
-    The threshold is the one at which ``start_fnmr`` of all genuine comparisons fail.
+    This is the error-versus-reject curve of Grother and Tabassi (PAMI 2007). The threshold is the
+    one at which ``start_fnmr`` of all genuine comparisons fail.
 
     Args:
         genuine_scores: ``(n,)`` scores of genuine comparisons.
-        quality: ``(n,)``, the lower of the two faces.
-        start_fnmr: FNMR with nothing rejected.
-        points: Rejected shares, from 0 to 0.95.
+        quality: ``(n,)`` quality of each comparison: the lower of its two faces.
+        start_fnmr: FNMR when no comparison is rejected, in [0, 1].
+        points: Number of rejected shares, from 0 to 0.95, at least 2.
 
     Returns:
         Rejected shares ``(points,)`` and FNMR ``(points,)``.
 
     Raises:
-        EvaluationError: If shapes do not fit, a number is not finite or a rate is none.
+        EvaluationError: If shapes do not fit, a number is not finite, or a value is out of range.
     """
     check_columns(genuine_scores=genuine_scores, quality=quality)
     check_finite(genuine_scores=genuine_scores, quality=quality)
@@ -47,14 +48,17 @@ def error_versus_reject(
 
 
 def reject_area(rejected: np.ndarray, fnmr: np.ndarray) -> float:
-    """Area under the curve over its width: the mean FNMR; less is better.
+    """Compute the area under the curve divided by its width: the mean FNMR. Less is better.
 
     Args:
-        rejected: ``(points,)`` ascending shares.
-        fnmr: ``(points,)``.
+        rejected: ``(points,)`` rejected shares, ascending.
+        fnmr: ``(points,)`` FNMR.
+
+    Returns:
+        Mean FNMR in [0, 1].
 
     Raises:
-        EvaluationError: If shapes do not fit, a share is none, or the curve has no width.
+        EvaluationError: If shapes do not fit, a share is not in [0, 1], or the curve has no width.
     """
     check_columns(rejected=rejected, fnmr=fnmr)
     check_rates("rejected", rejected)
@@ -65,22 +69,22 @@ def reject_area(rejected: np.ndarray, fnmr: np.ndarray) -> float:
 
 
 def kappa_scale(kappa: np.ndarray, observed: np.ndarray, dim: int) -> float:
-    """The factor s at which κ is calibrated on the whole, after training.
+    """Find the factor s that calibrates κ on average, after training.
 
-    With it the mean of ``A_n(s κ1) A_n(s κ2)`` over genuine pairs is their mean cosine. It is what
-    a temperature is to a classifier (Guo et al., ICML 2017): one number, and the order of the
-    faces by κ stays.
+    With it the mean of ``A_n(s κ1) A_n(s κ2)`` over genuine pairs equals their mean cosine. It is
+    like the temperature of a classifier (Guo et al., ICML 2017): one number, which does not change
+    the order of the faces by κ.
 
     Args:
-        kappa: ``(n, 2)`` of the faces of genuine pairs, n ≥ 1.
-        observed: ``(n,)`` their cosines.
+        kappa: ``(P, 2)`` κ of the faces of genuine pairs, P ≥ 1.
+        observed: ``(P,)`` cosines of the pairs.
         dim: Dimension n of the distribution, ≥ 2.
 
     Returns:
-        s, between exp(−20) and exp(20); one of them where no factor is enough.
+        s, from exp(−20) to exp(20); one of these limits if no factor in between is enough.
 
     Raises:
-        EvaluationError: If shapes do not fit, a number is not finite, a κ is below 0 or there is
+        EvaluationError: If shapes do not fit, a number is not finite, a κ is below 0, or there is
             no pair.
     """
     check_columns(observed=observed, first=kappa[:, 0], second=kappa[:, 1])
@@ -100,19 +104,20 @@ def kappa_scale(kappa: np.ndarray, observed: np.ndarray, dim: int) -> float:
 def calibrated_cosine(
     kappa: np.ndarray, observed: np.ndarray, half: np.ndarray, dim: int
 ) -> np.ndarray:
-    """``A_n(s κ1) A_n(s κ2)`` of genuine pairs, s from the pairs of the other half.
+    """Predict cosines ``A_n(s κ1) A_n(s κ2)`` of genuine pairs, with s from the other half of them.
 
     Args:
-        kappa: ``(n, 2)``.
-        observed: ``(n,)`` their cosines.
-        half: ``(n,)`` bool; where all pairs are in one half, s is theirs.
+        kappa: ``(P, 2)`` κ of the faces of the pairs.
+        observed: ``(P,)`` cosines of the pairs.
+        half: ``(P,)`` bool, the half of each pair. If all pairs are in one half, s is from this
+            half.
         dim: Dimension n of the distribution, ≥ 2.
 
     Returns:
-        ``(n,)``.
+        ``(P,)`` predicted cosines.
 
     Raises:
-        EvaluationError: As :func:`kappa_scale`.
+        EvaluationError: For the reasons of :func:`kappa_scale`.
     """
     predicted = np.empty(len(observed))
     for rows in (half, ~half):
@@ -127,16 +132,16 @@ def calibrated_cosine(
 def calibration(
     predicted: np.ndarray, observed: np.ndarray, bins: int = 10
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Predicted mean cosines beside the observed, in bins of as many comparisons each.
+    """Compare predicted and observed mean cosines, in bins with equal numbers of comparisons.
 
     Args:
-        predicted: ``(n,)``, such as ``A_n(κ1) A_n(κ2)`` of genuine comparisons.
-        observed: ``(n,)`` their cosines.
-        bins: B, at most n.
+        predicted: ``(n,)`` predictions, such as ``A_n(κ1) A_n(κ2)`` of genuine comparisons.
+        observed: ``(n,)`` observed cosines.
+        bins: Number B of bins, at least 1; with fewer comparisons there are n bins.
 
     Returns:
-        Mean prediction and mean observation ``(min(B, n),)`` each, by rising prediction; and the
-        expected calibration error, the mean distance between the two.
+        Mean prediction and mean observation, ``(min(B, n),)`` each, in order of the prediction; and
+        the expected calibration error: the mean absolute difference of the two.
 
     Raises:
         EvaluationError: If shapes do not fit, a number is not finite, or there is no bin.

@@ -19,17 +19,17 @@ BLOCK = 1 << 22
 
 
 def roc_curve(scores: np.ndarray, genuine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """False and true accept rates at every distinct score, from (0, 0) on.
+    """Compute the ROC curve: false and true accept rates at every distinct score, from (0, 0) on.
 
-    Points on a straight line between their neighbours are left out, as scikit-learn's
-    ``roc_curve`` does, which the nearest-FAR rule of the IJB protocol depends on.
+    Points on a straight line between their neighbours are left out. scikit-learn's ``roc_curve``
+    does so too, and the nearest-FAR rule of the IJB protocol depends on it.
 
-    Beyond the arguments it takes one sorted copy of the scores, and space for scores that tie or
-    are genuine: all others are single impostor pairs, which lie on a straight line.
+    Besides the arguments, the memory holds one sorted copy of the scores, and the scores that tie
+    or are genuine. All other scores are single impostor pairs, which lie on a straight line.
 
     Args:
-        scores: ``(P,)``.
-        genuine: ``(P,)`` bool.
+        scores: ``(P,)`` scores of the pairs; a higher score means more alike.
+        genuine: ``(P,)`` bool, whether a pair shows one person.
 
     Returns:
         ``(K,)`` false accept rates, ascending, and ``(K,)`` true accept rates.
@@ -42,13 +42,13 @@ def roc_curve(scores: np.ndarray, genuine: np.ndarray) -> tuple[np.ndarray, np.n
     check_labels(genuine)
     ranked, own = _sorted(scores), np.sort(scores[genuine])
     values = np.unique(np.r_[own, _ties(ranked)])
-    # Groups of equal scores that tie or are genuine: [start, end) in ``ranked``, and increments.
+    # Groups of equal scores that tie or are genuine: [start, end) in ``ranked``, and their counts.
     start, end = (np.searchsorted(ranked, values, side) for side in ("left", "right"))
     accepts = np.subtract(*(np.searchsorted(own, values, side) for side in ("right", "left")))
     steps = np.stack([end - start - accepts, accepts], axis=1)
     lines = np.array([1, 0])
 
-    # A threshold lies below the scores from ``cut`` on; lines can only turn beside those groups.
+    # A threshold accepts the scores from ``cut`` on; the curve can only bend beside those groups.
     top = np.searchsorted(ranked, ranked[-1])
     cut = np.unique(np.r_[0, start, end, top])
     cut = cut[cut < len(ranked)]
@@ -60,37 +60,37 @@ def roc_curve(scores: np.ndarray, genuine: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def tar_at_far(scores: np.ndarray, genuine: np.ndarray, fars: Sequence[float]) -> np.ndarray:
-    """True accept rate where the false accept rate is nearest to each of ``fars``.
+    """Compute the true accept rate where the false accept rate is nearest to each of ``fars``.
 
     Args:
-        scores: ``(P,)``.
-        genuine: ``(P,)`` bool.
-        fars: F false accept rates.
+        scores: ``(P,)`` scores of the pairs.
+        genuine: ``(P,)`` bool, whether a pair shows one person.
+        fars: F false accept rates in [0, 1].
 
     Returns:
-        ``(F,)``.
+        ``(F,)`` true accept rates.
 
     Raises:
-        EvaluationError: As :func:`roc_curve`.
+        EvaluationError: For the reasons of :func:`roc_curve` and :func:`nearest_tar`.
     """
     return nearest_tar(*roc_curve(scores, genuine), fars)
 
 
 def nearest_tar(far: np.ndarray, tar: np.ndarray, fars: Sequence[float]) -> np.ndarray:
-    """TAR of the curve's points nearest to each of ``fars``.
+    """Find the TAR at the points of a ROC curve whose FAR is nearest to each of ``fars``.
 
-    As insightface's ``eval_ijbc``: of equally near points, the one of the higher rate.
+    Of equally near points, the one with the higher FAR counts, as in insightface's ``eval_ijbc``.
 
     Args:
-        far: ``(K,)`` ascending.
-        tar: ``(K,)``.
-        fars: F false accept rates.
+        far: ``(K,)`` false accept rates, ascending.
+        tar: ``(K,)`` true accept rates.
+        fars: F false accept rates in [0, 1].
 
     Returns:
-        ``(F,)``.
+        ``(F,)`` true accept rates.
 
     Raises:
-        EvaluationError: If shapes do not fit, or a rate is none.
+        EvaluationError: If shapes do not fit, or a rate is not in [0, 1].
     """
     _check_curve(far, tar)
     check_rates("fars", fars)
@@ -101,10 +101,19 @@ def nearest_tar(far: np.ndarray, tar: np.ndarray, fars: Sequence[float]) -> np.n
 def tar_figures(
     far: np.ndarray, tar: np.ndarray, fars: Sequence[float], impostors: int
 ) -> dict[str, float | None]:
-    """:func:`nearest_tar` by FAR; None where the FAR is finer than one of the impostor pairs.
+    """Look up TARs by :func:`nearest_tar`, under the FAR as text, such as "0.001".
+
+    Args:
+        far: ``(K,)`` false accept rates, ascending.
+        tar: ``(K,)`` true accept rates.
+        fars: False accept rates in [0, 1].
+        impostors: Number of impostor pairs.
+
+    Returns:
+        TAR by FAR; None where the FAR is below 1 / ``impostors`` and so cannot be measured.
 
     Raises:
-        EvaluationError: As :func:`nearest_tar`, or if there are no impostor pairs.
+        EvaluationError: For the reasons of :func:`nearest_tar`, or if there are no impostor pairs.
     """
     check_least(1, impostors=impostors)
     figures = zip(fars, nearest_tar(far, tar, fars).tolist(), strict=True)
@@ -112,10 +121,10 @@ def tar_figures(
 
 
 def threshold_at_far(impostor_scores: np.ndarray, far: float) -> float:
-    """The lowest score above which no more than a share ``far`` of the impostor pairs lie.
+    """Find the lowest score above which at most a share ``far`` of the impostor pairs lie.
 
     Args:
-        impostor_scores: ``(n,)``.
+        impostor_scores: ``(n,)`` scores of impostor pairs.
         far: False accept rate, in [0, 1).
 
     Raises:
@@ -133,20 +142,17 @@ def threshold_at_far(impostor_scores: np.ndarray, far: float) -> float:
 
 
 def share_of(rate: float, count: float) -> int:
-    """The largest whole number that is no more than the rate of a count.
-
-    A product such as 0.29 · 100 falls short of a whole number by its rounding alone.
-    """
+    """Compute ``⌊rate · count⌋``, with a tolerance for rounding: 0.29 · 100 is just below 29."""
     return int(rate * count * (1 + 1e-12))
 
 
 def thinned(far: np.ndarray, tar: np.ndarray, points: int = 300) -> tuple[np.ndarray, np.ndarray]:
-    """The curve at log-spaced false accept rates, for a plot: the best TAR at no more than each.
+    """Sample a ROC curve for a plot: the best TAR at or below log-spaced false accept rates.
 
     Args:
-        far: ``(K,)`` ascending, as :func:`roc_curve` returns it.
-        tar: ``(K,)``.
-        points: Number of rates, from the lowest that is not 0 to 1.
+        far: ``(K,)`` false accept rates, ascending, as :func:`roc_curve` returns them.
+        tar: ``(K,)`` true accept rates.
+        points: Number of false accept rates, from the lowest above 0 up to 1.
 
     Returns:
         ``(points,)`` false and true accept rates.
@@ -163,7 +169,11 @@ def thinned(far: np.ndarray, tar: np.ndarray, points: int = 300) -> tuple[np.nda
 
 
 def check_labels(genuine: np.ndarray) -> None:
-    """Raise :class:`EvaluationError` unless labels are bool, and of both kinds."""
+    """Check that labels are bool, and that both genuine and impostor pairs exist.
+
+    Raises:
+        EvaluationError: If they are not, with the kind that is missing.
+    """
     check_columns(labels=genuine)
     check_flags(labels=genuine)
     if genuine.all() or not genuine.any():
@@ -178,7 +188,7 @@ def _check_curve(far: np.ndarray, tar: np.ndarray) -> None:
 
 
 def _sorted(scores: np.ndarray) -> np.ndarray:
-    """A sorted copy, its halves sorted side by side."""
+    """Return a sorted copy; two threads sort one half each."""
     middle = len(scores) // 2
     ranked = np.partition(scores, middle)
     with ThreadPoolExecutor() as pool:
@@ -198,6 +208,6 @@ def _ties(ranked: np.ndarray) -> np.ndarray:
 def _rows(
     keys: np.ndarray, values: np.ndarray, wanted: np.ndarray, default: np.ndarray
 ) -> np.ndarray:
-    """``values`` of the ascending ``keys`` where they are ``wanted``, elsewhere ``default``."""
+    """Look up rows of ``values`` by ascending ``keys``; an absent key gives ``default``."""
     at = np.searchsorted(keys, wanted).clip(max=len(keys) - 1)
     return np.where((keys[at] == wanted)[:, None], values[at], default)

@@ -1,4 +1,4 @@
-"""Cosines of listed pairs of templates, in tiles of one matrix product each."""
+"""Cosines of listed pairs of templates, computed in tiles by matrix products."""
 
 import numpy as np
 
@@ -7,29 +7,29 @@ from lh2face.evaluation.checks import EvaluationError, check_columns, check_fini
 PAIRS = 1 << 24
 TILE_BITS = 10
 TILE = 1 << TILE_BITS
-# A product of a whole tile costs as much as this share of its entries one by one.
+# The product of a whole tile costs as much as 1/SPARSE of its entries computed one by one.
 SPARSE = 64
 
 
 def verification_scores(
     templates: np.ndarray, ids: np.ndarray, first: np.ndarray, second: np.ndarray
 ) -> np.ndarray:
-    """Cosine of each pair of templates.
+    """Compute the cosine of each pair of templates.
 
-    Pairs are grouped into tiles of TILE × TILE templates, and each tile that has enough of them
-    is one matrix product. A pair is scored the same wherever, whichever way round and however
-    often it stands in the list, so that pairs that are equal tie, as the ROC needs.
+    Pairs are grouped into tiles of TILE × TILE templates, and each tile with enough pairs is one
+    matrix product. The score of a pair does not depend on its place in the list, on the order of
+    its templates, or on how often it occurs. So equal pairs tie, as the ROC needs.
 
-    Memory beyond the arguments and the scores does not grow with P.
+    The memory besides the arguments and the scores does not grow with P.
 
     Args:
-        templates: ``(T, d)`` of length 1; scores are computed in its type.
-        ids: ``(T,)`` ascending.
+        templates: ``(T, d)`` unit vectors; scores are computed in their type.
+        ids: ``(T,)`` template ids, ascending.
         first: ``(P,)`` template ids.
         second: ``(P,)`` template ids.
 
     Returns:
-        ``(P,)`` of the type of ``templates``.
+        ``(P,)`` cosines in the type of ``templates``.
 
     Raises:
         EvaluationError: If a pair names an absent template, there is no pair, shapes do not fit,
@@ -40,7 +40,7 @@ def verification_scores(
     if templates.ndim != 2 or len(templates) != len(ids):
         raise EvaluationError(f"templates: expected ({len(ids)}, d), found {templates.shape}")
     blocks = [slice(start, start + PAIRS) for start in range(0, len(first), PAIRS)]
-    # Templates that come first in a pair, such as a gallery's, share tiles: then few have pairs.
+    # First templates of pairs, such as a gallery's, are put together: then fewer tiles have pairs.
     leads = np.zeros(len(ids), bool)
     for block in blocks:
         leads[template_rows(ids, first[block])] = True
@@ -51,7 +51,7 @@ def verification_scores(
     side = -(-len(ids) // TILE)
 
     def tiles_of(block: slice) -> tuple[np.ndarray, np.ndarray]:
-        """Tile of each pair, and its entry in the flattened tile."""
+        """Return the tile of each pair, and its entry in the flattened tile."""
         a, b = (place[template_rows(ids, end[block])] for end in (first, second))
         row, column = np.minimum(a, b), np.maximum(a, b)
         tile = (row >> TILE_BITS) * side + (column >> TILE_BITS)
@@ -67,7 +67,7 @@ def verification_scores(
         found = np.bincount(tile, minlength=side * side)
         if block is blocks[-1]:
             pairs_in += found
-        # Of 16-bit numbers, a stable sort is a radix sort.
+        # NumPy's stable sort of 16-bit integers is a fast radix sort.
         order = np.argsort(tile, kind="stable")
         entry, ends, part = entry[order], np.cumsum(found), scores[block]
         for at in np.flatnonzero(found):
@@ -96,10 +96,18 @@ def _singly(rows: np.ndarray, columns: np.ndarray, entry: np.ndarray) -> np.ndar
 
 
 def template_rows(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Rows of template ids in the ascending ``ids``.
+    """Find the rows of template ids in the ascending ``ids``.
+
+    Args:
+        ids: ``(T,)`` integers, ascending.
+        wanted: ``(n,)`` integers.
+
+    Returns:
+        ``(n,)`` rows.
 
     Raises:
-        EvaluationError: If ids are not ascending whole numbers, or naming the first that is absent.
+        EvaluationError: If ids are not ascending integers, or a wanted id is absent; the message
+            names the first.
     """
     check_columns(ids=ids)
     if ids.dtype.kind not in "iu" or wanted.dtype.kind not in "iu":

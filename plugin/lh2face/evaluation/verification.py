@@ -1,4 +1,4 @@
-"""Pairs of faces by the LFW protocol: the accuracy over folds."""
+"""The LFW protocol for pairs of faces: the accuracy over folds."""
 
 from collections.abc import Callable
 
@@ -7,21 +7,21 @@ import numpy as np
 from lh2face.evaluation.checks import EvaluationError, check_columns, check_flags, check_pairs
 
 FOLDS = 10
-# Squared distances among which arcface_torch's ``eval/verification.py`` looks for a threshold.
+# Squared distances that arcface_torch's ``eval/verification.py`` tries as thresholds.
 GRID = np.arange(0, 4, 0.01)
-# From the scores (n,) and labels (n,) of nine folds to the threshold for the tenth.
+# Function from the scores (n,) and labels (n,) of all other folds to the threshold of one fold.
 Rule = Callable[[np.ndarray, np.ndarray], float]
 
 
 def best_threshold(scores: np.ndarray, same: np.ndarray) -> float:
-    """The threshold of the highest accuracy, midway between two scores that differ.
+    """Find the threshold with the highest accuracy, midway between two neighbouring scores.
 
     Args:
-        scores: ``(n,)``.
-        same: ``(n,)`` bool.
+        scores: ``(n,)`` scores of the pairs.
+        same: ``(n,)`` bool, whether a pair shows one person.
 
     Returns:
-        The threshold; a score that is no lower passes. Of several that are best, the highest.
+        The threshold; a score at or above it passes. Of equally good thresholds, the highest.
 
     Raises:
         EvaluationError: If shapes or types do not fit, or a score is not finite.
@@ -36,20 +36,20 @@ def best_threshold(scores: np.ndarray, same: np.ndarray) -> float:
 
 
 def grid_threshold(scores: np.ndarray, same: np.ndarray) -> float:
-    """The threshold that insightface's arcface_torch finds (``eval/verification.py``).
+    """Find the threshold as insightface's arcface_torch does (``eval/verification.py``).
 
-    It tries the squared distances 0, 0.01, …, 3.99 of the two directions, ``2 − 2 cosθ``, passes
-    what is nearer, and keeps the first distance of the highest accuracy.
+    It tries the squared distances ``2 − 2 cosθ`` of 0, 0.01, …, 3.99. Pairs that are nearer pass.
+    It keeps the first distance with the highest accuracy.
 
     Args:
         scores: ``(n,)`` cosines.
-        same: ``(n,)`` bool.
+        same: ``(n,)`` bool, whether a pair shows one person.
 
     Returns:
-        The threshold; a cosine that is no lower passes.
+        The threshold; a cosine at or above it passes.
 
     Raises:
-        EvaluationError: As :func:`best_threshold`.
+        EvaluationError: For the reasons of :func:`best_threshold`.
     """
     check_pairs(scores, same=same)
     distances = 2 - 2 * scores.astype(np.float64)
@@ -62,21 +62,22 @@ def fold_decisions(
     scores: np.ndarray, same: np.ndarray, rule: Rule = best_threshold,
     fold: np.ndarray | None = None,
 ) -> np.ndarray:  # fmt: skip
-    """Which pairs are decided rightly at the threshold that is best on the other folds.
+    """Decide the pairs of each fold at the threshold that is best on the other folds.
 
     Args:
         scores: ``(n,)`` cosines of the pairs, in the order of the list.
-        same: ``(n,)`` bool.
-        rule: How the threshold is chosen: :func:`best_threshold` by the definition,
-            :func:`grid_threshold` for the figures that insightface prints.
-        fold: ``(n,)`` whole numbers; ``None`` for ten consecutive parts.
+        same: ``(n,)`` bool, whether a pair shows one person.
+        rule: How the threshold is chosen: :func:`best_threshold` follows the definition,
+            :func:`grid_threshold` gives the figures that insightface prints.
+        fold: ``(n,)`` integer fold of each pair; with ``None``, ten consecutive parts are the
+            folds.
 
     Returns:
-        ``(n,)`` bool.
+        ``(n,)`` bool, whether a pair is decided correctly.
 
     Raises:
-        EvaluationError: If there is one fold, or none are given and there are fewer than ten
-            pairs; shapes or types do not fit, or a score is not finite.
+        EvaluationError: If there is only one fold, ``fold`` is ``None`` and there are fewer than
+            ten pairs, shapes or types do not fit, or a score is not finite.
     """
     check_pairs(scores, same=same)
     scores = scores.astype(np.float64)
@@ -89,14 +90,17 @@ def fold_decisions(
 
 
 def fold_accuracy(right: np.ndarray, fold: np.ndarray | None = None) -> tuple[float, float]:
-    """Mean and standard deviation of the folds' accuracies.
+    """Compute the mean and the standard deviation of the accuracies of the folds.
 
     Args:
         right: ``(n,)`` bool, as :func:`fold_decisions` returns it.
-        fold: What it was given.
+        fold: The same as given to :func:`fold_decisions`.
+
+    Returns:
+        Mean and standard deviation, each in [0, 1].
 
     Raises:
-        EvaluationError: As :func:`fold_decisions`.
+        EvaluationError: For the reasons of :func:`fold_decisions`.
     """
     check_columns(right=right)
     check_flags(right=right)
@@ -105,7 +109,7 @@ def fold_accuracy(right: np.ndarray, fold: np.ndarray | None = None) -> tuple[fl
 
 
 def _folds(pairs: int, fold: np.ndarray | None) -> list[np.ndarray]:
-    """The rows of each fold."""
+    """Return the rows of each fold."""
     if fold is None:
         if pairs < FOLDS:
             raise EvaluationError(f"pairs: ten folds need at least {FOLDS}, found {pairs}")

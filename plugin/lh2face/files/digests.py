@@ -7,17 +7,17 @@ from typing import Any
 
 
 def joined(found: Any) -> str:
-    """One digest of several, or of other JSON."""
+    """Compute one digest of a JSON value, such as a dict of digests; key order does not matter."""
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 
 def digests(*paths: Path) -> dict[str, str]:
-    """:func:`digest` of several, by name."""
+    """Compute the :func:`digest` of several files or folders, by name."""
     return {path.name: digest(path) for path in paths}
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, or of all files in a folder with their names below it."""
+    """Compute the SHA-256 of a file, or of the names and contents of all files in a folder."""
     if path.is_file():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""JSON files that hold an object, from anywhere."""
+"""Safe reading of JSON files that contain an object."""
 
 import json
 import reprlib
@@ -6,20 +6,21 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-# No description, figures or provenance come near it.
+# Limit of a file; descriptions, figures and provenances are far smaller.
 MOST_BYTES = 1 << 26
 
 
 def read_object(path: Path, expected: str) -> dict[str, Any]:
-    """The object in a JSON file.
+    """Read the object in a JSON file.
 
     Args:
         path: The file.
-        expected: What the folder around it should be, for the message.
+        expected: What the folder should be, for the message if the file is missing.
 
     Raises:
-        ValueError: If there is no such file, it is larger than ``MOST_BYTES``, not JSON, or another
-            kind of value.
+        ValueError: If there is no such file, it is larger than ``MOST_BYTES``, it is not JSON, or
+            its value is not an object.
+        OSError: If it cannot be read.
     """
     if not path.is_file():
         raise ValueError(f"{path}: no such file; expected {expected}")
@@ -37,10 +38,15 @@ def read_object(path: Path, expected: str) -> dict[str, Any]:
 
 
 def number(value: Any, path: Path, name: str) -> float:
-    """A value of a JSON file that has to be a number.
+    """Check that a value of a JSON file is a finite number, and return it.
+
+    Args:
+        value: The value.
+        path: The file, for the message.
+        name: Name of the value, for the message.
 
     Raises:
-        ValueError: Naming file and value, if it is no finite number.
+        ValueError: If it is not.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
         raise ValueError(

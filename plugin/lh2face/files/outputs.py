@@ -1,7 +1,8 @@
-"""Whole outputs only: written under another name, checked against what is there, then put in place.
+"""Atomic outputs: they are written under another name and put in place when they are complete.
 
-The program replaces only what it wrote. A folder that it wrote holds a manifest, ``.lh2face.json``,
-with the name and size of each file; a folder with anything else in it is refused by name.
+The program replaces only what it wrote itself. A folder that it wrote has a manifest,
+``.lh2face.json``, with the name and size of each file. A folder with any other file is refused, and
+the message names the file.
 """
 
 import ctypes
@@ -21,29 +22,29 @@ from filelock import FileLock, Timeout
 LOCK = ".lh2face.lock"
 MANIFEST = ".lh2face.json"
 PARTIAL = ".partial"
-# DVC keeps the names of its outputs out of git by this file; a folder keeps it when it is replaced.
+# DVC writes its outputs into this file; it stays when the folder is replaced.
 CARRIED_OVER = ".gitignore"
-# Programs leave these in any folder; nobody's work is in them.
+# Programs write these into any folder; they never contain a user's work.
 NOBODYS = {MANIFEST, CARRIED_OVER, ".snakemake_timestamp", ".DS_Store"}
 
 
 class OutputError(ValueError):
-    """An output that must not be written; the message names it and what is in the way."""
+    """An output must not be written; the message names it and the reason."""
 
 
 @contextmanager
 def atomic_dir(path: Path, inputs: Iterable[Path | None] = ()) -> Iterator[Path]:
-    """Give an empty folder that takes the place of ``path`` when the block ends well.
+    """Provide an empty folder that replaces ``path`` if the block ends without an exception.
 
     Args:
-        path: The folder to write. If it is a link, the folder behind it is written.
-        inputs: What is read to make it; ``None`` counts for nothing.
+        path: The folder to write. If it is a link, its target is written.
+        inputs: Files and folders that are read to make it; ``None`` is ignored.
 
     Yields:
-        The folder to write into. If the block raises, it is removed and ``path`` stays as it was.
+        The folder to write into. If the block raises, it is removed and ``path`` does not change.
 
     Raises:
-        OutputError: As :func:`check_output`; or if another process writes ``path``.
+        OutputError: For the reasons of :func:`check_output`, or if another process writes ``path``.
     """
     target = _behind_links(path)
     check_output(target, inputs)
@@ -60,19 +61,19 @@ def atomic_dir(path: Path, inputs: Iterable[Path | None] = ()) -> Iterator[Path]
 def atomic_files(
     folder: Path, names: Sequence[str], inputs: Iterable[Path | None] = ()
 ) -> Iterator[Path]:
-    """Give an empty folder whose files take their places in ``folder`` when the block ends well.
+    """Provide an empty folder whose files are moved into ``folder`` if the block does not raise.
 
     Args:
-        folder: The folder that they come into; other files in it stay.
+        folder: The folder that gets the files; other files in it do not change.
         names: Names of the files.
-        inputs: Files and folders that are read to make them; ``None`` counts for nothing.
+        inputs: Files and folders that are read to make them; ``None`` is ignored.
 
     Yields:
         The folder to write the files into. If the block raises, it is removed.
 
     Raises:
-        OutputError: If a file of that name is there which the manifest does not list, or one of
-            the inputs would be overwritten.
+        OutputError: If a file of one of the names exists and is not in the manifest, an input
+            would be overwritten, or another process writes into ``folder``.
     """
     folder = _behind_links(folder)
     _check_no_file(folder)
@@ -95,14 +96,17 @@ def atomic_files(
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Give a file name that takes the place of ``path`` when the block ends well.
+    """Provide a path whose file replaces ``path`` if the block ends without an exception.
 
     Args:
-        path: The file to write. One that exists is replaced, so it must be the program's own, or
-            one that the user asked to change. If it is a link, the file behind it is written.
+        path: The file to write. An existing file is replaced, so it must be the program's own, or
+            one that the user asked to change. If it is a link, its target is written.
 
     Yields:
-        The file to write. If the block raises, it is removed and ``path`` stays as it was.
+        The path to write to. If the block raises, it is removed and ``path`` does not change.
+
+    Raises:
+        OutputError: If another process writes ``path``.
     """
     target = _behind_links(path)
     with _made(target.parent), _locked(target), _partial(target) as folder:
@@ -113,15 +117,15 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 def check_output(path: Path, inputs: Iterable[Path | None] = ()) -> None:
-    """Refuse a folder that must not be written, before any work.
+    """Check, before any work, that a folder may be written.
 
     Args:
         path: The folder to write; it need not exist.
-        inputs: What is read to make it; ``None`` counts for nothing.
+        inputs: Files and folders that are read to make it; ``None`` is ignored.
 
     Raises:
-        OutputError: If ``path`` is a file or a mount point, is, holds or lies inside an input, or
-            holds anything that the program did not write.
+        OutputError: If ``path`` is a file or a mount point, is or contains an input or lies inside
+            one, or contains a file that the program did not write.
     """
     target = _behind_links(path)
     for given in inputs:
@@ -148,10 +152,10 @@ def check_output(path: Path, inputs: Iterable[Path | None] = ()) -> None:
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Keep every other process out of a folder, by a lock file in it, made if need be.
+    """Lock a folder against other processes; it is created if it does not exist.
 
     Raises:
-        ValueError: If another process holds it.
+        OutputError: If another process holds the lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _held(folder / LOCK, folder):
@@ -160,7 +164,7 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _made(folder: Path) -> Iterator[None]:
-    """Make a folder and those above it; if the block raises, those made here and empty are gone."""
+    """Make a folder and its parents; if the block raises, remove those made here if empty."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -174,7 +178,7 @@ def _made(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _locked(target: Path) -> Iterator[None]:
-    """Keep out every other process that writes ``target``."""
+    """Lock ``target`` against other processes that would write it."""
     lock = target.with_name(f".{target.name}.lock")
     with _held(lock, target):
         yield
@@ -182,7 +186,7 @@ def _locked(target: Path) -> Iterator[None]:
 
 @contextmanager
 def _held(path: Path, what: Path) -> Iterator[None]:
-    """Hold a lock file, which is gone afterwards; an error says that ``what`` is in use."""
+    """Hold a lock file and remove it afterwards; the error says that ``what`` is in use."""
     lock = FileLock(path, thread_local=False)
     try:
         lock.acquire(blocking=False)
@@ -190,12 +194,12 @@ def _held(path: Path, what: Path) -> Iterator[None]:
         holder = path.read_text(encoding="utf-8", errors="replace") or "another process"
         raise OutputError(f"{what}: {holder} works here already; wait for it or stop it") from None
     try:
-        # Windows lets nobody write to a locked file; then the message names no process.
+        # Windows does not allow writing to a locked file; then the message names no process.
         with suppress(OSError):
             path.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
         yield
     finally:
-        # Still held: who opened the file meanwhile sees that its name is gone, and opens anew.
+        # Removed before the release: a process that waits on the old file notices this and retries.
         with suppress(OSError):
             path.unlink()
         lock.release()
@@ -203,9 +207,9 @@ def _held(path: Path, what: Path) -> Iterator[None]:
 
 @contextmanager
 def _partial(target: Path) -> Iterator[Path]:
-    """A new folder beside ``target`` that nobody could have made before; gone afterwards.
+    """Make a new folder with an unpredictable name beside ``target``, and remove it afterwards.
 
-    The caller holds the lock of ``target``, so what an earlier run left is nobody's any more.
+    The caller holds the lock of ``target``, so folders of earlier runs are unused and are removed.
     """
     for old in target.parent.glob(f".{glob.escape(target.name)}.*{PARTIAL}"):
         if _is_own_partial(old):
@@ -217,7 +221,7 @@ def _partial(target: Path) -> Iterator[Path]:
         (folder / MANIFEST).write_text(_manifest_text({}), encoding="utf-8")
         yield folder
     except OSError as error:
-        if error.filename is None and error.errno is not None:  # a write to a full disk names none
+        if error.filename is None and error.errno is not None:  # as for a write to a full disk
             raise OSError(error.errno, error.strerror, str(target)) from error
         raise
     finally:
@@ -226,7 +230,7 @@ def _partial(target: Path) -> Iterator[Path]:
 
 
 def _behind_links(path: Path) -> Path:
-    # Path.resolve raises RuntimeError where links lead in a circle.
+    # Path.resolve raises RuntimeError for circular links.
     return Path(os.path.realpath(path))
 
 
@@ -237,20 +241,20 @@ def _is_own_partial(folder: Path) -> bool:
 
 
 def _put_in_place(new: Path, target: Path) -> None:
-    """Let ``new`` take the place of ``target``; at each moment one of the two is whole on disk."""
+    """Replace ``target`` by ``new``; at any moment at least one of them is complete on disk."""
     if not target.exists():
         new.replace(target)
         return
     if (target / CARRIED_OVER).is_file() and not (new / CARRIED_OVER).exists():
         shutil.copy2(target / CARRIED_OVER, new / CARRIED_OVER)
     if not _exchange(new, target):
-        # The next run puts the old folder back if this one ends between these two lines.
+        # If this process is killed between these two lines, the next run restores the old folder.
         target.replace(new.with_name(f"old-{target.name}"))
         new.replace(target)
 
 
 def _recover(partial: Path) -> None:
-    """Put back each old folder whose place is still empty."""
+    """Restore each old folder whose replacement is missing."""
     for old in partial.glob("old-*"):
         target = partial.with_name(old.name.removeprefix("old-"))
         if not target.exists():
@@ -258,7 +262,7 @@ def _recover(partial: Path) -> None:
 
 
 def _exchange(first: Path, second: Path) -> bool:
-    """Swap two names in one step, by Linux's ``renameat2``; False where that is not to be had."""
+    """Swap two paths atomically by Linux's ``renameat2``; return False if it is not available."""
     at_working_directory, exchange = -100, 2
     rename = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
     if rename is None:
@@ -269,7 +273,7 @@ def _exchange(first: Path, second: Path) -> bool:
 
 
 def _check_no_file(target: Path) -> None:
-    """Refuse a folder whose name, or that of a folder above it, is a file's."""
+    """Raise :class:`OutputError` if the folder or one of its parents is a file."""
     for path in (target, *target.parents):
         if path.exists():
             if not path.is_dir():
@@ -278,7 +282,7 @@ def _check_no_file(target: Path) -> None:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Files below a folder, and links; a link is not followed."""
+    """Yield all files and links below a folder; links are not followed."""
     for root, folders, files in os.walk(folder):
         links = [name for name in folders if (Path(root) / name).is_symlink()]
         yield from (Path(root) / name for name in sorted([*files, *links]))
@@ -298,7 +302,7 @@ def _manifest_text(files: dict[str, int]) -> str:
 
 
 def _read_manifest(folder: Path) -> dict[str, int]:
-    """Size of each file that the program wrote into a folder, by name; empty without a manifest."""
+    """Read the sizes of the files in a folder's manifest, by name; empty without a manifest."""
     try:
         files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
         return dict(files)
@@ -307,5 +311,5 @@ def _read_manifest(folder: Path) -> dict[str, int]:
 
 
 def _is_listed(file: Path, size: int | None) -> bool:
-    """Whether a file still has the size that a manifest lists for it; None if it lists none."""
+    """Whether a file has the size listed in the manifest; ``size`` is None if it is not listed."""
     return size is not None and file.is_file() and file.stat().st_size == size

@@ -232,13 +232,13 @@ class _LogPeakRatio(_LogNormalizerRatio):
 
 
 def _log_parts(kappa: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
-    """``log c_n(κ) − log c_n(0) + (r − N)``, ``r − N``, and ``κ − (r − N)``."""
+    """Compute ``log c_n(κ) − log c_n(0) + (r − N)``, ``r − N`` and ``κ − (r − N)``."""
     _, log_G, N = _ratio(kappa, dim)
     r = _hypotenuse(kappa, N)
-    excess = kappa * (kappa / (r + N))  # without the difference of near numbers, as below
-    # By halves, whose sum does not overflow.
+    excess = kappa * (kappa / (r + N))  # r − N without cancellation
+    # κ − (r − N) without cancellation; halves are added, because the full sums might overflow.
     lacking = N * ((excess / 2 + kappa / 2) / (r / 2 + kappa / 2))
-    # Both by the same arithmetic: then their difference is exactly 0 at κ = 0.
+    # Both logarithms use the same arithmetic, so that their difference is exactly 0 at κ = 0.
     at_zero = _series(torch.ones((), dtype=r.dtype, device=r.device), N, 0)
     series = torch.log(_series(N / r, N, 0)) - torch.log(at_zero)
     rest = N * torch.log1p(excess / (2 * N)) + 0.5 * torch.log1p(excess / N) - series + log_G
@@ -246,7 +246,7 @@ def _log_parts(kappa: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _ratio(kappa: Tensor, dim: int) -> tuple[Tensor, Tensor, float]:
-    """``A_n``, the sum of log G down from order N, and N itself.
+    """Compute ``A_n``, the sum of log G_ν over the orders below N, and N itself.
 
     With R_ν = I_{ν+1}/I_ν: ``R_ν = κ G_ν / 2(ν+1)`` and ``G_ν = 1 / (1 + κ R_{ν+1} / 2(ν+1))``.
     """
@@ -262,7 +262,7 @@ def _ratio(kappa: Tensor, dim: int) -> tuple[Tensor, Tensor, float]:
 
 
 def _shortfall(kappa: Tensor, dim: int) -> Tensor:
-    """``1 − A_n``, by the same recurrence without the difference of numbers near 1."""
+    """Compute ``1 − A_n`` by the same recurrence, without cancellation when A_n is near 1."""
     N, orders = _orders(dim)
     r = _hypotenuse(kappa, N)
     short = (N * N / (r + kappa) + N) / (r + N) + _correction(kappa, r, N)
@@ -273,26 +273,26 @@ def _shortfall(kappa: Tensor, dim: int) -> Tensor:
 
 
 def _orders(dim: int) -> tuple[float, list[float]]:
-    """The order N of the expansion, and those from there down to n/2 − 1."""
+    """Return the order N of the expansion, and the orders from N − 1 down to n/2 − 1."""
     lowest = dim / 2 - 1
     steps = max(0, math.ceil(EXPANSION_ORDER - lowest))
     return lowest + steps, [lowest + step for step in reversed(range(steps))]
 
 
 def _hypotenuse(kappa: Tensor, order: float) -> Tensor:
-    """``r = sqrt(κ² + N²)``, whose squares do not overflow."""
+    """Compute ``r = sqrt(κ² + N²)`` without overflow."""
     return torch.hypot(kappa, torch.full_like(kappa, order))
 
 
 def _correction(kappa: Tensor, r: Tensor, order: float) -> Tensor:
-    """What the expansion of ``I_{N+1}/I_N`` takes from its first term, ``κ / (r + N)``."""
+    """Compute ``κ / (r + N) − I_{N+1}/I_N``, the correction to the first term of the expansion."""
     t = order / r
     slope = _series(t, order, 1) / _series(t, order, 0)
     return (kappa / r) * (0.5 + slope * t) / r
 
 
 def _series(t: Tensor, order: float, derivative: int) -> Tensor:
-    """``Σ U_k(t) / N^k``, or its derivative in t, by Horner's rule."""
+    """Evaluate ``Σ U_k(t) / N^k``, or its derivative with respect to t, by Horner's rule."""
     coefficients = _series_coefficients(order, derivative)
     value = torch.full_like(t, coefficients[-1])
     for coefficient in coefficients[-2::-1]:
@@ -312,7 +312,7 @@ def _series_coefficients(order: float, derivative: int) -> tuple[float, ...]:
 
 
 def _olver_polynomials() -> tuple[tuple[float, ...], ...]:
-    """U_0 … U_K by DLMF 10.41.9, as coefficients of ascending powers."""
+    """Compute the polynomials U_0 … U_K by DLMF 10.41.9, as coefficients of ascending powers."""
     polynomials: list[tuple[Fraction, ...]] = [(Fraction(1),)]
     for _ in range(EXPANSION_TERMS):
         u = polynomials[-1]
@@ -325,12 +325,12 @@ def _olver_polynomials() -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(map(float, polynomial)) for polynomial in polynomials)
 
 
-# Not cached on demand: a compiler would trace the fractions each time, which takes minutes.
+# Computed at import: torch.compile would trace the fractions, which takes minutes.
 OLVER_POLYNOMIALS = _olver_polynomials()
 
 
 def _widened(values: Tensor) -> Tensor:
-    """float64 and float32 as they are, everything shorter as float32."""
+    """Convert types shorter than 32 bits to float32; float32 and float64 do not change."""
     return values if values.dtype == torch.float64 else values.float()
 
 

@@ -117,8 +117,12 @@ class LH2FaceHead(ProxyHead):
 
     @torch.no_grad()
     def _update_mean_norm(self, batch_mean: Tensor) -> Tensor:
-        """Update μ (in training mode only) and return it; it is the same on every rank."""
-        if self.training:
-            seen = self.mean_norm.lerp(batch_mean.to(self.mean_norm.dtype), self.norm_momentum)
-            self.mean_norm.copy_(torch.where(self.mean_norm.isnan(), batch_mean, seen))
-        return torch.where(self.mean_norm.isnan(), batch_mean, self.mean_norm).to(batch_mean.dtype)
+        """Update μ and return it; it is the same on every rank.
+
+        In evaluation mode μ rests once it is set, so a frozen head has one that is finite too.
+        """
+        momentum = self.norm_momentum if self.training else 0.0
+        first = batch_mean.to(self.mean_norm.dtype)
+        seen = torch.where(self.mean_norm.isnan(), first, self.mean_norm.lerp(first, momentum))
+        self.mean_norm.copy_(seen)
+        return seen.to(batch_mean.dtype)

@@ -1,1 +1,1 @@
-"""ONNX files of anybody: read, checked and run, within bounds."""
+"""Reading, checking and running of untrusted ONNX files."""

@@ -1,4 +1,4 @@
-"""ONNX files, read without running them; and what this project keeps in their metadata."""
+"""Reading of ONNX files without running them, and this project's values in their metadata."""
 
 import json
 from collections.abc import Iterator
@@ -11,20 +11,20 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
     from onnx import ModelProto
 
-# protobuf's own limit; larger models keep their weights in files beside.
+# protobuf's own limit in bytes; larger models keep their weights in separate files.
 LARGEST = (1 << 31) - 1
 
 
 class OnnxError(ValueError):
-    """An ONNX file that cannot be used; the message names it."""
+    """An ONNX file cannot be used; the message names it."""
 
 
 def read_onnx(path: Path) -> "ModelProto":
-    """An ONNX file without the weights that are kept in files beside it.
+    """Read an ONNX file, without the weights that it keeps in separate files.
 
     Raises:
-        OnnxError: If it is no ONNX file, or names files for its weights that are absent or not in
-            its own folder.
+        OnnxError: If it is not an ONNX file, or a file with its weights is absent or outside of its
+            folder.
     """
     import onnx
     from google.protobuf.message import DecodeError
@@ -46,10 +46,14 @@ def read_onnx(path: Path) -> "ModelProto":
 
 
 def weight_files(path: Path, model: "ModelProto") -> list[Path]:
-    """The files in which an ONNX file keeps weights, sorted.
+    """List the separate files in which an ONNX file keeps weights, sorted.
+
+    Args:
+        path: The ONNX file.
+        model: Its content, from :func:`read_onnx`.
 
     Raises:
-        OnnxError: If one is absent or not in the folder of ``path``, links followed.
+        OnnxError: If one is absent or, after following links, outside of the folder of ``path``.
     """
     folder, found = path.resolve().parent, set()
     for name in sorted({name for tensor in _tensors(model) for name in _locations(tensor)}):
@@ -63,7 +67,7 @@ def weight_files(path: Path, model: "ModelProto") -> list[Path]:
 
 
 def write_metadata(path: Path, values: dict[str, Any]) -> None:
-    """Put values into the metadata of an ONNX file."""
+    """Write values as JSON into the metadata of an ONNX file, in place of all earlier metadata."""
     import onnx
 
     model = onnx.load(path)
@@ -72,10 +76,10 @@ def write_metadata(path: Path, values: dict[str, Any]) -> None:
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """The values of :func:`write_metadata`; entries of other programs, which are no JSON, left out.
+    """Read the values of :func:`write_metadata`; entries that are not JSON are skipped.
 
     Raises:
-        OnnxError: As :func:`read_onnx`.
+        OnnxError: For the reasons of :func:`read_onnx`.
     """
     found = {}
     for entry in read_onnx(path).metadata_props:
@@ -87,7 +91,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 
 def _tensors(message: "Message") -> Iterator["Message"]:
-    """Every tensor in a message, however deep: of graphs in nodes and of functions too."""
+    """Yield every tensor in a message at any depth, also in functions and in graphs of nodes."""
     if message.DESCRIPTOR.name == "TensorProto":
         yield message
         return
@@ -98,5 +102,5 @@ def _tensors(message: "Message") -> Iterator["Message"]:
 
 
 def _locations(tensor: Any) -> list[str]:
-    """Names of the files that hold a tensor's values."""
+    """List the names of the files that contain a tensor's values."""
     return [entry.value for entry in tensor.external_data if entry.key == "location"]

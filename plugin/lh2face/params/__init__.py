@@ -1,4 +1,4 @@
-"""``params.yaml``: its schema, how it is read, and what is said of a value that is not allowed."""
+"""``params.yaml``: its schema, its reading, and error messages for invalid values."""
 
 from lh2face.params.load import load_params
 from lh2face.params.overlays import overlay_params

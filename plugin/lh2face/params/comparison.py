@@ -1,19 +1,19 @@
-"""The sections of what is compared and how it is evaluated."""
+"""The sections ``compare``, ``others``, ``embed`` and ``evaluate``."""
 
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
 from lh2face.data.training_sources import Seed
-from lh2face.evaluation.protocol import Protocol
+from lh2face.evaluation.protocol import MOST_ROUNDS, Protocol
 from lh2face.params.sections import Name, Section, Seeds, ascending, from_dataclass, unique
 
-# What has a folder of its own beside those of the heads.
+# Names of other folders beside those of the heads.
 RESERVED = {"untrained", "fit3d", "depth"}
 
 
 def not_reserved(name: str) -> str:
-    """A name that a head may have; ``ValueError`` if the pipeline uses it itself."""
+    """Return the name of a head or model; ``ValueError`` if the pipeline uses it itself."""
     if name in RESERVED:
         raise ValueError(f"reserved, like all of {sorted(RESERVED)}")
     return name
@@ -23,29 +23,29 @@ HeadName = Annotated[Name, AfterValidator(not_reserved)]
 
 
 class Evaluate(from_dataclass("Protocol", Protocol)):
-    """Switches of the IJB protocol and of the figures drawn from it.
+    """Options of the evaluation; see :class:`~lh2face.evaluation.protocol.Protocol`.
 
     Attributes:
         bootstrap: Rounds of the bootstrap over templates.
     """
 
     vmf_dim: Annotated[int, Field(ge=2)]
-    # Of YAML's lists; the numbers in them stay strict.
+    # YAML has lists, not tuples, so the container is not strict; the numbers in it are.
     far: Annotated[
         tuple[Annotated[float, Field(gt=0, lt=1)], ...],
         Field(min_length=1, strict=False),
         AfterValidator(ascending),
     ]
-    bootstrap: Annotated[int, Field(ge=2, le=1_000_000)]
+    bootstrap: Annotated[int, Field(ge=2, le=MOST_ROUNDS)]
     seed: Seed = 0
 
 
 class Other(Section):
-    """A model of others.
+    """A third-party model.
 
     Attributes:
-        name: Of its row.
-        path: A recognition ONNX file, such as insightface's ``w600k_r50.onnx``.
+        name: Name of its row in the table.
+        path: Recognition ONNX file, such as insightface's ``w600k_r50.onnx``.
     """
 
     name: HeadName
@@ -53,11 +53,11 @@ class Other(Section):
 
 
 class Embed(Section):
-    """How the benchmark is divided into jobs.
+    """How the embedding of a benchmark is divided into jobs.
 
     Attributes:
-        shards: Number of jobs that embed it.
-        shard: Their numbers: 0 … shards − 1.
+        shards: Number of jobs.
+        shard: Numbers of the jobs: 0 … shards − 1.
     """
 
     shards: Annotated[int, Field(gt=0, le=10_000)]
@@ -75,14 +75,14 @@ class Embed(Section):
 
 
 class Compare(Section):
-    """What the DAG runs over: every head with every seed.
+    """What the pipeline runs: every head with every seed, tested on every benchmark.
 
     Attributes:
-        heads: Heads trained alone, names out of ``heads``.
-        joint_heads: Heads trained together with the reconstructor, other names out of ``heads``.
-        models: The rows of the table: ``untrained``, all of the above, and those of ``others``.
-        seeds: A run of every head each.
-        benchmarks: What every model is tested on: all names of ``benchmarks``.
+        heads: Names in ``heads`` that are trained alone.
+        joint_heads: Other names in ``heads``, which are trained together with the reconstructor.
+        models: Rows of the table: ``untrained``, all of the above, and the names in ``others``.
+        seeds: Seeds; every head is trained once per seed.
+        benchmarks: All names in ``benchmarks``; every model is tested on each.
     """
 
     heads: Annotated[list[HeadName], AfterValidator(unique)]

@@ -1,4 +1,4 @@
-"""``params.yaml``, read."""
+"""Reading of ``params.yaml``."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The values of a file in their schema, and what is wrong with them in words."""
+"""Validation of values against a schema, with error messages in words."""
 
 import typing
 from pathlib import Path
@@ -16,18 +16,24 @@ Checked = TypeVar("Checked", bound=BaseModel)
 def checked(
     schema: type[Checked], values: dict[str, Any], source: Path | str, folder: Path = Path()
 ) -> Checked:
-    """The values of a file in their schema; :class:`ParamsError` names what is not allowed.
+    """Validate the values of a file.
 
     Args:
-        schema: The section that the file holds.
+        schema: The section that the file contains.
         values: Its content.
         source: The file, for messages.
-        folder: What the paths of recipes are relative to.
+        folder: Folder to which the paths of recipes are relative.
+
+    Returns:
+        The section with its values.
+
+    Raises:
+        ParamsError: If a value is not allowed; the message has one line per wrong value.
     """
     try:
         return schema.model_validate(values, context={"folder": folder})
     except ValidationError as error:
-        # What is there and wrong comes before what is not there: it may be its other name.
+        # Wrong and unknown keys come before missing ones: one may be a misspelling of the other.
         found = sorted(error.errors(), key=lambda item: item["type"] == "missing")
         lines = [f"{source}: {in_words(schema, item)}" for item in found[:MOST_ERRORS]]
         if len(found) > MOST_ERRORS:
@@ -36,12 +42,12 @@ def checked(
 
 
 def in_words(schema: type[BaseModel], error: ErrorDetails) -> str:
-    """One of pydantic's errors as a line that begins with the key."""
+    """Write one of pydantic's errors as a line that begins with the key."""
     message = error["msg"].removeprefix("Value error, ")
     if not error["loc"]:
         return message
     keys, section = located(schema, error["loc"])
-    # As Python writes text, so that a line break in a key does not break the line.
+    # Escaped as by Python, so that a line break in a key does not break the line.
     key = ".".join(repr(str(part))[1:-1] for part in keys)
     if error["type"] == "missing":
         return f"{key}: missing"
@@ -50,16 +56,23 @@ def in_words(schema: type[BaseModel], error: ErrorDetails) -> str:
     if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
         found = f"found {error['ctx']['tag']!r:.100}" if "tag" in error["ctx"] else "missing"
         return f"{key}.type: {found}, allowed are {', '.join(types_of(section))}"
-    # What a check of this module found is in its message.
+    # The messages of this package's own checks already contain the value.
     found = "" if error["type"] == "value_error" else f", found {error['input']!r:.100}"
     return f"{key}: {message}{found}"
 
 
 def located(schema: Any, location: tuple[int | str, ...]) -> tuple[list[int | str], Any]:
-    """The keys of a place in the parameters, and the section that holds the last of them.
+    """Translate pydantic's location of an error into keys of ``params.yaml``.
 
-    Pydantic's place has, beside the keys, the ``type`` of a section that can be of several; there,
-    what it holds are the sections of all types.
+    Pydantic's location also contains the ``type`` of each section that can have several types.
+
+    Args:
+        schema: Section in which the location begins.
+        location: Pydantic's location.
+
+    Returns:
+        The keys, and the section that has the last of them. Where the location ends at a section
+        that can have several types, it is the union of these types.
     """
     keys: list[int | str] = []
     held: Any = schema
@@ -78,7 +91,7 @@ def located(schema: Any, location: tuple[int | str, ...]) -> tuple[list[int | st
 
 
 def types_of(schema: Any) -> dict[str, type[Section]]:
-    """The sections of a place that can be of several types, by type."""
+    """Return the sections of a union by their ``type``; empty if ``schema`` is no such union."""
     if typing.get_origin(schema) is not Annotated:
         return {}
     kinds = typing.get_args(get_args(schema)[0]) or (get_args(schema)[0],)
@@ -90,7 +103,7 @@ def types_of(schema: Any) -> dict[str, type[Section]]:
 
 
 def without_none(hint: Any) -> Any:
-    """Of "something or None" the something."""
+    """Return T of a type hint ``T | None``, or else the hint itself."""
     kinds = [kind for kind in get_args(hint) if kind is not type(None)]
     is_optional = type(None) in get_args(hint) and len(kinds) == 1
     return kinds[0] if is_optional else hint

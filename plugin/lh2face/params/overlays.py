@@ -1,8 +1,8 @@
-"""Overlays: files such as ``params/full.yaml`` whose values are put over ``params.yaml``.
+"""Overlays: files such as ``params/full.yaml`` whose values replace those in ``params.yaml``.
 
-``params.yaml`` is tracked by git and read by DVC, so the values have to stand in it. The file as it
-was before is kept beside it as ``params.yaml.orig``. The next overlay is put over that one, so
-overlays do not pile up, and comments come from the original each time.
+DVC reads ``params.yaml``, so the values must be written into it. The original file is kept as
+``params.yaml.orig``. The next overlay is applied to the original, so overlays do not accumulate,
+and comments always come from the original.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from lh2face.params.schema import Params
 from lh2face.params.sections import ParamsError
 from lh2face.params.yaml_files import parse_yaml, read_text
 
-# Sections that an overlay does not add to.
+# Sections that an overlay replaces instead of adding to them.
 REPLACED = {"sources", "benchmarks", "validation"}
 HEADER = (
     "# {names} over {original}; `lh2face params` takes it back. Digest of what follows: {digest}\n"
@@ -30,16 +30,16 @@ MADE_HERE = re.compile(r"# .* over .*; `lh2face params` takes it back\. Digest .
 
 
 def overlay_params(overlays: Sequence[Path], path: Path = Path("params.yaml")) -> None:
-    """Put the values of overlays into ``params.yaml``, or take those of the last call back.
+    """Write the values of overlays into ``params.yaml``, or undo the last call.
 
     Args:
-        overlays: Put over each other in this order. Without any, ``params.yaml`` is again what it
-            was before the first overlay.
+        overlays: Overlays, applied in this order. Without any, the original ``params.yaml`` is
+            restored.
         path: The parameters.
 
     Raises:
         ParamsError: If a file cannot be read, the result would not be valid, or ``params.yaml``
-            was changed by hand since an overlay was put over it. It is then left as it was.
+            was changed by hand after an overlay was applied. Then nothing is written.
     """
     original = path.with_name(f"{path.name}.orig")
     here = read_text(path)
@@ -64,10 +64,10 @@ def overlay_params(overlays: Sequence[Path], path: Path = Path("params.yaml")) -
 
 
 def is_made_here(text: str, path: Path, original: Path) -> bool:
-    """Whether a text of parameters is what :func:`overlay_params` wrote.
+    """Whether :func:`overlay_params` wrote a text of parameters.
 
     Raises:
-        ParamsError: If it was, and somebody changed it since.
+        ParamsError: If it did, and the text was changed afterwards.
     """
     made = MADE_HERE.match(text)
     if made is None or not original.exists():
@@ -82,30 +82,33 @@ def is_made_here(text: str, path: Path, original: Path) -> bool:
 
 
 def digest(text: str) -> str:
-    """Tells a text from one that was changed."""
+    """Compute a short digest that shows whether a text was changed."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def put_over(text: str, overlay: Path, path: Path) -> tuple[str, dict[str, Any]]:
-    """The text of parameters with the values of an overlay, comments kept; and all values in it.
+    """Apply an overlay to a text of parameters; its comments are kept.
 
     Args:
-        text: That of the parameters.
-        overlay: The file of the overlay.
-        path: The file of the parameters, for messages.
+        text: The text of the parameters.
+        overlay: File of the overlay.
+        path: File of the parameters, for messages.
+
+    Returns:
+        The new text, and all its values.
 
     Raises:
-        ParamsError: If one of the two is not YAML or holds no mapping, or ``path`` is written in
-            such a way that its sections cannot be told apart.
+        ParamsError: If one of the two is not YAML or not a mapping, or the sections of ``path``
+            cannot be separated.
     """
     new = parse_yaml(YAML(typ="safe"), update := read_text(overlay), overlay)
     expected: dict[str, Any] = parse_yaml(YAML(typ="safe"), text, path)
     merge(expected, new)
     yaml = YAML()
     yaml.preserve_quotes = True
-    yaml.width = 1 << 12  # lines of the overlay stay lines
-    # ruamel.yaml ties what stands between two sections to the last value of the first; it would go
-    # where that value is replaced.
+    yaml.width = 1 << 12  # do not wrap the lines of the overlay
+    # ruamel.yaml attaches a comment between two sections to the last value of the first section.
+    # It would be lost if this value is replaced, so such comments are cut out first.
     head, sections = divided(text)
     values = parse_yaml(yaml, head + "".join(body for body, _ in sections), path)
     _, parts = divided(update)
@@ -121,10 +124,10 @@ def put_over(text: str, overlay: Path, path: Path) -> tuple[str, dict[str, Any]]
 
 
 def divided(text: str) -> tuple[str, list[tuple[str, str]]]:
-    """What stands before the first section, and every section with what stands behind it.
+    """Split a text into its head, and pairs of a section and the lines after it.
 
-    A section is a key at the first column and the indented lines below it; blank lines and comments
-    at the first column stand between two of them.
+    A section is a key at the first column with the indented lines below it. The lines between two
+    sections are blank lines, and comments at the first column.
     """
     head, *sections = re.split(r"^(?=[^\s#-])", text, flags=re.MULTILINE)
     behind = re.compile(r"(?:^[ \t]*\n|^#.*\n?)*\Z", re.MULTILINE)
@@ -133,14 +136,18 @@ def divided(text: str) -> tuple[str, list[tuple[str, str]]]:
 
 
 def merge(base: dict[str, Any], update: dict[str, Any]) -> None:
-    """Put the values of ``update`` into ``base``, section by section.
+    """Merge the values of ``update`` into ``base``, section by section.
 
-    ``sources``, ``benchmarks`` and ``validation`` are replaced whole where the update gives a type,
-    or nothing: other data take the place of those that are there.
+    ``sources``, ``benchmarks`` and ``validation`` are replaced as a whole if the update gives an
+    entry with a type, or is empty. Then the new data replace all old data.
+
+    Args:
+        base: Mapping to change.
+        update: New values.
     """
     for key, value in update.items():
         whole = not isinstance(value, dict) or not isinstance(base.get(key), dict)
-        # A config with a type is one value: its arguments belong to that type alone.
+        # A config with a type is replaced as a whole: its other keys belong to that type only.
         if whole or "type" in value or (key in REPLACED and (not value or _has_types(value))):
             base[key] = value
         else:

@@ -1,4 +1,4 @@
-"""The typed form of ``params.yaml``, checked before anything runs."""
+"""The schema of ``params.yaml``, which is checked before anything runs."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,20 +15,28 @@ from lh2face.params.sections import Name, ParamsError, Section, any_of, unique
 from lh2face.params.training import Fit3D, Joint, Train
 from lh2face.training.recipe import check_recipe, check_reconstruction
 
-# Arguments of a head that the training faces and the backbone decide.
+# Arguments of a head that the training faces and the backbone determine.
 OF_TRAINING = frozenset({"num_classes", "in_channels"})
 
 
 class Params(Section):
-    """All of ``params.yaml``.
+    """The whole of ``params.yaml``.
 
     Attributes:
-        workers: Processes that make and align faces; results do not depend on it.
-        sources: Who is trained on, by a name of your choice; people of one are none of another.
-        benchmarks: What is tested on, likewise.
-        validation: What training is validated on, pairs of people who are in neither of these.
-        others: Models of others, which are evaluated beside those that are trained.
-        heads: Registered heads and their arguments, by a name of your choice.
+        workers: Number of processes that make and align faces; results do not depend on it.
+        sources: Sources of training faces, by a name of your choice. People of different sources
+            count as different people.
+        benchmarks: Benchmarks to test on, by a name of your choice.
+        validation: Pairs of faces to validate the training on, by a name of your choice. The people
+            in them are in no source and no benchmark.
+        fit3d: Training of the reconstructor.
+        compare: Heads, seeds and benchmarks that the pipeline runs.
+        train: Training of the recognizers.
+        joint: Weights of the joint loss.
+        others: Third-party models, which are evaluated beside the trained ones.
+        embed: Division of the embedding into jobs.
+        heads: Types and arguments of heads, by a name of your choice.
+        evaluate: Options of the evaluation.
     """
 
     workers: Annotated[int, Field(gt=0, le=1024)]
@@ -100,20 +108,24 @@ class Params(Section):
         return self
 
     def source(self, name: str) -> Any:
-        """A training source.
+        """Make the training source with a name.
 
         Raises:
-            ParamsError: If there is none of that name.
+            ParamsError: If there is no such source.
         """
         return _made(TRAINING_SOURCES, self.sources, "sources", name)
 
     @property
     def paired(self) -> dict[str, Any]:
-        """The sections of ``benchmarks`` and ``validation``, which have no name in common."""
+        """The sections of ``benchmarks`` and ``validation``, which share no names."""
         return {**self.benchmarks, **self.validation}
 
     def benchmark(self, name: str) -> Any:
-        """The source of a benchmark or of a validation; raises as :meth:`source`."""
+        """Make the benchmark or validation with a name.
+
+        Raises:
+            ParamsError: If there is no such benchmark or validation.
+        """
         return _made(BENCHMARKS, self.paired, "benchmarks, validation", name)
 
 

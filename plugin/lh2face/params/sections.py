@@ -1,4 +1,4 @@
-"""What the sections of ``params.yaml`` are made of: their base, and the types of their values."""
+"""The base class of the sections of ``params.yaml``, and the types of their values."""
 
 import dataclasses
 import functools
@@ -15,7 +15,7 @@ from lh2face.data.training_sources import Seed
 
 
 def unique(values: list[Any]) -> list[Any]:
-    """A list in which nothing is twice; ``ValueError`` if something is."""
+    """Return the list; ``ValueError`` if a value occurs twice."""
     for value in values:
         if values.count(value) > 1:
             raise ValueError(f"found {value!r} more than once")
@@ -23,7 +23,7 @@ def unique(values: list[Any]) -> list[Any]:
 
 
 def ascending(values: tuple[float, ...]) -> tuple[float, ...]:
-    """Numbers each larger than the one before; ``ValueError`` if not."""
+    """Return the numbers; ``ValueError`` if they are not strictly ascending."""
     for one, following in pairwise(values):
         if one >= following:
             raise ValueError(f"expected ascending numbers, found {following} after {one}")
@@ -33,27 +33,27 @@ def ascending(values: tuple[float, ...]) -> tuple[float, ...]:
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(gt=0)]
 Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(unique)]
-# Names become parts of paths and of command lines.
+# Names are parts of paths and of command lines.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$", max_length=100)]
 Weight = Annotated[float, Field(ge=0)]
 
 
 class ParamsError(ValueError):
-    """``params.yaml`` cannot be used; the message names each key at fault."""
+    """``params.yaml`` cannot be used; the message names each wrong key."""
 
 
 class Section(BaseModel):
-    """A part of ``params.yaml``: no unknown keys, no conversions but from 30 to 30.0."""
+    """Base class of all sections: no unknown keys, no conversions except from int to float."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 def from_dataclass(name: str, cls: type, **more: Any) -> type[Section]:
-    """A section with the fields, types and defaults of a dataclass, so each knob is named once.
+    """Make a section with the fields, types and defaults of a dataclass.
 
     Args:
-        name: Of the section.
-        cls: The dataclass; a field may hold another one.
+        name: Name of the section.
+        cls: The dataclass; dataclasses in its fields become sections too.
         more: Further fields as (type, default).
     """
     hints = typing.get_type_hints(cls, include_extras=True)
@@ -68,7 +68,7 @@ def from_dataclass(name: str, cls: type, **more: Any) -> type[Section]:
 
 
 def _with_sections(hint: Any) -> Any:
-    """A type, dataclasses in it as sections."""
+    """Replace the dataclasses in a type hint by sections."""
     if dataclasses.is_dataclass(hint):
         return from_dataclass(hint.__name__, hint)
     if typing.get_origin(hint) is Annotated:
@@ -79,7 +79,7 @@ def _with_sections(hint: Any) -> Any:
 
 
 def any_of(registry: Mapping[str, type]) -> Any:
-    """A section for every type of a registry, told apart by ``type``."""
+    """Make a union of sections, one per type of a registry; the key ``type`` selects one."""
     sections = [
         from_dataclass(cls.__name__, cls, type=(Literal[name], ...))
         for name, cls in registry.items()

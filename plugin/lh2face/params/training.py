@@ -1,4 +1,4 @@
-"""The sections of the trainings: the reconstructor, the recognizers, the joint loss."""
+"""The sections ``fit3d``, ``train`` and ``joint``."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -17,21 +17,21 @@ class Recipe(Section):
     """A training whose recipe is an mmengine config.
 
     Attributes:
-        config: The recipe: network, batch, optimizer, schedule, augmentation.
-        options: Values put over it, by dotted name.
+        config: Path of the config: network, batch, optimizer, schedule, augmentation.
+        options: Values that override the config, by dotted name.
     """
 
     config: str
     options: dict[str, Any] = {}  # noqa: RUF012  pydantic copies it
 
     def recipe(self, folder: Path = Path()) -> "Config":
-        """The config with the options in it.
+        """Load the config and apply the options.
 
         Args:
-            folder: That of ``params.yaml``, which ``config`` is relative to.
+            folder: Folder of ``params.yaml``, to which ``config`` is relative.
 
         Raises:
-            RecipeError: As :func:`lh2face.training.recipe.load_recipe`.
+            RecipeError: For the reasons of :func:`lh2face.training.recipe.load_recipe`.
         """
         return load_recipe(folder / self.config, self.options)
 
@@ -40,19 +40,19 @@ class Fit3D(Recipe):
     """Training of the reconstructor on the aligned faces.
 
     Attributes:
-        config: The recipe, an mmengine config: reconstructor, batch, optimizer, schedule.
-        options: Values put over it, by dotted name.
-        seed: Seed of weights and batches.
+        config: Path of the mmengine config: reconstructor, batch, optimizer, schedule.
+        options: Values that override the config, by dotted name.
+        seed: Seed of the weights and the batches.
     """
 
     seed: Seed = 0
 
 
 class Init(Section):
-    """Weights to begin a training from.
+    """Pretrained weights with which a training begins.
 
     Attributes:
-        path: What :func:`~lh2face.training.weights.read_weights` reads.
+        path: File or folder that :func:`~lh2face.training.weights.read_weights` can read.
     """
 
     path: str
@@ -62,9 +62,9 @@ class Train(Recipe):
     """Training of a recognizer, the same for every head.
 
     Attributes:
-        config: The recipe, an mmengine config: network, batch, optimizer, schedule, augmentation.
-        options: Values put over it, by dotted name.
-        init: The weights to begin from, of which there may be none.
+        config: Path of the mmengine config: network, batch, optimizer, schedule, augmentation.
+        options: Values that override the config, by dotted name.
+        init: Pretrained weights: a list with one entry, or an empty list for random weights.
     """
 
     init: Annotated[list[Init], Field(max_length=1)] = []  # noqa: RUF012
@@ -77,7 +77,8 @@ class Joint(Section):
         reco_weight: Weight of the reconstructor's own loss.
         canon_weight: Weight of the head's loss on the canonical face.
         view_weight: Weight of the view's consistency under mirroring.
-        fusion: What the backbone reads beside the image.
+        fusion: What the backbone reads besides the image: nothing, the canonical face, or the
+            canonical face and its depth map.
     """
 
     reco_weight: Weight

@@ -1,4 +1,4 @@
-"""YAML files of parameters, read within bounds."""
+"""Safe reading of YAML files of parameters, with limits for their size."""
 
 from pathlib import Path
 from typing import Any
@@ -9,21 +9,21 @@ from ruamel.yaml.nodes import Node
 
 from lh2face.params.sections import ParamsError
 
-# Bounds of a YAML file; its nodes are counted with every alias written out.
+# Limits of a YAML file in bytes and nodes; nodes are counted with every alias expanded.
 LARGEST_FILE, MOST_NODES = 1 << 16, 20_000
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The values of a YAML file.
+    """Read the values of a YAML file.
 
     Raises:
-        ParamsError: If the file is missing, is not YAML, is too large, or holds no mapping.
+        ParamsError: If the file is missing, is not YAML, is too large, or is not a mapping.
     """
     return parse_yaml(YAML(typ="safe"), read_text(path), path)
 
 
 def read_text(path: Path) -> str:
-    """The text of a file of parameters; raises as :func:`read_yaml`."""
+    """Read the text of a file of parameters, with the errors of :func:`read_yaml`."""
     if not path.exists():
         raise ParamsError(f"{path}: not found; run from the folder that holds it")
     if not path.is_file():
@@ -39,7 +39,13 @@ def read_text(path: Path) -> str:
 
 
 def parse_yaml(yaml: YAML, text: str, path: Path) -> Any:
-    """The mapping of a YAML text; raises as :func:`read_yaml`."""
+    """Parse the mapping of a YAML text, with the errors of :func:`read_yaml`.
+
+    Args:
+        yaml: The parser to load the values with.
+        text: The text.
+        path: Its file, for messages.
+    """
     try:
         node = YAML(typ="safe").compose(text)
         if written_out(node, {}) > MOST_NODES:
@@ -61,14 +67,14 @@ def parse_yaml(yaml: YAML, text: str, path: Path) -> Any:
 
 
 def written_out(node: Node | None, known: dict[int, int]) -> int:
-    """How many values a YAML node is with all aliases written out.
+    """Count the values of a YAML node with all aliases expanded.
 
     Args:
-        node: The node; aliases are the same object again.
-        known: The counts of nodes seen so far, by ``id``.
+        node: The node; an alias is the same object as its anchor.
+        known: Counts of the nodes seen so far, by ``id``.
     """
     if id(node) not in known:
-        known[id(node)] = MOST_NODES + 1  # of a node inside of itself, which has no end
+        known[id(node)] = MOST_NODES + 1  # for a node that contains itself
         inner = node.value if isinstance(getattr(node, "value", None), list) else []
         parts = [part for one in inner for part in (one if isinstance(one, tuple) else (one,))]
         known[id(node)] = 1 + sum(written_out(part, known) for part in parts)

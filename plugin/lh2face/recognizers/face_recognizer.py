@@ -5,10 +5,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from lh2face.registry import MODELS
 
+# What the names of a recognizer's weights begin with.
+BACKBONE, HEAD, RECONSTRUCTOR = "backbone.", "head.", "reconstructor."
 # Number of channels that each kind of fusion adds to the image's three.
 FUSION_CHANNELS = {"none": 0, "canonical": 3, "canonical_depth": 4}
 # Canonical depth is in 1 ± 0.1; these numbers scale it to [−1, 1], the range of the image.
@@ -16,6 +18,18 @@ DEPTH_CENTER, DEPTH_HALF_RANGE = 1.0, 0.1
 # Signs of a view (rx, ry, rz, tx, ty, tz) in a mirror: with S = diag(−1, 1, 1), S·Rz·Ry·Rx·S keeps
 # rx and negates ry and rz; S·t negates tx.
 MIRRORED_VIEW = (1.0, -1.0, -1.0, -1.0, 1.0, 1.0)
+
+
+def weights_without_head(model: nn.Module) -> dict[str, Tensor]:
+    """Weights of a recognizer by name, on the CPU; without those of its head.
+
+    The head's proxies belong to the training identities.
+    """
+    return {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in model.state_dict().items()
+        if not name.startswith(HEAD)
+    }
 
 
 def mirror_view(view: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What reconstructors share: light and view of a face, rendering it again, the losses of that."""
+"""The base class of reconstructors: light and view of a face, re-rendering, and the losses."""
 
 import math
 from typing import Any, NamedTuple
@@ -13,30 +13,30 @@ from lh2face.reconstruction.pose import view_of_landmarks
 from lh2face.registry import MODELS
 from lh2face.rendering import lambert_shading, normals_from_depth, shade
 
-# Ranges of the view: rotations in rad, shifts in units of the depth. Unsup3D has 60° and 0.1 all
-# over; aligned faces roll, nod and shift little, and more room lets the view look past the face.
+# Limits of the view: rotations in rad, translations in units of the depth. Unsup3D has 60° and 0.1
+# for all; aligned faces roll, nod and shift little, and wider limits let the view miss the face.
 VIEW_RANGE = (math.radians(25), math.radians(75), math.radians(15), 0.03, 0.03, 0.1)
-# Depth about which an aligned face turns: alignment brings its landmarks back to the middle, and
-# they lie at the front. About 1, as Unsup3D has it, a turn of 45° needs a shift of half the face,
-# and the network learns a third of the turn instead.
+# Depth of the axis of rotation. Alignment centres the landmarks, which are at the front of the
+# face. With Unsup3D's value 1, a rotation by 45° would need a shift by half the face, and the
+# network learns only a third of the rotation.
 ROTATION_CENTER = 0.94
 
-# What the view can be learnt from.
+# Sources from which the view can be learnt.
 POSES = ("images", "landmarks")
-# Weight of the distance of the network's view from that of the landmarks.
+# Weight of the distance between the network's view and the view of the landmarks.
 POSE_WEIGHT = 1.0
 
 
 class Reconstruction(NamedTuple):
-    """A face taken apart.
+    """The parts of a reconstructed face.
 
     Attributes:
         depth: ``(B, S, S)`` canonical depth, 0.9 … 1.1.
         albedo: ``(B, 3, S, S)`` in [−1, 1].
-        light: ``(B, 4)``: ambient, diffuse, lx, ly.
-        view: ``(B, 6)``: rx, ry, rz in rad, tx, ty, tz.
-        shaded: ``(B, 3, S, S)`` the albedo in that light, above 1 where it is over-exposed.
-        terms: Loss terms of the canonical face alone, scalars.
+        light: ``(B, 4)``: ambient and diffuse strength in 0 … 1, lx and ly in −1 … 1.
+        view: ``(B, 6)``: rx, ry, rz in rad, tx, ty, tz in units of the depth.
+        shaded: ``(B, 3, S, S)`` the albedo in that light; above 1 where it is over-exposed.
+        terms: Loss terms that depend on the canonical face only, scalars by name.
     """
 
     depth: Tensor
@@ -48,36 +48,36 @@ class Reconstruction(NamedTuple):
 
     @property
     def canonical(self) -> Tensor:
-        """``(B, 3, S, S)`` the shaded face in the canonical view, in [−1, 1]."""
+        """The shaded face in the canonical view, ``(B, 3, S, S)`` in [−1, 1]."""
         return self.shaded.clamp(-1, 1)
 
 
 class Reconstructor(nn.Module):
-    """Base of the reconstructors, learnt by rendering faces again after Unsup3D (CVPR 2020).
+    """Base class of reconstructors, which learn by re-rendering faces as Unsup3D does (CVPR 2020).
 
-    The view is learnt by that too, or from landmarks: then faces are rendered in the view that
-    their five landmarks say (:mod:`lh2face.reconstruction.pose`), and the network learns to tell it
-    from the image, which is all there is of a face later.
+    The view is learnt in the same way, or from landmarks. Then faces are rendered in the view that
+    fits their five landmarks (:mod:`lh2face.reconstruction.pose`), and the network learns to
+    predict this view from the image, because there are no landmarks at inference.
 
-    A subclass gives the canonical face; light, view and confidence are predicted here. The face is
-    taken to be symmetric: depth and albedo flipped left to right must explain the image too (weight
-    ``flip_weight``), where the confidence map admits it.
+    A subclass predicts the canonical face; this class predicts light, view and confidence. The face
+    is assumed to be symmetric: depth and albedo flipped left to right must explain the image too
+    (weight ``flip_weight``), except where the predicted confidence is low.
 
     Args:
         image_size: Side S, a power of two ≥ 16.
         width: Channels of the networks' first layers.
         flip_weight: Weight of the reconstruction from the flipped face.
-        view_prior: Weight of the pull of the view to the front.
-        renderer: Config of the renderer; its ``image_size`` is filled in.
-        pose: What the view is learnt from, ``"images"`` or ``"landmarks"``.
+        view_prior: Weight of the prior towards the frontal view; used if ``pose`` is "images".
+        renderer: Config of the renderer; its ``image_size`` is set here.
+        pose: Source from which the view is learnt, ``"images"`` or ``"landmarks"``.
 
     Raises:
-        ValueError: If ``pose`` is another.
+        ValueError: If ``pose`` has another value.
 
     Attributes:
         min_depth: Nearest canonical depth.
         max_depth: Farthest canonical depth.
-        read_size: Side of the images that the networks read, px; others are resized.
+        read_size: Side of the images that the networks read, in px; other images are resized.
     """
 
     min_depth, max_depth = 0.9, 1.1
@@ -108,34 +108,37 @@ class Reconstructor(nn.Module):
         self.register_buffer("view_range", torch.tensor(VIEW_RANGE), persistent=False)
 
     def canonical(self, images: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Depth ``(B, S, S)``, albedo ``(B, 3, S, S)`` in [−1, 1], and loss terms of its own."""
+        """Predict depth ``(B, S, S)``, albedo ``(B, 3, S, S)`` in [−1, 1], and own loss terms."""
         raise NotImplementedError
 
     def enlarged(self) -> "Reconstructor":
-        """The reconstructor that draws pictures: this one, where it knows no finer faces."""
+        """Return a reconstructor for larger pictures; by default it is this one."""
         return self
 
     def read(self, images: Tensor) -> Tensor:
-        """Images ``(B, 3, S, S)`` at the size that the networks read."""
+        """Resize images ``(B, 3, S, S)`` to the size that the networks read, ``read_size``."""
         size = (self.read_size, self.read_size)
         return images if images.shape[-2:] == size else F.interpolate(images, size, mode="area")
 
     def depth_of(self, images: Tensor) -> Tensor:
-        """The canonical depth alone, ``(B, S, S)``; a subclass may find it with less work."""
+        """Predict only the canonical depth, ``(B, S, S)``; a subclass may do this faster."""
         return self.canonical(images)[0]
 
     def surface(self, depth: Tensor) -> Tensor:
-        """The depth that is rendered: NaN where a canonical face has no surface."""
+        """Return the depth to render, ``(B, S, S)``; NaN where the face has no surface."""
         return depth
 
     def forward(self, images: Tensor) -> Reconstruction:
-        """Take faces apart; nothing is rendered.
+        """Reconstruct faces, without rendering them.
 
         Args:
             images: ``(B, 3, S, S)`` in [−1, 1].
 
+        Returns:
+            The parts of the faces.
+
         Raises:
-            ValueError: If the images are of another size.
+            ValueError: If the images have another shape.
         """
         size = self.image_size
         if images.ndim != 4 or images.shape[1:] != (3, size, size):
@@ -148,32 +151,32 @@ class Reconstructor(nn.Module):
         return Reconstruction(depth, albedo, light, self.view_of(images), shaded, terms)
 
     def light_of(self, images: Tensor) -> Tensor:
-        """``(B, 4)``: ambient and diffuse in 0 … 1, lx and ly in −1 … 1."""
+        """Predict the light ``(B, 4)``: ambient and diffuse in 0 … 1, lx and ly in −1 … 1."""
         strength, direction = self.light_network(self.read(images)).split(2, dim=1)
         return torch.cat([strength / 2 + 0.5, direction], 1)
 
     def view_of(self, images: Tensor) -> Tensor:
-        """The view of images ``(B, 3, S, S)``, and nothing else of them: ``(B, 6)``."""
+        """Predict only the view ``(B, 6)`` of images ``(B, 3, S, S)``."""
         return self.view_network(self.read(images)) * self.view_range
 
     def loss(
         self, images: Tensor, face: Reconstruction, landmarks: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Losses of a batch.
+        """Compute the losses of a batch.
 
         Args:
             images: ``(B, 3, S, S)`` in [−1, 1].
-            face: What :meth:`forward` made of them.
-            landmarks: ``(B, 5, 2)`` px of a crop of 112 × 112; read if the pose is learnt from
-                them. Without them the faces are rendered in the network's view.
+            face: Result of :meth:`forward` for these images.
+            landmarks: ``(B, 5, 2)`` in px of a crop of 112 × 112; used if ``pose`` is "landmarks".
+                Without them the faces are rendered in the network's view.
 
         Returns:
-            Scalars ``loss_image``, ``loss_flipped``, those of the subclass, and ``loss_prior``, or
-            ``loss_pose`` if the pose is learnt from landmarks that are given.
+            Scalars ``loss_image``, ``loss_flipped`` and the terms of the subclass; also
+            ``loss_prior`` if ``pose`` is "images", or ``loss_pose`` if landmarks are used.
         """
         view, view_terms = self.view_and_terms(face.view, landmarks)
         depth, albedo = face.depth.flip(2), face.albedo.flip(3)
-        # The face and the flipped face are drawn in one call.
+        # The face and the flipped face are rendered in one call.
         shaded = torch.cat([face.shaded, in_light(depth, albedo, face.light)])
         surface = self.surface(torch.cat([face.depth, depth]))
         drawn, covered = self.renderer.render(shaded, surface, view.repeat(2, 1))
@@ -190,7 +193,7 @@ class Reconstructor(nn.Module):
     def view_and_terms(
         self, view: Tensor, landmarks: Tensor | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The view ``(B, 6)`` to render in, and the loss of the network's own, ``view``."""
+        """Return the view ``(B, 6)`` to render in, and the loss of the network's ``view``."""
         if self.pose == "images":
             return view, {"loss_prior": self.view_prior * self.in_range(view).square().mean()}
         if landmarks is None:
@@ -201,24 +204,27 @@ class Reconstructor(nn.Module):
         return found, {"loss_pose": POSE_WEIGHT * self.in_range(view - found).abs().mean()}
 
     def in_range(self, view: Tensor) -> Tensor:
-        """A view in shares of its range."""
+        """Divide a view by its limits."""
         return view / self.view_range
 
     def rendered(self, face: Reconstruction) -> tuple[Tensor, Tensor]:
-        """The face rendered again in the input's view ``(B, 3, S, S)``, and where the
-        face is ``(B, S, S)`` bool."""
+        """Render the face in the view of the input.
+
+        Returns:
+            Image ``(B, 3, S, S)``, and a bool mask ``(B, S, S)`` of the face.
+        """
         return self.renderer.render(face.shaded, self.surface(face.depth), face.view)
 
     def seen_depth(self, face: Reconstruction) -> tuple[Tensor, Tensor]:
-        """Depth in the input's view ``(B, S, S)``, and where there is one ``(B, S, S)`` bool."""
+        """Compute the depth in the view of the input, and its bool mask, both ``(B, S, S)``."""
         return self.renderer.warp_depth(self.surface(face.depth), face.view)
 
     def turned(self, face: Reconstruction, view: Tensor) -> Tensor:
-        """The canonical face in other views ``(B, 6)``: ``(B, 3, S, S)``, −1 off the face."""
+        """Render the canonical face in views ``(B, 6)``: ``(B, 3, S, S)``, −1 outside the face."""
         image, mask = self.renderer.render(face.canonical, self.surface(face.depth), view)
         return torch.where(mask[:, None], image, -1)
 
 
 def in_light(depth: Tensor, albedo: Tensor, light: Tensor) -> Tensor:
-    """The albedo of a surface ``(B, S, S)`` in a light ``(B, 4)``: ``(B, 3, S, S)``."""
+    """Shade the albedo of a surface ``(B, S, S)`` in a light ``(B, 4)``: ``(B, 3, S, S)``."""
     return shade(albedo, lambert_shading(normals_from_depth(depth), light))

@@ -12,18 +12,18 @@ from lh2face.reconstruction.base import Reconstructor
 from lh2face.reconstruction.networks import Encoder
 from lh2face.registry import MODELS
 
-# Coefficients are in standard deviations of the faces that the model was fitted to.
+# Limit of the coefficients, in standard deviations of the faces that the model was fitted to.
 LIMIT = 3.0
-# Pixels of all faces that the modes are fitted to: 16 bytes each, twice while they are made.
+# Most pixels of all faces to fit to: they take 16 bytes each, and twice that during the fit.
 LARGEST = 1 << 26
 
 
 @MODELS.register_module()
 class Linear3DMMReconstructor(Reconstructor):
-    """Canonical depth and albedo as a mean and modes, of which a network predicts how much.
+    """Canonical depth and albedo as a mean plus modes, whose coefficients a network predicts.
 
-    The modes are principal components of synthetic faces, other people than any data set's. What
-    the images teach is the regressor: the coefficients, light and view that render a face again.
+    The modes are principal components of synthetic faces; their people are in no dataset. Training
+    learns the regressor of coefficients, light and view from images, by re-rendering them.
 
     Args:
         image_size: Side S, a power of two ≥ 16.
@@ -33,11 +33,11 @@ class Linear3DMMReconstructor(Reconstructor):
         faces: Number of synthetic faces that the modes are fitted to.
         coefficient_prior: Weight of the coefficients' squares.
         flip_weight: Weight of the reconstruction from the flipped face.
-        view_prior: Weight of the pull of the view to the front.
-        renderer: Config of the renderer; its ``image_size`` is filled in.
-        pose: What the view is learnt from, ``"images"`` or ``"landmarks"``.
-        picture_size: Side of the maps that pictures are drawn from, a multiple of S; S if ``None``.
-            Training does not take longer for it.
+        view_prior: Weight of the prior towards the frontal view; used if ``pose`` is "images".
+        renderer: Config of the renderer; its ``image_size`` is set here.
+        pose: Source from which the view is learnt, ``"images"`` or ``"landmarks"``.
+        picture_size: Side of the maps for pictures, a multiple of S; S if ``None``. It does not
+            slow down training.
     """
 
     def __init__(
@@ -75,11 +75,11 @@ class Linear3DMMReconstructor(Reconstructor):
         ):
             self.register_buffer(f"{name}_mean", torch.zeros(length))
             self.register_buffer(f"{name}_modes", torch.zeros(count, length))
-        if not self.head.is_meta:  # built there, a model is asked for its shapes alone
+        if not self.head.is_meta:  # on the meta device, only the shapes are needed
             self.fit_modes(faces)
 
     def fit_modes(self, faces: int) -> None:
-        """Fit means and modes to so many synthetic faces, always the same."""
+        """Fit means and modes to a number of synthetic faces, which are always the same."""
         with torch.device("cpu"):
             depth, albedo, head = canonical_faces(faces, self.picture_size)
         self.head.copy_(head)
@@ -91,7 +91,7 @@ class Linear3DMMReconstructor(Reconstructor):
                 buffer.copy_(values)
 
     def canonical(self, images: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Depth, albedo, and ``loss_coefficients``."""
+        """Predict depth, albedo, and ``loss_coefficients``."""
         coefficients = LIMIT * self.coefficient_network(self.read(images))
         shape, skin = coefficients.split(self.counts, dim=1)
         depth = self.maps("shape", 1, shape)[:, 0]
@@ -104,32 +104,35 @@ class Linear3DMMReconstructor(Reconstructor):
         )
 
     def surface(self, depth: Tensor) -> Tensor:
-        """The head alone: what is beside it in a canonical image belongs to no face."""
+        """Return the depth with NaN outside of the head, where there is no surface."""
         head = self.sized(self.head[None, None].float())[0, 0] > 0.5
         return torch.where(head, depth, torch.nan)
 
     def enlarged(self) -> "Linear3DMMReconstructor":
-        """The same model with its maps and renderer at ``picture_size``."""
+        """Return a copy of the model whose maps and renderer have the side ``picture_size``."""
         large = copy.deepcopy(self)
         large.image_size = self.picture_size
         large.renderer = MODELS.build({**self.drawing, "image_size": self.picture_size})
         return large
 
     def maps(self, name: str, channels: int, coefficients: Tensor) -> Tensor:
-        """``(B, channels, S, S)``: the mean and so much of each mode."""
+        """Add the mean and the modes times their coefficients: ``(B, channels, S, S)``."""
         size = self.picture_size
         mean, modes = getattr(self, f"{name}_mean"), getattr(self, f"{name}_modes")
-        # Modes are averaged rather than faces: there are fewer, and none has a gradient.
+        # Modes are resized instead of faces: they are fewer and have no gradient.
         small = self.sized(torch.cat([mean[None], modes]).view(-1, channels, size, size))
         return (small[0].flatten() + coefficients @ small[1:].flatten(1)).view(-1, *small.shape[1:])
 
     def sized(self, maps: Tensor) -> Tensor:
-        """Maps ``(N, C, P, P)`` of ``picture_size`` at ``image_size``."""
+        """Resize maps ``(N, C, P, P)`` from ``picture_size`` to ``image_size``."""
         return F.avg_pool2d(maps, self.picture_size // self.image_size)
 
 
 def principal_components(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Mean ``(D,)`` and modes ``(count, D)`` of ``(N, D)``, a mode as long as its deviation."""
+    """Compute the mean ``(D,)`` and the first modes ``(count, D)`` of rows ``(N, D)``.
+
+    The length of a mode is the standard deviation along it.
+    """
     mean = rows.mean(0)
     _, lengths, modes = torch.linalg.svd(rows - mean, full_matrices=False)
     return mean, lengths[:count, None] * modes[:count] / (len(rows) - 1) ** 0.5

@@ -9,15 +9,15 @@ SIGMA_MIN = 1e-2
 
 
 def confidence_l1(prediction: Tensor, target: Tensor, mask: Tensor, sigma: Tensor) -> Tensor:
-    """Negative log-likelihood of a Laplacian with predicted scale (Unsup3D, eq. 3).
+    """Compute the negative log-likelihood of a Laplacian with predicted scale (Unsup3D, eq. 3).
 
-    ``mean over the mask of √2 |a − b| / σ + log(√2 σ)``
+    It is the mean of ``√2 |a − b| / σ + log(√2 σ)`` over the mask, with σ = sigma + 0.01.
 
     Args:
-        prediction: ``(B, 3, S, S)``.
-        target: ``(B, 3, S, S)``.
+        prediction: ``(B, 3, S, S)`` predicted image.
+        target: ``(B, 3, S, S)`` true image.
         mask: ``(B, S, S)`` bool, the pixels that count.
-        sigma: ``(B, 1, S, S)`` > 0.
+        sigma: ``(B, 1, S, S)`` predicted scale, ≥ 0.
 
     Returns:
         Scalar; 0 for an empty mask.

@@ -7,15 +7,15 @@ from lh2face.rendering import normals_from_depth
 
 
 def scale_invariant_depth_error(depth: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
-    """SIDE: the standard deviation of ``log d − log d*`` over the mask (Unsup3D, eq. 7).
+    """Compute SIDE: the standard deviation of ``log d − log d*`` over the mask (Unsup3D, eq. 7).
 
     Args:
-        depth: ``(B, S, S)`` > 0.
-        truth: ``(B, S, S)`` > 0.
-        mask: ``(B, S, S)`` bool.
+        depth: ``(B, S, S)`` depth d > 0.
+        truth: ``(B, S, S)`` true depth d* > 0.
+        mask: ``(B, S, S)`` bool, the pixels that count.
 
     Returns:
-        ``(B,)``.
+        ``(B,)`` errors.
     """
     difference = torch.where(mask, depth.log() - truth.log(), 0)
     count = mask.sum((1, 2)).clamp_min(1)
@@ -24,15 +24,16 @@ def scale_invariant_depth_error(depth: Tensor, truth: Tensor, mask: Tensor) -> T
 
 
 def mean_angle_deviation(depth: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
-    """MAD: the mean angle between the normals of two depth maps, degrees (Unsup3D, section 4.2).
+    """Compute MAD: the mean angle between normals of two depth maps (Unsup3D, section 4.2).
 
     Args:
-        depth: ``(B, S, S)``.
-        truth: ``(B, S, S)``.
-        mask: ``(B, S, S)`` bool; its border is left out, where normals reach outside it.
+        depth: ``(B, S, S)`` depth.
+        truth: ``(B, S, S)`` true depth.
+        mask: ``(B, S, S)`` bool, the pixels that count. Its border is left out, because normals
+            there use pixels outside of it.
 
     Returns:
-        ``(B,)``.
+        ``(B,)`` angles in degrees.
     """
     inner = -torch.nn.functional.max_pool2d(-mask.float()[:, None], 3, 1, 1)[:, 0] > 0
     cosine = (normals_from_depth(depth) * normals_from_depth(truth)).sum(1).clamp(-1, 1)

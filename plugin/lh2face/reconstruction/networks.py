@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 def _stages(image_size: int) -> int:
-    """How often the image is halved until it is 4 × 4."""
+    """Return how often the image is halved until it is 4 × 4."""
     stages = image_size.bit_length() - 3
     if stages < 2 or image_size != 4 << stages:
         raise ValueError(f"image_size: expected a power of two ≥ 16, found {image_size}")
@@ -27,7 +27,7 @@ def _down(width: int, image_size: int) -> tuple[list[nn.Module], int]:
 
 
 class ToVector(nn.Conv2d):
-    """A convolution whose kernel is as large as the map: computed as the matrix product it is."""
+    """A convolution whose kernel is as large as the map, computed as a matrix product."""
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, in_channels, k, k)`` to ``(B, out_channels)``."""
@@ -35,7 +35,7 @@ class ToVector(nn.Conv2d):
 
 
 class FromVector(nn.ConvTranspose2d):
-    """A transposed convolution of a single pixel: computed as the matrix product it is."""
+    """A transposed convolution of a single pixel, computed as a matrix product."""
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, in_channels)`` to ``(B, out_channels, k, k)``."""
@@ -44,10 +44,10 @@ class FromVector(nn.ConvTranspose2d):
 
 
 class FewMaps(nn.Conv2d):
-    """A convolution from many channels to a few maps of the same size, quick on the CPU.
+    """A convolution from many channels to a few maps of the same size, fast on the CPU.
 
-    It is the transposed convolution with the kernel turned by 180°. PyTorch computes that in the
-    same time and its gradient in a third of it, where the outputs are few.
+    It is computed as a transposed convolution with the kernel rotated by 180°. With few outputs,
+    PyTorch computes this in the same time, and its gradient in a third of the time.
     """
 
     def __init__(self, channels: int, maps: int, kernel: int) -> None:
@@ -60,7 +60,7 @@ class FewMaps(nn.Conv2d):
 
 
 class Encoder(nn.Module):
-    """Image to a vector in (−1, 1): light or view.
+    """Network from an image to a vector in (−1, 1): light or view.
 
     Args:
         image_size: Side S of the image.
@@ -72,7 +72,7 @@ class Encoder(nn.Module):
         super().__init__()
         layers, channels = _down(width, image_size)
         last = nn.Linear(channels, outputs)
-        # A start near 0 is the frontal view under a middling light.
+        # Outputs near 0 at the start mean the frontal view and light of medium strength.
         nn.init.normal_(last.weight, std=0.01)
         nn.init.zeros_(last.bias)
         mix = [ToVector(channels, channels, 4), nn.LeakyReLU(0.2, inplace=True), nn.Flatten()]
@@ -84,7 +84,7 @@ class Encoder(nn.Module):
 
 
 class EncoderDecoder(nn.Module):
-    """Image to maps of the same size, through a vector that keeps no place.
+    """Network from an image to maps of the same size, through a vector without spatial axes.
 
     Args:
         image_size: Side S of image and maps.

@@ -7,11 +7,11 @@ from lh2face.reconstruction.base import Reconstruction
 
 
 def relief(model: nn.Module, face: Reconstruction) -> np.ndarray:
-    """Canonical depth as ``(N, S, S)`` uint8, near is bright."""
+    """Convert canonical depth to ``(N, S, S)`` uint8; near is bright."""
     near = (model.max_depth - face.depth) / (model.max_depth - model.min_depth)
     return (near * 255).clamp(0, 255).byte().cpu().numpy()
 
 
 def pixels(images: Tensor) -> np.ndarray:
-    """``(N, 3, S, S)`` in [−1, 1] to ``(N, S, S, 3)`` uint8."""
+    """Convert images ``(N, 3, S, S)`` in [−1, 1] to ``(N, S, S, 3)`` uint8."""
     return ((images + 1) * 127.5).clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()

@@ -8,31 +8,32 @@ from torch import Tensor
 from lh2face.data.align import MIRRORED_LANDMARKS, TEMPLATE_SIZE
 from lh2face.data.synthetic.canonical import canonical_faces, landmark_points, seen_landmarks
 
-# Synthetic people whose mean face is laid to the landmarks.
+# Number of synthetic people whose mean face is fitted to the landmarks.
 PEOPLE = 16
-# Standard deviation of a landmark from that of the mean face in its view, px of a crop of
-# 112 × 112: people differ, and a detector errs.
+# Standard deviation of a landmark from that of the mean face in the same view, in px of a crop of
+# 112 × 112: people differ, and a detector makes errors.
 NOISE = 2.0
-# Standard deviations of views: rx, ry, rz in rad, shifts in units of the depth.
+# Standard deviations of the prior: rx, ry, rz in rad, translations in units of the depth.
 SPREAD = (0.25, 1.0, 0.15, 0.03, 0.03, 0.2)
 ROUNDS = 10
-# For slopes by differences: it moves landmarks by more than rounding does.
+# Step of the finite differences, large enough that rounding does not matter.
 STEP = 1e-3
 
 
 def view_of_landmarks(landmarks: Tensor, rotation_center: float) -> Tensor:
-    """The most probable views of aligned faces, given their landmarks.
+    """Estimate the most probable views of aligned faces, given their landmarks.
 
-    The mean face of synthetic people is turned until its landmarks lie where those of the face do:
-    least squares over the six numbers of a view, by Gauss and Newton's method. A weak prior,
-    Gaussian with the deviations ``SPREAD``, holds what five points say little about.
+    The mean face of synthetic people is rotated and shifted until its landmarks fit those of the
+    face: a least-squares fit of the six numbers of a view by the Gauss–Newton method. A weak
+    Gaussian prior with the standard deviations ``SPREAD`` constrains what five points determine
+    poorly.
 
     Args:
-        landmarks: ``(B, 5, 2)`` px of a crop of 112 × 112.
-        rotation_center: Depth about which a view turns.
+        landmarks: ``(B, 5, 2)`` in px of a crop of 112 × 112.
+        rotation_center: Depth of the axis of rotation.
 
     Returns:
-        ``(B, 6)``: rx, ry, rz in rad, tx, ty, tz.
+        ``(B, 6)``: rx, ry, rz in rad, tx, ty, tz in units of the depth.
     """
     points, spread = mean_points().to(landmarks), landmarks.new_tensor(SPREAD)
 
@@ -52,7 +53,7 @@ def view_of_landmarks(landmarks: Tensor, rotation_center: float) -> Tensor:
 
 @cache
 def mean_points() -> Tensor:
-    """The landmarks of the mean face ``(1, 3, 5)`` in camera axes, the same on both sides."""
+    """Return the landmarks of the mean face, made symmetric, ``(1, 3, 5)`` in camera axes."""
     with torch.device("cpu"):
         points = landmark_points(canonical_faces(PEOPLE, TEMPLATE_SIZE)[0].mean(0))
         mirrored = points[..., MIRRORED_LANDMARKS] * torch.tensor([-1.0, 1.0, 1.0])[:, None]

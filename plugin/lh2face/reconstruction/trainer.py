@@ -1,4 +1,4 @@
-"""The mmengine model that trains a reconstructor alone."""
+"""The mmengine model that trains a reconstructor without a recognizer."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ from lh2face.registry import MODELS
 
 @MODELS.register_module()
 class ReconstructorTrainer(BaseModel):
-    """A reconstructor and what prepares its images; its loss is the reconstructor's own.
+    """A reconstructor with a preprocessor of its images; its loss is that of the reconstructor.
 
     Args:
         reconstructor: Config of the reconstructor.
         data_preprocessor: Config of the preprocessor; :class:`FacePreprocessor` if ``None``.
-        init_cfg: As for :class:`mmengine.model.BaseModule`.
+        init_cfg: See :class:`mmengine.model.BaseModule`.
 
     Example:
         ``model = dict(type="ReconstructorTrainer",
@@ -39,17 +39,20 @@ class ReconstructorTrainer(BaseModel):
         mode: str = "tensor",
         landmarks: Tensor | None = None,
     ) -> Reconstruction | dict[str, Tensor]:
-        """Take faces apart, or compute the losses.
+        """Reconstruct faces, or compute the losses.
 
         Args:
-            inputs: ``(B, 3, S, S)`` RGB in [-1, 1], S the reconstructor's ``image_size``.
-            label: Of the images; not read.
-            mode: ``"tensor"``: the reconstruction; ``"loss"``: the loss terms of one training step.
-            landmarks: ``(B, 5, 2)`` of the faces, px of a crop of 112 × 112; needed if the
-                reconstructor learns the pose from them.
+            inputs: ``(B, 3, S, S)`` RGB in [−1, 1], S the reconstructor's ``image_size``.
+            label: Labels of the images; not used.
+            mode: ``"tensor"`` for the reconstruction, ``"loss"`` for the losses of a training step.
+            landmarks: ``(B, 5, 2)`` landmarks in px of a crop of 112 × 112; required in the mode
+                ``"loss"`` if the reconstructor learns the pose from them.
+
+        Returns:
+            The reconstruction, or scalar losses by name.
 
         Raises:
-            ValueError: If ``mode`` is another, or landmarks are needed and not there.
+            ValueError: If ``mode`` has another value, or required landmarks are missing.
         """
         if mode not in ("tensor", "loss"):
             raise ValueError(f"mode: expected 'loss' or 'tensor', found {mode!r}")
@@ -58,10 +61,10 @@ class ReconstructorTrainer(BaseModel):
         return self.reconstruction_loss(inputs, landmarks)
 
     def reconstruction_loss(self, images: Tensor, landmarks: Tensor | None) -> dict[str, Tensor]:
-        """Loss terms of one step; arguments as in :meth:`forward`."""
+        """Compute the losses of a training step; see :meth:`forward`."""
         if landmarks is None and self.reconstructor.pose == "landmarks":
             raise ValueError(
-                "landmarks: the reconstructor learns the pose from them, found none; the data set "
-                "gives them with landmarks=True"
+                "landmarks: the reconstructor learns the pose from them, found none; set "
+                "landmarks=True in the dataset"
             )
         return self.reconstructor.loss(images, self.reconstructor(images), landmarks)

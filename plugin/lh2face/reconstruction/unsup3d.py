@@ -1,4 +1,4 @@
-"""Reconstruction from single images, unsupervised, after Unsup3D (Wu et al., CVPR 2020)."""
+"""Unsupervised reconstruction from single images, after Unsup3D (Wu et al., CVPR 2020)."""
 
 from typing import Any
 
@@ -9,25 +9,25 @@ from lh2face.reconstruction.base import Reconstructor
 from lh2face.reconstruction.networks import EncoderDecoder
 from lh2face.registry import MODELS
 
-# Half-axes of the dome, in half images, that the depth starts from: it keeps faces from being
+# Half-axes of the initial dome of the depth, in halves of the image: without the dome, faces may be
 # learnt as hollow.
 DOME = (0.8, 1.0)
-# Columns at either side that are held at the far border depth, so that the face is what stands out.
+# Share of columns at either side that are fixed at a far depth, so that the face stands out.
 BORDER_FRACTION = 1 / 32
 
 
 @MODELS.register_module()
 class Unsup3DReconstructor(Reconstructor):
-    """Canonical depth and albedo as free maps, learnt from images alone.
+    """Canonical depth and albedo as unconstrained maps, learnt from images only.
 
     Args:
         image_size: Side S, a power of two ≥ 16.
         width: Channels of the networks' first layers.
         flip_weight: Weight of the reconstruction from the flipped face.
-        view_prior: Weight of the pull of the view to the front.
-        smooth_weight: Weight of the depth's second differences.
-        renderer: Config of the renderer; its ``image_size`` is filled in.
-        pose: What the view is learnt from, ``"images"`` or ``"landmarks"``.
+        view_prior: Weight of the prior towards the frontal view; used if ``pose`` is "images".
+        smooth_weight: Weight of the squared second differences of the depth.
+        renderer: Config of the renderer; its ``image_size`` is set here.
+        pose: Source from which the view is learnt, ``"images"`` or ``"landmarks"``.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Unsup3DReconstructor(Reconstructor):
         self.register_buffer("dome", 1.2 * (-radius).exp(), persistent=False)
 
     def depth_of(self, images: Tensor) -> Tensor:
-        """Depth whose side borders stay far."""
+        """Predict the depth ``(B, S, S)``; its left and right borders are fixed at a far depth."""
         raw = self.depth_network(images)[:, 0]
         relief = (raw - raw.mean((1, 2), keepdim=True) - self.dome).tanh() / 2 + 0.5
         depth = self.min_depth + (self.max_depth - self.min_depth) * relief
@@ -61,7 +61,7 @@ class Unsup3DReconstructor(Reconstructor):
         return torch.lerp(depth, torch.full_like(depth, far), self.border)
 
     def canonical(self, images: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Depth, albedo, and ``loss_smooth``."""
+        """Predict depth, albedo, and ``loss_smooth``."""
         depth = self.depth_of(images)
         second = depth.diff(n=2, dim=1).square().mean() + depth.diff(n=2).square().mean()
         return (

@@ -188,7 +188,7 @@ class GridMeshRenderer(nn.Module):
 def draw_mesh(
     depth: Tensor, view: Tensor, texture: Tensor | None, fov_deg: float, rotation_center: float
 ) -> tuple[Tensor, Tensor]:
-    """Project, find the nearest triangles, interpolate: (B, C, S, S) and mask (B, S, S)."""
+    """Project, rasterize and interpolate; return the image (B, C, S, S) and its mask (B, S, S)."""
     points, valid = screen_points(depth, view, fov_deg, rotation_center)
     triangle = rasterize(points.detach(), valid)
     return interpolate(points, triangle, texture), triangle >= 0
@@ -196,7 +196,7 @@ def draw_mesh(
 
 @cache
 def _compiled(function: Callable) -> Callable:
-    """``torch.compile(function)``; if that fails, a warning and the function itself."""
+    """Compile a function by ``torch.compile``; without a compiler, warn and run it uncompiled."""
     run = torch.compile(function)
 
     def call(*args):

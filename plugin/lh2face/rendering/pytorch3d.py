@@ -1,4 +1,4 @@
-"""PyTorch3D's rasteriser behind the interface of the project's own renderer."""
+"""A renderer with PyTorch3D's rasteriser and the interface of the project's own renderer."""
 
 import importlib.util
 
@@ -11,13 +11,18 @@ from .depth_mesh import GridMeshRenderer, screen_points
 
 @MODELS.register_module()
 class PyTorch3DRenderer(GridMeshRenderer):
-    """The renderer on PyTorch3D's ``rasterize_meshes``: one face per pixel, no blur, both sides.
+    """Renderer based on PyTorch3D's ``rasterize_meshes``: one face per pixel, no blur, both sides.
 
-    Same camera, results and arguments as :class:`DepthMeshRenderer`, for comparison and for those
-    who prefer PyTorch3D's kernels; pixels exactly on an edge may stay empty. float32 only.
+    Camera and results are those of :class:`DepthMeshRenderer`, but pixels exactly on an edge may
+    stay empty, and it computes in float32 only. It serves for comparison.
+
+    Args:
+        image_size: Side S of depth maps, textures and rendered images in px, ≥ 2.
+        fov_deg: Field of view of the camera in degrees, in (0, 180).
+        rotation_center: Depth of the point about which views rotate.
 
     Raises:
-        ImportError: if pytorch3d is not installed.
+        ImportError: If pytorch3d is not installed.
     """
 
     def __init__(
@@ -29,7 +34,7 @@ class PyTorch3DRenderer(GridMeshRenderer):
                 "PyTorch3DRenderer needs pytorch3d, which is not installed. The package index has "
                 "no build for current Python versions: build it with `pip install "
                 "--no-build-isolation git+https://github.com/facebookresearch/pytorch3d@v0.7.9`, "
-                "or use type='DepthMeshRenderer', which needs nothing more and gives the same."
+                "or use type='DepthMeshRenderer', which gives the same results without it."
             )
         vertex = torch.arange(image_size * image_size).view(image_size, image_size)
         tl, tr, bl, br = vertex[:-1, :-1], vertex[:-1, 1:], vertex[1:, :-1], vertex[1:, 1:]

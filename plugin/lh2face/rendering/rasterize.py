@@ -93,7 +93,7 @@ def _bounds(corners: Sequence[Corner], size: int) -> tuple[Tensor, Tensor, Tenso
 def _expand(counts: Tensor, limit: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the owner and the index 0 … counts[owner]-1 of ``counts[i]`` items per owner i.
 
-    They come in pieces of at most ``limit`` items, plus those of one more owner.
+    A piece has at most ``limit`` items, plus the items of one more owner.
     """
     ends = counts.cumsum(0)
     total = int(ends[-1]) if len(ends) else 0
@@ -139,7 +139,7 @@ def _draw_stretched(keys: Tensor, points: Tensor, stretched: Tensor) -> None:
         value = value + dy * slope_y
         slack, number_of_row = triangles.slack[owner], number[owner]
         crossing = (-slack - value[:3]) / slope[:3]
-        # A hundredth of a pixel wider than the span: the exact test comes with the keys.
+        # The span is widened by 0.01 px, because _keys tests each pixel exactly.
         begin = torch.where(slope[:3] > 0, crossing, 0).amax(0) - 0.01
         end = torch.where(slope[:3] < 0, crossing, torch.inf).amin(0) + 0.01
         begin = begin.ceil().clamp(0, size)
@@ -154,7 +154,7 @@ def _draw_stretched(keys: Tensor, points: Tensor, stretched: Tensor) -> None:
 
 @torch.no_grad()
 def rasterize(points: Tensor, valid: Tensor) -> Tensor:
-    """Nearest triangle at every pixel of a square image.
+    """Find the nearest triangle at every pixel of a square image.
 
     Args:
         points: (B, 3, S, S) = (u, v, 1/z): grid vertices in pixels, finite.

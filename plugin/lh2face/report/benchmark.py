@@ -1,4 +1,4 @@
-"""What the page shows of one benchmark: its table, plots, hardest pairs and faces."""
+"""Content of the page for one benchmark: its table, plots, hardest pairs and faces."""
 
 import json
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from lh2face.report.pictures import hardest, jpeg
 from lh2face.report.table import table
 
 ROWS, FACES_EACH, PAIRS, EXTREMES = 6, 8, 8, 6
-# The tables of stage evaluate that are shown, and what their columns hold.
+# The tables of stage evaluate that are shown, and the types of their columns.
 TABLES: dict[str, dict[str, Callable[[str], Any]]] = {
     "roc": {"far": float, "tar": float},
     "cmc": {"rank": int, "rate": float},
@@ -31,7 +31,7 @@ TABLES: dict[str, dict[str, Callable[[str], Any]]] = {
         "right": flag,
     },
 }  # fmt: skip
-# The figures, by the table that they are drawn from.
+# The plots, by the table that they are drawn from.
 CURVES = {
     "roc": [plots.roc, plots.det],
     "cmc": [plots.cmc],
@@ -39,7 +39,7 @@ CURVES = {
     "kappa": [plots.kappa],
     "calibration": [plots.calibration],
 }
-# How faces were photographed, where images.csv says so: figure, column, what to plot, axis' title.
+# Plots against conditions in images.csv: name, column, function of the column, title of the axis.
 CONDITIONS: list[tuple[str, str, Callable[[pd.Series], pd.Series], str]] = [
     ("pose", "yaw", pd.Series.abs, "head turned away, degrees"),
     ("blur", "quality", lambda quality: 1 - quality, "degradation of the photograph"),
@@ -47,16 +47,17 @@ CONDITIONS: list[tuple[str, str, Callable[[pd.Series], pd.Series], str]] = [
 
 
 def benchmark_parts(asked: Benchmark, where: dict[str, list[Path]]) -> dict[str, Any]:
-    """What the page shows of a benchmark.
+    """Collect what the page shows of a benchmark.
 
     Args:
         asked: The benchmark.
-        where: The evaluations on it of each model, one a seed.
+        where: Folders of each model's evaluations on it, one per seed.
 
     Returns:
-        ``about``, ``table`` and ``figures``; ``truth``, a sentence on κ; of each model's first
-        seed ``extremes``, the faces of least and greatest κ, and ``pairs``, the hardest; ``strips``
-        of faces, and what a ``strip`` shows one of.
+        ``about``, ``table`` and ``figures``; ``truth``: a sentence on κ; ``extremes``: the faces
+        of least and greatest κ of each model's first seed; ``pairs``: the hardest pairs of each
+        model; ``strips``: rows of pictures; ``strip``: "person" or "template", of which each row
+        has pictures, or an empty text.
     """
     evaluations = {
         model: [read_tables(folder) for folder in folders] for model, folders in where.items()
@@ -93,7 +94,7 @@ def benchmark_parts(asked: Benchmark, where: dict[str, list[Path]]) -> dict[str,
 
 
 def read_tables(evaluation: Path) -> dict[str, pd.DataFrame]:
-    """The tables of stage ``evaluate``, by the file's stem."""
+    """Read the tables of stage ``evaluate``, by the name of the file without suffix."""
     return {
         name: pd.DataFrame(read_rows(evaluation / f"{name}.csv", columns), columns=[*columns])
         for name, columns in TABLES.items()
@@ -101,8 +102,12 @@ def read_tables(evaluation: Path) -> dict[str, pd.DataFrame]:
 
 
 def about(asked: Benchmark) -> dict[str, Any]:
-    """What a benchmark is: ``origin``, numbers of what it has, and the kind of photograph that the
-    others are compared with, ``reference``."""
+    """Describe a benchmark.
+
+    Returns:
+        ``origin`` of the faces, numbers of faces, people, templates and pairs as far as it has
+        them, and ``reference``: the kind of photograph with which all others are compared.
+    """
     found: dict[str, Any] = {"origin": asked.origin, "faces": len(asked.names)}
     templates = asked.templates
     if (people := asked.people) is not None:
@@ -118,7 +123,7 @@ def about(asked: Benchmark) -> dict[str, Any]:
 
 
 def all_figures(evaluations: plots.Evaluations, asked: Benchmark) -> dict[str, Any]:
-    """Plotly's JSON of the figures that the benchmark has points of, by name."""
+    """Draw the plots for which the benchmark has points, as Plotly's JSON by name."""
     found = {
         curve.__name__: curve(evaluations)
         for name, curves in CURVES.items()
@@ -134,7 +139,7 @@ def all_figures(evaluations: plots.Evaluations, asked: Benchmark) -> dict[str, A
 
 
 def face_pictures(asked: Benchmark) -> Callable[[int], str]:
-    """From a row of a benchmark's faces to its picture: a JPEG, for a page of small size."""
+    """Return a function from the row of a face to its picture, a JPEG to keep the page small."""
 
     @cache
     def picture(row: int) -> str:
@@ -145,10 +150,11 @@ def face_pictures(asked: Benchmark) -> Callable[[int], str]:
 
 
 def face_rows(asked: Benchmark) -> tuple[str, list[list[int]]]:
-    """Rows of some of the faces: of a few people or, where nobody is known, of templates.
+    """Choose some of the faces: those of a few people or, if people are not known, of templates.
 
     Returns:
-        What a list shows one of, nothing where not even that is known, and the lists.
+        "person" or "template", or an empty text if neither is known; and one list of rows per
+        person or template.
     """
     what, of_face = "", np.zeros(len(asked.names), int)
     if asked.knows("identity"):
@@ -164,7 +170,7 @@ def face_rows(asked: Benchmark) -> tuple[str, list[list[int]]]:
 
 
 def hard_pairs(pairs: pd.DataFrame, picture: Callable[[str], str]) -> dict[str, list[dict]]:
-    """The rows of :func:`hardest` with the two faces' ``pictures``."""
+    """Find the :func:`hardest` pairs, and add the ``pictures`` of both faces to their rows."""
     return {
         kind: [
             {**row, "pictures": (picture(row["first"]), picture(row["second"]))}
@@ -175,5 +181,5 @@ def hard_pairs(pairs: pd.DataFrame, picture: Callable[[str], str]) -> dict[str, 
 
 
 def _spread(rows: list[int], most: int) -> list[int]:
-    """At most so many, from the first to the last at equal distances."""
+    """Choose at most ``most`` rows at equal distances, from the first to the last."""
     return [rows[i] for i in np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)]

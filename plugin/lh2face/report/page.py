@@ -1,4 +1,4 @@
-"""The page itself: a template of this package, with style sheet, script and plotly in it."""
+"""Rendering of the page from a template, with style sheet, script and Plotly inside."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ from plotly.offline import get_plotlyjs
 
 
 def rendered(**values: Any) -> str:
-    """The page as HTML.
+    """Render the page as HTML.
 
     Args:
-        values: What ``templates/index.html.j2`` names, but for ``plotly``.
+        values: The variables of ``templates/index.html.j2``, except ``plotly``.
 
     Raises:
-        jinja2.UndefinedError: If one of them is missing.
+        jinja2.UndefinedError: If a variable is missing.
     """
     environment = Environment(
         loader=PackageLoader("lh2face.report"), autoescape=True, undefined=StrictUndefined

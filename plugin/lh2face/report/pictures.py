@@ -1,4 +1,4 @@
-"""The report's pictures as data URIs, and which pairs of faces to show."""
+"""Pictures of the report as data URIs, and the choice of pairs of faces to show."""
 
 import cv2
 import numpy as np
@@ -10,15 +10,16 @@ JPEG_QUALITY = 90
 
 
 def hardest(pairs: pd.DataFrame, count: int) -> dict[str, pd.DataFrame]:
-    """Pairs of faces that a model finds hard.
+    """Choose the pairs of faces that are hardest for a model.
 
     Args:
-        pairs: ``pairs.csv`` of stage ``evaluate``.
-        count: At most as many of each kind; a pair that is listed twice counts once.
+        pairs: ``pairs.csv`` of stage ``evaluate``; a pair that is listed twice counts once.
+        count: Most pairs per kind.
 
     Returns:
-        ``genuine``, of one person, the lowest scores; ``impostor``, of two, the highest; and
-        ``mistakes``, decided wrongly, the highest κ first, where a pair's κ is its lower one.
+        ``genuine``: pairs of one person with the lowest scores; ``impostor``: pairs of two people
+        with the highest scores; ``mistakes``: wrong decisions, those with the highest κ first,
+        where the κ of a pair is that of its less certain face.
     """
     unordered = pd.DataFrame(np.sort(pairs[["first", "second"]].to_numpy(str), axis=1))
     pairs = pairs[~unordered.duplicated().to_numpy()]
@@ -32,17 +33,17 @@ def hardest(pairs: pd.DataFrame, count: int) -> dict[str, pd.DataFrame]:
 
 
 def png(picture: np.ndarray) -> str:
-    """RGB or grey uint8 pixels as a data URI, losing nothing."""
+    """Encode an RGB or grey uint8 picture as a lossless data URI."""
     return data_uri("png", cv2.imencode(".png", _for_opencv(picture))[1].tobytes())
 
 
 def jpeg(picture: np.ndarray) -> str:
-    """RGB uint8 pixels as a data URI, a fifth of the size of :func:`png`."""
+    """Encode an RGB uint8 picture as a JPEG data URI, about a fifth of the size of :func:`png`."""
     return data_uri("jpeg", encode_jpeg(picture, JPEG_QUALITY))
 
 
 def strip(pictures: np.ndarray) -> str:
-    """RGB pictures ``(V, H, W, 3)`` uint8 side by side in one image, as a data URI."""
+    """Encode pictures ``(V, H, W, 3)`` uint8 side by side in one JPEG, as a data URI."""
     return jpeg(np.concatenate(list(pictures), axis=1))
 
 

@@ -1,6 +1,7 @@
-"""The report's figures: a line a model and seed, the legend switching a model's seeds together.
+"""Plots of the report, with one line per model and seed; the legend toggles all seeds of a model.
 
-``Evaluations`` are the tables of stage ``evaluate``, by model, then seed, then the file's stem.
+``Evaluations`` are the tables of stage ``evaluate``: by model, a list with one dict per seed, by
+the name of the file without suffix.
 """
 
 import html
@@ -15,8 +16,8 @@ from plotly.graph_objects import Figure
 
 Evaluations = dict[str, list[dict[str, pd.DataFrame]]]
 
-# Colour-blind safe (Okabe and Ito) and readable on white and on black; grey for the first model,
-# the untrained one. Where there are more models than colours, dashes tell them apart.
+# Okabe and Ito's colours for colour-blind readers, readable on white and black. The first model,
+# the untrained one, is grey. If there are more models than colours, dashes distinguish them.
 COLORS = ["#8C8C8C", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#0072B2"]
 DASHES = ["solid", "dash", "dot", "dashdot"]
 CONDITION_BINS = 8
@@ -79,7 +80,7 @@ def leads(tables: dict[str, dict[str, Any]]) -> Figure:
 
 
 def roc(evaluations: Evaluations) -> Figure:
-    """True accept rate against false accept rate, the latter on a logarithmic axis."""
+    """Plot the true accept rate against the false accept rate, on a logarithmic FAR axis."""
     figure = curves(evaluations, "roc", "far", "tar", hover="FAR %{x:.1e}<br>TAR %{y:.1%}")
     figure.update_xaxes(title="false accept rate", type="log", dtick=1, exponentformat="power")
     figure.update_yaxes(title="true accept rate", range=[0, 1.02], tickformat=".0%")
@@ -87,7 +88,7 @@ def roc(evaluations: Evaluations) -> Figure:
 
 
 def det(evaluations: Evaluations) -> Figure:
-    """Detection error trade-off: both error rates on logarithmic axes."""
+    """Plot the detection error trade-off: both error rates on logarithmic axes."""
     missed = {
         model: [{"det": seed["roc"].assign(fnmr=1 - seed["roc"]["tar"])} for seed in seeds]
         for model, seeds in evaluations.items()
@@ -99,7 +100,7 @@ def det(evaluations: Evaluations) -> Figure:
 
 
 def cmc(evaluations: Evaluations) -> Figure:
-    """Cumulative match characteristic: how often the mate is among the first of the ranks."""
+    """Plot the cumulative match characteristic: how often the mate is among the first ranks."""
     figure = curves(evaluations, "cmc", "rank", "rate", hover="rank %{x}<br>%{y:.1%}")
     figure.update_traces(mode="lines+markers")
     ranks = [1, *range(5, 21, 5)]
@@ -109,7 +110,7 @@ def cmc(evaluations: Evaluations) -> Figure:
 
 
 def reject(evaluations: Evaluations) -> Figure:
-    """False non-match rate as the pairs of lowest κ are left out."""
+    """Plot the false non-match rate as the pairs of lowest κ are rejected."""
     hover = "%{x:.0%} rejected<br>FNMR %{y:.1%}"
     figure = curves(evaluations, "reject", "rejected", "fnmr", hover)
     figure.update_xaxes(title="pairs rejected, lowest κ first", tickformat=".0%")
@@ -118,7 +119,7 @@ def reject(evaluations: Evaluations) -> Figure:
 
 
 def calibration(evaluations: Evaluations) -> Figure:
-    """Mean cosine of genuine pairs beside A_n(s κ1) A_n(s κ2), in tenths of the pairs."""
+    """Plot observed mean cosines against A_n(s κ1) A_n(s κ2), per tenth of the genuine pairs."""
     hover = "predicted %{x:.2f}<br>observed %{y:.2f}"
     figure = curves(evaluations, "calibration", "predicted", "observed", hover)
     figure.add_scatter(
@@ -131,7 +132,7 @@ def calibration(evaluations: Evaluations) -> Figure:
 
 
 def kappa(evaluations: Evaluations) -> Figure:
-    """Distribution of κ over the benchmark's faces, in units of the model's median."""
+    """Plot the distribution of κ over the benchmark's faces, in units of the model's median κ."""
     edges = np.linspace(0, max(ratio.max() for _, _, ratio in _ratios(evaluations)), 41)
     x = (edges[1:] + edges[:-1]) / 2
     shares: Evaluations = {model: [] for model in evaluations}
@@ -147,13 +148,13 @@ def kappa(evaluations: Evaluations) -> Figure:
 
 
 def kappa_against(evaluations: Evaluations, faces: pd.Series, values: pd.Series) -> Figure:
-    """Median κ of the faces, in units of the model's median, against how they were photographed.
+    """Plot the median κ of faces, in units of the model's median κ, against a condition.
 
     Args:
         evaluations: The evaluations.
         faces: Names of the benchmark's faces.
-        values: What is so about each, such as its pose, under the axis' title; it is cut into
-            intervals of one width.
+        values: Condition of each face, such as its pose, cut into intervals of equal width. The
+            name of the series is the title of the axis.
     """
     cut = pd.Series(pd.cut(values, CONDITION_BINS).to_numpy(), faces)
     medians: Evaluations = {model: [] for model in evaluations}
@@ -179,7 +180,7 @@ def kappa_against(evaluations: Evaluations, faces: pd.Series, values: pd.Series)
 
 
 def loss(records: Evaluations) -> Figure:
-    """Loss of a training over its steps, from the records of the trainings."""
+    """Plot the loss over the steps, from the records of the trainings."""
     figure = curves(records, "training", "step", "loss", hover="step %{x}<br>loss %{y:.3g}")
     figure.update_xaxes(title="step")
     figure.update_yaxes(title="loss", rangemode="tozero")
@@ -187,7 +188,7 @@ def loss(records: Evaluations) -> Figure:
 
 
 def accuracy(records: Evaluations) -> Figure:
-    """Accuracy on the validation over the steps, the mean over its lists of pairs."""
+    """Plot the validation accuracy over the steps, as the mean over the lists of pairs."""
     hover = "step %{x}<br>accuracy %{y:.2%}"
     figure = curves(records, "validation", "step", "accuracy", hover)
     figure.update_traces(mode="lines+markers")
@@ -199,15 +200,15 @@ def accuracy(records: Evaluations) -> Figure:
 def curves(
     evaluations: Evaluations, file: str, x: str, y: str, hover: str, custom: tuple | list = ()
 ) -> Figure:
-    """A line a model and seed, on no background, so that it suits a light page and a dark one.
+    """Plot one line per model and seed, on a transparent background for light and dark pages.
 
     Args:
         evaluations: The tables.
-        file: Which of a seed's tables.
-        x: Column.
-        y: Column.
-        hover: What to say at a point, in plotly's template language.
-        custom: Further columns, for ``hover``.
+        file: Name of the table to plot.
+        x: Column of the x values.
+        y: Column of the y values.
+        hover: Text at a point, in Plotly's template language.
+        custom: Further columns for ``hover``.
     """
     figure = Figure(layout=LAYOUT)
     for (model, seeds), style in zip(evaluations.items(), _styles(), strict=False):
@@ -246,9 +247,9 @@ def _styles() -> Iterator[dict[str, str]]:
 
 
 def _ratios(evaluations: Evaluations) -> Iterator[tuple[str, float, pd.Series]]:
-    """For each model and seed: the median κ, and κ over it by the face's name.
+    """Yield for each model and seed the median κ, and each face's κ divided by it.
 
-    A head fixes κ up to what suits its own scale, so only the ratio compares models.
+    Heads have different scales of κ, so only the ratios of different models are comparable.
     """
     for model, seeds in evaluations.items():
         for tables in seeds:

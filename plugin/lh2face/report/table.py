@@ -1,4 +1,4 @@
-"""The tables that compare the models: one a benchmark, and one of them all."""
+"""Tables that compare the models: one per benchmark, and one overview."""
 
 from collections.abc import Iterator
 from itertools import groupby
@@ -11,7 +11,7 @@ from lh2face.evaluation.comparison import Run, compare
 from lh2face.evaluation.evidence import number_of_people
 from lh2face.evaluation.metric_names import title
 
-# What columns side by side are figures of, by the section of metrics.json, in their order.
+# Titles of groups of columns, by the section of metrics.json, in the order of the table.
 GROUPS = {
     "verification": "templates",
     "identification": "templates",
@@ -20,20 +20,23 @@ GROUPS = {
 }
 IDENTIFICATION = ["identification.rank.1", "identification.tpir.0.1"]
 CONDITION_FAR = "0.01"
-# How many FARs are shown, the lowest that are measured.
+# Number of FARs that are shown: the lowest ones that were measured.
 FARS = 3
-# A benchmark's column in the table of them all: this one, else its first.
+# Column of a benchmark in the overview; its first column if it does not have this one.
 HEADLINE = "verification.tar.0.0001"
 
 
 def table(runs: dict[str, Run]) -> dict[str, Any]:
-    """Figures of each model in percent: mean and spread over seeds, and the bootstrap's interval.
+    """Make the table of a benchmark: figures in percent, as means over seeds with intervals.
+
+    Args:
+        runs: Evaluations of each model on the benchmark.
 
     Returns:
-        ``paths`` of the columns in metrics.json, and their names, ``columns``; ``rows`` of (model,
-        a cell a column); ``leads``, for each column the best model, the second, and their
-        difference with its interval, none of a single model; ``people``, a sentence on how many it
-        was measured on; and ``blocks``, the same cut where ``GROUPS`` change.
+        ``paths``: paths of the columns in metrics.json; ``columns``: their titles; ``rows``: pairs
+        of a model and its cells; ``leads``: for each column the best model, the second best, and
+        their difference with its interval; empty for a single model; ``people``: a sentence on the
+        number of people; ``blocks``: the same table, cut into blocks by ``GROUPS``.
     """
     paths = list(columns(runs))
     leads = [lead(runs, path) for path in paths] if len(runs) > 1 else []
@@ -57,8 +60,12 @@ def table(runs: dict[str, Run]) -> dict[str, Any]:
 
 
 def blocks(made: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The blocks of a table: ``groups`` (name, number of columns), below them ``heads`` of the
-    columns, ``rows`` and ``leads``."""
+    """Cut a table into blocks, one per group of columns.
+
+    Yields:
+        ``groups``: pairs of a title and its number of columns; ``heads``: titles of the columns;
+        ``rows`` and ``leads`` of these columns.
+    """
     heads, start = list(map(head, made["paths"])), 0
     for name, found in groupby(GROUPS[section(path)] for path in made["paths"]):
         cut = slice(start, start + len(list(found)))
@@ -71,7 +78,7 @@ def blocks(made: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def columns(runs: dict[str, Run]) -> Iterator[str]:
-    """The figures shown, of those that every model has: the benchmark says which there are."""
+    """Yield the paths of the figures to show, among those that every model has."""
     first, *others = (run.figures for run in runs.values())
     shared = [path for path in first if all(path in figures for figures in others)]
     rates = [path for path in shared if path.startswith("verification.tar.")]
@@ -82,7 +89,7 @@ def columns(runs: dict[str, Run]) -> Iterator[str]:
 
 
 def overview(tables: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """One column a benchmark, in the form of a block of :func:`table`."""
+    """Make a table with one column per benchmark, in the form of a block of :func:`table`."""
     at = {
         name: made["paths"].index(HEADLINE) if HEADLINE in made["paths"] else 0
         for name, made in tables.items()
@@ -103,19 +110,19 @@ def overview(tables: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def section(path: str) -> str:
-    """The section of metrics.json that a figure is in."""
+    """Return the section of metrics.json that has a figure."""
     return path.split(".", 1)[0]
 
 
 def head(path: str) -> str:
-    """What stands above a column, below the name of its group."""
+    """Return the title of a column below the title of its group."""
     name, inner = section(path), path.split(".", 1)[1]
     cut = {"bins": ".accuracy", "conditions": f".{CONDITION_FAR}"}
     return inner.removesuffix(cut[name]).replace("_", " ") if name in cut else title(path)
 
 
 def cell(run: Run, path: str) -> dict[str, float]:
-    """One figure of one model, in percent."""
+    """Compute mean, standard deviation over seeds and interval of one figure, in percent."""
     values = 100 * run.figures[path]
     low, high = interval(100 * run.draws[path].mean(axis=0))
     spread = values.std(ddof=1) if len(values) > 1 else np.nan
@@ -123,7 +130,7 @@ def cell(run: Run, path: str) -> dict[str, float]:
 
 
 def lead(runs: dict[str, Run], path: str) -> dict[str, Any]:
-    """How far the best model is ahead of the second in one figure, in percent."""
+    """Compare the best model with the second best in one figure, in percent."""
     best, second = sorted(runs, key=lambda model: -runs[model].figures[path].mean())[:2]
     (found,) = (d for d in compare(runs[best], runs[second]) if d.figure == path)
     return {

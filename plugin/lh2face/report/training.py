@@ -1,4 +1,4 @@
-"""What the page shows of the trainings, of recognizers and of the reconstructor."""
+"""Content of the page for the trainings of the recognizers and of the reconstructor."""
 
 import json
 from pathlib import Path
@@ -17,13 +17,16 @@ from lh2face.report.pictures import png, strip
 from lh2face.training.validation import MEAN
 from lh2face.training.validation import RECORD as VALIDATIONS
 
-# The figures of the trainings: name, table, what draws it.
+# The plots of the trainings: name, table, function.
 TRAININGS = [("loss", "training", plots.loss), ("accuracy", "validation", plots.accuracy)]
 
 
 def trained_on(folder: Path) -> dict[str, Any]:
-    """Of a model's training faces the number of ``people``, the ``origin``, and what was counted
-    in each of its ``sources``, where it says so."""
+    """Describe the training faces of a model, as far as its folder says.
+
+    Returns:
+        Number of ``people``, ``origin``, and counts for each of the ``sources``.
+    """
     description = read_object(folder / "model" / DESCRIPTION, "a trained model's folder")
     made = description.get("provenance", {}).get("params", {})
     found = {
@@ -34,8 +37,12 @@ def trained_on(folder: Path) -> dict[str, Any]:
 
 
 def reconstructions(samples: Path) -> dict[str, Any]:
-    """The reconstructor's sample faces: ``turns`` in degrees, and ``reconstructions``, for each
-    face its pictures by name; that of ``turned`` holds all turns side by side."""
+    """Read the sample faces of the reconstructor.
+
+    Returns:
+        ``turns`` in degrees, and ``reconstructions``: the pictures of each face by name. The
+        picture ``turned`` shows all turns side by side.
+    """
     arrays = read_arrays(samples, "input", "turned", "turns")
     turns = arrays.pop("turns").tolist()
     draw = {name: strip if name == "turned" else png for name in arrays}
@@ -47,12 +54,11 @@ def reconstructions(samples: Path) -> dict[str, Any]:
 
 
 def training_figures(folders: dict[str, list[Path]], trained: list[str]) -> dict[str, Any]:
-    """Plotly's JSON of what the trainings recorded: their loss and, where they have one, their
-    validation.
+    """Draw the loss and, if there is one, the validation of the trainings, as Plotly's JSON.
 
     Args:
-        folders: Of each model, one a seed, in the order of the other figures' colours.
-        trained: Which of the models were trained here.
+        folders: Folders of each model, one per seed; their order decides the colours.
+        trained: The models that were trained by the pipeline.
     """
     records = {
         model: [training_record(folder / "model") for folder in of_model if model in trained]
@@ -68,7 +74,7 @@ def training_figures(folders: dict[str, list[Path]], trained: list[str]) -> dict
 
 
 def training_record(model: Path) -> dict[str, pd.DataFrame]:
-    """The tables of a training: ``training`` and ``validation``, of which that may be empty."""
+    """Read the tables ``training`` and ``validation`` of a training; the second may be empty."""
     rows = read_rows(model / "training.csv", {"step": int}, {"loss": float})
     found = []
     if (path := model / VALIDATIONS).exists():
@@ -81,7 +87,7 @@ def training_record(model: Path) -> dict[str, pd.DataFrame]:
 
 
 def training_cost(folders: list[Path], batch_size: int) -> dict[str, float]:
-    """Steps, images a second and seconds of a training, the mean over the seeds."""
+    """Compute steps, images per second and seconds of a training, as means over the seeds."""
     records = [folder / "model" / "training.csv" for folder in folders]
     costs = [read_record(record, batch_size)[0] for record in records]
     return {name: np.mean([cost[name] for cost in costs]).item() for name in costs[0]}

@@ -19,13 +19,13 @@ PHOTOGRAPH = 160
 def turned_people(
     people: int = 4, angles: Sequence[float] = (25.0, 45.0, 60.0), size: int = 112, seed: int = 0
 ) -> tuple[list[str], NDArray[np.uint8]]:
-    """Frontal photographs of synthetic people, turned, beside photographs taken from that side.
+    """Draw turned frontal photographs of synthetic people beside true photographs of these views.
 
     Args:
-        people: N, how many people.
-        angles: Degrees by which each is turned to the side.
-        size: Side S of each picture, px.
-        seed: Which people.
+        people: Number N of people.
+        angles: Angles of rotation to the side, in degrees.
+        size: Side S of each picture, in px.
+        seed: Seed that chooses the people.
 
     Returns:
         Titles of the columns, ``C = 1 + 2 · len(angles)``: the frontal photograph, then for each
@@ -34,7 +34,7 @@ def turned_people(
     rng, warps = np.random.default_rng(seed), [mean_warp(size, angle) for angle in angles]
     sheet = []
     for one in np.random.SeedSequence(seed).spawn(people):
-        # The same seed for all: light, expression and background of a person stay.
+        # All scenes of a person have one seed: light, expression and background do not change.
         scenes = [Scene(yaw=angle, seed=one) for angle in (0.0, *angles)]
         front, *true = (
             cv2.resize(

@@ -1,1 +1,1 @@
-"""One training run: its config made ready, its work folder, and mmengine's Runner from it."""
+"""Training runs: completing the config, the work folder, and mmengine's Runner."""

@@ -1,4 +1,4 @@
-"""What a stage puts into the recipe of a training: faces, seed, validation, weights."""
+"""Completing the recipe of a training with faces, seed, validation and weights."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,27 +23,27 @@ def put_in(
     seed: int,
     names: Iterable[str] | None = None,
 ) -> Any:
-    """Put what the pipeline decides into a recipe.
+    """Complete a recipe with the training faces and the seed.
 
     Args:
-        config: The recipe; changed.
-        section: Of the parameters, for messages.
+        config: The recipe; changed in place.
+        section: Section of the parameters, for messages.
         faces: Folder of the training faces.
-        image_size: Side of the images that the model reads, px.
-        seed: Of the run.
-        names: Which folders of ``faces``, where it holds several; ``None`` for all.
+        image_size: Side of the images that the model reads, in px.
+        seed: Seed of the run.
+        names: Folders in ``faces`` to use, if it has several; ``None`` for all.
 
     Returns:
-        The data set.
+        The dataset.
 
     Raises:
-        ValueError: If there are too few images for one batch, the processes do not divide it, or a
-            part of the schedule is shorter than a step.
+        ValueError: If there are too few images for one batch, the batch size is not divisible by
+            the number of processes, or a part of the schedule is shorter than a step.
     """
     from lh2face.registry import DATASETS
 
     loader = config.train_dataloader
-    # Folders of sources that were named once may still be there.
+    # Folders of sources that were removed from the parameters may still exist.
     names = None if names is None else sorted(names)
     loader.dataset.update(root=str(faces), image_size=image_size, names=names)
     dataset = DATASETS.build(loader.dataset)
@@ -52,21 +52,21 @@ def put_in(
     except ValueError as error:
         raise ValueError(f"{section}: {error}") from error
     config.randomness = {**config.get("randomness", {}), "seed": seed}
-    # mmengine warns of its own use of what it deprecates; the record says what a run does.
+    # mmengine warns about its own deprecated calls; training.csv records the run anyway.
     config.log_level = "ERROR"
     return dataset
 
 
 def give_validation(config: "Config", folder: Path | None, names: Iterable[str]) -> None:
-    """Have a config validate on pairs.
+    """Configure the validation on pairs of faces.
 
     Args:
-        config: Of a training; changed in place. Without names it validates no more.
-        folder: That of the aligned validations; ``None`` for no validation.
-        names: Those of ``validation`` in ``params.yaml``.
+        config: Config of a training; changed in place. Without ``names`` its validation is removed.
+        folder: Folder with the aligned validations; ``None`` for no validation.
+        names: Names in ``validation`` of ``params.yaml``.
 
     Raises:
-        ValueError: If one is not there, or the config has no validation that could take them.
+        ValueError: If a validation is missing, or the config has no ``val_dataloader``.
     """
     paths = [] if folder is None else [folder / name for name in names]
     for path in paths:
@@ -85,19 +85,23 @@ def give_validation(config: "Config", folder: Path | None, names: Iterable[str])
 
 
 def give_weights(config: "Config", folder: Path) -> None:
-    """Have a config begin with the backbone's weights that stage ``weights`` wrote.
+    """Configure the backbone to begin with the weights that stage ``weights`` wrote.
+
+    Args:
+        config: Config of a training; changed in place.
+        folder: Folder of stage ``weights``.
 
     Raises:
-        ValueError: As :func:`weights_from`.
+        ValueError: If the folder is not from that stage.
     """
     weights_from(folder)
     config.model.backbone.init_cfg = {"type": "FaceWeights", "path": str(folder / WEIGHTS)}
 
 
 def weights_from(folder: Path) -> dict[str, str]:
-    """Where the weights in a folder of stage ``weights`` are from: ``path`` and ``digest``.
+    """Read the ``path`` and ``digest`` of the source of weights from a folder of stage ``weights``.
 
     Raises:
-        ValueError: If the folder is none of that stage.
+        ValueError: If the folder is not from that stage.
     """
     return read_object(folder / PROVENANCE, "a folder of stage weights")

@@ -1,10 +1,10 @@
-"""What the stages that train share: one run of mmengine's Runner, from its config to a folder.
+"""One run of mmengine's Runner, from its config to an output folder; all trainings use it.
 
-A run keeps checkpoints, TensorBoard's files and its record in ``<out>.work``. One that was
-interrupted goes on from its newest checkpoint that is whole; in one process on a CPU it ends equal,
-bit for bit, to one that was not. It begins again, and says what differs, if anything that decides
-its result is no longer the same. Under ``torchrun`` or ``srun`` the batch is divided over the
-processes, on one machine or several.
+A run keeps checkpoints, TensorBoard's files and its record in ``<out>.work``. An interrupted run
+resumes from its newest complete checkpoint; in one process on a CPU, its result equals that of an
+uninterrupted run, bit for bit. If anything that determines the result has changed, the run begins
+again and says what changed. Under ``torchrun`` or ``srun`` the batch is divided over the processes,
+on one machine or several.
 """
 
 import os
@@ -40,20 +40,21 @@ def train_into(
 
     Args:
         out: Folder to write.
-        inputs: What the run reads; ``out`` is none of it.
-        name: Of the run.
-        prepare: Gives the config, and the run's fingerprint as
-            :func:`lh2face.runs.work_folder.run_fingerprint`; called in the main process.
-        write: Writes the result: gets the folder, which has ``training.csv`` already, the model,
-            the config and the fingerprint; called in the main process.
-        begin: Gets the model before the first step.
+        inputs: Files and folders that the run reads; ``out`` must not be among them.
+        name: Name of the run.
+        prepare: Function that returns the config, and the fingerprint of the run as from
+            :func:`lh2face.runs.work_folder.run_fingerprint`. Called in the main process only.
+        write: Function that writes the result. Its arguments are the folder, which already has
+            ``training.csv``, the model, the config and the fingerprint. Called in the main process
+            only.
+        begin: Function that is called with the model before the first step.
 
     Raises:
-        ValueError: As ``prepare``; or if the work folder holds what no training wrote, or another
-            process trains into it.
+        ValueError: If ``prepare`` raises it, the work folder has files that no training wrote, or
+            another process trains into it.
         NonFiniteError: If the loss, a gradient or a weight becomes NaN or infinite. The last
-            checkpoint is kept, and nothing is written.
-        SystemExit: With 143 at SIGTERM, when a checkpoint is written. Nothing else is.
+            checkpoint is kept, and ``out`` is not written.
+        SystemExit: With status 143 after SIGTERM, when the checkpoint is written; ``out`` is not.
     """
     from mmengine.dist import barrier, get_world_size, init_dist, is_main_process
     from mmengine.runner import Runner
@@ -76,18 +77,18 @@ def train_into(
         config, fingerprint = in_main_process(prepared)
         config.launcher = launcher
         config.resume = True
-        # mmengine shares logger, message hub and visualizer between runs of one name and second.
+        # mmengine would share logger, message hub and visualizer between runs of equal names.
         config.experiment_name = f"{name}-{time.time_ns()}"
         config.work_dir = str(work_dir)
         runner = Runner.from_cfg(config)
-        # Itself, out of what data parallelism wraps it in.
+        # Unwrap the model from data parallelism.
         model = getattr(runner.model, "module", runner.model)
         begin(model)
         try:
             runner.train()
         except NonFiniteError as error:
             end_all(error)
-        except ValueError as error:  # of a head or a record, perhaps in this process alone
+        except ValueError as error:  # from a head or a record, perhaps in this process only
             raise ValueError(in_words(runner, runner.iter + 1, str(error))) from error
         if is_main_process():
             with atomic_dir(out, inputs) as folder:
@@ -100,9 +101,9 @@ def train_into(
 
 
 def launcher_of(environment: Mapping[str, str]) -> str:
-    """mmengine's name for what started this process: ``torchrun``, ``srun``, or neither."""
+    """Return mmengine's name for the launcher: "pytorch" (torchrun), "slurm" (srun) or "none"."""
     if "WORLD_SIZE" in environment:
         return "pytorch"
-    # A batch script's shell has Slurm's variables too, but is no task of several.
+    # The shell of a batch script has Slurm's variables too, but it is a single task.
     several = int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1
     return "slurm" if several and "SLURM_PROCID" in environment else "none"

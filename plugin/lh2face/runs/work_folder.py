@@ -1,7 +1,7 @@
-"""The folder beside a model in which its training keeps what an interruption must not lose.
+"""The work folder of a training, ``<out>.work``, which survives an interruption.
 
-``<out>.work`` holds the checkpoints, the record of the run and a fingerprint: all that decides the
-result. A training goes on from a checkpoint only if the fingerprint is still the same.
+It has the checkpoints, the record of the run, and a fingerprint of everything that determines the
+result. A training resumes from a checkpoint only if the fingerprint has not changed.
 """
 
 import inspect
@@ -29,21 +29,26 @@ if TYPE_CHECKING:
 FINGERPRINT = "fingerprint.json"
 RECORDS = (RECORD, VALIDATIONS)
 PACKAGE = Path(__file__).parents[1]
-# Parts of the package that no training runs; a change there lets a run go on.
-NOT_IN_TRAINING = {"adapters", "cli.py", "report", "tools"}
-# mmengine's folder of a run, with its log and what TensorBoard reads.
+# Parts of the package that no training uses; after a change there, a run still resumes.
+NOT_IN_TRAINING = {"adapters", "cli.py", "demo", "report", "tools"}
+# Name of mmengine's folder of a run, with its log and TensorBoard's files.
 RUN_FOLDER = re.compile(r"\d{8}_\d{6}")
 
 
 def run_fingerprint(config: "Config", reconstructor: Path | None) -> dict[str, Any]:
-    """What decides a run's result, JSON types only.
+    """Collect everything that determines the result of a run, JSON types only.
 
-    ``data``: digests of the faces of each source; ``parameters``: the resolved config; ``code``:
-    digests of the package's files and of those that define other classes of the model;
-    ``versions``; ``reconstructor``: digest of its weights.
+    The location of the data and the numbers of workers and processes are not included, so a run
+    resumes after they change.
 
-    Where the data lie, how many workers read them and how many processes divide the batch is left
-    out: a run may go on with others.
+    Args:
+        config: The completed config.
+        reconstructor: Folder of the reconstructor; ``None`` if there is none.
+
+    Returns:
+        ``data``: digests of the faces of each source; ``parameters``: the resolved config;
+        ``code``: digests of the package's files and of the files of the user's own classes;
+        ``versions`` of packages; ``reconstructor``: digest of its weights.
     """
     from lh2face.artifacts.model import RECONSTRUCTOR_WEIGHTS
 
@@ -58,12 +63,12 @@ def run_fingerprint(config: "Config", reconstructor: Path | None) -> dict[str, A
     }
 
 
-# Arguments that are paths of files, whose content decides a result.
+# Arguments that are paths of files with an influence on the result, by type.
 FILES = {"FaceWeights": "path", "PairFaces": "paths"}
 
 
 def with_digests(config: Any) -> Any:
-    """A config, JSON types only, with what is in its files in place of where they are."""
+    """Replace the paths in a config (JSON types only) by digests of the files."""
     if isinstance(config, list):
         return [with_digests(one) for one in config]
     if not isinstance(config, dict):
@@ -76,17 +81,20 @@ def with_digests(config: Any) -> Any:
 
 
 def content_digest(path: Path) -> str:
-    """:func:`digest` of a file, or of all files in a folder that other programs did not leave."""
+    """Compute the digest of a file, or of all files in a folder except hidden ones."""
     inside = [path] if path.is_file() else sorted(path.rglob("*"))
     files = [file for file in inside if file.is_file() and not file.name.startswith(".")]
     return joined({str(file.relative_to(path)): digest(file) for file in files})
 
 
 def code_digests(model: dict[str, Any]) -> dict[str, str]:
-    """Digests of the files whose code trains: the package's, and those of a user's own classes.
+    """Compute digests of the source files of a training: the package's and the user's classes.
 
     Args:
         model: Config of the model.
+
+    Returns:
+        Digests by path in the package, or by type for the classes of a user.
     """
     from mmengine.registry import WEIGHT_INITIALIZERS
 
@@ -105,7 +113,7 @@ def code_digests(model: dict[str, Any]) -> dict[str, str]:
 
 
 def types_in(config: Any) -> Iterator[str]:
-    """Every ``type`` in a config and the configs inside it."""
+    """Yield every ``type`` in a config and in the configs inside it."""
     if isinstance(config, dict):
         yield from (value for key, value in config.items() if key == "type")
         for value in config.values():
@@ -113,7 +121,7 @@ def types_in(config: Any) -> Iterator[str]:
 
 
 def changes(old: Any, new: Any, name: str = "") -> list[str]:
-    """Dotted names of what differs between two fingerprints."""
+    """List the dotted names of all differences between two fingerprints."""
     if old == new:
         return []
     if not (isinstance(old, dict) and isinstance(new, dict)):
@@ -124,24 +132,24 @@ def changes(old: Any, new: Any, name: str = "") -> list[str]:
 
 
 def checkpoints(work_dir: Path) -> list[Path]:
-    """All checkpoints in a work directory, whole or not."""
+    """List all checkpoints in a work folder, complete or not."""
     keepers = (LastCheckpointHook, ShardedCheckpointHook)
     named = [path for keeper in keepers for path in names(work_dir / keeper.file_name)]
     return [path for path in named if path.exists()]
 
 
 def prepare_work_dir(work_dir: Path, fingerprint: dict[str, Any], processes: int) -> None:
-    """Make a work directory that of this run, and print what becomes of a checkpoint in it.
+    """Prepare a work folder for a run, and print what happens to a checkpoint in it.
 
-    What a run of the same fingerprint left is kept; what another one left is removed.
+    Files of an earlier run with the same fingerprint are kept; those of another run are removed.
 
     Args:
         work_dir: An existing folder.
-        fingerprint: As from :func:`run_fingerprint`.
-        processes: Their number.
+        fingerprint: Fingerprint of the run, from :func:`run_fingerprint`.
+        processes: Number of processes.
 
     Raises:
-        ValueError: If the folder holds anything that a training does not write there.
+        ValueError: If the files must be removed, and one of them was not written by a training.
     """
     path = work_dir / FINGERPRINT
     old = read_fingerprint(path)
@@ -152,7 +160,7 @@ def prepare_work_dir(work_dir: Path, fingerprint: dict[str, Any], processes: int
         ours = written_by_training(work_dir)
         if kept:
             print(f"{work_dir}: training begins again, these changed: {', '.join(changed)}")
-        # The mark stays while the rest goes, but is no longer that of any run.
+        # An empty fingerprint still marks the folder as ours if this is interrupted.
         write_whole(path, {})
         for inside in ours:
             remove(inside)
@@ -165,7 +173,7 @@ def prepare_work_dir(work_dir: Path, fingerprint: dict[str, Any], processes: int
 
 
 def read_fingerprint(path: Path) -> dict[str, Any]:
-    """What :func:`prepare_work_dir` wrote; nothing if there is no such file or it is damaged."""
+    """Read the fingerprint of a work folder; empty if the file is missing or damaged."""
     try:
         found = json.loads(path.read_bytes())
     except (FileNotFoundError, ValueError, RecursionError):
@@ -174,17 +182,17 @@ def read_fingerprint(path: Path) -> dict[str, Any]:
 
 
 def write_whole(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file in one step."""
+    """Write a JSON file atomically."""
     new = path.with_name(f"{path.name}.new")
     new.write_text(json.dumps(content, indent=2), encoding="utf-8")
     new.replace(path)
 
 
 def written_by_training(work_dir: Path) -> list[Path]:
-    """What a training wrote into its work directory, but for the lock and the mark.
+    """List what a training wrote into its work folder, except the lock and the fingerprint.
 
     Raises:
-        ValueError: If there is anything else, or the mark is missing.
+        ValueError: If there are other files, or there are files but no fingerprint.
     """
     marked = (work_dir / FINGERPRINT).exists()
     inside = [path for path in work_dir.iterdir() if path.name not in (LOCK, FINGERPRINT)]

@@ -1,1 +1,1 @@
-"""The stages of the pipeline: parameters and files in, files out."""
+"""The stages of the pipeline, one module per stage; each reads parameters and files."""

@@ -1,4 +1,4 @@
-"""Stage ``align``: every face of a training source at 112 × 112 by its five landmarks."""
+"""Stage ``align``: crop the faces of a training source to 112 × 112 px by their landmarks."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 
 
 class AlignError(ValueError):
-    """Faces that cannot be aligned; the message names the file."""
+    """The faces of a source cannot be aligned; the message names the file."""
 
 
 def run(params: "Params", raw: Path, out: Path) -> None:
     """Write the aligned faces of a training source.
 
-    Faces that are aligned already stay where they are: only a manifest is written, which names
-    them. An image that cannot be decoded, or whose landmarks are no face's, is left out and listed
-    in ``failures.csv``.
+    Faces that are already aligned stay where they are: only a manifest is written, which names
+    their folder. An image that cannot be decoded, or whose landmarks cannot belong to a face, is
+    left out and listed in ``failures.csv``.
 
     Args:
         params: The parameters; ``workers`` is read.
@@ -43,7 +43,7 @@ def run(params: "Params", raw: Path, out: Path) -> None:
         out: Folder to write.
 
     Raises:
-        AlignError: If every image fails, or records, ``images.csv`` and landmarks do not belong
+        AlignError: If every image fails, or records, ``images.csv`` and landmarks do not fit
             together.
     """
     manifest = read_manifest(raw)
@@ -64,11 +64,17 @@ def run(params: "Params", raw: Path, out: Path) -> None:
 
 
 def align_train(raw: Path, out: Path, workers: int) -> int:
-    """Aligned training records, with the keys and identities of the raw ones, and the landmarks
-    of the aligned faces.
+    """Write aligned training records with the keys and identities of the raw ones.
+
+    The landmarks in the aligned crops are written too.
+
+    Args:
+        raw: Folder written by stage ``data``.
+        out: Folder to write into.
+        workers: Number of processes.
 
     Returns:
-        How many images were left out.
+        Number of images that were left out.
     """
     reader = RecordReader(raw / "train.rec")
     keys = list(map(int, image_keys(reader)))
@@ -102,12 +108,16 @@ def align_train(raw: Path, out: Path, workers: int) -> int:
 
 
 def read_landmarks(raw: Path, keys: list[int]) -> np.ndarray:
-    """Landmarks of the images with these keys.
+    """Read the landmarks of the images with these keys.
 
-    ``landmarks.npy`` has the order of ``images.csv``, which names the keys.
+    ``landmarks.npy`` has the order of ``images.csv``, which lists the keys.
+
+    Args:
+        raw: Folder written by stage ``data``.
+        keys: Keys of the records.
 
     Returns:
-        ``(len(keys), 5, 2)`` float, px.
+        ``(len(keys), 5, 2)`` float, in px.
 
     Raises:
         AlignError: If a file cannot be read, or the files differ in number or keys.

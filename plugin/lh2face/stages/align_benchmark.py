@@ -1,4 +1,4 @@
-"""Stage ``align_benchmark``: a benchmark's faces at 112 × 112, each once, losing nothing."""
+"""Stage ``align_benchmark``: crop each face of a benchmark to 112 × 112 px, without loss."""
 
 import shutil
 from collections.abc import Iterator
@@ -31,9 +31,9 @@ def run(params: "Params", name: str, raw: Path, out: Path) -> None:
         out: Folder to write.
 
     Raises:
-        ImageError: If an image cannot be decoded, or its landmarks are no face's: a benchmark must
-            be whole.
-        ValueError: If there is no such benchmark, or as its source.
+        ImageError: If an image cannot be decoded, or its landmarks cannot belong to a face: a
+            benchmark must be complete.
+        ValueError: If there is no such benchmark, or its files cannot be used.
     """
     source = params.benchmark(name)
     benchmark = source.open(raw)
@@ -51,16 +51,16 @@ def run(params: "Params", name: str, raw: Path, out: Path) -> None:
         )  # fmt: skip
         if benchmark.truth is not None:
             align_truth(benchmark.truth, benchmark.landmarks, folder / TRUTH)
-        # What is asked about the faces is checked now, not after they were embedded.
+        # The lists are checked now, before time is spent on embedding the faces.
         written = read_benchmark(folder)
         written.pairs  # noqa: B018
-        # Lists that are read where they lie gave the faces' names: to read them again takes long.
+        # Lists that were not copied have just been read for the names; reading them is slow.
         if benchmark.copied:
             written.templates  # noqa: B018
 
 
 def aligned_faces(benchmark: RawBenchmark, workers: int, name: str) -> Iterator[bytes]:
-    """The encoded faces, row by row; those that are aligned already as they are."""
+    """Yield the encoded face of each row; faces that are already aligned do not change."""
     rows = range(len(benchmark.sources))
     if benchmark.landmarks is None:
         for row in track(rows, f"faces of {name}"):
@@ -76,7 +76,7 @@ def aligned_faces(benchmark: RawBenchmark, workers: int, name: str) -> Iterator[
 
 
 def align_truth(raw: Path, landmarks: np.ndarray, out: Path) -> None:
-    """True depth in the aligned crops."""
+    """Write the true depth as seen in the aligned crops."""
     truth = read_arrays(raw, "index", "depth")
     aligned = [
         aligned_depth(depth.astype(np.float32), landmarks[row])
@@ -87,10 +87,17 @@ def align_truth(raw: Path, landmarks: np.ndarray, out: Path) -> None:
 
 
 def aligned_depth(depth: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """True depth ``(S, S)``, NaN where there is none, as seen in the aligned crop; and where.
+    """Warp the true depth of a photograph into the aligned crop.
 
-    The crop is a view of a camera with the same field of view, so lengths grow with the zoom of
-    the crop, and relief with them: ``z = 1 + (z_raw − 1) · zoom``.
+    The crop is the view of a camera with the same field of view, so all lengths are scaled by the
+    zoom of the crop, and the relief too: ``z = 1 + (z_raw − 1) · zoom``.
+
+    Args:
+        depth: ``(S, S)`` depth in the photograph; NaN where it is not known.
+        landmarks: ``(5, 2)`` landmarks in the photograph, px.
+
+    Returns:
+        Depth ``(112, 112)``, and a bool mask ``(112, 112)`` of the pixels where it is known.
     """
     scale = (len(depth) - 1) / (TEMPLATE_SIZE - 1)
     zoom = np.hypot(*estimate_norm(landmarks)[:, 0]) * scale

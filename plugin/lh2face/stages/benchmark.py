@@ -1,4 +1,4 @@
-"""Stage ``benchmark``: what has to be made before a benchmark's faces are aligned."""
+"""Stage ``benchmark``: make what the alignment of a benchmark needs."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def run(params: "Params", name: str, out: Path) -> None:
-    """Write a benchmark's photographs, if they are not there already, and ``source.json``.
+    """Write ``source.json``, and the photographs of a benchmark if they must be made.
 
     Args:
         params: The parameters; ``benchmarks``, ``validation`` and ``workers`` are read.
@@ -19,7 +19,7 @@ def run(params: "Params", name: str, out: Path) -> None:
         out: Folder to write.
 
     Raises:
-        ValueError: If there is no such benchmark, or as its source.
+        ValueError: If there is no such benchmark, or its files cannot be used.
     """
     source = params.benchmark(name)
     with atomic_dir(out, [Path(source.path)]) as folder:

@@ -1,4 +1,4 @@
-"""Stage ``data``: the faces of a training source, as its files have them or made."""
+"""Stage ``data``: make or convert the faces of a training source, if necessary."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def run(params: "Params", name: str, out: Path) -> None:
-    """Write a source's manifest and, where they have to be made or converted, its records.
+    """Write the manifest of a source, and its records if they must be made or converted.
 
     Args:
         params: The parameters; ``sources`` and ``workers`` are read.
@@ -18,8 +18,8 @@ def run(params: "Params", name: str, out: Path) -> None:
         out: Folder to write.
 
     Raises:
-        ValueError: If there is no such source, or as the source: it names the parameter or the
-            file.
+        ValueError: If there is no such source, or its files cannot be used; the message names the
+            parameter or the file.
     """
     source = params.source(name)
     with atomic_dir(out, [Path(source.path)]) as folder:

@@ -1,4 +1,4 @@
-"""Stage ``depth``: what the reconstructor makes of the benchmarks' faces."""
+"""Stage ``depth``: errors and pictures of the reconstructor on faces of the benchmarks."""
 
 import json
 from pathlib import Path
@@ -30,16 +30,17 @@ TURNS = range(-60, 61, 5)  # degrees
 def run(params: "Params", reconstructor: Path, benchmarks: Path, out: Path) -> None:
     """Write ``metrics.json`` and ``samples.npz``.
 
+    The errors are measured on the first benchmark with true depth; without one, ``metrics.json``
+    is empty. The sample faces are from the first benchmark.
+
     Args:
-        params: The parameters; ``compare.benchmarks`` names the benchmarks. The first with true
-            depth says what the reconstructor is worth, if there is one; sample faces are of the
-            first.
+        params: The parameters; ``compare.benchmarks`` is read.
         reconstructor: Folder of stage ``fit3d``.
         benchmarks: Folder with the folders of stage ``align_benchmark``.
         out: Folder to write.
 
     Raises:
-        ValueError: If a benchmark is not there, or the reconstructor cannot be loaded.
+        ValueError: If a benchmark is missing, or the reconstructor cannot be loaded.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = load_reconstructor(reconstructor).eval().to(device)
@@ -52,14 +53,17 @@ def run(params: "Params", reconstructor: Path, benchmarks: Path, out: Path) -> N
 
 
 def read_faces(benchmark: Benchmark, rows: list[int], size: int, device: torch.device) -> Tensor:
-    """Faces of a benchmark by row, ``(N, 3, size, size)`` in [−1, 1]."""
+    """Read the faces in these rows of a benchmark, ``(N, 3, size, size)`` in [−1, 1]."""
     faces = benchmark.faces
     images = [decode_rgb(faces[row + 1][1], size, f"{faces.path}: key {row + 1}") for row in rows]
     return normalize_images(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(device))
 
 
 def depth_errors(model: nn.Module, benchmark: Benchmark, device: torch.device) -> dict[str, object]:
-    """SIDE (·10⁻²) and MAD (degrees) in the input view, beside constant and average depth."""
+    """Compute SIDE (·10⁻²) and MAD (degrees) in the input view, by the name of the depth.
+
+    The baselines are the average true depth and a constant depth.
+    """
     truth = read_arrays(benchmark.truth, "index", "depth", "mask")
     size = model.image_size
     images = read_faces(benchmark, truth["index"].tolist(), size, device)
@@ -86,8 +90,12 @@ def depth_errors(model: nn.Module, benchmark: Benchmark, device: torch.device) -
 
 
 def samples(model: nn.Module, benchmark: Benchmark, device: torch.device) -> dict[str, np.ndarray]:
-    """Pictures of a few faces, uint8: ``(N, S, S[, 3])``, turned views ``(N, V, S, S, 3)``, and
-    ``turns``, the V angles in degrees."""
+    """Make pictures of a few faces.
+
+    Returns:
+        uint8 pictures ``(N, S, S)`` or ``(N, S, S, 3)`` by name, ``turned`` views
+        ``(N, V, S, S, 3)``, and ``turns``, the V angles in degrees.
+    """
     rows = np.linspace(0, len(benchmark.faces) - 1, SAMPLES).astype(int).tolist()
     images = read_faces(benchmark, rows, model.image_size, device)
     face = model(images)

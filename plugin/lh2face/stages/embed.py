@@ -1,4 +1,4 @@
-"""Stage ``embed``: a model and a benchmark's aligned faces to embeddings."""
+"""Stage ``embed``: compute a model's embeddings of a benchmark's aligned faces."""
 
 import json
 from contextlib import suppress
@@ -31,20 +31,22 @@ def run(
     shard: int = 0,
     shards: int = 1,
 ) -> None:
-    """Embed a benchmark's faces, or a part of them.
+    """Embed the faces of a benchmark, or one shard of them.
 
-    The parts of all shards, one after the other, are what a single one would write, bit for bit.
-    What is done is kept in ``<out>/<shard>.work``: a run that was interrupted goes on from there.
+    The concatenated shards are equal, bit for bit, to the result of a single job. Finished work is
+    kept in ``<out>/<shard>.work``, and an interrupted run continues from there.
+
+    The folder ``<out>/<shard>`` gets ``embeddings.npy``, ``(N, 2, d)`` float32 in the order of the
+    faces, where axis 1 is the image and its mirror image; and ``embedded_by.json`` with the digest
+    of the model.
 
     Args:
-        params: The parameters; none are read: the model's folder says all there is to know.
+        params: The parameters; none are read, because the model's folder has all that is needed.
         model: Folder of a trained model, or a recognition ONNX file.
         benchmark: Folder of stage ``align_benchmark``.
-        out: Folder in which the folder ``<shard>`` is written: ``embeddings.npy`` ``(N, 2, d)``
-            float32 in the order of the faces; index 1 is image and mirror. ``embedded_by.json``
-            says by which model.
-        shard: Which part, from 0.
-        shards: Number of parts.
+        out: Folder in which the folder of the shard is written.
+        shard: Number of the shard, 0 … shards − 1.
+        shards: Number of shards.
 
     Raises:
         ValueError: If the model cannot be loaded, an image cannot be decoded, an embedding is not
@@ -77,17 +79,17 @@ def run(
 
 
 def part(count: int, shard: int, shards: int) -> range:
-    """The rows of a shard: whole batches, as a single job would make them, so that bits agree."""
+    """Return the rows of a shard: the same batches as in a single job, so results are identical."""
     batches = -(-count // BATCH)
     start, stop = (BATCH * (batches * i // shards) for i in (shard, shard + 1))
     return range(start, min(stop, count))
 
 
 def read_embeddings(folder: Path) -> np.ndarray:
-    """The embeddings ``(N, 2, d)`` of :func:`run`, of all shards.
+    """Read the embeddings ``(N, 2, d)`` that :func:`run` wrote, of all shards.
 
     Raises:
-        ValueError: If there is none, a shard is missing, or one is not what :func:`run` writes.
+        ValueError: If there are none, a shard is missing, or one is not as :func:`run` writes it.
     """
     found = [path for path in folder.glob(f"*/{EMBEDDINGS}") if path.parent.name.isdecimal()]
     if not found:
@@ -107,10 +109,10 @@ def read_embeddings(folder: Path) -> np.ndarray:
 
 
 def embedded_by(folder: Path) -> str | None:
-    """Digest of the model that made the embeddings of :func:`run`; ``None`` where no shard says.
+    """Return the digest of the model that made the embeddings; ``None`` if no shard has it.
 
     Raises:
-        ValueError: If the shards are of more than one model.
+        ValueError: If the shards are from more than one model.
     """
     records = sorted(folder.glob(f"*/{EMBEDDED_BY}"))
     found = {read_object(path, "a folder of stage embed").get("model") for path in records}

@@ -1,4 +1,4 @@
-"""Stage ``evaluate``: embeddings to the figures and curves of one model."""
+"""Stage ``evaluate``: compute the figures and curves of one model from its embeddings."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -49,12 +49,12 @@ PAIR_COLUMNS = ("bin", "first", "second", "same", "score", "kappa_first", "kappa
 
 
 def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
-    """Write ``metrics.json``, ``provenance.json``, and as CSV the curves, κ of each face, the pairs
-    with what was decided, and the bootstrap's draws.
+    """Write ``metrics.json``, ``provenance.json``, and several tables as CSV.
 
-    What a benchmark does not have is not in ``metrics.json``, and its CSV has a header alone. The
-    provenance has the digest of the ``model`` that made the embeddings, where they say it, the
-    ``origin`` of the faces and the number of ``people``, where it is known.
+    The tables are the curves, κ of each face, the pairs with their decisions, and the draws of the
+    bootstrap. Figures that a benchmark cannot give are absent from ``metrics.json``, and their
+    tables have only a header. The provenance also has the digest of the ``model``, the ``origin``
+    of the faces and the number of ``people``; the first and the last are None if not known.
 
     Args:
         params: The parameters; ``evaluate`` is read.
@@ -63,8 +63,8 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
         out: Folder to write.
 
     Raises:
-        ValueError: If embeddings and lists do not fit, cannot be evaluated, or are of more than
-            one model.
+        ValueError: If embeddings and lists do not fit together, cannot be evaluated, or the
+            embeddings are from more than one model.
     """
     protocol = Protocol(**params.evaluate.model_dump())
     asked, faces = read_benchmark(benchmark), read_embeddings(embeddings)
@@ -118,7 +118,7 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
             *calibrated, error = calibration(
                 calibrated_cosine(pair_kappa, scores, half, dim), scores
             )
-            # A key "error" would tell dvc that reading failed.
+            # Not "error": DVC takes this key as a sign that reading the metrics failed.
             metrics["calibration"] = {
                 "ece": error,
                 "ece_as_trained": calibration(expected_cosine(*pair_kappa.T, dim), scores)[2],
@@ -136,9 +136,9 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
 
 
 def asked_digests(benchmark: Benchmark) -> dict[str, str]:
-    """What tells a benchmark's questions from those of others.
+    """Compute the digests that identify the lists of a benchmark.
 
-    ``lh2face evaluate-ijb`` gives the lists of templates the same digest and name.
+    The lists of templates have the same name and digest as in ``lh2face evaluate-ijb``.
     """
     found = digests(benchmark.folder / PAIRS, benchmark.folder / TABLE)
     if benchmark.lists is not None:
@@ -149,14 +149,21 @@ def asked_digests(benchmark: Benchmark) -> dict[str, str]:
 def conditions(
     found: np.ndarray, kappa: np.ndarray, benchmark: Benchmark, protocol: Protocol
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """TAR at FAR by kind of photograph, as the list of faces tells it, and in every round."""
+    """Compute TAR at FAR by kind of photograph, and the same in every round of the bootstrap.
+
+    Args:
+        found: ``(N, d)`` unit vectors of the faces.
+        kappa: ``(N,)`` concentrations of the faces.
+        benchmark: A benchmark whose list of faces has the columns ``identity`` and ``kind``.
+        protocol: Options of the evaluation.
+    """
     _, people = np.unique(benchmark.images["identity"], return_inverse=True)
     weights = draw_weights(people.max() + 1, rounds=protocol.bootstrap, seed=protocol.seed)
     return tar_by_condition(found, kappa, people, benchmark.images["kind"], protocol, weights)
 
 
 def pair_rows(name: str, pairs: Pairs, benchmark: Benchmark) -> Iterator[tuple]:
-    """A list's rows of ``pairs.csv``; ``right`` is 1 where the accuracy counts the decision."""
+    """Yield the rows of a list in ``pairs.csv``; ``right`` is 1 if a pair is decided correctly."""
     listed, names = benchmark.pairs[name], benchmark.names
     columns = (pairs.same.astype(int), pairs.scores, *pairs.kappa.T, pairs.right.astype(int))
     for first, second, *values in zip(listed.first, listed.second, *columns, strict=True):

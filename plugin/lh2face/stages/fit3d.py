@@ -26,17 +26,18 @@ if TYPE_CHECKING:
 def run(params: "Params", aligned: Path, out: Path) -> None:
     """Write ``reconstructor.safetensors``, ``model.json``, ``training.csv``, ``metrics.json``.
 
-    How a run goes on and begins again: :mod:`lh2face.runs.run`.
+    An interrupted run is resumed, see :mod:`lh2face.runs.run`.
 
     Args:
-        params: The parameters; ``fit3d`` is read.
-        aligned: Folder of training faces, or with several such folders.
+        params: The parameters; ``fit3d`` and ``sources`` are read.
+        aligned: Folder of training faces, or a folder with several such folders.
         out: Folder to write.
 
     Raises:
-        ValueError: If there are too few images for one batch, the processes do not divide it, or
-            as :func:`lh2face.runs.run.train_into`.
+        ValueError: If there are too few images for one batch, the batch size is not divisible by
+            the number of processes, or for the reasons of :func:`lh2face.runs.run.train_into`.
         NonFiniteError: If the loss, a gradient or a weight becomes NaN or infinite.
+        SystemExit: With status 143 after SIGTERM, when the checkpoint is written.
     """
     seed = params.fit3d.seed
 

@@ -1,4 +1,4 @@
-"""Stage ``init``: the untrained network, the baseline row of the table."""
+"""Stage ``init``: make an untrained network, the baseline row of the table."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def run(params: "Params", out: Path, *, seed: int) -> None:
-    """Write a recognizer with random weights, as ``train`` would write a trained one.
+    """Write a recognizer with random weights, in the format of stage ``train``.
 
     Args:
-        params: The parameters; the recipe's model is read.
+        params: The parameters; the model of ``train``'s recipe is read.
         out: Folder to write: ``model.safetensors``, ``model.json``.
         seed: Seed of the weights.
     """

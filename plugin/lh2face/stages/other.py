@@ -1,4 +1,4 @@
-"""Stage ``other``: a recognition model of others, as a row of the table."""
+"""Stage ``other``: copy a third-party recognition model, a row of the table."""
 
 import shutil
 from pathlib import Path
@@ -10,11 +10,13 @@ from lh2face.onnx.files import read_onnx, weight_files
 
 
 def run(path: Path, out: Path) -> None:
-    """Write a folder that is embedded and evaluated like that of a trained model.
+    """Write a folder that can be embedded and evaluated like the folder of a trained model.
+
+    It has a copy of the ONNX file, and of the files beside it that hold its weights.
 
     Args:
-        path: A recognition ONNX file, such as insightface's ``w600k_r50.onnx``.
-        out: Folder to write: a copy of the file, and of those beside it that hold its weights.
+        path: Recognition ONNX file, such as insightface's ``w600k_r50.onnx``.
+        out: Folder to write.
 
     Raises:
         OnnxError: If it is not such a file.

@@ -1,4 +1,4 @@
-"""Stage ``report``: what every model scored, as one page that opens offline."""
+"""Stage ``report``: write the figures of all models as one page that opens offline."""
 
 import json
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ from lh2face.training.recipe import decisive
 if TYPE_CHECKING:
     from lh2face.params import Params
 
-# Of a benchmark, where it has them.
+# Numbers of a benchmark that are shown if it has them.
 COUNTED = ("people", "templates", "template pairs")
 SHOWN_PROVENANCE = ("commit", "params_digest", "device", "versions")
 
@@ -33,18 +33,18 @@ SHOWN_PROVENANCE = ("commit", "params_digest", "device", "versions")
 def run(params: "Params", benchmarks: Path, runs: Path, out: Path) -> None:
     """Write ``index.html``, ``table.csv`` and ``provenance.json``.
 
-    What a benchmark does not have is not on the page.
+    The page leaves out what a benchmark cannot give.
 
     Args:
         params: The parameters; ``compare`` says which models, seeds and benchmarks are shown.
         benchmarks: Folder with the aligned benchmarks, by name.
-        runs: Folder with ``<model>/<seed>``, their models and evaluations, ``fit3d``
+        runs: Folder with ``<model>/<seed>``, which have models and evaluations, and with ``fit3d``
             and ``depth``.
         out: Folder to write.
 
     Raises:
-        ValueError: If a benchmark or the evaluation of a model is missing, or an evaluation is of
-            other faces.
+        ValueError: If a benchmark or the evaluation of a model is missing, or an evaluation was
+            made on other faces.
     """
     compare = params.compare
     folders = {
@@ -123,7 +123,7 @@ def turned_sheet() -> tuple[list[str], list[list[str]]]:
 
 
 def shown_params(params: "Params") -> dict[str, dict[str, Any]]:
-    """What was run, by section, each value under its dotted key."""
+    """Return the parameters by section, each value under its dotted key."""
     values = params.model_dump(mode="json", exclude={"workers"})
     values["others"] = {other["name"]: other["path"] for other in values["others"]}
     return {section: dict(_flat(value)) for section, value in values.items()}

@@ -1,4 +1,4 @@
-"""Stage ``train``: one head, one seed, from aligned records to a trained model."""
+"""Stage ``train``: train a recognizer with one head and one seed."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,31 +27,31 @@ def run(
     validation: Path | None = None,
     init: Path | None = None,
 ) -> None:
-    """Train a recognizer and write its folder: ``model.safetensors``, ``model.json``,
-    ``training.csv`` and, with a validation, ``validation.csv``.
+    """Train a recognizer and write its folder.
 
-    With :class:`~lh2face.training.BestModelHook` the weights are those of the best validation.
-
-    How a run goes on and begins again: :mod:`lh2face.runs.run`.
+    The folder has ``model.safetensors``, ``model.json``, ``training.csv`` and, with a validation,
+    ``validation.csv``. With :class:`~lh2face.training.BestModelHook` the weights are those of the
+    best validation. An interrupted run is resumed, see :mod:`lh2face.runs.run`.
 
     Args:
-        params: The parameters; ``train``, ``heads`` and, with a reconstructor, ``joint`` are read.
+        params: The parameters; ``sources``, ``train``, ``heads``, ``validation`` and, with a
+            reconstructor, ``joint`` are read.
         aligned_train: Folder with ``train.rec``, or with a manifest of faces, or with several
-            folders of the latter kind, whose faces are joined.
+            folders that have manifests, whose faces are joined.
         out: Folder to write.
         head: Name in ``params.heads``.
-        seed: Seed of initial weights, order of the images and augmentation.
-        reconstructor: Folder of the fitted reconstructor; given, training is joint.
+        seed: Seed of the initial weights, the order of the images, and the augmentation.
+        reconstructor: Folder of the fitted reconstructor; if given, both are trained jointly.
         validation: Folder with a folder of faces and pairs for each name in ``params.validation``.
-        init: Folder of the weights to begin from, read if ``train.init`` names some.
+        init: Folder of stage ``weights``; used only if ``train.init`` is not empty.
 
     Raises:
         ValueError: If the head is unknown, there are too few images for one batch or fewer than
-            two people, the processes do not divide the batch, the reconstructor's folder is none,
-            a validation or the weights are missing, or as
-            :func:`lh2face.runs.run.train_into`.
+            two people, the batch size is not divisible by the number of processes, the folder of
+            the reconstructor is not valid, a validation or the weights are missing, or for the
+            reasons of :func:`lh2face.runs.run.train_into`.
         NonFiniteError: If the loss, a gradient or a weight becomes NaN or infinite.
-        SystemExit: With 143 at SIGTERM, when a checkpoint is written.
+        SystemExit: With status 143 after SIGTERM, when the checkpoint is written.
     """
     from lh2face.artifacts.model import load_reconstructor, save_model
     from lh2face.training.validation import take_best
@@ -94,7 +94,13 @@ def training_config(
     validation: Path | None = None,
     init: Path | None = None,
 ) -> "Config":
-    """The mmengine config of a run: the recipe with faces, head, seed and reconstructor put in."""
+    """Complete the recipe of a run with faces, head, seed, reconstructor, validation and weights.
+
+    Args and errors are those of :func:`run`.
+
+    Returns:
+        The mmengine config.
+    """
     from mmengine.config import ConfigDict
 
     from lh2face.artifacts.model import read_reconstructor

@@ -1,4 +1,4 @@
-"""Stage ``weights``: the weights that trainings begin from, checked and in one form."""
+"""Stage ``weights``: check and convert the pretrained weights with which trainings begin."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 
 def run(params: "Params", source: Path, out: Path) -> None:
-    """Write ``weights.safetensors``, the backbone's, and in ``provenance.json`` their origin.
+    """Write the backbone's weights as ``weights.safetensors``, and ``provenance.json``.
 
     Args:
         params: The parameters; ``train`` is read.
-        source: What :func:`~lh2face.training.weights.read_weights` reads.
+        source: File or folder that :func:`~lh2face.training.weights.read_weights` can read.
         out: Folder to write.
 
     Raises:
-        WeightsError: If they cannot be read, or are not those of the backbone of ``train``.
+        WeightsError: If the weights cannot be read, or do not fit the backbone of ``train``.
     """
     import torch
 

@@ -1,1 +1,1 @@
-"""What a person runs by hand beside the pipeline's stages: one module a command."""
+"""Commands that a person runs by hand, besides the stages of the pipeline; one per module."""

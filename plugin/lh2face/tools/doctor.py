@@ -1,4 +1,4 @@
-"""``lh2face doctor``: what this machine has, what is missing, and what to do about it."""
+"""``lh2face doctor``: report what this machine has, what is missing, and what to do about it."""
 
 import os
 import platform
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 GIB = 1 << 30
-# What the default run needs at most, with room to spare.
+# What the default run needs at most, with some reserve.
 MEMORY_NEEDED, DISK_NEEDED = 2 * GIB, 2 * GIB
 PIPELINE = 'pip install "lh2face[pipeline]"'
-# Programs that some part needs: names that serve, what they are for, and what to do without.
+# Programs that some parts need: alternative names, the purpose, and how to install one.
 PROGRAMS = (
     (("git",), "DVC, and the commit in the report", "apt install git"),
     (("make",), "make reproduce, make test", "apt install make"),
@@ -35,12 +35,12 @@ PROGRAMS = (
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found.
+    """The finding of a check.
 
     Attributes:
-        what: The part.
-        found: How it stands.
-        advice: What to do; empty where all is well.
+        what: The part that was checked.
+        found: Its state.
+        advice: What to do; empty if nothing is needed.
         required: Whether lh2face does not work without it.
     """
 
@@ -65,10 +65,10 @@ def check(section: str) -> Callable[[Check], Check]:
 
 
 def run() -> bool:
-    """Print what every check finds.
+    """Print the findings of every check.
 
     Returns:
-        Whether all that is required is there.
+        Whether everything that is required is there.
     """
     console = Console(highlight=False)
     works = True
@@ -83,7 +83,7 @@ def run() -> bool:
                 console.print(Text(f"   → {printable(line)}"))
             works &= not broken
         if not works:
-            break  # what comes next may need it
+            break  # the next checks may need what is missing
     verdict = "All that is required is there." if works else "Something required is missing: see ✗."
     console.print(f"\n{verdict}")
     return works
@@ -91,7 +91,7 @@ def run() -> bool:
 
 @check("Required")
 def required() -> Iterator[Finding]:
-    """Python, and the packages that the plugin does not work without."""
+    """Check Python and the packages that the plugin requires."""
     yield Finding("Python", platform.python_version())
     advice = "" if installed("lh2face") else "pip install ."
     yield Finding("lh2face", installed("lh2face") or "not installed", advice, required=True)
@@ -108,7 +108,7 @@ def required() -> Iterator[Finding]:
 
 @check("Optional packages")
 def extras() -> Iterator[Finding]:
-    """What ``pip install lh2face[EXTRA]`` installs."""
+    """Check the packages that ``pip install lh2face[EXTRA]`` installs."""
     for extra in metadata.metadata("lh2face").get_all("Provides-Extra", []):
         wanted = requirements(extra)
         absent = [
@@ -122,13 +122,13 @@ def extras() -> Iterator[Finding]:
     yield Finding(
         "pytorch3d",
         "installed" if there else "missing",
-        "" if there else "only for comparison with the renderer here, which is faster: no need",
+        "" if there else "not needed: only for comparison with lh2face's faster renderer",
     )
 
 
 @check("What arcface_torch imports")
 def arcface_torch() -> Iterator[Finding]:
-    """Packages of which the adapter has a stand-in; one that is installed may still not import."""
+    """Check the packages that the adapter can replace; an installed one may fail to import."""
     from lh2face.adapters.arcface_torch import packages
 
     for name in packages.NAMES:
@@ -141,7 +141,7 @@ def arcface_torch() -> Iterator[Finding]:
 
 @check("Machine")
 def machine() -> Iterator[Finding]:
-    """Processors, memory, disk."""
+    """Check processors, memory and disk."""
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -171,7 +171,7 @@ def machine() -> Iterator[Finding]:
 
 @check("Programs")
 def programs() -> Iterator[Finding]:
-    """What is called from outside of Python."""
+    """Check programs outside of Python."""
     for names, purpose, advice in PROGRAMS:
         path = next(filter(None, map(shutil.which, names)), None)
         needed = f"for {purpose}: {advice}"
@@ -180,7 +180,7 @@ def programs() -> Iterator[Finding]:
 
 @check("This folder")
 def folder() -> Iterator[Finding]:
-    """``params.yaml``, if there is one, and the folders it leads to."""
+    """Check ``params.yaml``, if there is one, and the files and folders that it names."""
     if not Path("params.yaml").exists():
         yield Finding("params.yaml", "none", "the pipeline's stages run in a checkout")
         return
@@ -216,7 +216,7 @@ def folder() -> Iterator[Finding]:
 
 
 def requirements(extra: str) -> list["Requirement"]:
-    """Requirements of an extra of lh2face, or of the plugin alone for an empty name."""
+    """Return the requirements of an extra of lh2face, or of the plugin for an empty name."""
     from packaging.requirements import Requirement
 
     wanted = map(Requirement, metadata.requires("lh2face") if installed("lh2face") else [])
@@ -226,7 +226,7 @@ def requirements(extra: str) -> list["Requirement"]:
 
 
 def installed(name: str) -> str | None:
-    """Version of an installed package."""
+    """Return the version of a package; ``None`` if it is not installed."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -234,7 +234,7 @@ def installed(name: str) -> str | None:
 
 
 def home_is_writable() -> bool:
-    """Whether programs can keep a cache of their own: in ``XDG_CACHE_HOME``, else at home."""
+    """Whether a folder for caches can be written: ``XDG_CACHE_HOME``, or else the home folder."""
     try:
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home())
         existing = next(path for path in (folder, *folder.parents) if path.exists())
@@ -245,7 +245,7 @@ def home_is_writable() -> bool:
 
 
 def available_memory() -> int | None:
-    """Bytes of memory that can be had; None where the system does not tell."""
+    """Return the available memory in bytes; ``None`` if the system does not report it."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
     except OSError:

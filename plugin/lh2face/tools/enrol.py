@@ -1,4 +1,4 @@
-"""``lh2face enrol``: a gallery of people from a folder of their photos."""
+"""``lh2face enrol``: make a gallery of people from a folder of their photos."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -31,17 +31,18 @@ def run(
     root: Path, model: Path, out: Path, *, landmarks: Path | None = None,
     detector: str | None = None,
 ) -> None:  # fmt: skip
-    """Write a gallery, and list in it the photos that cannot be used.
+    """Write a gallery, and a list of the photos that cannot be used.
 
     Args:
-        root: Folder with one folder a person.
-        model: A recognition ONNX file, or the folder of a trained model.
+        root: Folder with one folder per person.
+        model: Recognition ONNX file, or the folder of a trained model.
         out: Folder to write.
-        landmarks: As in :func:`~lh2face.tools.verify.face_reader`, like the detector.
-        detector: As :func:`~lh2face.detection.open_named` takes it.
+        landmarks: CSV of landmarks, see :func:`~lh2face.tools.verify.face_reader`.
+        detector: Name or file of a detector, see :func:`~lh2face.detection.open_named`.
 
     Raises:
-        ValueError: If no photo can be used, or the model, the landmarks or the detector cannot.
+        ValueError: If no photo can be used, or the model, the landmarks or the detector cannot be
+            used.
     """
     with atomic_dir(out, [root, model, landmarks, detector and Path(detector)]) as folder:
         read, embedder = face_reader(landmarks, detector), open_embedder(model)
@@ -81,12 +82,15 @@ def run(
 def embed_photos(
     paths: Sequence[Path], read: Callable[[Path], np.ndarray], embedder: Embedder
 ) -> tuple[dict[Path, np.ndarray], list[LeftOut]]:
-    """Embeddings ``(2, d)`` of the photos that can be used, and the photos that cannot.
+    """Embed photos; those that repeat an earlier photo are left out.
 
     Args:
-        paths: ``root/<identity>/*``, a person's photos in order.
-        read: Gives the face of a photo.
-        embedder: What embeds it.
+        paths: Photos ``root/<identity>/*``, all photos of a person together.
+        read: Function that returns the aligned face of a photo.
+        embedder: The embedder.
+
+    Returns:
+        Embeddings ``(2, d)`` of the photos that can be used, and a list of the others.
     """
     embeddings, digests, left_out = {}, {}, []
     for path in track(paths, "embedding photos"):
@@ -104,15 +108,18 @@ def embed_photos(
 
 
 def make_gallery(names: Sequence[str], embeddings: np.ndarray) -> Gallery:
-    """The gallery of the people in some photos.
+    """Make a gallery from the embeddings of photos.
 
-    Templates are pooled as the IJB protocol does it, each photo a medium of its own: they are the
-    directions of the sums of a person's embeddings. For thresholds, each photo is searched among
-    all people but its own.
+    Templates are pooled as in the IJB protocol, where each photo is a medium: a template is the
+    normalised sum of a person's embeddings. To measure thresholds, each photo is searched among all
+    other people.
 
     Args:
-        names: N, of the person in each photo.
-        embeddings: ``(N, V, d)``, of image and mirror image, not normalised.
+        names: Name of the person in each of the N photos.
+        embeddings: ``(N, V, d)`` of image and mirror image, not normalised.
+
+    Returns:
+        The gallery.
 
     Raises:
         ValueError: If the embeddings of a person add up to zero.
@@ -127,10 +134,10 @@ def make_gallery(names: Sequence[str], embeddings: np.ndarray) -> Gallery:
         kappa={
             "mean": float(kappa.mean()),
             "std": float(kappa.std()),
-            # One of the photos' own: nearly all others are no lower, however few there are.
+            # An observed value, not an interpolated one: this is right for few photos too.
             "p5": float(np.percentile(kappa, 5, method="lower")),
         },
         templates=templates,
-        # Where one person alone is enrolled, a search finds nobody.
+        # If only one person is enrolled, there is nobody else to find.
         non_mated=others[others > -np.inf],
     )

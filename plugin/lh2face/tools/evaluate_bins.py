@@ -1,4 +1,4 @@
-"""``lh2face evaluate-bins``: verification bins such as ``lfw.bin``, with any model."""
+"""``lh2face evaluate-bins``: evaluate any model on verification bins such as ``lfw.bin``."""
 
 import json
 from collections.abc import Sequence
@@ -27,25 +27,25 @@ BLOCK = 256
 
 
 def run(bins: Sequence[Path], model: Path, out: Path | None = None) -> None:
-    """Print, and write if asked to, what a model scores on verification bins.
+    """Print the figures of a model on verification bins, and write them to a file if one is given.
 
-    As insightface's ``verification.test``: the embeddings of an image and of its mirror image are
-    added and normalised, and the threshold of each fold is the best of the other nine.
+    As in insightface's ``verification.test``, the embeddings of an image and of its mirror image
+    are added and normalised, and the threshold of a fold is the best one on the other nine.
 
     Args:
         bins: Files whose images are aligned faces of 112 × 112 px.
-        model: A recognition ONNX file, or the folder of a trained model.
+        model: Recognition ONNX file, or the folder of a trained model.
         out: JSON file for the figures.
 
     Raises:
-        ValueError: If two bins have one name, a bin or an image of it cannot be used, or an
-            embedding is not finite or zero.
+        ValueError: If two bins have the same name, a bin or one of its images cannot be used, or
+            an embedding is not finite or zero.
     """
     names = [path.stem for path in bins]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ValueError(f"bins: found {twice} more than once; each needs a name of its own")
-    # Before the work, which may take long: an output that must not be written ends it here.
+    # The output is checked before the work, which may take long.
     written = nullcontext() if out is None else atomic_files(out.parent, [out.name], [*bins, model])
     with written as folder:
         embedder = open_embedder(model)
@@ -57,15 +57,15 @@ def run(bins: Sequence[Path], model: Path, out: Path | None = None) -> None:
 
 
 def evaluate_bin(path: Path, embedder: Embedder) -> dict[str, Any]:
-    """The figures of one bin.
+    """Compute the figures of one bin.
 
     Returns:
-        ``pairs``; ``accuracy`` and ``accuracy_std`` over ten folds; ``tar`` by FAR, ``None`` where
-        a FAR is finer than one impostor pair; ``threshold``, the cosine that is best for all
+        ``pairs``: their number; ``accuracy`` and ``accuracy_std`` over ten folds; ``tar`` by FAR,
+        ``None`` where the FAR is below one impostor pair; ``threshold``: the best cosine for all
         pairs; ``kappa``: mean and 5th percentile.
 
     Raises:
-        ValueError: As :func:`run`; the message names the file.
+        ValueError: If the file cannot be used; the message names it.
     """
     images, same = read_bin(path)
     parts = []
@@ -90,7 +90,7 @@ def evaluate_bin(path: Path, embedder: Embedder) -> dict[str, Any]:
 
 
 def show(found: dict[str, dict[str, Any]]) -> None:
-    """Print the figures as a table: rates in percent."""
+    """Print the figures as a table, with rates in percent."""
     fars = [f"TAR at FAR {far}" for far in next(iter(found.values()))["tar"]]
     table = Table("bin", "pairs", "accuracy", *fars, "threshold", "mean κ")
     for column in table.columns[1:]:

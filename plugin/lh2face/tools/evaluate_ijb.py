@@ -1,4 +1,4 @@
-"""``lh2face evaluate-ijb``: IJB-B or IJB-C on disk, with a model or with features."""
+"""``lh2face evaluate-ijb``: evaluate a model or given features on IJB-B or IJB-C."""
 
 import csv
 import math
@@ -36,7 +36,7 @@ from lh2face.text import printable
 COMMAND = "lh2face evaluate-ijb"
 RESULTS = [PROVENANCE, "metrics.json", "roc.csv", "cmc.csv", "reject.csv", "draws.csv"]
 MOST_WORKERS = 256
-# Characters of a line of qualities; a longer one is read in parts, of which none is name,score.
+# Most characters of a line with a quality; a longer line is split, and its parts are refused.
 LINE = 1 << 16
 
 
@@ -45,9 +45,9 @@ def run(
     checkpoint: Path | None = None, features: Path | None = None, quality: Path | None = None,
     workers: int = 2, check_landmarks: bool = True, detector: str | None = None,
 ) -> None:  # fmt: skip
-    """Embed a protocol's faces, unless features are given, and print and write its figures.
+    """Embed the faces of a benchmark, unless features are given; print and write its figures.
 
-    Embeddings are kept in ``out`` block by block: a run that was interrupted goes on from there.
+    Embeddings are kept in ``out`` block by block, so an interrupted run continues from there.
     Files in ``out`` are replaced only if this command wrote them.
 
     Args:
@@ -55,21 +55,21 @@ def run(
         lists: Prefix of the meta files, such as ``ijbc``.
         out: Folder for ``embeddings.npy``, ``metrics.json``, ``provenance.json`` and the curves as
             CSV.
-        protocol: The switches.
-        model: A recognition ONNX file, as insightface's ``model_zoo`` loads it.
+        protocol: Options of the protocol.
+        model: Recognition ONNX file, as insightface's ``model_zoo`` loads it.
         checkpoint: Folder of a trained model.
-        features: ``(N, d)`` or ``(N, 2, d)`` (image and mirror image), ``.npy``.
-        quality: CSV of ``name,score``, a quality of each face; κ without it.
-        workers: Threads that read and align, at most ``MOST_WORKERS``.
-        check_landmarks: Refuse landmarks that cannot be those of a face, rather than crop by them
-            as insightface does.
-        detector: What finds the faces, as :func:`~lh2face.detection.open_named` takes it. Where it
-            finds none, the lists' landmarks are used, as templates must be whole.
+        features: ``.npy`` file ``(N, d)``, or ``(N, 2, d)`` of images and mirror images.
+        quality: CSV of ``name,score`` with a quality of each face; without it, κ is used.
+        workers: Number of threads that read and align, 1 to ``MOST_WORKERS``.
+        check_landmarks: Refuse landmarks that cannot belong to a face. If False, faces are cropped
+            by them, as insightface does.
+        detector: Name or file of a detector, see :func:`~lh2face.detection.open_named`. Where it
+            finds no face, the landmarks of the lists are used, because templates must be complete.
 
     Raises:
         ValueError: If not exactly one of model, checkpoint and features is given, a file is not
-            what it should be, or ``out`` lies in an input, holds files of another origin or
-            embeddings of another model, other images or landmarks.
+            valid, or ``out`` lies in an input, has files of another origin, or has embeddings of
+            another model or of other images or landmarks.
     """
     given = {"--model": model, "--checkpoint": checkpoint, "--features": features}
     chosen = [name for name, path in given.items() if path is not None]
@@ -88,10 +88,10 @@ def run(
     with exclusive(out):
         record = claim(out, RESULTS if features else [*RESULTS, EMBEDDINGS], COMMAND)
         kind, source = chosen[0].removeprefix("--"), features or model or checkpoint
-        # Before the work, so that it is of the weights that are loaded.
+        # Computed before the work, so that it belongs to the weights that are loaded.
         measured = None if features else model_digest(source)
-        # Stage evaluate gives the digest of the lists the same name.
-        if features:  # before its digest, which takes long where the file is none of features
+        # Stage evaluate uses the same name for the digest of the lists.
+        if features:  # checked before its digest, which is slow for a large file
             embeddings = read_features(features, len(meta.names))
         data = {"meta": joined(digests(*meta_paths(root, lists))), kind: digest(source)}
         if not features:
@@ -106,9 +106,9 @@ def run(
                     embeddings = embed_faces(faces, rows, embedder, data[kind], out, record)
                 except KeptError as error:
                     raise ValueError(f"{error}; use another --out") from None
-            data["images"] = joined([images for images, _ in record.blocks])
-            if faces.missed:
-                print(f"{len(faces.missed)} faces not found: aligned by the lists' landmarks")
+            data["images"] = joined([images for images, *_ in record.blocks])
+            if missed := sum(missed for *_, missed in record.blocks):
+                print(f"{missed} faces not found: aligned by the lists' landmarks")
         if quality:
             data["quality"] = digest(quality)
         results = run_protocol(embeddings, meta, protocol)
@@ -118,7 +118,7 @@ def run(
         area = {"area": reject_area(rejected, fnmr)}
         metrics = {**results.figures, "reject": area, "protocol": asdict(protocol)}
         params = {"lists": lists, **asdict(protocol)}
-        # A run that is killed from here on leaves no mixture of two runs.
+        # Removed first, so that a killed run leaves no mixture of old and new results.
         for name in RESULTS:
             (out / name).unlink(missing_ok=True)
         rows = zip(rejected.tolist(), fnmr.tolist(), strict=True)
@@ -131,14 +131,25 @@ def run(
 
 
 def detector_digest(detector: str) -> str:
-    """What tells detectors apart: the digest of a file, or the name."""
+    """Return what identifies a detector: the digest of its file, or its name."""
     return digest(Path(detector)) if Path(detector).is_file() else detector
 
 
 def reject_curve(
     genuine_scores: np.ndarray, meta: IJBMeta, quality: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Error-versus-reject of the genuine pairs by the mean quality of a template's faces."""
+    """Compute the error-versus-reject curve of genuine pairs.
+
+    The quality of a template is the mean quality of its faces.
+
+    Args:
+        genuine_scores: Scores of the genuine pairs, in the order of the list.
+        meta: The lists.
+        quality: ``(N,)`` quality of each face.
+
+    Returns:
+        Rejected shares and FNMR, see :func:`~lh2face.evaluation.quality.error_versus_reject`.
+    """
     ids, row = np.unique(meta.template_ids, return_inverse=True)
     of_template = np.bincount(row, quality) / np.bincount(row)
     sides = (template_rows(ids, side[meta.genuine]) for side in (meta.first, meta.second))
@@ -146,14 +157,17 @@ def reject_curve(
 
 
 def read_features(path: Path, faces: int) -> np.ndarray:
-    """Features of a file, memory-mapped, as ``(N, V, d)``.
+    """Open a file of features, memory-mapped.
 
     Args:
-        path: A ``.npy`` file of floats ``(N, d)`` or ``(N, 2, d)``.
-        faces: N.
+        path: ``.npy`` file of floats ``(N, d)``, ``(N, 1, d)`` or ``(N, 2, d)``.
+        faces: Number N of faces.
+
+    Returns:
+        ``(N, V, d)``, V = 1 or 2.
 
     Raises:
-        ValueError: If it is another file.
+        ValueError: If it is not such a file, or a feature is zero or not finite.
     """
     features = read_array(path)
     views = features[:, None] if features.ndim == 2 else features
@@ -171,10 +185,14 @@ def read_features(path: Path, faces: int) -> np.ndarray:
 
 
 def read_quality(path: Path, names: list[str]) -> np.ndarray:
-    """A quality of each face ``(N,)`` from a CSV of ``name,score``.
+    """Read the quality of each face, ``(N,)``, from a CSV of ``name,score``.
+
+    Args:
+        path: The file; its first line may be a header.
+        names: Names of the N faces.
 
     Raises:
-        ValueError: If a face has none or two, or a line is not a name and a finite number.
+        ValueError: If a face has no quality or two, or a line is not a name and a finite number.
     """
     scores: dict[str, float] = {}
     with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
@@ -199,7 +217,7 @@ def show(lists: str, metrics: dict[str, Any]) -> None:
     """Print the figures as a table, in percent."""
     table = Table("figure", "at", "%", title=Text(printable(lists)))
     if metrics["protocol"]["figures"] == "insightface":
-        table.caption = "1:N as insightface's ijb_evals.py works it out"
+        table.caption = "1:N as computed by insightface's ijb_evals.py"
     table.columns[2].justify = "right"
     for section, name, title in (
         ("verification", "tar", "TAR at FAR"),

@@ -1,4 +1,4 @@
-"""``lh2face identify``: who of a gallery a photo shows, if anyone."""
+"""``lh2face identify``: find the person in a photo among the people of a gallery."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,23 +27,24 @@ def run(
     photos: Sequence[Path], gallery: Path, model: Path, *, fpir: float | None = None,
     threshold: float | None = None, landmarks: Path | None = None, detector: str | None = None,
 ) -> bool:  # fmt: skip
-    """Print for each photo the best candidates, κ, and the person it shows, if anyone enrolled.
+    """Print for each photo the best candidates, its κ, and the decision.
 
     Args:
         photos: Aligned crops of 112 × 112 px, or any photos with landmarks or a detector.
         gallery: Folder that ``lh2face enrol`` wrote.
         model: The model that enrolled the people.
         fpir: False positive identification rate of the threshold; 0.01 by default.
-        threshold: In place of a measured one.
-        landmarks: As in :func:`~lh2face.tools.verify.face_reader`, like the detector.
-        detector: As :func:`~lh2face.detection.open_named` takes it.
+        threshold: Cosine to use instead of a measured threshold.
+        landmarks: CSV of landmarks, see :func:`~lh2face.tools.verify.face_reader`.
+        detector: Name or file of a detector, see :func:`~lh2face.detection.open_named`.
 
     Returns:
-        Whether there are decisions: not where the gallery cannot show the default FPIR.
+        Whether there are decisions. There are none if the gallery is too small to measure the
+        default FPIR.
 
     Raises:
         ValueError: If a photo cannot be read or has no face, its embedding is not finite or zero,
-            the gallery is damaged or another model's, or it has too few people for the FPIR.
+            the gallery is damaged or from another model, or it has too few people for the FPIR.
     """
     known = read_gallery(gallery, model)
     limit = choose_threshold(known.non_mated, len(known.people), fpir, threshold)
@@ -56,17 +57,21 @@ def run(
 def choose_threshold(
     non_mated: np.ndarray, people: int, fpir: float | None, threshold: float | None
 ) -> Threshold:
-    """The threshold asked for, or the lowest that lets no more than a share of searches through.
+    """Choose the given threshold, or the lowest one that at most a share of searches exceeds.
 
     Args:
         non_mated: ``(Q,)`` best scores of searches for people who are not enrolled.
-        people: How many are enrolled.
-        fpir: The share; 0.01 by default.
-        threshold: In place of it.
+        people: Number of enrolled people.
+        fpir: The share, in (0, 1); 0.01 by default.
+        threshold: Cosine to use instead.
+
+    Returns:
+        The threshold. It is a refusal if fewer than ten false alarms are expected at the default
+        FPIR.
 
     Raises:
         ValueError: If both are given, one is out of its range, or fewer than ten false alarms are
-            expected of the searches at the share asked for.
+            expected at the given FPIR.
     """
     if threshold is not None:
         if fpir is not None:
@@ -87,7 +92,7 @@ def choose_threshold(
 
 
 def _given(value: float, non_mated: np.ndarray, people: int) -> Threshold:
-    """A given threshold, with the share of the gallery's searches that pass it."""
+    """Return a given threshold with the share of the gallery's non-mated searches above it."""
     if not len(non_mated):
         return Threshold(value, "as given", ["the FPIR of this threshold is not known"])
     rate = float((non_mated > value).mean())
@@ -100,17 +105,17 @@ def _searches(non_mated: np.ndarray, people: int) -> str:
 
 
 def matches(scores: np.ndarray, threshold: float) -> np.ndarray:
-    """Who comes first, above the threshold: one of the gallery's rows, none, or several that tie.
+    """Find the gallery row with the highest score above the threshold; several rows if they tie.
 
-    As :mod:`lh2face.evaluation.identification` counts ties: a score within ``TIE`` of the
-    threshold is not above it, and a mate beside whom another scores as high does not come first.
+    Ties count as in :mod:`lh2face.evaluation.identification`: a score within ``TIE`` of the
+    threshold is not above it, and scores within ``TIE`` of the best one tie with it.
 
     Args:
-        scores: ``(G,)``.
+        scores: ``(G,)`` cosines.
         threshold: A cosine.
 
     Returns:
-        ``(k,)`` rows.
+        ``(k,)`` rows; empty if no score is above the threshold.
     """
     best = scores.max()
     return np.flatnonzero((scores >= best - TIE) & (best > threshold + TIE))
@@ -133,13 +138,13 @@ def show(
         console.print()
         console.print(table)
     warn(console, limit.doubts)
-    # A photo is poor or not beside those of the same people and cameras.
+    # κ is compared with the enrolled photos: they show the same people, from the same cameras.
     known = {"kappa": gallery.kappa}
     warn_of_low_kappa(console, photos, kappa, known, "the enrolled photos")
 
 
 def decision(scores: np.ndarray, limit: Threshold, names: Sequence[str]) -> Text:
-    """Who is shown by the scores ``(G,)`` of a photo, or why that is not said."""
+    """Return the decision for the scores ``(G,)`` of a photo, or the reason why there is none."""
     if limit.refusal or limit.value is None:
         return Text(f"none: {limit.refusal}")
     found = [names[person] for person in matches(scores, limit.value)]

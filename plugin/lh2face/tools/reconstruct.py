@@ -1,4 +1,4 @@
-"""``lh2face reconstruct``: pictures of what a reconstructor makes of aligned faces."""
+"""``lh2face reconstruct``: draw the reconstructions of faces."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ from lh2face.rendering import lambert_shading, normals_from_depth, shade
 from lh2face.tools.verify import face_reader
 
 TURNS = (-60, -40, -20, 0, 20, 40, 60)
-# Light of the relit picture: ambient, diffuse, and where it travels to, from the upper left.
+# Light of the relit picture: ambient, diffuse, and x and y of its direction, from the upper left.
 LIGHT = (0.35, 0.65, 0.8, 0.5)
 TILE, GAP = 128, 4
 FRAMES, SECONDS = 48, 2.4
@@ -30,18 +30,18 @@ def run(
     images: Sequence[Path], model: Path, out: Path, *, landmarks: Path | None = None,
     detector: str | None = None,
 ) -> None:  # fmt: skip
-    """Write ``<name>.png``, a sheet, and ``<name>.gif``, the face turning, for every image.
+    """Write a sheet of pictures, ``<name>.png``, and the turning face, ``<name>.gif``, per image.
 
     Args:
         images: Aligned faces, or any photos with landmarks or a detector.
         model: Folder of stage ``fit3d``, or of a recognizer trained jointly with a reconstructor.
         out: Folder to write into.
-        landmarks: As in :func:`~lh2face.tools.verify.face_reader`, like the detector.
-        detector: As :func:`~lh2face.detection.open_named` takes it.
+        landmarks: CSV of landmarks, see :func:`~lh2face.tools.verify.face_reader`.
+        detector: Name or file of a detector, see :func:`~lh2face.detection.open_named`.
 
     Raises:
-        ValueError: If an image cannot be decoded, two have one name, or the folder holds no
-            reconstructor.
+        ValueError: If an image cannot be decoded, two images have the same name, or the folder has
+            no reconstructor.
     """
     names = [path.stem for path in images]
     twice = {name for name in names if names.count(name) > 1}
@@ -65,15 +65,15 @@ def run(
 
 
 def aligned_already(path: Path) -> np.ndarray:
-    """An aligned face of any size, ``(H, W, 3)`` uint8 RGB."""
+    """Read an aligned face of any size, ``(H, W, 3)`` uint8 RGB."""
     return decode_rgb(read_file(path), None, str(path))
 
 
 def load_reconstructor(folder: Path) -> nn.Module:
-    """The reconstructor of a folder of stage ``fit3d``, or of a jointly trained recognizer.
+    """Load a reconstructor from a folder of stage ``fit3d``, or from a jointly trained recognizer.
 
     Raises:
-        ValueError: If there is none in it.
+        ValueError: If the folder has none.
     """
     if (folder / RECONSTRUCTOR_WEIGHTS).exists():
         return load_fitted(folder)
@@ -83,7 +83,7 @@ def load_reconstructor(folder: Path) -> nn.Module:
 
 
 def sheet(reconstructor: nn.Module, inputs: Tensor, face: Reconstruction) -> np.ndarray:
-    """Input, canonical, depth, normals, relit, re-rendered; below, the face turned: RGB uint8."""
+    """Draw the parts of a reconstruction in one row and turned views below it, RGB uint8."""
     normals = normals_from_depth(face.depth)
     relit = shade(face.albedo, lambert_shading(normals, inputs.new_tensor([LIGHT])))
     image, mask = reconstructor.rendered(face)
@@ -102,7 +102,7 @@ def sheet(reconstructor: nn.Module, inputs: Tensor, face: Reconstruction) -> np.
 
 
 def labelled(pictures: Sequence[np.ndarray], names: Sequence[str]) -> np.ndarray:
-    """Pictures side by side at the size of a tile, each over its name."""
+    """Draw pictures side by side at the size of a tile, each above its name."""
     tiles = []
     for picture, name in zip(pictures, names, strict=True):
         tile = np.full((TILE + 22, TILE + GAP, 3), 255, np.uint8)
@@ -114,14 +114,14 @@ def labelled(pictures: Sequence[np.ndarray], names: Sequence[str]) -> np.ndarray
 
 
 def yaw(degrees: float) -> Tensor:
-    """The view ``(1, 6)`` of a face turned about the vertical."""
+    """Return the view ``(1, 6)`` of a face turned about the vertical axis."""
     view = torch.zeros(1, 6)
     view[:, 1] = np.radians(degrees)
     return view
 
 
 def write_turn(path: Path, reconstructor: nn.Module, face: Reconstruction) -> None:
-    """An animated GIF of the face turning from side to side and back."""
+    """Write an animated GIF of the face turning from side to side and back."""
     from PIL import Image
 
     swing = TURNS[-1] * np.sin(np.linspace(0, 2 * np.pi, FRAMES, endpoint=False))

@@ -1,4 +1,4 @@
-"""``lh2face records``: aligned faces of any source as the RecordIO files training reads."""
+"""``lh2face records``: convert aligned faces of any source to RecordIO files for training."""
 
 from pathlib import Path
 
@@ -8,15 +8,15 @@ from lh2face.files.outputs import atomic_dir
 
 
 def run(source: str, path: Path, out: Path) -> None:
-    """Write ``train.rec`` and what goes with it, see :func:`write_records`.
+    """Write ``train.rec`` and the files that belong to it, see :func:`write_records`.
 
     Args:
-        source: A key of ``CONVERTIBLE``.
-        path: The file or folder it reads.
+        source: Type of the source, a key of ``CONVERTIBLE``.
+        path: File or folder of the source.
         out: Folder to write.
 
     Raises:
-        SourceError: As :func:`write_records`.
+        SourceError: If the source cannot be read, see :func:`write_records`.
     """
     with atomic_dir(out, [path]) as folder:
         found = write_records(CONVERTIBLE[source](path), path, folder)

@@ -1,4 +1,4 @@
-"""Thresholds and what they rest on: when a verdict follows from a score, and what weakens it."""
+"""Thresholds with the evidence for them: when a score allows a verdict, and how certain it is."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from rich.text import Text
 from lh2face.evaluation.evidence import HIGHEST_FAR, doubts
 from lh2face.text import printable
 
-# Exit status of a command that gave scores, and no verdict on at least one of them.
+# Exit status of a command that printed scores but no verdict.
 NO_VERDICT = 3
 NO_THRESHOLD = (
     "the model has no threshold; give --threshold, or export it with lh2face export-onnx "
@@ -20,13 +20,13 @@ NO_THRESHOLD = (
 
 @dataclass(frozen=True)
 class Threshold:
-    """A score above which two photos pass for one person, or a reason not to decide.
+    """A score above which two photos count as one person, or the reason why there is no verdict.
 
     Attributes:
-        value: The score; ``None`` where there is none.
-        origin: Where it comes from, in words.
-        doubts: What weakens a verdict, a sentence each.
-        refusal: Why no verdict is given; empty where one is.
+        value: The score; ``None`` if there is none.
+        origin: Its origin, in words.
+        doubts: Reasons why a verdict is uncertain, one sentence each.
+        refusal: Reason why no verdict is given; empty if verdicts are given.
     """
 
     value: float | None
@@ -41,19 +41,22 @@ class Threshold:
 def choose_threshold(
     known: dict[str, Any] | None, threshold: float | None, far: float | None
 ) -> Threshold:
-    """The threshold asked for, or that of the lowest FAR that was measured.
+    """Choose the given threshold, that of a given FAR, or that of the lowest measured FAR.
 
-    The lowest is no ground for a verdict where it is above ``HIGHEST_FAR``; a FAR or a threshold
-    that is asked for is, with its doubts.
+    If the lowest measured FAR is above ``HIGHEST_FAR``, no verdict is given. A given FAR or
+    threshold always allows a verdict, with doubts.
 
     Args:
-        known: The model's calibration, if it has one.
-        threshold: A cosine.
-        far: One of the FARs that the model has a threshold of.
+        known: Calibration of the model, if it has one.
+        threshold: A cosine in [−1, 1].
+        far: One of the FARs for which the model has a threshold.
+
+    Returns:
+        The threshold.
 
     Raises:
-        ValueError: If both are asked for, a threshold that is no cosine, or a FAR that the model
-            has no threshold of.
+        ValueError: If both are given, the threshold is not a cosine, or the model has no threshold
+            for the FAR.
     """
     measured = {float(key): value for key, value in (known or {}).get("threshold", {}).items()}
     if threshold is not None:
@@ -78,10 +81,10 @@ def choose_threshold(
 
 
 def check_cosine(threshold: float) -> float:
-    """A threshold that the user gives.
+    """Check that a threshold from the user is in [−1, 1], and return it.
 
     Raises:
-        ValueError: If it is not in [−1, 1], as every cosine is.
+        ValueError: If it is not.
     """
     if not -1 <= threshold <= 1:
         raise ValueError(f"--threshold: expected a cosine, −1 … 1, found {threshold:g}")
@@ -89,13 +92,13 @@ def check_cosine(threshold: float) -> float:
 
 
 def warn(console: Console, doubts: Sequence[str]) -> None:
-    """Print a warning a line."""
+    """Print the doubts as warnings, one per line."""
     for doubt in doubts:
         console.print(Text.assemble(("warning:", "yellow"), " ", printable(doubt)))
 
 
 def _given(value: float, known: dict[str, Any] | None, measured: dict[float, float]) -> Threshold:
-    """A given threshold: its FAR is no more than that of the highest measured one below it."""
+    """Return a given threshold; the highest measured threshold below it bounds its FAR."""
     if known is None or not measured:
         return Threshold(value, "as given", ["the FAR of this threshold is not known"])
     reached = [far for far, limit in measured.items() if value >= limit]
@@ -121,5 +124,5 @@ def _measured_on(known: dict[str, Any]) -> str:
 def _doubts(far: float, known: dict[str, Any]) -> list[str]:
     found = doubts("FAR", far, known["impostor"], known.get("people"))
     if known["source"] == "synthetic":
-        found.append("the threshold is one of synthetic faces, and may not hold for photos")
+        found.append("the threshold was measured on synthetic faces and may not hold for photos")
     return found

@@ -1,4 +1,4 @@
-"""``lh2face verify``: whether two photos show the same person."""
+"""``lh2face verify``: decide whether two photos show the same person."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -27,15 +27,15 @@ def run(
     photos: tuple[Path, Path], model: Path, *, threshold: float | None = None,
     far: float | None = None, landmarks: Path | None = None, detector: str | None = None,
 ) -> bool:  # fmt: skip
-    """Print the score of two photos, the threshold, both κ, and what follows from them.
+    """Print the score of two photos, the threshold, both κ, and the verdict.
 
     Args:
         photos: Aligned crops of 112 × 112 px, or any photos with landmarks or a detector.
-        model: A recognition ONNX file, or the folder of a trained model.
-        threshold: In place of those kept with the model.
-        far: Which of those kept with the model; the lowest by default.
-        landmarks: CSV of photo, then x and y of the five landmarks, px.
-        detector: As :func:`~lh2face.detection.open_named` takes it.
+        model: Recognition ONNX file, or the folder of a trained model.
+        threshold: Cosine to use instead of the model's own thresholds.
+        far: FAR that selects one of the model's thresholds; the lowest by default.
+        landmarks: CSV of landmarks, see :func:`face_reader`.
+        detector: Name or file of a detector, see :func:`~lh2face.detection.open_named`.
 
     Returns:
         Whether there is a verdict, see :func:`~lh2face.tools.verdict.choose_threshold`.
@@ -54,23 +54,27 @@ def run(
 def read_faces(
     photos: Sequence[Path], landmarks: Path | None = None, detector: str | None = None
 ) -> np.ndarray:
-    """The faces of photos, ``(N, 112, 112, 3)`` uint8 RGB; arguments and errors as those of
-    :func:`face_reader`."""
+    """Read the aligned faces of photos, ``(N, 112, 112, 3)`` uint8 RGB; see :func:`face_reader`."""
     return np.stack(list(map(face_reader(landmarks, detector), photos)))
 
 
 def face_reader(
     landmarks: Path | None = None, detector: str | None = None
 ) -> Callable[[Path], np.ndarray]:
-    """What reads the face of a photo, ``(112, 112, 3)`` uint8 RGB, or raises :class:`ImageError`.
+    """Make a function that reads the aligned face of a photo.
 
     Args:
-        landmarks: CSV of photo, then x and y of the five landmarks, px. A photo is looked up by
-            the file that its path leads to, and must be in it.
-        detector: As :func:`~lh2face.detection.open_named` takes it, in place of landmarks.
+        landmarks: CSV with the path of a photo, then x and y of its five landmarks, in px. It must
+            have every photo; paths are compared after following links.
+        detector: Name or file of a detector, see :func:`~lh2face.detection.open_named`, instead of
+            landmarks.
+
+    Returns:
+        A function from the path of a photo to its face, ``(112, 112, 3)`` uint8 RGB. It raises
+        :class:`ImageError` if there is no usable face.
 
     Raises:
-        ValueError: If both are given, or as ``open_named`` and :func:`read_landmarks`.
+        ValueError: If both are given, or one of them cannot be used.
     """
     if landmarks is not None and detector is not None:
         raise ValueError("--detector: found --landmarks too; give one of them")
@@ -79,7 +83,7 @@ def face_reader(
     points = read_landmarks(landmarks, Path())
 
     def read(photo: Path) -> np.ndarray:
-        # Not Path.resolve: it raises where links go in a circle.
+        # Path.resolve raises RuntimeError for circular links.
         found = points.get(Path(os.path.realpath(photo)))
         if found is None:
             raise ImageError(photo, f"there is no line for it in {landmarks}")
@@ -91,16 +95,19 @@ def face_reader(
 def aligned_face(
     photo: Path, landmarks: np.ndarray | None = None, detect: Detector | None = None
 ) -> np.ndarray:
-    """The face of a photo, ``(112, 112, 3)`` uint8 RGB.
+    """Read the face of a photo and align it.
 
     Args:
         photo: The file.
-        landmarks: ``(5, 2)`` px.
-        detect: What finds them where they are not given.
+        landmarks: ``(5, 2)`` landmarks, in px.
+        detect: Detector to use if there are no landmarks.
+
+    Returns:
+        ``(112, 112, 3)`` uint8 RGB.
 
     Raises:
-        ImageError: If the file cannot be read, shows no face, has landmarks that can be no face's,
-            or is not aligned and neither landmarks nor a detector are given.
+        ImageError: If the file cannot be read, shows no face, has landmarks that cannot belong to a
+            face, or is not aligned and neither landmarks nor a detector are given.
     """
     image = decode_rgb(read_file(photo), None, str(photo))
     height, width = image.shape[:2]
@@ -121,10 +128,15 @@ def aligned_face(
 
 
 def cropped(image: np.ndarray, landmarks: np.ndarray, source: object) -> np.ndarray:
-    """The aligned face ``(112, 112, 3)`` of a photo ``(H, W, 3)`` uint8 RGB.
+    """Crop the aligned face ``(112, 112, 3)`` from a photo ``(H, W, 3)``, both uint8 RGB.
+
+    Args:
+        image: The photo.
+        landmarks: ``(5, 2)`` landmarks, in px.
+        source: Name of the photo, for the message.
 
     Raises:
-        ImageError: If the landmarks ``(5, 2)``, px, can be no face's; it names the source.
+        ImageError: If the landmarks cannot belong to a face.
     """
     try:
         check_landmarks(landmarks, *image.shape[:2])
@@ -136,10 +148,18 @@ def cropped(image: np.ndarray, landmarks: np.ndarray, source: object) -> np.ndar
 def compare_faces(
     embedder: Embedder, faces: np.ndarray, photos: Sequence[Path]
 ) -> tuple[float, np.ndarray]:
-    """Cosine of two aligned faces, mirror images included as in the evaluation, and both κ.
+    """Compute the cosine and both κ of two aligned faces, with mirror images as in the evaluation.
+
+    Args:
+        embedder: The embedder.
+        faces: ``(2, 112, 112, 3)`` uint8 RGB.
+        photos: Names of the photos, for messages.
+
+    Returns:
+        The cosine in [−1, 1], and κ ``(2,)``.
 
     Raises:
-        ValueError: If the embedding of one is not finite or zero; it names the photo.
+        ValueError: If an embedding is not finite or zero; the message names the photo.
     """
     embeddings = embedder(faces)
     first, second = directions(embeddings, photos)
@@ -150,7 +170,7 @@ def show(
     photos: Sequence[Path], score: float, kappa: np.ndarray, limit: Threshold,
     known: dict[str, Any] | None,
 ) -> None:  # fmt: skip
-    """Print the verdict."""
+    """Print the scores, the verdict and the warnings."""
     console = Console()
     table = Table.grid(padding=(0, 2))
     table.add_row("score", f"{score:.4f}")
@@ -164,7 +184,7 @@ def show(
 
 
 def verdict(score: float, limit: Threshold) -> Text:
-    """What follows from a score, or why nothing does."""
+    """Return the verdict for a score, or the reason why there is none."""
     if limit.refusal or limit.value is None:
         return Text(f"none: {printable(limit.refusal)}")
     return Text("the same person" if score > limit.value else "not the same person", "bold")
@@ -174,7 +194,7 @@ def warn_of_low_kappa(
     console: Console, photos: Sequence[Path], kappa: np.ndarray, known: dict[str, Any] | None,
     others: str = "the benchmark's faces",
 ) -> None:  # fmt: skip
-    """Print a warning for each photo whose κ is below nearly all of the others'."""
+    """Print a warning for each photo whose κ is below that of 95 % of the other photos."""
     least = known["kappa"]["p5"] if known else -np.inf
     words = f"95 % of {others} have a higher κ (from {least:.2f} on): a poor photo, the score may"
     low = (photo for photo, value in zip(photos, kappa, strict=True) if value < least)

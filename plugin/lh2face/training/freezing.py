@@ -11,7 +11,9 @@ from lh2face.registry import HOOKS
 
 @HOOKS.register_module()
 class FreezeHook(Hook):
-    """Freeze modules of a model: their parameters and batch-norm statistics do not change.
+    """Freeze modules of a model: their parameters and running statistics do not change.
+
+    The running statistic of a new ``LH2FaceHead`` has no value yet; the first batch sets it.
 
     The optimizer skips parameters without gradients, so weight decay does not change them either.
     If modules are frozen for some epochs only, they train from the next epoch on, with the learning

@@ -1,5 +1,6 @@
 """mmengine hook that records a run, shows its progress, and stops it at NaN or infinity."""
 
+import contextlib
 import csv
 import math
 import time
@@ -51,11 +52,12 @@ class TrainingRecordHook(Hook):
         self.path = Path(runner.work_dir) / RECORD
         self.window = runner.message_hub.get_info(WINDOW) or new_window()
         runner.message_hub.update_info(WINDOW, self.window)
-        # A row for this step exists if the earlier run ended here; without a full window, keep it.
-        drop_rows(self.path, runner.iter - bool(self.window["steps"]))
         forget_history(runner.message_hub)
         self.clock = time.perf_counter()
         if is_main_process():
+            # A row for this step exists if the earlier run ended here; without a full window, keep
+            # it.
+            drop_rows(self.path, runner.iter - bool(self.window["steps"]))
             self.progress = progress("training", runner.max_iters, done=runner.iter)
 
     def after_train_iter(
@@ -185,21 +187,28 @@ def drop_rows(path: Path, last_step: int) -> None:
     """
     if not path.exists():
         return
-    header, *rows = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    kept = [row for row in rows if _is_row_until(row, header.split(","), last_step)]
+    kept = []
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        rows = csv.reader(file)
+        # A damaged row may open a quote that no row closes.
+        with contextlib.suppress(csv.Error):
+            header = next(rows, [])
+            for row in rows:
+                if _is_row_until(row, header, last_step):
+                    kept.append(row)
     if not kept:
         path.unlink()
         return
     new = path.with_name(f".{path.name}.new")
-    new.write_text("\n".join([header, *kept, ""]), encoding="utf-8", newline="\r\n")
+    with new.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *kept])
     new.replace(path)
 
 
-def _is_row_until(row: str, header: list[str], last_step: int) -> bool:
-    cells = row.split(",")
+def _is_row_until(row: list[str], header: list[str], last_step: int) -> bool:
     try:
         # All cells are numbers, except the name in a record of validations.
-        step, *_ = [float(c) for c, of in zip(cells, header, strict=True) if of != "name"]
+        step, *_ = [float(c) for c, of in zip(row, header, strict=True) if of != "name"]
     except ValueError:
         return False
     return step <= last_step

@@ -25,6 +25,7 @@ from lh2face.distributed.collectives import all_gather
 from lh2face.evaluation.features import directions
 from lh2face.evaluation.roc import roc_curve, tar_figures
 from lh2face.evaluation.verification import fold_accuracy, fold_decisions
+from lh2face.recognizers.face_recognizer import weights_without_head
 from lh2face.registry import DATASETS, HOOKS, METRICS
 from lh2face.training.record import append_row, drop_rows
 
@@ -32,7 +33,6 @@ RECORD, BEST = "validation.csv", "best.safetensors"
 ABOUT = "validation"  # key in the metadata of a safetensors file
 # Name of the mean over all benchmarks; no benchmark may have this name.
 MEAN = "mean"
-HEAD = "head."
 
 
 class ValidationError(ValueError):
@@ -242,14 +242,18 @@ class ValidationRecordHook(Hook):
 
 
 def recorded(path: Path) -> list[dict[str, float]]:
-    """The metrics of each validation in a record, by their names, in order of the steps."""
+    """The metrics of each validation in a record, by their names, in order of the steps.
+
+    A figure that a list of pairs does not have is NaN in the record, and left out here.
+    """
     if not path.exists():
         return []
     found: dict[str, dict[str, float]] = {}
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             name, metrics = row.pop("name"), found.setdefault(row.pop("step"), {})
-            metrics |= {f"{name}/{figure}": float(value) for figure, value in row.items()}
+            figures = {figure: float(value) for figure, value in row.items()}
+            metrics |= {f"{name}/{key}": v for key, v in figures.items() if not math.isnan(v)}
     return list(found.values())
 
 
@@ -309,11 +313,7 @@ class BestModelHook(Hook):
         self.value = value
         if is_main_process():
             model = getattr(runner.model, "module", runner.model)
-            weights = {
-                name: tensor.detach().cpu().contiguous()
-                for name, tensor in model.state_dict().items()
-                if not name.startswith(HEAD)
-            }
+            weights = weights_without_head(model)
             about = {"step": runner.iter, "monitor": self.monitor, "value": value}
             path = Path(runner.work_dir) / BEST
             unfinished(path).write_bytes(save(weights, {ABOUT: json.dumps(about)}))

@@ -14,7 +14,7 @@ from lh2face.data.synthetic.generate import write_benchmark, write_train
 
 
 def test_a_killed_worker_ends_the_stage(tmp_path):
-    """By one line, not by waiting for ever for the people it was to make."""
+    """It ends with one line instead of waiting forever for the people of the killed worker."""
     config = SyntheticConfig(train_people=4000, benchmark_people=4, image_size=32)
 
     def kill():

@@ -24,7 +24,6 @@ from workflow.study.real.figures import (
     accuracy,
     error_rates,
     figures_of,
-    pair_weights,
 )
 from workflow.study.real.page import Results, write_page
 from workflow.study.real.plan import Plan, load_plan, part_runs, tuning_runs
@@ -253,7 +252,7 @@ def test_error_rates_are_those_of_people_written_out():
     weights = np.array([[1, 1, 1, 1, 1, 1], [2, 0, 1, 3, 1, 1]], np.float32).T
     found = error_rates(scores, same, first, second, weights, [0.05])
     for number, times in enumerate(weights.T):
-        count = pair_weights(first, second, same, times[:, None])[:, 0].astype(int)
+        count = np.where(same, times[first], times[first] * times[second]).astype(int)
         own, others = (np.repeat(scores[kind], count[kind]) for kind in (same, ~same))
         # The highest threshold that the share of impostors above it allows.
         threshold = min(s for s in others if (others > s).mean() <= 0.05)
@@ -274,8 +273,16 @@ def test_accuracy_is_that_of_the_protocol(photos):
     expected, _ = fold_accuracy(
         fold_decisions(scores, pairs.same, fold=pairs.fold), fold=pairs.fold
     )
-    result = accuracy(found, who, pairs, np.ones((8, 1), np.float32))
-    assert result.tolist() == pytest.approx([expected])
+    times = np.array([1, 2, 0, 1, 3, 1, 1, 1], np.float32)
+    ones, drawn = accuracy(found, who, pairs, np.stack([np.ones(8, np.float32), times], 1))
+    assert ones == pytest.approx(expected)
+    right = fold_decisions(scores, pairs.same, fold=pairs.fold)
+    a, b = times[who[pairs.first]], times[who[pairs.second]]
+    shares = [
+        np.average(right[pairs.same], weights=a[pairs.same]),
+        np.average(right[~pairs.same], weights=(a * b)[~pairs.same]),
+    ]
+    assert drawn == pytest.approx(np.mean(shares))
 
 
 def test_perfect_embeddings_have_perfect_figures(photos):
@@ -326,7 +333,7 @@ def test_a_run_of_another_plan_is_not_taken(plan, photos, out):
     values = json.loads(json.dumps(VALUES))
     values["tuning"]["epochs"] = 2
     other = Plan.model_validate(values)
-    with pytest.raises(ValueError, match=r"was run with another epochs, tuning; remove it"):
+    with pytest.raises(ValueError, match=r"was run with other settings: epochs, tuning; remove it"):
         is_done(other, next(tuning_runs(other)), out)
     with pytest.raises(ValueError, match=r"parts: found \['other'\], allowed are"):
         run(plan, photos, out, ["other"])

@@ -329,7 +329,7 @@ def test_a_figure_that_no_evaluation_has_is_named(plan, out, tmp_path):
         ("metrics.json", {"kappa": None}, "expected a number as 'kappa.mean', found None"),
         ("metrics.json", {"kappa": {"mean": "x"}}, "expected a number as 'kappa.mean', found 'x'"),
         ("provenance.json", {"commit": None}, None),
-        ("../../model/model.json", {"provenance": None}, "it says nothing of where it comes from"),
+        ("../../model/model.json", {"provenance": None}, "it has no provenance"),
         (
             "../../model/model.json",
             {"provenance": {"commit": 1}},

@@ -1,4 +1,4 @@
-"""Real faces in memory, aligned once: a folder of photos with five landmarks each."""
+"""Reading of real faces: a folder of photos with landmarks, aligned and kept in memory."""
 
 import csv
 import hashlib
@@ -13,12 +13,12 @@ from lh2face.data.images import read_file
 from lh2face.files.arrays import read_arrays
 from lh2face.files.outputs import atomic_file
 
-# What the folder of the photos has to hold.
+# The layout of the folder of photos.
 LAYOUT = """\
   wild/landmarks.csv                    people to train on; PERSON/PHOTO.jpg beside it
   cfp/landmarks.csv                     people to test on; PERSON/frontal_01.jpg, profile_01.jpg …
   cfp/pairs_ff.csv, cfp/pairs_fp.csv    first,second,same,fold
-docs/study_real.md says where the photos are had and how the files are written."""
+docs/study_real.md says where to get the photos and how to write the files."""
 
 
 class FacesError(ValueError):
@@ -53,10 +53,10 @@ class Pairs:
     """An official list of pairs.
 
     Attributes:
-        first: ``(P,)`` index of a face.
-        second: Likewise.
-        same: ``(P,)`` bool.
-        fold: ``(P,)`` whole numbers.
+        first: ``(P,)`` index of the first face.
+        second: ``(P,)`` index of the second face.
+        same: ``(P,)`` bool, whether a pair shows one person.
+        fold: ``(P,)`` integer fold.
     """
 
     first: np.ndarray
@@ -67,7 +67,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Photos:
-    """All that is read of the folder of photos.
+    """Everything that is read from the folder of photos.
 
     Attributes:
         wild: Faces to train on.
@@ -98,15 +98,15 @@ def parts_of(folds: np.ndarray, parts: int) -> np.ndarray:
 
 
 def read_faces(folder: Path, size: int, cache: Path) -> Faces:
-    """The faces of a folder with ``landmarks.csv``, aligned as the pipeline does and shrunk.
+    """Read the faces of a folder with ``landmarks.csv``, aligned as in the pipeline and resized.
 
     Args:
-        folder: Its table has rows of a path and five points (x, y), px.
-        size: Side of the faces, px.
-        cache: Folder that keeps the aligned faces for the next time.
+        folder: The folder; the rows of its table are a path and five points (x, y) in px.
+        size: Side of the faces, in px.
+        cache: Folder that keeps the aligned faces for later calls.
 
     Raises:
-        FacesError: If the table is missing or a row is none.
+        FacesError: If the table is missing or a row is not valid.
         ImageError: If a photo cannot be read.
     """
     table = folder / "landmarks.csv"
@@ -132,13 +132,13 @@ def read_faces(folder: Path, size: int, cache: Path) -> Faces:
 def _face(folder: Path, row: list[str], size: int) -> np.ndarray:
     source = folder / row[0]
     landmarks = np.array(row[1:], float).reshape(5, 2)
-    # Of profiles that a detector missed the points are those of a centred face.
+    # For profiles that the detector missed, the table has the points of a centred face.
     face = aligned_face(read_file(source), landmarks, str(source), check=False)
     return cv2.resize(face, (size, size), interpolation=cv2.INTER_AREA)
 
 
 def read_pairs(path: Path, faces: Faces) -> Pairs:
-    """An official list of pairs, in rows of the faces.
+    """Read an official list of pairs; photos are given by their index among the faces.
 
     Raises:
         FacesError: If the file is missing, or names a photo that is not among the faces.
@@ -162,7 +162,7 @@ def read_pairs(path: Path, faces: Faces) -> Pairs:
 
 
 def read_photos(folder: Path, size: int, cache: Path) -> Photos:
-    """All photos of the study; arguments and errors as of the two functions that it calls."""
+    """Read all photos of the study; see :func:`read_faces` and :func:`read_pairs`."""
     cfp = read_faces(folder / "cfp", size, cache)
     lists = (read_pairs(folder / "cfp" / f"pairs_{kind}.csv", cfp) for kind in ("ff", "fp"))
     return Photos(read_faces(folder / "wild", size, cache), cfp, *lists)

@@ -1,7 +1,7 @@
-"""Figures of the runs, and what they are in the rounds of a bootstrap over the people of ``cfp``.
+"""Figures of the runs, also in every round of a bootstrap over the people of ``cfp``.
 
-Every round draws people, the same for all runs, so that differences of runs are paired. A person
-drawn k times counts k times: in a pair of two people as often as the product of both.
+Every round draws the same people for all runs, so that differences of runs are paired. A person
+drawn k times has weight k; a pair of two people has the product of their weights.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ TITLES = {
     "kappa.profile": "κ of profiles",
 }
 LESS_IS_BETTER = {"fp.eer", "fp.reject_area"}
-# Of these neither more nor less is better.
+# For these figures, neither more nor less is better.
 NEUTRAL = {"kappa.frontal", "kappa.profile"}
 
 
@@ -85,8 +85,9 @@ def figures_of(
 
 
 def accuracy(found: np.ndarray, who: np.ndarray, pairs: Pairs, weights: np.ndarray) -> np.ndarray:
-    """``(R,)`` mean of the shares of genuine and of impostor pairs that are decided rightly, each
-    at the threshold that is best on the other folds.
+    """Compute the balanced accuracy ``(R,)`` at the thresholds that are best on the other folds.
+
+    It is the mean of the accuracies on genuine and on impostor pairs.
 
     Args:
         found: ``(N, d)`` unit vectors.
@@ -107,15 +108,17 @@ def accuracy(found: np.ndarray, who: np.ndarray, pairs: Pairs, weights: np.ndarr
 def pair_weights(
     first: np.ndarray, second: np.ndarray, same: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-    """``(P, R)`` how often pairs of people count: the pairs within a person as often as it."""
+    """Compute the weights ``(P, R)`` of pairs; a genuine pair has the weight of its person."""
     return weights[first] * np.where(same[:, None], 1, weights[second])
 
 
 def _crossed(
     faces: Faces, found: np.ndarray, who: np.ndarray, folds: np.ndarray, weights: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """TAR and equal error rate over all frontal–profile pairs of a group, each group with its own
-    threshold; the mean of the groups."""
+    """Compute TAR and equal error rate over all frontal–profile pairs, as means over groups.
+
+    Pairs are made within a group of people, and each group has its own threshold.
+    """
     group = parts_of(folds, GROUPS)
     parts = []
     for number in np.unique(group):
@@ -142,8 +145,8 @@ def error_rates(
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """TAR at FARs, and the equal error rate, in every round.
 
-    Both rates are worked out at :data:`LEVELS` thresholds, those of evenly spaced powers of the
-    share of impostors above them, and are taken to be straight between two of them.
+    Both rates are computed at :data:`LEVELS` thresholds, at which the share of impostors above them
+    is log-spaced, and are interpolated linearly between thresholds.
 
     Args:
         scores: ``(P,)``.
@@ -159,7 +162,7 @@ def error_rates(
     people = len(weights)
     shares = np.geomspace(min(fars) / 10, 1, LEVELS)
     thresholds = np.unique(np.quantile(scores[~same], 1 - shares))
-    # How many thresholds each score is above; then how many scores are above each threshold.
+    # Count the thresholds below each score, then the scores above each threshold.
     steps, levels = np.searchsorted(thresholds, scores), len(thresholds) + 1
     cells = (first * people + second) * levels + steps
     pairs = np.bincount(cells[~same], minlength=people**2 * levels).reshape(-1, levels)
@@ -182,8 +185,7 @@ def error_rates(
 def _reject_area(
     faces: Faces, found: np.ndarray, kappa: np.ndarray, who: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-    """``(R,)`` area under the curve of genuine frontal–profile pairs that fail as those of the
-    lowest κ are left out."""
+    """Compute the reject-curve area ``(R,)`` of genuine frontal–profile pairs."""
     people = []
     for person in range(len(weights)):
         rows = [np.flatnonzero((who == person) & (faces.profile == kind)) for kind in (False, True)]

@@ -1,4 +1,4 @@
-"""``docs/study_real.md`` from the tables of the study: nothing in it is typed by hand."""
+"""Writing ``docs/study_real.md`` from the tables of the study; no number is typed by hand."""
 
 import json
 from functools import cached_property
@@ -42,7 +42,7 @@ def write_page(plan: Plan, docs: Path) -> None:
 
 
 class Results:
-    """The tables, in the words and the tables of a page.
+    """The results in the form in which the page shows them.
 
     Attributes:
         parts: Names of the parts that were run.
@@ -141,7 +141,7 @@ class Results:
         return markdown(["", *(TITLES[figure] for figure in JUDGED)], body)
 
     def summary(self, rows: pd.DataFrame, figure: str) -> str:
-        """In how many of some differences of a figure the first is ahead, significantly or not."""
+        """Say in how many differences of a figure the first is ahead, and significantly so."""
         found = rows[rows["figure"] == figure]
         counts = (int(found[column].sum()) for column in ("ahead", "better", "worse"))
         ahead, better, worse = counts

@@ -1,4 +1,4 @@
-"""What the study on real faces runs: its file, checked, and the runs that follow from it."""
+"""The plan of the study on real faces: its schema, and the runs that follow from it."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -14,7 +14,7 @@ from lh2face.params.messages import checked
 from lh2face.params.sections import Name, PositiveInt, Section, Seeds
 
 Config = dict[str, Any]
-# The run that trains every candidate.
+# Name of the part that trains every candidate.
 TUNING = "tuning"
 
 
@@ -22,10 +22,10 @@ class Tuning(Section):
     """How the candidates are compared: on people of ``wild`` who are left out of the training.
 
     Attributes:
-        people: How many are left out.
-        epochs: Passes over the others.
-        seed: Of the choice of the people, and of the trainings.
-        far: The candidate of the best TAR at this FAR, over all pairs of their photos, is chosen.
+        people: Number of people who are left out.
+        epochs: Passes over the photos of the other people.
+        seed: Seed of the choice of people and of the trainings.
+        far: The candidate with the best TAR at this FAR, over all pairs of their photos, is chosen.
     """
 
     people: PositiveInt
@@ -35,7 +35,7 @@ class Tuning(Section):
 
 
 class Synthetic(Section):
-    """Synthetic people to train on first; arguments as of the source ``synthetic``."""
+    """Synthetic people to train on first; the keys are those of the source ``synthetic``."""
 
     people: PositiveInt
     images_per_person: PositiveInt
@@ -47,15 +47,15 @@ class Part(Section):
     """Heads that compete.
 
     Attributes:
-        about: What the part answers, for the page.
-        folds: Into how many parts the people of ``cfp`` are divided by their official folds; each
-            is tested on by models trained on ``wild`` and the people of the others. 0: trained on
-            ``wild`` alone and tested on all of them.
-        heads: Names of heads, as chosen from their candidates.
+        about: Title of the part on the page.
+        folds: Number of groups into which the people of ``cfp`` are divided by their official
+            folds. Each group is tested by models that are trained on ``wild`` and all other groups.
+            With 0, models are trained on ``wild`` only and tested on all people.
+        heads: Names of heads, with the config chosen from their candidates.
         epochs: Passes over the faces.
-        seeds: Of the trainings.
-        views: Names of :attr:`Plan.views`.
-        synthetic: Synthetic people to train on first; ``None``: random weights to begin with.
+        seeds: Seeds of the trainings.
+        views: Names in :attr:`Plan.views`.
+        synthetic: Synthetic people to train on first; with ``None``, weights are random at first.
     """
 
     about: str
@@ -73,7 +73,7 @@ class Plan(Section):
     Attributes:
         size: Side of the faces, px.
         backbone: Config of the network.
-        batch: Images a step.
+        batch: Images per step.
         subject: The head that is compared with each other one.
         tuning: How the candidates are compared.
         candidates: Configs of heads, as many for each.
@@ -146,19 +146,19 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Of the run's file, without its ending."""
+        """Name of the run's file, without suffix."""
         fold = f"-{self.fold}" if self.folds else ""
         return f"{self.part}/{self.head}-{self.view}-{self.seed}{fold}"
 
     def settings(self, plan: Plan) -> Config:
-        """All that decides the result but the photos and the code."""
+        """Return everything that determines the result, except the photos and the code."""
         shared = {"size": plan.size, "backbone": plan.backbone, "batch": plan.batch}
         tuning = plan.tuning.model_dump() if self.part == TUNING else None
         return {**asdict(self), **shared, "tuning": tuning}
 
 
 def tuning_runs(plan: Plan) -> Iterator[Run]:
-    """A run for each candidate; its name ends with the candidate's number."""
+    """Yield a run for each candidate; its name ends with the candidate's number."""
     view = next(iter(plan.views))
     for head, configs in plan.candidates.items():
         for number, config in enumerate(configs):
@@ -169,7 +169,7 @@ def tuning_runs(plan: Plan) -> Iterator[Run]:
 
 
 def part_runs(plan: Plan, name: str, chosen: dict[str, Config]) -> Iterator[Run]:
-    """The runs of a part, those of one seed before those of the next."""
+    """Yield the runs of a part, ordered by seed."""
     part = plan.parts[name]
     synthetic = part.synthetic and part.synthetic.model_dump()
     for seed in part.seeds:

@@ -1,4 +1,4 @@
-"""What came out of the study on real faces, as tables of numbers: no photo, no name of a person."""
+"""Results of the study on real faces as tables of numbers, without photos or names of people."""
 
 import json
 import logging
@@ -25,9 +25,9 @@ Row = tuple[str, str]
 
 
 def collect(plan: Plan, photos: Photos, out: Path, to: Path) -> None:
-    """Write the figures of every run, the differences with their intervals, and where they are of.
+    """Write the figures of every run, the differences with intervals, and their provenance.
 
-    Of each part those seeds count of which every run is there.
+    In each part, only the seeds with complete runs are used.
 
     Args:
         plan: The study.
@@ -76,7 +76,7 @@ def collect(plan: Plan, photos: Photos, out: Path, to: Path) -> None:
 
 
 def whole_seeds(plan: Plan, runs: list[Run], out: Path) -> dict[int, list[Run]]:
-    """The runs of each seed of which all are there."""
+    """Return the runs of each seed, for the seeds whose runs are all done."""
     seeds: dict[int, list[Run]] = {}
     for one in runs:
         seeds.setdefault(one.seed, []).append(one)
@@ -88,7 +88,7 @@ def whole_seeds(plan: Plan, runs: list[Run], out: Path) -> dict[int, list[Run]]:
 
 
 def _rows(whole: dict[int, list[Run]]) -> Iterator[tuple[Row, list[list[Run]]]]:
-    """Each head and view, with its runs of each seed: one a fold."""
+    """Yield each head and view with its runs per seed, which are one run per fold."""
     rows = dict.fromkeys((one.head, one.view) for runs in whole.values() for one in runs)
     for head, view in rows:
         yield (
@@ -99,7 +99,7 @@ def _rows(whole: dict[int, list[Run]]) -> Iterator[tuple[Row, list[list[Run]]]]:
 
 
 def _figures(plan: Plan, photos: Photos, out: Path, runs: list[Run]) -> dict[str, Any]:
-    """The figures of a seed, whose folds have tested all people between them."""
+    """Compute the figures of a seed, whose folds together test all people."""
     folds = photos.folds()
     embeddings = np.empty((len(folds), 2, plan.backbone["embedding_size"]), np.float32)
     for one in runs:

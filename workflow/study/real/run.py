@@ -1,6 +1,6 @@
-"""Runs the study on real faces, a training at a time; what is there already is not run again.
+"""Running the study on real faces, one training at a time; existing results are kept.
 
-Several processes may run the same study: each takes a training that no other has begun.
+Several processes may run the same study: each takes trainings that no other process has begun.
 """
 
 import json
@@ -24,10 +24,10 @@ log = logging.getLogger(__name__)
 
 
 def held_out(wild: Faces, people: int, seed: int) -> np.ndarray:
-    """``(N,)`` bool, the photos of people who are left out of the trainings of candidates.
+    """Choose people who are left out when candidates are trained; return ``(N,)`` bool per photo.
 
     Raises:
-        ValueError: If there are not more people than that.
+        ValueError: If there are not more than ``people`` people.
     """
     names = np.unique(wild.names)
     if people >= len(names):
@@ -36,7 +36,7 @@ def held_out(wild: Faces, people: int, seed: int) -> np.ndarray:
 
 
 def split(plan: Plan, run: Run, photos: Photos) -> tuple[list[tuple[Faces, np.ndarray]], Faces]:
-    """Faces to train on with the photos taken of each, and the faces to test on."""
+    """Return the faces to train on, with bool masks of their photos, and the faces to test on."""
     wild = photos.wild
     if run.part == TUNING:
         out = held_out(wild, plan.tuning.people, plan.tuning.seed)
@@ -71,13 +71,13 @@ def run(plan: Plan, photos: Photos, out: Path, only: list[str]) -> None:
     """Run the study.
 
     Args:
-        plan: What it consists of.
+        plan: The study.
         photos: The faces.
-        out: Folder of the results, a file a training.
-        only: Names of parts; all, after the tuning, if empty.
+        out: Folder of the results, one file per training.
+        only: Names of parts; if empty, the tuning and then all parts.
 
     Raises:
-        ValueError: If there is no such part, or another process still tunes.
+        ValueError: If there is no such part, or the tuning is not complete.
     """
     if unknown := set(only) - {TUNING, *plan.parts}:
         raise ValueError(f"parts: found {sorted(unknown)}, allowed are {[TUNING, *plan.parts]}")
@@ -92,7 +92,7 @@ def run(plan: Plan, photos: Photos, out: Path, only: list[str]) -> None:
 
 
 def once(plan: Plan, one: Run, photos: Photos, out: Path) -> None:
-    """Train and test a run, unless that was done or another process does it."""
+    """Train and test a run, unless it is done or another process works on it."""
     path = out / f"{one.name}.npz"
     if is_done(plan, one, out):
         return
@@ -105,10 +105,10 @@ def once(plan: Plan, one: Run, photos: Photos, out: Path) -> None:
 
 
 def is_done(plan: Plan, one: Run, out: Path) -> bool:
-    """Whether a run's file is there, and of the same settings.
+    """Whether the file of a run exists, with the same settings.
 
     Raises:
-        ValueError: If it is of others; the message says what to do.
+        ValueError: If it has other settings; the message says what to do.
     """
     path = out / f"{one.name}.npz"
     if not path.exists():
@@ -117,7 +117,7 @@ def is_done(plan: Plan, one: Run, out: Path) -> bool:
     wanted = json.loads(json.dumps(one.settings(plan)))
     if different := [key for key in wanted if found.get(key) != wanted[key]]:
         raise ValueError(
-            f"{path}: was run with another {', '.join(different)}; remove it to run it again"
+            f"{path}: was run with other settings: {', '.join(different)}; remove it to run again"
         )
     return True
 
@@ -182,7 +182,7 @@ def scores(plan: Plan, photos: Photos, out: Path) -> dict[str, float]:
 
 
 def choose(plan: Plan, photos: Photos, out: Path) -> dict[str, Config]:
-    """Of each head the candidate of the best score, and the variants; raises as :func:`scores`."""
+    """Choose the best candidate of each head; the variants are added. See :func:`scores`."""
     found = scores(plan, photos, out)
     chosen = {
         head: configs[max(range(len(configs)), key=lambda at: found[f"{head}-{at}"])]

@@ -1,4 +1,4 @@
-"""Weights to begin with: networks trained on synthetic people, one for each head."""
+"""Pretrained weights: networks trained on synthetic people, one per head."""
 
 import hashlib
 import json
@@ -19,9 +19,9 @@ from workflow.study.real.training import train
 
 
 def pretrained(plan: Plan, one: Run, out: Path) -> dict[str, torch.Tensor]:
-    """Weights of the backbone trained by the run's head on its synthetic people.
+    """Load the weights of a backbone that is trained by the run's head on synthetic people.
 
-    They are made where they are not there; all seeds of the run begin with the same.
+    They are trained first if they do not exist; all seeds of a run begin with the same weights.
 
     Args:
         plan: The study.
@@ -29,7 +29,7 @@ def pretrained(plan: Plan, one: Run, out: Path) -> dict[str, torch.Tensor]:
         out: Folder of the results.
 
     Raises:
-        OutputError: If another process makes them just now.
+        OutputError: If another process is training them.
     """
     made_from = {
         "head": one.config, "people": one.synthetic, "size": plan.size,
@@ -52,7 +52,7 @@ def pretrained(plan: Plan, one: Run, out: Path) -> dict[str, torch.Tensor]:
 
 
 def synthetic_faces(size: int, people: Config, out: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Aligned synthetic faces ``(N, S, S, 3)`` uint8 RGB and their labels ``(N,)`` int64."""
+    """Make or load aligned synthetic faces ``(N, S, S, 3)`` uint8 RGB and labels ``(N,)`` int64."""
     name = "{people}-{images_per_person}-{seed}".format(**people)
     kept = out / "faces" / f"synthetic-{name}-{size}.npz"
     if not kept.exists():

@@ -1,8 +1,7 @@
-"""One training in memory: the pipeline's model, losses and recipe without its files.
+"""One training in memory, with the pipeline's model, losses and recipe, but without its files.
 
-A run of the pipeline costs more in start-up than these short trainings last. The network, the
-heads, the optimizer with its exceptions, the clipping and the transforms are the package's own;
-only the loop is here.
+The start of a pipeline run takes longer than these short trainings. The network, the heads, the
+optimizer, the clipping and the transforms are those of the package; only the loop is written here.
 """
 
 import math
@@ -22,7 +21,7 @@ from lh2face.recognizers import FaceRecognizer
 from lh2face.training.seeding import seed_generators
 
 RECIPE = Path(lh2face.__file__).parent / "configs" / "recognition.py"
-# What the recipe begins its first epoch with.
+# Share of the learning rate at the first step, as in the recipe.
 START = 0.01
 
 
@@ -96,7 +95,7 @@ def train(
 
 
 def changed(image: np.ndarray, transforms: Sequence[Any], entropy: tuple[int, ...]) -> np.ndarray:
-    """An image after the random transforms, which draw from a generator of its own."""
+    """Apply random transforms to an image; they draw from the image's own generator."""
     results = {"img": image, "rng": np.random.default_rng(entropy)}
     for transform in transforms:
         results = transform(results)

@@ -1,1 +1,1 @@
-"""The study on synthetic people: the pipeline run with many heads, seeds and data sets."""
+"""The study on synthetic people: runs of the pipeline with many heads, seeds and datasets."""

@@ -1,4 +1,4 @@
-"""``docs/study.md`` from the tables of the study: nothing in it is typed by hand."""
+"""Writing ``docs/study.md`` from the tables of the study; no number is typed by hand."""
 
 import html
 import json
@@ -17,9 +17,9 @@ from workflow.study.synthetic.results import DIFFERENCES, FIGURES, KAPPA, ORIGIN
 from workflow.study.tables import arguments, cell_code, changes, markdown
 
 TEMPLATES = Path(__file__).parent
-# What a difference may be: columns of the tables.
+# Columns of the tables: whether a difference is significant, and in which direction.
 TOLD = ["better", "worse"]
-# Of the plot of differences, px.
+# Sizes in the plot of differences, in px.
 WIDTH, NAMES, ROW, AXIS = 720, 290, 24, 34
 
 
@@ -47,7 +47,7 @@ def write_page(plan: Plan, docs: Path) -> None:
 
 
 class Results:
-    """The tables, in the words and the tables of a page.
+    """The results in the form in which the page shows them.
 
     Attributes:
         parts: The parts that were run.
@@ -102,7 +102,7 @@ class Results:
         return markdown(["", *map(figure, mean.columns)], rows)
 
     def tuning(self, name: str) -> str:
-        """The candidates of a part, those that were run in it, with what each was chosen by."""
+        """The candidates that were run in a part, with the figure by which they are chosen."""
         found = self.means(name)[self.plan.select]
         rows = []
         for candidate, config in self.plan.all_candidates().items():
@@ -115,14 +115,14 @@ class Results:
         return markdown(["head", "arguments", figure(self.plan.select)], rows)
 
     def baselines(self, name: str) -> pd.DataFrame:
-        """Means of the heads of a part that are no LH2Face."""
+        """Means of the heads of a part other than LH2Face."""
         mean = self.means(name)
         return mean.loc[[m for m in mean.index if m in {*self.plan.candidates} - {SUBJECT}]]
 
     def against(self, name: str) -> pd.DataFrame:
-        """What a part's differences say, in percent: one row a figure and pair, in its order.
+        """The differences that the page shows of a part, in percent, one row per figure and pair.
 
-        Where heads compete, the pair of each figure is the contender and the best baseline.
+        Where heads compete, each figure has one pair: the contender and the best baseline.
         """
         rows = self.pairs(name)
         if self.contender(name):
@@ -131,7 +131,7 @@ class Results:
         return rows
 
     def pairs(self, name: str) -> pd.DataFrame:
-        """All differences of a part, in percent, and whether each is for the better or worse."""
+        """All differences of a part, in percent, and whether each is significant."""
         rows = self.differences[self.differences["part"] == name].copy()
         sign = rows["figure"].map(lambda path: -1 if path in LESS_IS_BETTER else 1)
         ends = rows[["low", "high"]].mul(sign, axis=0)
@@ -141,7 +141,7 @@ class Results:
         return rows
 
     def duels(self, name: str) -> str:
-        """Of each other head, in which figures the contender is better and worse."""
+        """A table of the figures in which the contender is better or worse than each other head."""
         rows = []
         for reference, group in self.pairs(name).groupby("reference", sort=False):
             won, lost = (", ".join(map(figure, group.loc[group[c], "figure"])) for c in TOLD)
@@ -149,7 +149,7 @@ class Results:
         return markdown(["against", *TOLD], rows)
 
     def lead(self, name: str) -> int:
-        """In how many figures the contender's mean is ahead of every baseline's."""
+        """Number of figures in which the contender's mean is better than that of every baseline."""
         own, others = self.means(name).loc[[self.contender(name)]], self.baselines(name)
         return sum(best_of(pd.concat([own[p], others[p]])) == own.index[0] for p in own)
 
@@ -166,7 +166,7 @@ class Results:
         return markdown(["", "", "difference (95 % interval)", ""], rows)
 
     def grid(self, name: str) -> str:
-        """The differences of variants: a row a variant, a column a figure."""
+        """The differences of variants, with one row per variant and one column per figure."""
         found = self.against(name)
         paths = list(dict.fromkeys(found["figure"]))
         rows = []
@@ -198,7 +198,7 @@ class Results:
         return named(rows.loc[rows["better"] & (rows["figure"] == path), "reference"])
 
     def difference(self, name: str, model: str, reference: str, path: str) -> str:
-        """What a model is ahead of another by, with the interval, in percent."""
+        """The difference of two models in a figure, with its interval, in percent."""
         rows = self.pairs(name).set_index(["model", "reference", "figure"])
         return spelled(rows.loc[(model, reference, path)])
 

@@ -1,4 +1,4 @@
-"""What the study runs: ``plan.yaml``, checked, and the parameters of each of its parts."""
+"""The plan of the study: the schema of ``plan.yaml``, and the parameters of each part."""
 
 from copy import deepcopy
 from pathlib import Path
@@ -14,27 +14,27 @@ from lh2face.params.overlays import merge
 from lh2face.params.schema import OF_TRAINING
 from lh2face.params.sections import Name, PositiveInt, Section, Seeds, unique
 
-# The head that the study is about, in ``candidates``; what ``variants`` change.
+# The head that the study is about: a key of ``candidates``, whose config ``variants`` change.
 SUBJECT = "lh2face"
 Heads = dict[str, dict[str, Any]]
 
 
 class Part(Section):
-    """A run of the pipeline in a folder of its own, or one a fold.
+    """A part of the study: a run of the pipeline in its own folder, or one run per fold.
 
     Attributes:
-        about: What it answers, for the page.
-        models: Which heads: every candidate; of each head the one chosen from them; the variants
-            of the subject, and itself; the subject alone; or those named, chosen heads and
-            variants, the first of which is compared with each of the others.
-        tuning: The part of candidates that its heads are chosen from.
-        joint: Whether they are trained together with the reconstructor.
-        seeds: A run of every head each.
-        figures: What is shown of it, by path in ``metrics.json``.
-        reference: Of the subject alone, the part whose subject it is compared with, seed by seed;
-            None: with none.
-        folds: Number of folds over the people of image folders, each a run of the pipeline.
-        params: What else is put over ``params.yaml``.
+        about: Title of the part on the page.
+        models: Heads to train. "candidates": every candidate; "chosen": the chosen candidate of
+            each head; "variants": the subject and its variants; "subject": only the subject. Or a
+            list of chosen heads and variants; the first is compared with each of the others.
+        tuning: The part whose candidates the heads are chosen from.
+        joint: Whether the heads are trained together with the reconstructor.
+        seeds: Seeds; every head is trained once per seed.
+        figures: Figures to show, as paths in ``metrics.json``.
+        reference: For "subject": the part whose subject it is compared with, seed by seed; None for
+            no comparison.
+        folds: Number of folds over the people of image folders, with one run per fold.
+        params: Further values that override ``params.yaml``.
     """
 
     about: str
@@ -58,12 +58,12 @@ class Part(Section):
 
 
 class Plan(Section):
-    """All of ``plan.yaml`` beside it.
+    """The whole of ``plan.yaml``.
 
     Attributes:
-        base: Put over ``params.yaml`` in every part.
+        base: Values that override ``params.yaml`` in every part.
         select: The figure by which candidates are chosen.
-        candidates: Configs by head, as many for each.
+        candidates: Configs by head; every head has the same number.
         variants: Changes of the subject's chosen config, by name.
         findings: Template, beside that of the page, of what is concluded from the results.
         parts: By name, in the order in which they run; ``tuning`` is the first.
@@ -135,7 +135,7 @@ class Plan(Section):
         return self
 
     def _data(self, name: str) -> dict[str, Any]:
-        """What all heads of a part have in common."""
+        """Return the parameters that all heads of a part share."""
         values: dict[str, Any] = deepcopy(self.base)
         merge(values, deepcopy(self.parts[name].params))
         return values
@@ -148,7 +148,7 @@ class Plan(Section):
     def evaluations(
         self, root: Path, name: str, model: str, seeds: list[int] | None = None
     ) -> list[Path]:
-        """Where a part's evaluations of a model are: of each fold its seeds, or those given."""
+        """Return the folders of a part's evaluations of a model, for each fold and seed."""
         part = self.parts[name]
         return [
             folder / "runs" / model / str(seed) / "evaluation" / self.benchmark(name)
@@ -176,7 +176,7 @@ class Plan(Section):
         return {name: every[name] for name in names}
 
     def contender(self, part: Part) -> str | None:
-        """The head that a part compares with each of its others; None where it has no such."""
+        """Return the head that a part compares with each of its others; None if it has none."""
         if isinstance(part.models, list):
             return part.models[0]
         return SUBJECT if part.models == "chosen" else None
@@ -211,7 +211,7 @@ class Plan(Section):
 
 
 def folders(root: Path, name: str, part: Part) -> list[Path]:
-    """Where a part runs: one folder, or one a fold."""
+    """Return the folders of a part: one, or one per fold."""
     if part.folds == 1:
         return [root / name]
     return [root / f"{name}-{fold}" for fold in range(part.folds)]

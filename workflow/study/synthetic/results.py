@@ -1,4 +1,4 @@
-"""What came out of the study, as tables: figures of every run, and differences with intervals."""
+"""Results of the study as tables: figures of every run, and differences with intervals."""
 
 import json
 import logging
@@ -19,13 +19,13 @@ from workflow.study.synthetic.run import COMMAND, OVERLAY, choose, overlay
 
 log = logging.getLogger(__name__)
 
-# The mean κ of a run's faces, which the figures of runs have no interval of.
+# The mean κ of a run's faces; it has no interval.
 KAPPA = "kappa.mean"
 FIGURES, DIFFERENCES, ORIGIN = "figures.csv", "differences.csv", "origin.json"
 
 
 def collect(plan: Plan, out: Path, to: Path) -> None:
-    """Write ``figures.csv``, ``differences.csv`` and ``origin.json`` of the parts that are whole.
+    """Write ``figures.csv``, ``differences.csv`` and ``origin.json`` of the complete parts.
 
     Args:
         plan: The study.
@@ -33,7 +33,7 @@ def collect(plan: Plan, out: Path, to: Path) -> None:
         to: Folder to write.
 
     Raises:
-        ValueError: If no part is whole, or evaluations lack a figure of the plan.
+        ValueError: If no part is complete, or an evaluation lacks a figure of the plan.
     """
     figures, differences, origins = [], [], {}
     choices: dict[str, Heads] = {}
@@ -85,7 +85,7 @@ def collect(plan: Plan, out: Path, to: Path) -> None:
 
 
 def read_figures(name: str, part: Part, paths: list[Path]) -> Run:
-    """The evaluations of a model, which have every figure of the part."""
+    """Read the evaluations of a model, and check that they have every figure of the part."""
     run = read_run(*paths)
     if unknown := set(part.figures) - set(run.figures):
         raise ValueError(
@@ -97,10 +97,10 @@ def read_figures(name: str, part: Part, paths: list[Path]) -> Run:
 def compare_runs(
     plan: Plan, part: Part, runs: dict[str, Run], out: Path
 ) -> Iterator[tuple[str, str, str, float, float, float]]:
-    """Rows (model, reference, figure, difference, ends of its 95 % interval).
+    """Yield rows (model, reference, figure, difference, ends of its 95 % interval).
 
-    Of heads that compete, the contender against each other one; of variants, each against the
-    subject; of the subject alone, against itself as it is in the part that is its reference.
+    If heads compete, the contender is compared with each other head. Variants are compared with the
+    subject. A single subject is compared with the subject of the part that is its reference.
     """
     pairs = []
     contender = plan.contender(part)
@@ -121,16 +121,16 @@ def compare_runs(
 
 
 def mean_kappa(path: Path) -> float:
-    """The mean κ in the figures of an evaluation."""
+    """Read the mean κ from the figures of an evaluation."""
     kappa = read_object(path, "an evaluation").get("kappa")
     return number(kappa.get("mean") if isinstance(kappa, dict) else None, path, KAPPA)
 
 
 def origin(paths: list[Path]) -> dict[str, list[str]]:
-    """Commits, devices and versions that a part's models and evaluations were made with.
+    """Collect the commits, devices and versions behind a part's models and evaluations.
 
     Raises:
-        ValueError: If one does not say so.
+        ValueError: If one of them is not recorded.
     """
     models = [path.parents[1] / "model" / DESCRIPTION for path in paths]
     commits, devices, versions = [], [], []
@@ -149,5 +149,5 @@ def origin(paths: list[Path]) -> dict[str, list[str]]:
 
 
 def distinct(values: Iterable[str]) -> list[str]:
-    """Each value once, in the order in which they come."""
+    """Return the distinct values in order of their first occurrence."""
     return list(dict.fromkeys(values))

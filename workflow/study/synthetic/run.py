@@ -1,4 +1,4 @@
-"""Runs the parts of the study: each is the pipeline in a clone, and all clones share one cache."""
+"""Running the parts of the study, each in a clone of the repository; the clones share a cache."""
 
 import logging
 import os
@@ -19,29 +19,29 @@ from workflow.study.synthetic.plan import Heads, Plan, folders
 
 COMMAND = "python -m workflow.study run synthetic"
 OVERLAY = "overlay.yaml"
-# Files of a clone, tracked by git, that a run writes.
+# Files tracked by git that a run changes in a clone.
 WRITTEN = {"params.yaml", "dvc.lock"}
 log = logging.getLogger(__name__)
 
 
 def run(plan: Plan, out: Path, *, jobs: int, only: list[str]) -> None:
-    """Run the study's parts, one after the other; what has been run already is not run again.
+    """Run the parts of the study one after the other; finished work is not repeated.
 
     Args:
         plan: The study.
-        out: Folder of the clones. They are of the last commit: what is not committed is not in it.
-        jobs: Models trained side by side, each on one core.
+        out: Folder of the clones. They have the last commit, without uncommitted changes.
+        jobs: Number of models trained in parallel, each on one core.
         only: Names of parts; empty for all of them.
 
     Raises:
-        ValueError: If there is no such part, the one that chooses its heads was not run before it,
-            or it fails.
+        ValueError: If there is no such part, the part that chooses its heads was not run before, or
+            a command fails.
     """
     if unknown := set(only) - set(plan.parts):
         raise ValueError(f"parts: found {sorted(unknown)}, allowed are {list(plan.parts)}")
     root = Path.cwd()
     if (commit() or "").endswith("+"):
-        log.warning("the parts are of the last commit: what has been changed since is not in them")
+        log.warning("the parts use the last commit, without your uncommitted changes")
     for name in only or plan.parts:
         part = plan.parts[name]
         chosen = {} if part.models == "candidates" else choose(plan, out, part.tuning)
@@ -57,7 +57,10 @@ def run(plan: Plan, out: Path, *, jobs: int, only: list[str]) -> None:
 
 
 def overlay(plan: Plan, name: str, fold: int, chosen: Heads) -> dict[str, Any]:
-    """What a part, or a fold of it, puts over ``params.yaml``; paths of photos are absolute."""
+    """Return the values with which a part, or a fold of it, overrides ``params.yaml``.
+
+    Paths outside of the repository are made absolute.
+    """
     values = plan.overlay(name, fold, chosen)
     merged, root = put_over_params(values), Path.cwd()
     for section in ("sources", "benchmarks"):
@@ -69,18 +72,18 @@ def overlay(plan: Plan, name: str, fold: int, chosen: Heads) -> dict[str, Any]:
 
 
 def put_over_params(values: dict[str, Any]) -> dict[str, Any]:
-    """The parameters of the working directory with some values put over them."""
+    """Return the parameters of the working directory, overridden by some values."""
     params = read_yaml(Path("params.yaml"))
     merge(params, deepcopy(values))
     return params
 
 
 def clone(root: Path, folder: Path) -> None:
-    """A clone of the last commit, with what has been made in it before.
+    """Make a clone of the last commit, or update an existing clone; earlier results in it stay.
 
     Raises:
-        ValueError: If the folder is there and is no clone of ``root``, or files in it that the
-            study does not write itself have been edited.
+        ValueError: If the folder exists and is not a clone of ``root``, or has edited files that
+            the study does not write itself.
     """
     if folder.exists():
         check_clone(root, folder)
@@ -91,8 +94,8 @@ def clone(root: Path, folder: Path) -> None:
 
 
 def check_clone(root: Path, folder: Path) -> None:
-    """Raise ``ValueError`` unless a folder is a clone of ``root`` with nobody's edits in it."""
-    # In a plain folder git would answer for the repository around it, and change that.
+    """Raise ``ValueError`` unless a folder is a clone of ``root`` without edited files."""
+    # In a plain folder, git would report and change the repository around it.
     top, origin = (
         git(folder, "rev-parse", "--show-toplevel"),
         git(folder, "remote", "get-url", "origin"),
@@ -107,7 +110,7 @@ def check_clone(root: Path, folder: Path) -> None:
 
 
 def git(folder: Path, *command: str) -> str:
-    """What a git command prints; nothing if it fails."""
+    """Return the output of a git command; empty if it fails."""
     done = subprocess.run(["git", *command], cwd=folder, capture_output=True, text=True)
     return done.stdout.strip()
 
@@ -115,7 +118,7 @@ def git(folder: Path, *command: str) -> str:
 def reproduce(
     root: Path, folder: Path, values: dict[str, Any], targets: list[str], jobs: int
 ) -> None:
-    """Run the pipeline of a clone as far as some of its rules."""
+    """Run the pipeline of a clone up to the target rules."""
     YAML().dump(values, folder / OVERLAY)
     environment = {
         **os.environ,
@@ -134,7 +137,7 @@ def reproduce(
 def execute(
     command: list[str | Path], folder: Path, environment: dict[str, str] | None = None
 ) -> None:
-    """Run a command; a failure is a ``ValueError`` that says where to look."""
+    """Run a command; raise ``ValueError`` if it fails, with the place of its log."""
     done = subprocess.run(command, cwd=folder, env=environment)
     if done.returncode:
         words = " ".join(map(str, command[:3]))
@@ -142,10 +145,10 @@ def execute(
 
 
 def choose(plan: Plan, out: Path, tuning: str) -> Heads:
-    """Of each head the candidate that is best on the people of a part of candidates.
+    """Choose the best candidate of each head, by the results of a part of candidates.
 
     Raises:
-        ValueError: If that was not run.
+        ValueError: If that part was not run.
     """
     found = scores(plan, out, tuning)
     best = min if plan.select in LESS_IS_BETTER else max
@@ -156,7 +159,7 @@ def choose(plan: Plan, out: Path, tuning: str) -> Heads:
 
 
 def scores(plan: Plan, out: Path, tuning: str) -> dict[str, float]:
-    """What ``select`` is for each candidate, the mean over the seeds."""
+    """Compute the figure ``select`` of each candidate, as a mean over the seeds."""
     if not (out / tuning).exists():
         raise ValueError(f"{out}: `{COMMAND} {tuning}` comes first, it chooses the heads")
     paths = {name: plan.evaluations(out, tuning, name) for name in plan.all_candidates()}

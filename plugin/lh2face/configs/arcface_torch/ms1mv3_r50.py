@@ -15,7 +15,7 @@ optim_wrapper = dict(
     type="AutocastOptimWrapper",
     dtype="float16",
     optimizer=dict(lr=0.1, momentum=0.9, weight_decay=5e-4),
-    paramwise_cfg=dict(norm_decay_mult=None, bias_decay_mult=None),
+    paramwise_cfg=dict(norm_decay_mult=None, bias_decay_mult=None, flat_decay_mult=None),
 )
 # The learning rate falls linearly to 0.
 param_scheduler = [dict(type="PolyLR", power=1.0, eta_min=0.0, convert_to_iter_based=True)]

@@ -1,4 +1,4 @@
-"""Synthetic faces: a parametric 3D face, photographed. No person is behind any of them."""
+"""Synthetic faces: photographs of a parametric 3D face. None of them shows a real person."""
 
 from lh2face.data.synthetic.generate import SyntheticConfig, write_benchmark, write_train
 

@@ -1,4 +1,4 @@
-"""Synthetic people as they would look aligned, from the front, evenly lit: depth and albedo."""
+"""Depth and albedo of synthetic people in the aligned, frontal (canonical) view."""
 
 from functools import cache
 
@@ -11,25 +11,25 @@ from lh2face.data.align import TEMPLATE, TEMPLATE_SIZE, estimate_norm, norm_crop
 from lh2face.data.synthetic.face_model import build_faces, sample_identity
 from lh2face.rendering import focal_length, project, transform
 
-# Other people than the data sets', whose seeds count from 0.
+# The people of the datasets have small seeds; these people are different.
 SEED = 987_654_321
 GRID = 128
 BATCH = 32
-# Canonical depth beside the head.
+# Canonical depth outside of the head.
 FAR = 1.08
 
 
 @cache
 def canonical_faces(count: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Aligned canonical faces of people of their own, always the same.
+    """Make aligned canonical faces; the people are always the same and are in no dataset.
 
     Args:
-        count: N.
-        size: Side S, px.
+        count: Number N of people.
+        size: Side S, in px.
 
     Returns:
-        Depth ``(N, S, S)``, albedo ``(N, 3, S, S)`` in [−1, 1], and where most have a head
-        ``(S, S)`` bool.
+        Depth ``(N, S, S)``, albedo ``(N, 3, S, S)`` in [−1, 1], and a bool mask ``(S, S)`` of the
+        pixels where most people have a head.
     """
     rng = np.random.default_rng(SEED)
     depths, albedos, heads = [], [], []
@@ -55,16 +55,16 @@ def canonical_faces(count: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def landmark_points(depth: Tensor) -> Tensor:
-    """The five landmarks of an aligned canonical face, where alignment puts them, on its depth.
+    """Compute the 3D landmarks of an aligned canonical face: the template's points on its depth.
 
     Args:
-        depth: ``(S, S)``.
+        depth: ``(S, S)`` canonical depth.
 
     Returns:
         ``(1, 3, 5)``: x, y, z in camera axes.
     """
     size = len(depth)
-    # Images are shrunk from the template's size, which keeps edges in place, not pixel centres.
+    # Resizing an image keeps the place of its edges, not of its pixel centres.
     spots = torch.from_numpy((TEMPLATE + 0.5) * (size / TEMPLATE_SIZE) - 0.5)
     columns, rows = spots.round().long().T
     rays = (spots.T - (size - 1) / 2) / focal_length(size)
@@ -72,16 +72,16 @@ def landmark_points(depth: Tensor) -> Tensor:
 
 
 def seen_landmarks(points: Tensor, view: Tensor, size: int, rotation_center: float) -> Tensor:
-    """Where landmarks are seen in images of a side of ``size``, in px of a crop of 112 × 112.
+    """Project landmarks into views, in px of a crop of 112 × 112.
 
     Args:
-        points: ``(1, 3, 5)`` or ``(B, 3, 5)`` as from :func:`landmark_points`.
-        view: ``(B, 6)``.
-        size: Side of the image that the points were laid out for, px.
-        rotation_center: Depth about which the view turns.
+        points: ``(1, 3, 5)`` or ``(B, 3, 5)`` from :func:`landmark_points`.
+        view: ``(B, 6)``: rx, ry, rz in rad, tx, ty, tz in units of the depth.
+        size: Side of the depth map that the points come from, in px.
+        rotation_center: Depth of the axis of rotation.
 
     Returns:
-        ``(B, 5, 2)``.
+        ``(B, 5, 2)`` x and y in px.
     """
     moved = transform(points.expand(len(view), 3, 5), view, rotation_center)
     return (project(moved, size).transpose(1, 2) + 0.5) * (TEMPLATE_SIZE / size) - 0.5

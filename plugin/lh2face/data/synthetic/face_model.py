@@ -1,8 +1,7 @@
-"""A parametric face: identity coefficients, expression and age to depth, albedo and landmarks.
+"""A parametric face model: from identity, expression and age to depth, albedo and landmarks.
 
-The face lives on a canonical grid with x right and y down, −1 … 1 over the loose crop. Depth keeps
-the project's conventions (0.9 … 1.1, the axis of rotation at 1). All of it is smooth in the
-coefficients and computed for a batch of images at once.
+The face is on a canonical grid, x to the right and y down, −1 … 1 over the loose crop. Depth is
+0.9 … 1.1, and the axis of rotation is at depth 1. Faces are computed in batches.
 """
 
 import math
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Identity coefficients: each is drawn from N(0, 1), cut off at ±2.2.
+# Identity coefficients: each is drawn from N(0, 1) and clipped to ±LIMIT.
 COEFFICIENTS = (
     "head_width", "head_height", "jaw_width", "chin_length", "chin_width", "cheek", "cheek_height",
     "brow_ridge", "forehead", "nose_length", "nose_width", "nose_height", "nose_bridge", "nose_tip",
@@ -23,12 +22,12 @@ COEFFICIENTS = (
 )  # fmt: skip
 LIMIT = 2.2
 MARKS, WAVES = 5, 6
-# Half the width of the field of view at depth 1.
+# Half the width of the field of view (10°) at depth 1.
 UNIT = math.tan(math.radians(5))
 
 
 def sample_identity(rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """A person: the coefficients, moles and scars at their places, and the skin's own pattern."""
+    """Draw a person: identity coefficients, marks and freckles, and the pattern of the skin."""
     waves = rng.normal(size=(WAVES, 4))
     return {
         "coefficients": np.clip(rng.normal(size=len(COEFFICIENTS)), -LIMIT, LIMIT),
@@ -50,10 +49,10 @@ def build_faces(
     people: list[dict[str, np.ndarray]], smile: Tensor, mouth_open: Tensor, blink: Tensor,
     brow_raise: Tensor, age: Tensor, glasses: Tensor, mask: Tensor, size: int,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """Canonical faces.
+    """Compute canonical faces.
 
     Args:
-        people: B people of :func:`sample_identity`.
+        people: B people from :func:`sample_identity`.
         smile: ``(B,)`` −1 … 1, from frown to smile.
         mouth_open: ``(B,)`` 0 … 1.
         blink: ``(B,)`` 0 … 1, from open to closed eyes.
@@ -103,7 +102,7 @@ def build_faces(
     neck = 1.0 - 0.022 * (1 - (x / 0.33).square()).clamp_min(0).sqrt() + 0 * width
 
     def bump(cx: Tensor, cy: Tensor, sx: Tensor | float, sy: Tensor | float) -> Tensor:
-        # One factor a row and one a column: far fewer exponentials than pixels.
+        # One factor per row and one per column: far fewer exponentials than pixels.
         return torch.exp(-((x - cx) / sx).square()) * torch.exp(-((y - cy) / sy).square())
 
     def pair(cx: Tensor, cy: Tensor, sx: Tensor | float, sy: Tensor | float) -> Tensor:
@@ -163,7 +162,7 @@ def build_faces(
 
 
 def _albedo(c, people, x, y, ax, radius, is_neck, bump, pair, f) -> Tensor:
-    """Skin, then everything painted on it, in order."""
+    """Paint the skin and then everything on it, in order."""
 
     def color(*rgb: Tensor | float) -> Tensor:
         like = torch.zeros_like(c["melanin"])

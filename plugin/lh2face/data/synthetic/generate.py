@@ -1,4 +1,4 @@
-"""The synthetic data set: training records and an IJB-layout benchmark of disjoint people."""
+"""The synthetic dataset: training records, and a benchmark in IJB's layout with other people."""
 
 import json
 from collections.abc import Iterator
@@ -15,11 +15,11 @@ from lh2face.data.template_lists import benchmark_meta
 from lh2face.files.tables import PAIR_LIST, write_rows
 from lh2face.progress import track
 
-# Of the faces: the people of a seed are those of every version, their pictures are not.
+# Version of the pictures; the people of a seed are the same in every version.
 VERSION = 2
-# Which sessions make up which template; the first template is the person's gallery entry.
+# Sessions of each template; the first template is the person's gallery entry.
 TEMPLATES = ((0, 1), (2,), (3,), (4,), (5,), (6,), (7, 8))
-# What the second face of each verification bin's pairs is; the first is a frontal one.
+# Kind of the second face in the pairs of each verification bin; the first face is frontal.
 BINS = {"frontal": "frontal", "profile": "profile", "low_quality": "low_quality",
         "cross_age": "aged"}  # fmt: skip
 COLUMNS = ("identity", "kind", "yaw", "pitch", "roll", "age", "quality", "occlusion")
@@ -27,15 +27,15 @@ COLUMNS = ("identity", "kind", "yaw", "pitch", "roll", "age", "quality", "occlus
 
 @dataclass(frozen=True)
 class SyntheticConfig:
-    """Sizes of the synthetic data set.
+    """Sizes of the synthetic dataset.
 
     Attributes:
-        train_people: People to train on, ≥ 2.
-        images_per_person: Photographs of each of them.
-        benchmark_people: People of the benchmark, ≥ 4, none of them among the former.
-        image_size: Side of the loose crops, px.
-        pairs: Genuine pairs of each verification bin, and as many impostor pairs.
-        truth_images: Benchmark photographs whose true depth is kept.
+        train_people: Number of people to train on, ≥ 2.
+        images_per_person: Number of photographs of each of them.
+        benchmark_people: Number of people in the benchmark, ≥ 4; none of them is trained on.
+        image_size: Side of the loose crops, in px.
+        pairs: Number of genuine pairs of each verification bin, and of its impostor pairs.
+        truth_images: Number of benchmark photographs whose true depth is kept.
     """
 
     train_people: int = 160
@@ -50,10 +50,10 @@ def write_train(config: SyntheticConfig, out: Path, *, seed: int, workers: int) 
     """Write the people to train on; the same seed gives the same bytes.
 
     Args:
-        config: Sizes.
-        out: Folder to write into, made if need be.
-        seed: Seed of everything.
-        workers: Processes; they do not change the result.
+        config: Sizes of the dataset.
+        out: Folder to write into; it is made if it does not exist.
+        seed: Seed of all random draws.
+        workers: Number of processes; the result does not depend on it.
 
     Raises:
         ChildProcessError: If one of the processes is killed.
@@ -65,7 +65,7 @@ def write_train(config: SyntheticConfig, out: Path, *, seed: int, workers: int) 
 
 
 def write_benchmark(config: SyntheticConfig, out: Path, *, seed: int, workers: int) -> None:
-    """Write the benchmark in the layout of IJB; arguments and errors as :func:`write_train`."""
+    """Write the benchmark in the layout of IJB, with the arguments of :func:`write_train`."""
     count, images, size = config.benchmark_people, config.images_per_person, config.image_size
     with photographed("benchmark", count, images, size, seed, workers) as people:
         _write_benchmark(config, people, out, np.random.default_rng([seed, 2]))
@@ -73,7 +73,7 @@ def write_benchmark(config: SyntheticConfig, out: Path, *, seed: int, workers: i
 
 
 def _write_version(config: SyntheticConfig, seed: int, out: Path) -> None:
-    """``generator.json``: what makes these faces again, and with which version of the generator."""
+    """Write ``generator.json``, with the version, seed and sizes that reproduce the faces."""
     made = {"version": VERSION, "seed": seed, **asdict(config)}
     (out / "generator.json").write_text(json.dumps(made, indent=2) + "\n", "utf-8")
 
@@ -152,7 +152,7 @@ def _write_benchmark(
 def _bin_pairs(
     rows: list[dict], kind: str, count: int, rng: np.random.Generator
 ) -> Iterator[tuple[str, str, int]]:
-    """Genuine and impostor pairs by turns: a frontal face and one of the kind."""
+    """Yield genuine and impostor pairs in alternation: a frontal face and a face of the kind."""
     by_person: dict[int, dict[str, list[str]]] = {}
     for row in rows:
         by_person.setdefault(row["identity"], {}).setdefault(row["kind"], []).append(row["name"])

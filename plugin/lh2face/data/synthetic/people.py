@@ -1,4 +1,4 @@
-"""Photographs of people who do not exist, made by several processes."""
+"""Photographs of synthetic people, made by several processes."""
 
 import multiprocessing
 import os
@@ -15,7 +15,7 @@ import torch
 from lh2face.data.synthetic.face_model import sample_identity
 from lh2face.data.synthetic.photograph import Photograph, Scene, photograph, random_scene
 
-# The two kinds of people; the number is part of the seed of each.
+# The two groups of people; the number is part of the seed of each person.
 PARTS = {"train": 0, "benchmark": 1}
 # The photographs of a benchmark person: kind, how many, and whether they are frames of one video.
 SESSIONS = (
@@ -29,15 +29,18 @@ SESSIONS = (
 def photographed(
     part: str, count: int, images: int, size: int, seed: int, workers: int
 ) -> Iterator[Iterator[list[tuple[dict[str, object], Photograph]]]]:
-    """The photographs of people, in order, each with its row of attributes; made by processes.
+    """Provide an iterator over people in order, whose photographs other processes make.
 
     Args:
         part: A key of ``PARTS``.
         count: Number of people.
-        images: Photographs of each person to train on.
-        size: Side of a photograph, px.
-        seed: Seed of everything.
-        workers: Processes; they do not change the result.
+        images: Number of photographs per person, for people to train on.
+        size: Side of a photograph, in px.
+        seed: Seed of all random draws.
+        workers: Number of processes; the result does not depend on it.
+
+    Yields:
+        An iterator over lists, one per person, of photographs with their rows of ``images.csv``.
 
     Raises:
         ChildProcessError: If one of the processes is killed.
@@ -48,14 +51,14 @@ def photographed(
         jobs = [(part, i) for i in range(count)]
         yield pool.map(partial(_person, images, size, seed), jobs, chunksize=2)
     except BrokenProcessPool:
-        # The pool forgets a worker that it starts while another is killed, and waits for it.
+        # A worker that starts while another one is killed would make the shutdown wait forever.
         for worker in set(multiprocessing.active_children()) - others:
             worker.kill()
         raise ChildProcessError(
-            "a worker that makes faces was killed, perhaps for want of memory: try fewer workers"
+            "a worker that makes faces was killed, perhaps for lack of memory: try fewer workers"
         ) from None
     finally:
-        # Where writing fails, nobody waits for the rest of the people.
+        # If writing failed, the remaining people are not made.
         pool.shutdown(cancel_futures=True)
 
 
@@ -65,7 +68,7 @@ def _start_worker() -> None:
 
 
 def _end_with_parent() -> None:
-    """Without it, the workers of a process that was killed would wait for ever for more work."""
+    """End this worker with its parent; otherwise it would wait forever if the parent is killed."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -75,7 +78,7 @@ def _end_with_parent() -> None:
 def _person(
     images: int, size: int, seed: int, job: tuple[str, int]
 ) -> list[tuple[dict[str, object], Photograph]]:
-    """All photographs of one person, each with its row of attributes."""
+    """Make all photographs of one person, each with its row of ``images.csv``."""
     part, index = job
     split = PARTS[part]
     person = sample_identity(np.random.default_rng([seed, split, index]))
@@ -108,7 +111,7 @@ def _scene(kind: str, *key: int) -> Scene:
 
 
 def _next_frame(first: Scene, frame: Scene) -> Scene:
-    """A frame of a video: the age and occlusion of its first, about its pose and quality."""
+    """Make a scene a later frame of a video: similar to the first in all but details."""
     frame.age, frame.glasses, frame.mask = first.age, first.glasses, first.mask
     frame.yaw = 0.8 * first.yaw + 0.2 * frame.yaw
     frame.degradation = 0.8 * first.degradation + 0.2 * frame.degradation

@@ -19,15 +19,23 @@ from lh2face.rendering import (
 from lh2face.rendering.camera import focal_length
 
 MAX_YAW = 60.0
-# How far the face, in front of the axis about which it turns, would move to the side at 90°.
+# The face is in front of the axis of rotation: so far would it move to the side at 90°.
 TURN_SHIFT = 0.035
 
 
 @dataclass
 class Scene:
-    """How one photograph is taken. Angles in degrees, the rest 0 … 1 unless said.
+    """Conditions of one photograph.
 
-    ``degradation`` is 0 for a sharp photograph; quality is ``1 − degradation``.
+    Attributes:
+        yaw: Rotation to the side, in degrees, within ±``MAX_YAW``.
+        pitch: Rotation up or down, in degrees.
+        roll: Rotation in the image plane, in degrees.
+        age: 0 … 1, about 18 to 80 years.
+        degradation: 0 … 1; 0 is a sharp photograph. The quality is ``1 − degradation``.
+        glasses: 1 with dark glasses, else 0.
+        mask: 1 with a mask over mouth and nose, else 0.
+        seed: Seed of everything else: expression, light, background, noise.
     """
 
     yaw: float = 0.0
@@ -42,13 +50,13 @@ class Scene:
 
 @dataclass
 class Photograph:
-    """A photograph and what is true of it.
+    """A photograph with its ground truth.
 
     Attributes:
         jpeg: The encoded loose crop.
-        landmarks: ``(5, 2)`` float32, px.
-        depth: ``(S, S)`` float32, the input view's depth, NaN off the head.
-        view: ``(6,)`` float32, the renderer's view.
+        landmarks: ``(5, 2)`` float32, in px.
+        depth: ``(S, S)`` float32 depth as seen in the photograph; NaN outside of the head.
+        view: ``(6,)`` float32: rx, ry, rz in rad, tx, ty, tz in units of the depth.
     """
 
     jpeg: bytes
@@ -58,7 +66,13 @@ class Photograph:
 
 
 def random_scene(kind: str, rng: np.random.Generator, seed: np.random.SeedSequence) -> Scene:
-    """A scene of a kind: frontal, profile, low_quality, aged, occluded or any."""
+    """Draw a scene of a kind.
+
+    Args:
+        kind: frontal, profile, low_quality, aged, occluded or any.
+        rng: Generator of the scene's attributes.
+        seed: Seed that the scene keeps for everything else.
+    """
     scene = Scene(seed=seed)
     scene.pitch, scene.roll = rng.normal(0, [7, 6])
     scene.yaw = rng.normal(0, 8)
@@ -86,7 +100,16 @@ def random_scene(kind: str, rng: np.random.Generator, seed: np.random.SeedSequen
 def photograph(
     person: dict[str, np.ndarray], scenes: list[Scene], image_size: int
 ) -> list[Photograph]:
-    """Photograph a person in each scene; each depends on its own scene's seed alone."""
+    """Photograph a person in each scene; a photograph depends on its own scene only.
+
+    Args:
+        person: A person from :func:`~lh2face.data.synthetic.face_model.sample_identity`.
+        scenes: The scenes.
+        image_size: Side S of the photographs, in px.
+
+    Returns:
+        One photograph per scene.
+    """
     rngs = [np.random.default_rng(scene.seed) for scene in scenes]
     face, views, lights = [], [], []
     for scene, rng in zip(scenes, rngs, strict=True):
@@ -95,9 +118,9 @@ def photograph(
         blink = rng.random() ** 6
         face.append([smile, min(opened, 1.0), blink, raised, scene.age, scene.glasses, scene.mask])
         shift = rng.normal(0, 0.003, 2)
-        # The face stays in the middle of the photograph: it turns about the head's axis behind it.
+        # The face rotates about an axis behind it; this shift keeps it in the middle.
         shift[0] += TURN_SHIFT * np.sin(np.radians(scene.yaw))
-        away = rng.uniform(-0.01, 0.14)  # further from the camera the face is smaller
+        away = rng.uniform(-0.01, 0.14)  # a face farther from the camera is smaller
         angles = np.radians([scene.pitch, scene.yaw, scene.roll])
         views.append([*angles, *shift, away])
         ambient = rng.uniform(0.35, 0.75)
@@ -109,7 +132,7 @@ def photograph(
     depth, albedo, points = build_faces([person] * len(scenes), *columns, size=image_size)
     shading = lambert_shading(normals_from_depth(depth.nan_to_num(1.06)), light)
     renderer = DepthMeshRenderer(image_size)
-    # The vertices' depth in the camera is one more channel: its rendering is the depth map seen.
+    # Rendering the vertices' camera depth as a fourth channel gives the depth map of the view.
     camera_depth = transform(back_project(depth), view)[:, 2:].nan_to_num()
     rendered, mask = renderer.render(torch.cat([albedo * shading, camera_depth], 1), depth, view)
     rendered, seen_depth = rendered[:, :3], rendered[:, 3]
@@ -129,7 +152,7 @@ def photograph(
 
 
 def _landmarks(points: torch.Tensor, view: torch.Tensor, size: int) -> np.ndarray:
-    """Pixels of canonical landmarks (x, y on the grid −1 … 1, depth) seen from the views."""
+    """Project canonical landmarks (x, y on the grid −1 … 1, depth) to pixels in the views."""
     half = (size - 1) / 2
     z = points[..., 2]
     ray = points[..., :2] * (half / focal_length(size))
@@ -140,7 +163,7 @@ def _landmarks(points: torch.Tensor, view: torch.Tensor, size: int) -> np.ndarra
 def _develop(
     face: np.ndarray, alpha: np.ndarray, degradation: float, rng: np.random.Generator
 ) -> bytes:
-    """Put the face before a background, degrade it, encode it."""
+    """Put the face in front of a background, degrade the image and encode it."""
     size = len(face)
     soft = cv2.blur(alpha, (3, 3)) * alpha
     image = face * soft[..., None] + _background(size, rng) * (1 - soft[..., None])
@@ -156,7 +179,7 @@ def _develop(
 
 
 def _background(size: int, rng: np.random.Generator) -> np.ndarray:
-    """A textured background: coarse colours with finer grain over them."""
+    """Make a textured background from coarse colours and finer grain."""
     image = np.zeros((size, size, 3), np.float32)
     for cells, strength in ((2, 0.22), (5, 0.12), (17, 0.05)):
         grey, color = rng.normal(0, strength, (cells, cells, 1)), rng.normal(size=(cells, cells, 3))
