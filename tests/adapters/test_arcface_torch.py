@@ -217,7 +217,13 @@ config.verbose, config.frequent, config.num_image = 1, 1, 16
 
 
 @pytest.mark.parametrize("toolbox", TOOLBOXES)
-@pytest.mark.parametrize("place", [(*PAGE, "bash"), (*README, "")], ids=["page", "README"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        pytest.param((*PAGE, "bash"), id="page"),
+        pytest.param((*README, ""), id="README", marks=pytest.mark.faults),
+    ],
+)
 def test_documented_lines_train(toolbox, place, snippets, records, tmp_path):
     [config] = snippets(*PAGE, "python")
     [lines] = snippets(*place)
@@ -364,12 +370,19 @@ def test_script_that_is_not_the_toolboxs_is_named(name):
         run(STAND_IN / name, "configs/tiny")
 
 
-@pytest.mark.parametrize("world", [1, 2])
+HEAD = ("config.head.typo = 1", "config.head.typo: unknown")
+NETWORK = (
+    "config.network = 'r51'", "config.network: expected a name in .*backbones.*, found 'r51'"
+)  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("more", "message"),
+    ("world", "more", "message"),
     [
-        ("config.head.typo = 1", "config.head.typo: unknown"),
-        ("config.network = 'r51'", "config.network: expected a name in .*backbones.*, found 'r51'"),
+        (2, *HEAD),
+        (1, *NETWORK),
+        pytest.param(1, *HEAD, marks=pytest.mark.faults),
+        pytest.param(2, *NETWORK, marks=pytest.mark.faults),
     ],
 )
 def test_what_is_wrong_is_one_line_in_each_process(tmp_path, records, world, more, message):

@@ -36,6 +36,7 @@ def test_overlays_are_valid_and_keep_comments(params_file, overlay):
         ("bootstrap: 200", "bootstrab: 200", "evaluate.bootstrab: unknown key"),
         ("bootstrap: 200", "bootstrap: many", r"evaluate.bootstrap.*found 'many'"),
         ("bootstrap: 200", "bootstrap: 0", r"evaluate.bootstrap.*found 0"),
+        ("bootstrap: 200", "bootstrap: 20000", r"evaluate.bootstrap.*10000.*found 20000"),
         (OF_TRAIN, "options: {train_cfg.max_epochs: 0}", r"train: train_cfg.*found 0"),
         (OF_FIT3D, "options: {train_cfg.max_epochs: 0}", r"fit3d: train_cfg.*found 0"),
         (OF_FIT3D, "steps: 900", r"fit3d\.steps: unknown key"),

@@ -8,10 +8,8 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import cv2
@@ -21,6 +19,7 @@ import torch
 from mmengine.config import Config
 from safetensors.torch import load_file, save_file
 
+from lh2face import cli
 from lh2face.artifacts.model import load_model, read_description
 from lh2face.configs import RECOGNITION
 from lh2face.data.manifest import Manifest, ManifestError, read_manifest, write_manifest
@@ -35,6 +34,7 @@ from lh2face.runs import work_folder
 from lh2face.stages import train
 from lh2face.training import LastCheckpointHook, ShardedCheckpointHook, TrainingRecordHook
 from lh2face.training.record import drop_rows
+from tests.processes import in_processes, places
 
 ROOT = Path(__file__).resolve().parents[2]
 PEOPLE, IMAGES, SIZE = 5, 6, 32
@@ -754,73 +754,50 @@ def test_config_can_be_inherited(tmp_path):
     assert MODELS.build(Config.fromfile(path).model).head.proxies.weight.shape == (7, 512)
 
 
-DISTRIBUTED = """
-    import sys
-    from pathlib import Path
-
-    sys.path.insert(0, sys.argv[1])
-    import test_train
-    from lh2face import cli
-    from lh2face.training import TrainingRecordHook
-
-    _, _, aligned, out, head, what, epochs, batch = sys.argv
+def train_in_one(aligned: Path, out: Path, head: str, what: str, epochs: int, batch: int) -> None:
+    """One of several processes, as a command that trains; ``what`` befalls it."""
 
     class Patch:
         setattr = staticmethod(setattr)
 
     if what == "interrupt":
-        test_train.interrupt(Patch, TrainingRecordHook, "after_train_iter", 7)
-    if what == "sigterm" and test_train.os.environ["RANK"] == "1":
-        test_train.signal_at(Patch, 4)
-    if what == "nan" and test_train.os.environ["RANK"] == "1":
-        test_train.bad_step(Patch, 5, test_train.nan_loss)
-
-    def app():
-        test_train.run(Path(aligned), Path(out), head, epochs=int(epochs), batch_size=int(batch))
-
-    cli.app = app
+        interrupt(Patch, TrainingRecordHook, "after_train_iter", 7)
+    if what == "sigterm" and os.environ["RANK"] == "1":
+        signal_at(Patch, 4)
+    if what == "nan" and os.environ["RANK"] == "1":
+        bad_step(Patch, 5, nan_loss)
+    cli.app = lambda: run(aligned, out, head, epochs=epochs, batch_size=batch)
     cli.main()
-"""
 
 
-def torchrun(rank: int) -> dict[str, object]:
-    return {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2}
-
-
-def srun(rank: int) -> dict[str, object]:
-    place = {"PROCID": rank, "LOCALID": rank, "NTASKS": 2, "STEP_NUM_TASKS": 2, "NODELIST": "here"}
-    return {f"SLURM_{name}": value for name, value in place.items()}
+def srun(world: int) -> list[dict[str, object]]:
+    """What Slurm would set for each process; they find each other by ``places`` here too."""
+    names = {"NTASKS": world, "STEP_NUM_TASKS": world, "NODELIST": "here"}
+    found = []
+    for rank, place in enumerate(places(world)):
+        of_slurm = {**names, "PROCID": rank, "LOCALID": rank}
+        found.append({key: place[key] for key in ("MASTER_ADDR", "MASTER_PORT")})
+        found[-1] |= {f"SLURM_{name}": value for name, value in of_slurm.items()}
+    return found
 
 
 def two_processes(
-    aligned, out, head="lh2face", what="train", *, epochs=3, batch=8, launcher=torchrun
+    aligned, out, head="lh2face", what="train", *, epochs=3, batch=8, launcher=places
 ) -> tuple[list[int], list[str]]:
     """Train in two processes; their exit codes and what they printed."""
-    script = out.with_name("script.py")
-    script.write_text(textwrap.dedent(DISTRIBUTED))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    processes = []
-    arguments = [Path(__file__).parent, aligned, out, head, what, epochs, batch]
-    for rank in range(2):
-        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, **launcher(rank)}
-        environment = {"OMP_NUM_THREADS": 1, **place}
-        processes.append(
-            subprocess.Popen(
-                [sys.executable, script, *map(str, arguments)],
-                env={**os.environ, **{k: str(v) for k, v in environment.items()}},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
-    printed = [process.communicate(timeout=200)[0] for process in processes]
-    return [process.returncode for process in processes], printed
+    return in_processes(
+        out.parent, launcher(2), train_in_one, aligned, out, head, what, epochs, batch
+    )
 
 
 @pytest.mark.parametrize(
-    ("head", "launcher"), [("lh2face", torchrun), ("sharded", torchrun), ("lh2face", srun)]
+    ("head", "launcher"),
+    [
+        ("sharded", srun),
+        pytest.param("lh2face", srun, marks=pytest.mark.faults),
+        pytest.param("sharded", places, marks=pytest.mark.faults),
+        pytest.param("lh2face", places, marks=pytest.mark.faults),
+    ],
 )
 def test_two_processes_train_one_model(aligned, tmp_path, head, launcher):
     codes, printed = two_processes(aligned, tmp_path / "model", head, epochs=2, launcher=launcher)
@@ -841,7 +818,7 @@ def test_a_nan_in_one_of_two_processes_ends_both_with_one_line(aligned, tmp_path
     assert LastCheckpointHook.is_whole(tmp_path / "model.work" / "last.pth")
 
 
-@pytest.mark.parametrize("head", ["lh2face", "sharded"])
+@pytest.mark.parametrize("head", ["lh2face", pytest.param("sharded", marks=pytest.mark.faults)])
 def test_sigterm_to_one_of_two_processes_ends_both_and_one_goes_on_inside_the_epoch(
     aligned, tmp_path, capsys, head
 ):
@@ -869,7 +846,7 @@ def test_a_batch_that_the_processes_do_not_divide_is_refused(aligned, tmp_path):
     assert not (tmp_path / "model.work").exists()
 
 
-@pytest.mark.parametrize("head", ["lh2face", "sharded"])
+@pytest.mark.parametrize("head", ["sharded", pytest.param("lh2face", marks=pytest.mark.faults)])
 def test_one_process_goes_on_where_two_were_interrupted(aligned, tmp_path, capsys, head):
     codes, printed = two_processes(aligned, tmp_path / "model", head, "interrupt")
     assert codes == [1, 1] and "StopError" in printed[0]

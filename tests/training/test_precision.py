@@ -113,7 +113,7 @@ def test_bfloat16_scales_no_loss():
         ({**AUTOCAST, "dtype": "bfloat16"}, False),
         ({**AUTOCAST, "dtype": "float16"}, False),
         ({"accumulative_counts": 4}, False),
-        ({}, True),
+        pytest.param({}, True, marks=pytest.mark.faults),
     ],
     ids=["bfloat16", "float16", "accumulated", "compiled"],
 )
@@ -159,7 +159,7 @@ def test_a_compiled_run_is_the_same_run(tmp_path):
     """What PyTorch's own backend makes of the graph is another thing, and takes a minute."""
     results = []
     for name, settings in (("plain", {}), ("compiled", {"compile": {"backend": "aot_eager"}})):
-        runner = make_runner(tmp_path / name, epochs=2, cfg=settings)
+        runner = make_runner(tmp_path / name, epochs=1, cfg=settings)
         runner.train()
         results.append(weights(runner))
     for name, value in results[0].items():

@@ -102,6 +102,7 @@ def test_a_clone_pulls_from_s3_and_has_nothing_to_do(project, tmp_path, s3):
     assert "up to date" in run(clone, "dvc", "repro")
 
 
+@pytest.mark.faults
 def test_experiments_are_queued_run_side_by_side_and_shown(project):
     run(project, "dvc", "exp", "run", "--queue", "-S", "n=2,3")
     run(project, "dvc", "exp", "run", "--run-all", "--jobs", "2")

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 
 from lh2face.data.training_sources import Seed
-from lh2face.evaluation.protocol import Protocol
+from lh2face.evaluation.protocol import MOST_ROUNDS, Protocol
 from lh2face.params.sections import Name, Section, Seeds, ascending, from_dataclass, unique
 
 # Names of other folders beside those of the heads.
@@ -36,7 +36,7 @@ class Evaluate(from_dataclass("Protocol", Protocol)):
         Field(min_length=1, strict=False),
         AfterValidator(ascending),
     ]
-    bootstrap: Annotated[int, Field(ge=2, le=1_000_000)]
+    bootstrap: Annotated[int, Field(ge=2, le=MOST_ROUNDS)]
     seed: Seed = 0
 
 

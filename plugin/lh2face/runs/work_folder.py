@@ -30,7 +30,7 @@ FINGERPRINT = "fingerprint.json"
 RECORDS = (RECORD, VALIDATIONS)
 PACKAGE = Path(__file__).parents[1]
 # Parts of the package that no training uses; after a change there, a run still resumes.
-NOT_IN_TRAINING = {"adapters", "cli.py", "report", "tools"}
+NOT_IN_TRAINING = {"adapters", "cli.py", "demo", "report", "tools"}
 # Name of mmengine's folder of a run, with its log and TensorBoard's files.
 RUN_FOLDER = re.compile(r"\d{8}_\d{6}")
 
