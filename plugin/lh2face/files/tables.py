@@ -20,7 +20,7 @@ def flag(text: str) -> bool:
 
 
 # Columns of a list of pairs of images.
-PAIR_LIST = {"first": str, "second": str, "same": flag}
+PAIR_LIST: dict[str, Callable[[str], Any]] = {"first": str, "second": str, "same": flag}
 
 
 class TableError(ValueError):
