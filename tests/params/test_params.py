@@ -269,6 +269,7 @@ def test_missing_parameters_are_named(tmp_path):
         ("bootstrap: 200", 'bootstrap: "6"', r"evaluate\.bootstrap: .*integer, found '6'"),
         ("bootstrap: 200", "bootstrap: true", r"evaluate\.bootstrap: .*integer, found True"),
         ("bootstrap: 200", "bootstrap: 6.0", r"evaluate\.bootstrap: .*integer, found 6\.0"),
+        ("matching: cosine", "matching: cosine\n  vmf_dim: 1", r"evaluate\.vmf_dim: .*equal to 2"),
         ("reco_weight: 0.1", 'reco_weight: "0"', r"joint\.reco_weight: .*number, found '0'"),
         ("reco_weight: 0.1", "reco_weight: .nan", r"joint\.reco_weight: .*finite number"),
         ("  seeds: [0, 1, 2]", "  seeds: [0, 1, 1]", r"compare\.seeds: found 1 more than once"),

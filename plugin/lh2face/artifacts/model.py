@@ -4,6 +4,7 @@ The first has the weights. The second has the config to rebuild the model, and i
 """
 
 import hashlib
+import inspect
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +15,10 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from lh2face.files.digests import digest
-from lh2face.files.json_object import read_object
+from lh2face.files.json_object import read_object, whole
 from lh2face.onnx.files import read_onnx, weight_files
 from lh2face.recognizers.face_recognizer import FaceRecognizer, weights_without_head
-from lh2face.registry import build, check
+from lh2face.registry import ROLES, build, check
 from lh2face.text import check_utf8
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def read_description(directory: Path) -> dict[str, Any]:
                 f"{path}: {key}: expected that of the recognizer's backbone, {expected!r:.100}, "
                 f"found {found!r:.100}"
             )
-    _check_mappings(path, description, ("head",), ("provenance", "params", "train"))
+    _check_mappings(path, description, ("head", "head"), ("provenance", "params", "train"))
     return description
 
 
@@ -186,6 +187,29 @@ def _check_mappings(path: Path, values: dict[str, Any], *keys: tuple[str, ...]) 
             if not isinstance(inner, dict):
                 where = ".".join(names[:depth])
                 raise ValueError(f"{path}: {where}: expected a mapping, found {inner!r:.100}")
+
+
+def head_dim(path: Path) -> int | None:
+    """Return n, the dimension of the vMF distribution of the head that a model was trained with.
+
+    Args:
+        path: As for :func:`model_digest`.
+
+    Returns:
+        ``vmf_dim`` in the head's config, or else the default of the head's class; None for an ONNX
+        file, a model without a head, and a head without n.
+
+    Raises:
+        ValueError: If :func:`read_description` raises it, or n is no whole number of at least 2.
+    """
+    if not path.is_dir() or (path / ONNX).is_file():
+        return None
+    head = read_description(path).get("head") or {}
+    head = head.get("head") or head  # a wrapper, such as the sharded one, holds the head
+    cls = ROLES["head"].classes().get(str(head.get("type")))
+    declared = inspect.signature(cls).parameters.get("vmf_dim") if cls else None
+    found = head.get("vmf_dim", declared.default if declared else None)
+    return None if found is None else whole(found, path / DESCRIPTION, "head.vmf_dim", 2)
 
 
 def model_digest(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,9 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
     tables have only a header. The provenance also has the digest of the ``model``, the ``origin``
     of the faces and the number of ``people``; the first and the last are None if not known.
 
+    The dimension n of the vMF distribution is that of the model's head. Where the embeddings do not
+    tell it, as for a head without n or a model of others, it is the size d of the embedding.
+
     Args:
         params: The parameters; ``evaluate`` is read.
         embeddings: Folder of stage ``embed``.
@@ -67,10 +70,12 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
         ValueError: If embeddings and lists do not fit together, cannot be evaluated, or the
             embeddings are from more than one model.
     """
-    protocol = Protocol(**params.evaluate.model_dump())
     asked, faces = read_benchmark(benchmark), read_embeddings(embeddings)
     if len(faces) != len(asked.names):
         raise EvaluationError(f"{embeddings}: {len(faces)} faces, {benchmark}: {len(asked.names)}")
+    made_by = embedded_by(embeddings)
+    dim = params.evaluate.vmf_dim or made_by.vmf_dim or faces.shape[2]
+    protocol = Protocol(**{**params.evaluate.model_dump(), "vmf_dim": dim})
     kappa, found = concentrations(faces), directions(faces)
     with (
         atomic_dir(out, [embeddings, benchmark]) as folder,
@@ -115,7 +120,6 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
             metrics["single_images"] = {"source": asked.origin, **thresholds(impostors)}
             rejected = error_versus_reject(scores, pair_kappa.min(axis=1))
             metrics["reject"] = {"area": reject_area(*rejected)}
-            dim = protocol.vmf_dim
             half = np.concatenate([part.half[part.same] for part in pairs.values()])
             *calibrated, ece = calibration(calibrated_cosine(pair_kappa, scores, half, dim), scores)
             first, second = pair_kappa.T
@@ -131,9 +135,8 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
         write_curve(folder / "calibration.csv", ("predicted", "observed"), calibrated)
         write_results(replace(results, draws=draws), metrics, folder)
         read = {**digests(embeddings), **asked_digests(asked)}
-        made = provenance(params=params.evaluate.model_dump(), data=read)
-        model = embedded_by(embeddings)
-        about = {"model": model, "origin": asked.origin, "people": asked.people}
+        made = provenance(params=asdict(protocol), data=read)
+        about = {"model": made_by.model, "origin": asked.origin, "people": asked.people}
         write_provenance(folder, {**made, **about})
 
 

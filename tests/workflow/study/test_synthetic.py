@@ -132,13 +132,13 @@ def test_tuning_has_people_of_its_own():
 def test_overlays(plan):
     chosen = {"arcface": {"type": "ArcFaceHead"}, "lh2face": {"type": "LH2FaceHead", "vmf_dim": 32}}
     values = plan.overlay("ablation", 0, chosen)
-    assert values["train"] == {"epochs": 3} and values["evaluate"] == {"vmf_dim": 32}
+    assert values["train"] == {"epochs": 3} and "evaluate" not in values
     changed = {"type": "LH2FaceHead", "vmf_dim": 32, "margin_factor": 0.0}
     assert values["heads"] == {"lh2face": chosen["lh2face"], "no_margin": changed}
     second_half = PHOTOS | {"held_out": {"fraction": 0.5, "fold": 1, "seed": 0}}
     photos = plan.overlay("photos", 1, chosen)
     assert photos["sources"] == photos["benchmarks"] == {"photos": second_half}
-    assert plan.overlay("pooling", 0, chosen)["evaluate"] == {"pooling": "kappa", "vmf_dim": 32}
+    assert plan.overlay("pooling", 0, chosen)["evaluate"] == {"pooling": "kappa"}
     # Nothing that a part changes is left in the plan.
     assert plan.base == VALUES["base"]
 
