@@ -386,6 +386,14 @@ def test_what_is_better_and_worse(plan):
     )
 
 
+def test_the_table_among_the_results_is_that_of_the_page():
+    results, page = (
+        (ROOT / "docs" / name).read_text().splitlines() for name in ("results.md", "study_real.md")
+    )
+    rows = {line for line in results if line.startswith("| `wild` ")}
+    assert rows and rows <= set(page)
+
+
 def test_the_page_in_docs_is_what_the_command_makes_of_the_tables(tmp_path):
     shutil.copytree(ROOT / "docs" / "study", tmp_path / "study")
     write_page(load_plan(PLAN), tmp_path)

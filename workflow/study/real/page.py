@@ -16,6 +16,8 @@ from workflow.study.real.results import DIFFERENCES, FIGURES, ORIGIN
 from workflow.study.tables import arguments, cell_code, markdown
 
 TEMPLATES = Path(__file__).parent
+# Figures that the answer is given in.
+HEADLINE = ["fp.accuracy", "fp.tar.0.01", "fp.eer", "ff.accuracy"]
 # Figures whose differences are shown.
 JUDGED = [name for name in TITLES if name not in NEUTRAL]
 
@@ -45,6 +47,7 @@ class Results:
     """The results in the form in which the page shows them.
 
     Attributes:
+        headlines: Figures that the answer is given in.
         parts: Names of the parts that were run.
     """
 
@@ -53,6 +56,7 @@ class Results:
     ) -> None:
         self.plan, self.figures, self.origin = plan, figures, origin
         self._differences = differences
+        self.headlines = HEADLINE
         self.parts = [name for name in plan.parts if name in origin["parts"]]
 
     def part(self, name: str) -> Part:
@@ -140,20 +144,47 @@ class Results:
             body.append([f"`{first}` − `{second}`", *cells])
         return markdown(["", *(TITLES[figure] for figure in JUDGED)], body)
 
-    def difference(self, name: str, first: str, second: str, figure: str) -> str:
-        """A difference with its interval; "not known" where there are too few seeds."""
-        rows = self.differences
-        keys = {"part": name, "first": first, "second": second, "figure": figure}
-        found = rows[np.logical_and.reduce([rows[key] == value for key, value in keys.items()])]
-        return next((spelled(row) for row in found.itertuples()), "not known")
+    def headline(self) -> str:
+        """Of each part and view the subject beside the best baseline of each figure."""
+        body = []
+        for name in self.parts:
+            for view in self.part(name).views:
+                cells = [self._beside(name, view, figure) for figure in HEADLINE]
+                body.append([f"`{name}`", f"`{view}`", str(len(self.seeds(name))), *cells])
+        return markdown(["part", "faces", "seeds", *(TITLES[key] for key in HEADLINE)], body)
 
-    def leader(self, name: str, view: str, figure: str) -> str:
-        """The head of the best mean of a figure in a view of a part."""
-        rows = self.figures
-        keys = {"part": name, "view": view, "figure": figure}
-        found = rows[np.logical_and.reduce([rows[key] == value for key, value in keys.items()])]
-        means = found.groupby("head")["value"].mean()
-        return str(means.idxmin() if figure in LESS_IS_BETTER else means.idxmax())
+    def turning(self) -> str:
+        """Of each part with several views what the first changes for the subject."""
+        body = []
+        for name in self.parts:
+            first, *others = self.part(name).views
+            for view in others:
+                pair = f"{self.plan.subject}-{first}", f"{self.plan.subject}-{view}"
+                cells = [self._difference(name, *pair, figure) for figure in HEADLINE]
+                body.append([f"`{name}`", f"`{pair[0]}` − `{pair[1]}`", *cells])
+        return markdown(["part", "", *(TITLES[key] for key in HEADLINE)], body)
+
+    def _beside(self, name: str, view: str, figure: str) -> str:
+        """The subject's mean, that of the best baseline, and the difference."""
+        means = self._matching(self.figures, part=name, view=view, figure=figure)
+        means = means.groupby("head")["value"].mean()
+        others = means.drop(self.plan.subjects(self.part(name)))
+        best = others.idxmin() if figure in LESS_IS_BETTER else others.idxmax()
+        own, other = (shown(figure, means[head], np.nan) for head in (self.plan.subject, best))
+        pair = f"{self.plan.subject}-{view}", f"{best}-{view}"
+        return f"{own}, `{best}` {other}: {self._difference(name, *pair, figure)}"
+
+    def _difference(self, name: str, first: str, second: str, figure: str) -> str:
+        """A difference with its interval, bold where that excludes zero."""
+        keys = {"part": name, "first": first, "second": second, "figure": figure}
+        for row in self._matching(self.differences, **keys).itertuples():
+            return f"**{spelled(row)}**" if row.better or row.worse else spelled(row)
+        return "too few seeds"
+
+    @staticmethod
+    def _matching(rows: pd.DataFrame, **keys: str) -> pd.DataFrame:
+        """The rows that have these values."""
+        return rows[np.logical_and.reduce([rows[key] == value for key, value in keys.items()])]
 
     def summary(self, rows: pd.DataFrame, figure: str) -> str:
         """Say in how many differences of a figure the first is ahead, and significantly so."""
