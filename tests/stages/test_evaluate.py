@@ -105,7 +105,7 @@ def test_the_dimension_is_that_of_the_head(params, tmp_path, of_head, given, use
     path.write_text(json.dumps(record))
     changed = {"matching": "mutual_likelihood", "vmf_dim": given}
     params = params.model_copy(update={"evaluate": params.evaluate.model_copy(update=changed)})
-    metrics, _ = run(params, folder)
+    metrics, tables = run(params, folder)
     assert metrics["calibration"]["dim"] == used
     kappa = np.array([float(row[1]) for row in tables["kappa"][1:]])
     unit = FACES.sum(1) / np.linalg.norm(FACES.sum(1), axis=1, keepdims=True)
