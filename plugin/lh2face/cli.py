@@ -73,9 +73,9 @@ Seed = Annotated[int, typer.Option(help="Seed of the run.")]
 def show_version(wanted: bool) -> None:
     """Print the version and end, before anything else is read."""
     if wanted:
-        from lh2face import __version__
+        from importlib.metadata import version
 
-        print(f"lh2face {__version__}")
+        print(f"lh2face {version('lh2face')}")
         raise typer.Exit
 
 
