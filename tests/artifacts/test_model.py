@@ -48,6 +48,17 @@ def fitted(tmp_path):
     return folder
 
 
+def test_others_may_read_the_weights(folder):
+    """safetensors' own writer makes files for their owner alone."""
+    modes = {path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    assert modes == {0o666 & ~umask()}
+
+
+def umask() -> int:
+    os.umask(mask := os.umask(0))
+    return mask
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
 def test_a_full_disk_is_an_oserror(tmp_path):
     (tmp_path / WEIGHTS).symlink_to("/dev/full")

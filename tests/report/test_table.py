@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("scipy", reason="needs the pipeline extra")
 
 from lh2face.evaluation.comparison import Run
+from lh2face.report import plots
 from lh2face.report.table import cell, lead, overview, table
 
 TAR, RANK = "verification.tar.0.001", "identification.rank.1"
@@ -63,6 +64,34 @@ def test_it_says_how_many_people_it_was_measured_on():
     assert table(RUNS)["people"] == "It is not known on how many people this was measured."
     few = {name: replace(run, people=10) for name, run in RUNS.items()}
     assert "only 10 people" in table(few)["people"] and "31 points" in table(few)["people"]
+
+
+def test_a_single_model_leads_nobody():
+    made = table({"only": RUNS["best"]})
+    assert made["leads"] == made["blocks"][0]["leads"] == []
+    assert not any(cell["best"] for _, cells in made["rows"] for cell in cells)
+    assert overview({"people": made})["leads"] == []
+
+
+def test_the_bar_of_a_lead_reaches_the_second_where_it_is_not_significant():
+    figure = plots.leads({"people": table(RUNS)})
+    assert [trace.name for trace in figure.data] == [*RUNS]
+    by_model = {trace.name: trace for trace in figure.data}
+    assert by_model["best"].x == pytest.approx([80, 10])
+    assert list(figure.layout.yaxis.ticktext) == ["TAR at FAR 1e-3", "rank-1"]
+    ends = {}
+    for name, trace in by_model.items():
+        for row, (low, high) in enumerate(
+            zip(trace.error_x.arrayminus, trace.error_x.array, strict=True)
+        ):
+            if low is not None:
+                ends[name, row] = trace.x[row] - low, trace.x[row] + high
+    # A lead of 30 without doubt over 50, and one of 10 ± 25 over 80.
+    assert ends.keys() == {("best", 0), ("worst", 1)}
+    assert ends["best", 0] == pytest.approx((80, 80))
+    assert ends["worst", 1] == pytest.approx((80 - 14.84, 80 + 34.84), rel=0.05)
+    two = plots.leads({name: table(RUNS) for name in ("<b>", "other")})
+    assert two.layout.yaxis.ticktext[1] == "rank-1<br>&lt;b&gt;" and len(two.data[0].x) == 4
 
 
 def of(**figures: float) -> Run:

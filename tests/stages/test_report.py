@@ -259,6 +259,10 @@ def test_absent_parts_leave_nothing_behind(page):
     seen = Page(page)
     plots = {name.removeprefix("benchmark/") for name in seen.ids if name.startswith("benchmark/")}
     kappa = {"concentration", "kappa", "calibration", "comparison", "curves", "reject", "faces"}
+    text = page.read_text()
+    assert text.count('<p class="truth">As trained, the cosines') == 2
+    assert text.count(">Least κ<") == text.count(">Greatest κ<") == 2 * len(MODELS)
+    assert "60° turned" in text
     assert {name for name in plots if name.startswith("cfp-fp/")} == {f"cfp-fp/{n}" for n in kappa}
     only = {"roc", "det", "cmc", "pose", "blur"}
     assert {name for name in plots if name.startswith("people/")} == {
@@ -327,6 +331,9 @@ def test_templates_alone(params, run, tmp_path):
         "comparison", "curves", "roc", "det", "cmc", "concentration", "kappa", "faces"
     }  # fmt: skip
     assert "126 faces of 6 people (synthetic), 42 templates." in seen.words
+    text = (tmp_path / "report" / "index.html").read_text()
+    assert '<p class="truth">' not in text and "<br>expected" not in text
+    assert seen.words.count("Least κ") == len(MODELS)
     assert "Faces of the benchmark, a row a template" in seen.headings
     assert not any("pairs" in heading for heading in seen.headings)
     assert set(pd.read_csv(tmp_path / "report" / "table.csv")["figure"]) == {
@@ -455,10 +462,22 @@ class Browser:
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("console", lambda message: self.messages.append(message.text))
         self.page.on("pageerror", lambda error: self.messages.append(str(error)))
-        self.page.goto(path.as_uri())
+        self.page.goto(path.as_uri(), timeout=120_000)  # the page is large, machines are busy
+        self.wait_for_plots()
+
+    def wait_for_plots(self):
+        """Wait until every figure is drawn that is not folded."""
         self.page.wait_for_function(
-            "[...document.querySelectorAll('.plot')].every(plot => plot.querySelector('.main-svg'))"
+            """[...document.querySelectorAll(".plot")].every(plot =>
+                plot.closest("details:not([open])") || plot.querySelector(".main-svg"))"""
         )
+
+    def unfold(self):
+        """Open the parts of the page, and wait for their figures."""
+        self.page.evaluate(
+            "for (const part of document.querySelectorAll('.part, .section')) part.open = true"
+        )
+        self.wait_for_plots()
 
     def traces(self):
         """Return the names of the drawn models per figure, without empty lines."""
@@ -486,9 +505,21 @@ class Browser:
 
 def test_in_a_browser(browser, page):
     opened = Browser(browser, page, viewport={"width": 1280, "height": 900}, color_scheme="dark")
+    assert opened.page.locator(".main-svg >> visible=true").count() > 0
+    assert "leads" in opened.page.evaluate(
+        "[...document.querySelectorAll('.plot:has(.main-svg)')].map(plot => plot.id).join()"
+    )
+    answer, figure, table = (
+        opened.page.locator(selector).first.bounding_box()["y"]
+        for selector in (".answer", "#leads", ".comparison")
+    )
+    assert answer < figure < table and answer < 300
+    opened.unfold()
     lines = [model for model in MODELS for _ in SEEDS]
     traces = opened.traces()
-    assert len(traces) == 13
+    assert len(traces) == 14
+    assert traces.pop("leads") == []  # points
+    assert opened.page.locator("#leads .point").count() == len(MODELS) * 15
     for name in ("training/loss", "training/accuracy"):
         assert traces.pop(name) == lines[len(SEEDS) :]  # the first model is not trained
     for name, drawn in traces.items():
@@ -531,6 +562,9 @@ def test_on_a_phone(browser, page):
     widths = "[document.documentElement.scrollWidth, innerWidth]"
     scrolled, inner = opened.page.evaluate(widths)
     assert scrolled <= inner == 390
+    opened.unfold()
+    scrolled, inner = opened.page.evaluate(widths)
+    assert scrolled <= inner == 390
     # What is wider scrolls in its own box, and all of a figure is inside its card.
     table = opened.page.locator("[id='benchmark/people/comparison'] .scroll").last
     assert table.evaluate("box => box.scrollWidth > box.clientWidth")
@@ -539,3 +573,32 @@ def test_on_a_phone(browser, page):
         assert place["x"] >= 0 and place["x"] + place["width"] <= 390
     assert opened.contrast("[id='benchmark/people/roc'] .xtick text") > 4.5
     assert opened.messages == []
+
+
+def test_a_link_opens_the_part_it_leads_to(browser, page):
+    opened = Browser(browser, page, viewport={"width": 1280, "height": 900})
+    part = opened.page.locator("[id='benchmark/people/concentration']")
+    assert part.get_attribute("open") is None
+    opened.page.locator("nav a[href='#training']").first.click()
+    opened.page.wait_for_function("document.getElementById('training').open")
+    opened.page.locator("[id='benchmark/people'] nav a", has_text="κ").click()
+    opened.page.wait_for_function("document.getElementById('benchmark/people/concentration').open")
+
+
+def test_on_paper(browser, page):
+    """Nothing is cut off at the width of A4 less its margins; what is folded is left out."""
+    opened = Browser(browser, page, viewport={"width": 1280, "height": 900}, color_scheme="dark")
+    assert opened.page.pdf(format="A4").startswith(b"%PDF")
+    opened.unfold()
+    web = opened.page
+    web.emulate_media(media="print")
+    web.set_viewport_size({"width": 673, "height": 950})
+    web.evaluate("dispatchEvent(new Event('beforeprint'))")
+    web.wait_for_function("document.documentElement.scrollWidth <= 673")
+    assert web.locator("details.part:not([open]), details.section:not([open])").count() == 0
+    web.evaluate("document.getElementById('data').open = false")
+    assert not web.locator("#data").is_visible() and web.locator("#training").is_visible()
+    assert web.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert web.locator(".scroll").evaluate_all(
+        "boxes => boxes.every(box => box.scrollWidth <= box.clientWidth || !box.checkVisibility())"
+    )

@@ -7,7 +7,7 @@ import hashlib
 import inspect
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,6 +20,9 @@ from lh2face.onnx.files import read_onnx, weight_files
 from lh2face.recognizers.face_recognizer import FaceRecognizer, weights_without_head
 from lh2face.registry import ROLES, build, check
 from lh2face.text import check_utf8
+
+if TYPE_CHECKING:
+    from lh2face.reconstruction import Reconstructor
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 # The folder of a third-party model has this file instead.
@@ -98,7 +101,7 @@ def read_reconstructor(directory: Path) -> dict[str, Any]:
             not registered.
     """
     path = directory / DESCRIPTION
-    config = read_object(path, "a folder of stage fit3d").get("reconstructor")
+    config: dict[str, Any] = read_object(path, "a folder of stage fit3d").get("reconstructor", {})
     check("reconstructor", config, f"{path}: reconstructor")
     return config
 
@@ -118,12 +121,15 @@ def load_model(directory: Path, device: torch.device | str = "cpu") -> FaceRecog
             description.
     """
     config = read_description(directory)["recognizer"]
-    return _load("recognizer", config, directory / WEIGHTS).eval().to(device)
+    model: FaceRecognizer = _load("recognizer", config, directory / WEIGHTS).eval().to(device)
+    return model
 
 
-def load_reconstructor(directory: Path) -> nn.Module:
+def load_reconstructor(directory: Path) -> "Reconstructor":
     """Rebuild the reconstructor of stage ``fit3d``, with the errors of :func:`load_model`."""
-    return _load("reconstructor", read_reconstructor(directory), directory / RECONSTRUCTOR_WEIGHTS)
+    config, weights = read_reconstructor(directory), directory / RECONSTRUCTOR_WEIGHTS
+    model: Reconstructor = _load("reconstructor", config, weights)
+    return model
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -139,7 +145,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
         raise ValueError(f"{path}: weights do not fit {DESCRIPTION}: {error}") from None
 
 
-def _load(role: str, config: dict[str, Any], weights: Path) -> nn.Module:
+def _load(role: str, config: dict[str, Any], weights: Path) -> Any:
     """Build the model of a description and load its weights, after checking that they fit."""
     where = f"{weights.with_name(DESCRIPTION)}: {role}"
     # The meta device allocates no memory, so absurd sizes in a description do no harm.
@@ -173,7 +179,7 @@ def _check_weights(model: nn.Module, path: Path) -> None:
 def _check_mappings(path: Path, values: dict[str, Any], *keys: tuple[str, ...]) -> None:
     """Check that the values along each path of keys are mappings, or absent."""
     for names in keys:
-        inner = values
+        inner: Any = values
         for depth, name in enumerate(names, 1):
             inner = inner.get(name)
             if inner is None:

@@ -22,7 +22,8 @@ def not_reserved(name: str) -> str:
 HeadName = Annotated[Name, AfterValidator(not_reserved)]
 
 
-class Evaluate(from_dataclass("Protocol", Protocol)):
+# mypy cannot know a base class that a call makes.
+class Evaluate(from_dataclass("Protocol", Protocol)):  # type: ignore[misc]
     """Options of the evaluation; see :class:`~lh2face.evaluation.protocol.Protocol`.
 
     Attributes:

@@ -35,24 +35,35 @@ def answer(tables: dict[str, dict[str, Any]], people: dict[str, int | None], see
         clauses.append(f"{_of(tables, sure)}{_who_leads(leads)}")
     if unsure:
         why = ["one seed does not show how much trainings differ"] if seeds == 1 else []
-        why += [f"{_on(tables, name)}{people[name]} people are few" for name in few]
+        why += [f"{people[name]} people{_on(tables, name)} are few" for name in few]
         best = Counter(ahead["best"] for _, ahead in _leads(tables, unsure)).most_common()
-        best_means = " and ".join(f"{model} in {count}" for model, count in best)
+        (first, most), *others = best
+        means = [
+            f"{first} has the best mean in {most}",
+            *(f"{m} in {count}" for m, count in others),
+        ]
         clauses.append(
-            f"{_of(tables, unsure)}the best mean is that of {best_means}, but who leads cannot be "
-            f"told: {', and '.join(why)}"
+            f"{_of(tables, unsure)}{listed(means)}, but who leads cannot be told: {listed(why)}"
         )
     sentence = "; ".join(clauses)
     basis = [f"{seeds} seed{'s' * (seeds > 1)}"]
-    basis += [f"{_on(tables, name)}{_number_of_people(people[name])}" for name in tables]
+    known = [name for name in tables if people[name]]
+    basis += [f"{people[name]:,} people{_on(tables, name)}" for name in known]
+    if unknown := [name for name in tables if name not in known]:
+        basis.append(f"an unknown number of people{_on(tables, *unknown)}")
     return f"{sentence[0].upper()}{sentence[1:]} ({', '.join(basis)})."
+
+
+def listed(names: list[str]) -> str:
+    """The names as a sentence lists them: "a, b and c"."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _leads(tables: dict[str, dict[str, Any]], names: list[str]) -> list[tuple[str, dict[str, Any]]]:
     """Each figure's name, with its benchmark's where there are several, and its lead."""
-    on = {name: f" on {name}" if len(tables) > 1 else "" for name in names}
     return [
-        (column + on[name], ahead)
+        (column + _on(tables, name), ahead)
         for name in names
         for column, ahead in zip(tables[name]["columns"], tables[name]["leads"], strict=True)
     ]
@@ -62,24 +73,21 @@ def _who_leads(leads: list[tuple[str, dict[str, Any]]]) -> str:
     led = [(ahead["best"], column) for column, ahead in leads if ahead["significant"]]
     if not led:
         return "no model leads significantly in any"
-    found = []
+    found: list[str] = []
     for model, count in Counter(model for model, _ in led).most_common():
         named = ", ".join(column for best, column in led if best == model)
-        found.append(f"{model} leads significantly in {count}" + f" ({named})" * (count <= NAMED))
+        verb = "" if found else " leads significantly"
+        found.append(f"{model}{verb} in {count}" + f" ({named})" * (count <= NAMED))
     if rest := len(leads) - len(led):
         found.append(f"nobody in the other {rest}")
-    return " and ".join(found)
+    return listed(found)
 
 
 def _of(tables: dict[str, dict[str, Any]], names: list[str]) -> str:
     count = sum(len(tables[name]["leads"]) for name in names)
-    on = f" on {', '.join(names)}" if len(tables) > 1 else ""
-    return f"of {count} figure{'s' * (count > 1)}{on}, "
+    return f"of {count} figure{'s' * (count > 1)}{_on(tables, *names)}, "
 
 
-def _on(tables: dict[str, dict[str, Any]], name: str) -> str:
-    return f"{name}: " if len(tables) > 1 else ""
-
-
-def _number_of_people(people: int | None) -> str:
-    return "an unknown number of people" if people is None else f"{people:,} people"
+def _on(tables: dict[str, dict[str, Any]], *names: str) -> str:
+    """Which benchmarks are meant, where there are several."""
+    return f" on {listed(list(names))}" if len(tables) > 1 else ""

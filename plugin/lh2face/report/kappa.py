@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from lh2face.artifacts.run_metrics import METRICS
-from lh2face.evaluation.bootstrap import interval
-from lh2face.evaluation.comparison import Run
+from lh2face.evaluation.comparison import Run, compare
 from lh2face.evaluation.matching import expected_cosine
 from lh2face.evaluation.metric_names import REJECT_AREA
 from lh2face.files.json_object import number, read_object
+from lh2face.report.answer import listed
 
 CALIBRATION = ("ece", "ece_as_trained", "scale", "dim")
 
@@ -57,27 +57,28 @@ def truth(
     if not all(seed for seeds in calibrations.values() for seed in seeds):
         return ""
     as_trained, calibrated = (
-        [np.mean([seed[key] for seed in seeds]) for seeds in calibrations.values()]
+        [float(np.mean([seed[key] for seed in seeds])) for seeds in calibrations.values()]
         for key in ("ece_as_trained", "ece")
     )
     spans = [
-        np.mean([np.ptp(seed["calibration"]["predicted"]) for seed in seeds])
+        float(np.mean([np.ptp(seed["calibration"]["predicted"]) for seed in seeds]))
         for seeds in evaluations.values()
     ]
     tells = {
-        model: interval(run.draws[REJECT_AREA].mean(axis=0))[1]
-        < evaluations[model][0]["reject"]["fnmr"].iloc[0]
+        model: _below(run, [seed["reject"]["fnmr"].iloc[0] for seed in evaluations[model]])
         for model, run in runs.items()
     }
     telling = [model for model, so in tells.items() if so]
     silent = [model for model, so in tells.items() if not so]
-    which = f"κ tells better than chance which pairs fail in {_listed(telling or ['no model'])}"
+    which = f"κ tells better than chance which pairs fail in {listed(telling or ['no model'])}"
     if telling and silent:
-        which += f", not in {_listed(silent)}"
+        which += f", not in {listed(silent)}"
+    if any(len(seeds) == 1 for seeds in evaluations.values()):
+        which += ", as one training each shows it"
     return (
         f"As trained, the cosines that κ predicts are off by {_range(as_trained)} on average; "
-        f"after calibration by {_range(calibrated)}, where a model's predictions span {_range(spans)}; "
-        f"{which}."
+        f"after calibration by {_range(calibrated)}, where a model's predictions span "
+        f"{_range(spans)}; {which}."
     )
 
 
@@ -104,9 +105,7 @@ def extremes(
         median = np.full(1, np.median(scaled))
         faces = faces.assign(expected=expected_cosine(scaled, median, int(calibration["dim"])))
     pairs = tables["pairs"][tables["pairs"]["same"] == 1]
-    sides = [
-        pairs[[side, "score"]].set_axis(["name", "score"], axis=1) for side in ("first", "second")
-    ]
+    sides = (pairs[[side, "score"]].rename(columns={side: "name"}) for side in ("first", "second"))
     seen = pd.concat(sides).groupby("name")["score"].agg(observed="mean", pairs="size")
     faces = faces.join(seen, on="name")
     return {
@@ -118,11 +117,15 @@ def extremes(
     }
 
 
+def _below(run: Run, chance: list[float]) -> bool:
+    """Whether the interval of a reject curve's area is below that of chance, one a seed."""
+    area = Run({REJECT_AREA: run.figures[REJECT_AREA]}, {REJECT_AREA: run.draws[REJECT_AREA]})
+    level = np.array(chance)
+    draws = np.repeat(level[:, None], area.draws[REJECT_AREA].shape[1], axis=1)
+    (found,) = compare(area, Run({REJECT_AREA: level}, {REJECT_AREA: draws}))
+    return found.interval[1] < 0
+
+
 def _range(values: list[float]) -> str:
     ends = [f"{value:.2f}" for value in (min(values), max(values))]
     return " to ".join(dict.fromkeys(ends))
-
-
-def _listed(names: list[str]) -> str:
-    *others, last = names
-    return f"{', '.join(others)} and {last}" if others else last

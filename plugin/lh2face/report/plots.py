@@ -6,7 +6,7 @@ the name of the file without suffix.
 
 import html
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import cycle, product
 from typing import Any
 
@@ -21,8 +21,8 @@ Evaluations = dict[str, list[dict[str, pd.DataFrame]]]
 COLORS = ["#8C8C8C", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#0072B2"]
 DASHES = ["solid", "dash", "dot", "dashdot"]
 CONDITION_BINS = 8
-# Height of a row of the figure of leads, px, and how many letters its label has a line.
-ROW, LABEL = 36, 20
+# Height of a line of a label of the figure of leads, px, and how many letters it has.
+LINE, LABEL = 18, 15
 
 
 def leads(tables: dict[str, dict[str, Any]]) -> Figure:
@@ -68,13 +68,14 @@ def leads(tables: dict[str, dict[str, Any]]) -> Figure:
             },
             hovertemplate="<b>%{fullData.name}</b> %{x:.1f}<extra></extra>",
         )  # fmt: skip
+    height = max(label.count("\n") + 1 for label in labels)
     lines = [html.escape(label, quote=False).replace("\n", "<br>") for label in labels]
     figure.update_yaxes(
         tickvals=list(range(len(lines))), ticktext=lines, range=[len(lines) - 0.5, -0.5],
         automargin=True,
     )  # fmt: skip
     figure.update_xaxes(title="percent, more is better")
-    figure.update_layout(height=ROW * len(lines) + 110, margin={"l": 8})
+    figure.update_layout(height=LINE * height * len(lines) + 110, margin={"l": 8})
     return figure
 
 
@@ -197,7 +198,7 @@ def accuracy(records: Evaluations) -> Figure:
 
 
 def curves(
-    evaluations: Evaluations, file: str, x: str, y: str, hover: str, custom: tuple | list = ()
+    evaluations: Evaluations, file: str, x: str, y: str, hover: str, custom: Sequence[str] = ()
 ) -> Figure:
     """Plot one line per model and seed, on a transparent background for light and dark pages.
 

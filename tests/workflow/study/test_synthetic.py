@@ -465,9 +465,9 @@ def test_the_page_in_docs_is_what_the_command_makes_of_the_tables(tmp_path, monk
         assert (tmp_path / path).read_text() == (ROOT / "docs" / path).read_text()
 
 
-def test_the_table_in_the_readme_is_that_of_the_page():
-    readme, page = (
-        (ROOT / name).read_text().splitlines() for name in ("README.md", "docs/study.md")
+def test_the_table_among_the_results_is_that_of_the_page():
+    results, page = (
+        (ROOT / "docs" / name).read_text().splitlines() for name in ("results.md", "study.md")
     )
-    rows = {line for line in readme if line.startswith("| `") and " ± " in line}
+    rows = {line for line in results if line.startswith("| `") and " ± " in line}
     assert rows and rows <= set(page)

@@ -50,8 +50,8 @@ const unfold = () => {
 addEventListener("hashchange", unfold);
 if (location.hash) unfold();
 
-// Paper is narrower than most windows: 178 mm of it, in CSS pixels.
-const PAPER = 670;
+// What fits onto A4 or letter between its margins, inside two frames, in CSS pixels.
+const PAPER = 600;
 addEventListener("beforeprint", () => {
   for (const plot of plots) if (!isFolded(plot)) Plotly.relayout(plot, { width: PAPER });
 });

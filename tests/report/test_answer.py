@@ -1,0 +1,68 @@
+"""The report's first sentence, from made-up leads."""
+
+import pytest
+
+from lh2face.report.answer import answer
+
+
+def table(*leads: tuple[str, str, bool]) -> dict:
+    """A table of figures (name, best model, whether its lead is significant)."""
+    columns = [column for column, _, _ in leads]
+    found = [{"best": best, "significant": significant} for _, best, significant in leads]
+    return {"paths": columns, "columns": columns, "leads": found}
+
+
+LED = table(("rank-1", "b", True), ("rank-5", "a", False), ("TAR", "b", True), ("age", "a", True))
+
+
+@pytest.mark.parametrize(
+    ("tables", "people", "seeds", "sentence"),
+    [
+        (
+            {"ijbc": LED}, {"ijbc": 3531}, 3,
+            "Of 4 figures, b leads significantly in 2 (rank-1, TAR), a in 1 (age) and nobody in "
+            "the other 1 (3 seeds, 3,531 people).",
+        ),
+        (
+            {"lfw": table(("lfw", "b", False))}, {"lfw": None}, 2,
+            "Of 1 figure, no model leads significantly in any "
+            "(2 seeds, an unknown number of people).",
+        ),
+        (
+            {"ijbc": LED}, {"ijbc": 3531}, 1,
+            "Of 4 figures, b has the best mean in 2 and a in 2, but who leads cannot be told: one "
+            "seed does not show how much trainings differ (1 seed, 3,531 people).",
+        ),
+        (
+            {"own": LED}, {"own": 99}, 3,
+            "Of 4 figures, b has the best mean in 2 and a in 2, but who leads cannot be told: "
+            "99 people are few (3 seeds, 99 people).",
+        ),
+        (
+            {"big": LED, "own": table(("rank-1", "a", True)), "bare": table()},
+            {"big": 100, "own": 10, "bare": 5}, 2,
+            "Of 4 figures on big, b leads significantly in 2 (rank-1 on big, TAR on big), a in 1 "
+            "(age on big) and nobody in the other 1; of 1 figure on own, a has the best mean in 1, "
+            "but who leads cannot be told: 10 people on own are few "
+            "(2 seeds, 100 people on big, 10 people on own).",
+        ),
+        ({"x": table()}, {"x": 5}, 3, "No figure has an interval, so nothing can be told."),
+        (
+            {"x": {**LED, "leads": []}}, {"x": 500}, 3,
+            "There is one model only, so nobody leads.",
+        ),
+    ],
+)  # fmt: skip
+def test_the_sentence_is_what_intervals_seeds_and_people_allow(tables, people, seeds, sentence):
+    assert answer(tables, people, seeds) == sentence
+
+
+def test_many_leads_are_counted_and_not_named():
+    made = answer({"x": table(*((f"f{i}", "a", True) for i in range(5)))}, {"x": 500}, 2)
+    assert made == "Of 5 figures, a leads significantly in 5 (2 seeds, 500 people)."
+
+
+def test_benchmarks_of_unknown_people_are_named_together():
+    tables = {name: table(("TAR", "a", False)) for name in ("x", "y", "z")}
+    made = answer(tables, {"x": None, "y": 200, "z": None}, 2)
+    assert made.endswith("(2 seeds, 200 people on y, an unknown number of people on x and z).")

@@ -1,0 +1,91 @@
+"""The sentence on κ, and the faces of least and greatest κ."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+pytest.importorskip("scipy", reason="needs the pipeline extra")
+
+from scipy.special import ive
+
+from lh2face.evaluation.comparison import Run
+from lh2face.report.kappa import extremes, read_calibration, truth
+
+
+def seed(off: float, span: float) -> tuple[dict, dict]:
+    """The calibration and the tables of an evaluation."""
+    predicted = np.linspace(0.5, 0.5 + span, 10)
+    return (
+        {"ece": off / 10, "ece_as_trained": off, "scale": 2.0, "dim": 8},
+        {
+            "calibration": pd.DataFrame({"predicted": predicted, "observed": predicted}),
+            "reject": pd.DataFrame({"rejected": [0.0, 0.5], "fnmr": [0.1, 0.05]}),
+        },
+    )
+
+
+def area(*seeds: float) -> Run:
+    """Areas of reject curves, and draws 0.02 to both sides of them."""
+    figures = np.array(seeds)
+    draws = figures[:, None] + np.linspace(-0.02, 0.02, 200)
+    return Run({"reject.area": figures}, {"reject.area": draws})
+
+
+def sentence(runs: dict[str, Run]) -> str:
+    offs = {"a": (0.3, 0.1), "b": (0.7, 0.2), "c": (0.5, 0.15)}
+    made = {m: [seed(*offs[m]) for _ in run.figures["reject.area"]] for m, run in runs.items()}
+    calibrations = {model: [of for of, _ in seeds] for model, seeds in made.items()}
+    return truth(calibrations, {m: [t for _, t in seeds] for m, seeds in made.items()}, runs)
+
+
+def test_the_truth_about_kappa():
+    # Seeds of b lie as far apart that chance may be among them, c is above it.
+    found = sentence({"a": area(0.05, 0.051), "b": area(0.02, 0.10), "c": area(0.12, 0.13)})
+    assert found == (
+        "As trained, the cosines that κ predicts are off by 0.30 to 0.70 on average; after "
+        "calibration by 0.03 to 0.07, where a model's predictions span 0.10 to 0.20; κ tells "
+        "better than chance which pairs fail in a, not in b and c."
+    )
+
+
+def test_one_training_says_nothing_of_others():
+    assert sentence({"a": area(0.05)}).endswith("fail in a, as one training each shows it.")
+    assert "fail in no model," in sentence({"c": area(0.09)})
+
+
+def test_without_pairs_there_is_no_sentence():
+    assert truth({"a": [{}]}, {"a": [{}]}, {"a": Run({}, {})}) == ""
+
+
+def test_faces_of_least_and_greatest_kappa():
+    kappa = pd.DataFrame({"name": list("abcde"), "kappa": [5.0, 1.0, 4.0, 3.0, 2.0]})
+    rows = [("a", "b", 1, 0.5), ("b", "c", 1, 0.7), ("a", "b", 0, -0.9), ("b", "e", 0, 0.1)]
+    pairs = pd.DataFrame(rows, columns=["first", "second", "same", "score"])
+    calibration = {"scale": 2.0, "dim": 8}
+    found = extremes({"kappa": kappa, "pairs": pairs}, calibration, str.upper, 2)
+    names = {kind: [face["name"] for face in faces] for kind, faces in found.items()}
+    assert names == {"least": ["b", "e"], "greatest": ["c", "a"]}
+    least, second = found["least"]
+    assert least["picture"] == "B" and least["kappa"] == 1
+    assert least["observed"] == pytest.approx(0.6) and least["pairs"] == 2
+    assert "observed" not in second  # in no genuine pair
+
+    def resultant(value):
+        return ive(4, value) / ive(3, value)  # A_8
+
+    # With a photo of median κ, 3.
+    assert least["expected"] == pytest.approx(resultant(2.0) * resultant(6.0))
+    bare = extremes({"kappa": kappa, "pairs": pairs[:0]}, {}, str.upper, 1)
+    assert bare["greatest"] == [{"name": "a", "kappa": 5.0, "picture": "A"}]
+
+
+@pytest.mark.parametrize("calibration", [3, {"ece": 0.1, "ece_as_trained": "x"}])
+def test_a_calibration_is_numbers(tmp_path, calibration):
+    path = tmp_path / "metrics.json"
+    path.write_text("{}")
+    assert read_calibration(tmp_path) == {}
+    path.write_text(json.dumps({"calibration": calibration}))
+    with pytest.raises(ValueError, match=r"metrics\.json: expected a number as 'calibration\.ece"):
+        read_calibration(tmp_path)
