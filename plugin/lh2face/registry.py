@@ -27,6 +27,11 @@ __all__ = [
 
 # The module that registers the package's own classes. It is above this one, so it has to be named.
 PARTS = "lh2face.register"
+# A class that builds its parts by name may be used without a config that imports PARTS, so the first
+# look-up imports it. mmengine takes such locations only where a registry is made, which is not here.
+for _registry in (DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS):
+    _registry._locations.append(PARTS)
+    _registry._imported = False
 
 
 class Role(NamedTuple):
