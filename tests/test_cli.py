@@ -87,3 +87,11 @@ def test_verbose_says_where_an_error_comes_from(photos, monkeypatch, capsys, opt
     _, errors = run(monkeypatch, capsys, *options, "info", photos)
     assert errors.splitlines()[-1].startswith(f"lh2face: {photos}")
     assert ("Traceback" in errors) == bool(options) and ("\n" in errors[:-1]) == bool(options)
+
+
+def test_without_onnx_the_export_is_a_line(photos, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    _, errors = run(monkeypatch, capsys, "export-onnx", photos, photos / "m.onnx")
+    assert errors.startswith("lh2face: ") and errors.count("\n") == 1
+    assert "onnx" in errors and "lh2face doctor" in errors
+    assert not (photos / "m.onnx").exists()

@@ -255,25 +255,61 @@ def test_the_reference_holds_every_head(site):
     assert ":class:" not in text
 
 
-def test_pages_open_in_a_browser(site):
-    """In a real browser: no request leaves the folder, nothing is wider than a phone."""
+@pytest.fixture
+def browser():
+    """A real browser."""
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if not chromium:
         pytest.skip("no chromium on this machine")
-    requests: list[str] = []
     with api.sync_playwright() as play:
         browser = play.chromium.launch(
             executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
         )
-        page = browser.new_page(viewport={"width": 390, "height": 844})
-        page.on("request", lambda request: requests.append(request.url))
-        for path in (
-            "index.html", "method.html", "how-to/plug-in.html", "how-to/your-data.html",
-            "configuration.html",
-        ):  # fmt: skip
-            page.goto(f"file://{site / path}")
-            assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
+        yield browser
         browser.close()
+
+
+def test_pages_open_in_a_browser(site, browser):
+    """From disk: no request leaves the folder, nothing is wider than a phone."""
+    requests: list[str] = []
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.on("request", lambda request: requests.append(request.url))
+    for path in (
+        "index.html", "method.html", "how-to/plug-in.html", "how-to/your-data.html",
+        "configuration.html",
+    ):  # fmt: skip
+        page.goto(f"file://{site / path}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
     assert any(url.endswith(".css") for url in requests)
-    assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert [
+        url for url in requests if not url.startswith(("file:", "data:", "blob:", "about:"))
+    ] == []
+
+
+def test_what_needs_scripts_works_from_disk(site, browser):
+    """Search, dark mode, the phone's menu; and the footer leaves the side bar alone."""
+    errors: list[str] = []
+    page = browser.new_page(viewport={"width": 1400, "height": 900}, color_scheme="light")
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(f"file://{site / 'how-to/plug-in.html'}")
+    page.locator("[data-md-component=search-query]").press_sequentially("reject curve")
+    page.wait_for_selector(".md-search-result__item")
+    assert "Evaluation" in page.locator(".md-search-result__item h1").all_inner_texts()
+    page.keyboard.press("Escape")
+    page.locator(".md-header label[title=Dark]").click()
+    assert page.locator("body").get_attribute("data-md-color-scheme") == "slate"
+    # Wherever the page is scrolled to.
+    page.goto(f"file://{site / 'index.html'}")
+    for share in (0, 0.5, 1):
+        page.evaluate(f"scrollTo(0, {share} * document.body.scrollHeight)")
+        page.wait_for_timeout(300)
+        bar = page.locator(".md-sidebar--primary .md-sidebar__scrollwrap").bounding_box()
+        footer = page.locator("footer").bounding_box()
+        assert bar["y"] + bar["height"] <= footer["y"] + 1, share
+    phone = browser.new_page(viewport={"width": 390, "height": 844})
+    phone.goto(f"file://{site / 'index.html'}")
+    phone.locator(".md-header label[for=__drawer]").click()
+    phone.wait_for_timeout(500)
+    assert phone.locator(".md-nav--primary").bounding_box()["x"] >= 0
+    assert errors == []

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from lh2face.artifacts.model import model_digest, save_model
 from lh2face.cli import app
 from lh2face.data.synthetic.generate import SyntheticConfig, write_benchmark
-from lh2face.registry import MODELS
+from lh2face.registry import build
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = (ROOT / "tests" / "test_examples.py").read_text(encoding="utf-8")
@@ -46,7 +46,7 @@ def clone(tmp_path_factory) -> Path:
     backbone = {"type": "MobileFaceNet", "embedding_size": 16, "width": 0.25, "image_size": 48}
     config = {"type": "FaceRecognizer", "backbone": backbone}
     (model := folder / "runs" / "lh2face" / "0" / "model").mkdir(parents=True)
-    save_model(model, MODELS.build(config), config, {})
+    save_model(model, build("recognizer", config, "test"), config, {})
     (evaluation := model.parent / "evaluation" / "people").mkdir(parents=True)
     (evaluation / "metrics.json").write_text(json.dumps(METRICS))
     made = {"model": model_digest(model), "origin": "photos", "people": 200}
@@ -77,13 +77,16 @@ def commands(page: Path) -> list[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_first_commands_of_a_page_work(page, clone, monkeypatch):
     """Each is run, but for what other tests run: of ``dvc repro`` and ``snakemake``, which take
-    minutes, only the stages are resolved, and an example must be one of test_examples."""
+    minutes, only the stages are resolved; an example must be one of test_examples; the page of
+    ``lh2face demo`` is tested in a browser."""
     monkeypatch.chdir(clone)
     lines = commands(page)
     assert lines[0] == ". .venv/bin/activate" and len(lines) > 1
     for line in lines[1:]:
         program, *words = shlex.split(line, comments=True)
-        if program == "lh2face":
+        if words[:1] == ["demo"]:
+            assert Path(words[words.index("--model") + 1]).is_dir()
+        elif program == "lh2face":
             done = CliRunner().invoke(app, words, catch_exceptions=False)
             assert done.exit_code == 0, done.output
         elif program in ("dvc", "snakemake"):

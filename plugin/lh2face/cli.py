@@ -2,14 +2,18 @@
 
 import os
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from traceback import print_exc
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from lh2face.progress import QUIET
 from lh2face.text import printable
+
+if TYPE_CHECKING:
+    from lh2face.params import Params
 
 VERBOSE = "LH2FACE_VERBOSE"
 STAGES = "The pipeline, in the order in which data flows"
@@ -113,7 +117,7 @@ def before(
         import_module(module)
 
 
-def load():
+def load() -> "Params":
     """Load the parameters from the working directory."""
     from lh2face.params import load_params
 
@@ -570,7 +574,8 @@ def end_in_words(app: typer.Typer) -> None:
     """Run a command line; a user's mistake gives one line, not a traceback."""
     for stream in (sys.stdout, sys.stderr):
         # Characters that the terminal or file cannot show are escaped.
-        stream.reconfigure(errors="backslashreplace")
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except (ValueError, OSError) as error:

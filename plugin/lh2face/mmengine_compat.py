@@ -7,6 +7,7 @@ before it starts processes or loads checkpoints. So a run of any toolbox on mmen
 import functools
 from collections.abc import Callable
 from pickle import UnpicklingError
+from typing import Any
 from unittest.mock import patch
 
 import mmengine.dist.utils
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.model import MMDistributedDataParallel
+from numpy._core import multiarray
 from torch import nn
 from torch.serialization import add_safe_globals
 
@@ -45,13 +47,13 @@ def allow_checkpoint_classes() -> None:
             np.ndarray,
             np.dtype,
             *(type(np.dtype(scalar)) for scalar in (np.float64, np.float32, np.int64)),
-            np._core.multiarray._reconstruct,
-            np._core.multiarray.scalar,
+            multiarray._reconstruct,
+            multiarray.scalar,
         ]
     )
 
 
-def history_statistic(owner: type, name: str) -> Callable:
+def history_statistic(owner: type, name: str) -> Callable[..., Any]:
     """What a checkpoint gets for ``getattr``: the statistics of :class:`HistoryBuffer` only.
 
     Raises:
@@ -62,7 +64,8 @@ def history_statistic(owner: type, name: str) -> Callable:
             f"checkpoint: refused to read attribute {name!r} of {owner!r}; "
             f"allowed: {', '.join(HISTORY_STATISTICS)} of HistoryBuffer"
         )
-    return getattr(HistoryBuffer, name)
+    statistic: Callable[..., Any] = getattr(HistoryBuffer, name)
+    return statistic
 
 
 def allow_launchers_on_cpu() -> None:
@@ -110,8 +113,9 @@ def leave_sharded_proxies_to_each_process() -> None:
 
     @functools.wraps(wrap)
     def init_wrapper(self: MMDistributedDataParallel, module: nn.Module, **kwargs: object) -> None:
-        module._ddp_params_and_buffers_to_ignore = [f"{n}.weight" for n in sharded_proxies(module)]
+        own = [f"{name}.weight" for name in sharded_proxies(module)]
+        vars(module)["_ddp_params_and_buffers_to_ignore"] = own
         wrap(self, module, **kwargs)
 
-    init_wrapper.leaves_sharded_proxies = True
+    vars(init_wrapper)["leaves_sharded_proxies"] = True
     MMDistributedDataParallel.__init__ = init_wrapper

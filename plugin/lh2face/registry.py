@@ -164,8 +164,8 @@ def check_arguments(
             )
         hint = hints.get(key, Any)
         if not _matches(value, hint):
-            shown = getattr(hint, "__name__", hint) if isinstance(hint, type) else hint
-            raise ValueError(f"{where}.{key}: expected {shown}, found {value!r:.100}")
+            expected = hint.__name__ if isinstance(hint, type) else hint
+            raise ValueError(f"{where}.{key}: expected {expected}, found {value!r:.100}")
         _check_inside(key, value, f"{where}.{key}", given)
     return parameters
 

@@ -14,6 +14,7 @@ from lh2face.artifacts.model import (
     DESCRIPTION,
     RECONSTRUCTOR_WEIGHTS,
     WEIGHTS,
+    head_dim,
     load_model,
     load_reconstructor,
     load_weights,
@@ -45,6 +46,17 @@ def fitted(tmp_path):
     save_file(model.state_dict(), folder / RECONSTRUCTOR_WEIGHTS)
     (folder / DESCRIPTION).write_text(json.dumps({"reconstructor": RECONSTRUCTOR}))
     return folder
+
+
+def test_others_may_read_the_weights(folder):
+    """safetensors' own writer makes files for their owner alone."""
+    modes = {path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    assert modes == {0o666 & ~umask()}
+
+
+def umask() -> int:
+    os.umask(mask := os.umask(0))
+    return mask
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
@@ -119,6 +131,7 @@ def test_sizes_that_the_weights_do_not_have_take_no_memory(folder, fitted):
         ({"image_size": 48}, "the recognizer's backbone, 32, found 48"),
         ({"embedding_size": None}, "embedding_size: expected that of"),
         ({"head": 3}, "head: expected a mapping, found 3"),
+        ({"head": {"head": 3}}, "head.head: expected a mapping, found 3"),
         ({"provenance": [1]}, "provenance: expected a mapping, found [1]"),
         ({"provenance": {"params": {"train": "x"}}}, "provenance.params.train: expected a mapping"),
     ],
@@ -126,6 +139,34 @@ def test_sizes_that_the_weights_do_not_have_take_no_memory(folder, fitted):
 def test_a_description_of_wrong_types_is_named(folder, values, message):
     change(folder, **values)
     assert message in refused(read_description, folder)
+
+
+@pytest.mark.parametrize(
+    ("head", "dim"),
+    [
+        (None, None),
+        ({"type": "ArcFaceHead", "margin": 0.3}, None),
+        ({"type": "LH2FaceHead", "vmf_dim": 64}, 64),
+        ({"type": "LH2FaceHead"}, 256),  # the default of the class
+        ({"type": "ShardedHead", "head": {"type": "LH2FaceHead", "vmf_dim": 6}}, 6),
+        ({"type": "HeadOfAnotherPackage", "vmf_dim": 7}, 7),
+        ({"type": ["HeadOfAnotherPackage"]}, None),
+    ],
+)
+def test_the_dimension_is_that_of_the_head(folder, head, dim):
+    change(folder, head=head)
+    assert head_dim(folder) == dim
+
+
+def test_a_model_of_others_has_no_dimension(folder):
+    (folder / "model.onnx").touch()
+    assert head_dim(folder) is None and head_dim(folder / "model.onnx") is None
+
+
+@pytest.mark.parametrize("found", [1, 2.5, "64", True, [64]])
+def test_a_dimension_that_is_none_is_named(folder, found):
+    change(folder, head={"type": "LH2FaceHead", "vmf_dim": found})
+    assert "head.vmf_dim: expected a whole number of at least 2, found" in refused(head_dim, folder)
 
 
 @pytest.mark.parametrize(

@@ -383,5 +383,5 @@ def test_landmarks_that_cannot_be_those_of_the_faces_are_named(tmp_path, points,
 
 def test_faces_without_landmarks_are_named(tmp_path):
     root = training_set(tmp_path, NOISE[:2], [0, 1])
-    with pytest.raises(ManifestError, match=r"aligned_landmarks\.npy: no such file; landmarks are"):
+    with pytest.raises(ManifestError, match=r"aligned_landmarks\.npy: no such file; only faces"):
         RecordFaces(root, landmarks=True)

@@ -281,6 +281,22 @@ def test_a_file_is_replaced_whole_and_keeps_its_mode(tmp_path):
     assert entries(tmp_path) == ["params.yaml"]
 
 
+def test_others_may_read_what_the_umask_lets_them(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with atomic_dir(tmp_path / "dir") as folder:
+            (folder / "a").write_text("a")
+        with atomic_files(tmp_path / "files", ["b"]) as folder:
+            (folder / "b").write_text("b")
+        with atomic_file(tmp_path / "c") as partial:
+            partial.write_text("c")
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    assert {modes[name] for name in ("a", "b", "c", ".lh2face.json")} == {0o640}
+    assert {modes[name] for name in ("dir", "files")} == {0o750}
+
+
 def test_files_among_the_users_own_replace_only_the_programs(tmp_path):
     (tmp_path / "notes.md").write_text("mine")
 

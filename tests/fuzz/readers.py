@@ -336,9 +336,10 @@ def model_folder(folder: Path) -> None:
 @reader(5, sets(model=model_folder))
 def model(folder: Path) -> None:
     """A model's folder."""
-    from lh2face.artifacts.model import load_model
+    from lh2face.artifacts.model import head_dim, load_model
 
     load_model(folder)
+    head_dim(folder)
 
 
 def onnx_file(folder: Path) -> None:
@@ -468,7 +469,9 @@ def shards(folder: Path) -> None:
     for shard in "01":
         (folder / shard).mkdir()
         np.save(folder / shard / "embeddings.npy", RNG.normal(size=(4, 2, 3)).astype(np.float32))
-        (folder / shard / "embedded_by.json").write_text('{"model": "0"}', encoding="utf-8")
+        (folder / shard / "embedded_by.json").write_text(
+            '{"model": "0", "vmf_dim": 3}', encoding="utf-8"
+        )
 
 
 @reader(10, sets(shards=shards))

@@ -1,5 +1,7 @@
 """Embeddings: which rows, which mirror, which untrained network."""
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -135,14 +137,39 @@ def test_a_part_without_faces_is_empty(params, model, tmp_path):
 def test_embeddings_say_which_model_made_them(params, model, tmp_path):
     aligned = write_benchmark(tmp_path / "aligned", [png(i) for i in range(3)])
     init.run(params, tmp_path / "other", seed=4)
-    assert embed.embedded_by(tmp_path) is None
+    assert embed.embedded_by(tmp_path) == (None, None)
     for shard, by in enumerate((model, model)):
         embed.run(params, by, aligned, tmp_path / "out", shard=shard, shards=2)
-    assert embed.embedded_by(tmp_path / "out") == model_digest(model)
+    assert embed.embedded_by(tmp_path / "out") == (model_digest(model), None)
     assert model_digest(model) != model_digest(tmp_path / "other")
     embed.run(params, tmp_path / "other", aligned, tmp_path / "out", shard=1, shards=2)
     with pytest.raises(ValueError, match="its shards were embedded by 2 models"):
         embed.embedded_by(tmp_path / "out")
+
+
+def test_embeddings_say_the_dimension_of_the_head(params, model, tmp_path):
+    aligned = write_benchmark(tmp_path / "aligned", [png(i) for i in range(3)])
+    trained = shutil.copytree(model, tmp_path / "trained")
+    description = json.loads((trained / DESCRIPTION).read_text())
+    description["head"] = {"type": "LH2FaceHead", "vmf_dim": 48}
+    (trained / DESCRIPTION).write_text(json.dumps(description))
+    embed.run(params, trained, aligned, tmp_path / "out")
+    assert embed.embedded_by(tmp_path / "out") == (model_digest(trained), 48)
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"vmf_dim": 1}, "vmf_dim: expected a whole number of at least 2, found 1"),
+        ({"vmf_dim": "64"}, "vmf_dim: expected a whole number of at least 2, found '64'"),
+        ({"model": ["0"]}, r"model: expected a digest, found \['0'\]"),
+    ],
+)
+def test_a_record_of_wrong_types_is_named(tmp_path, record, message):
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0" / "embedded_by.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=rf"0/embedded_by\.json: {message}"):
+        embed.embedded_by(tmp_path)
 
 
 def test_ten_shards_are_read_in_their_order(tmp_path):

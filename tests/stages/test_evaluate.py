@@ -11,7 +11,9 @@ from lh2face.data.benchmark import read_benchmark, write_benchmark
 from lh2face.data.ijb_meta import write_meta
 from lh2face.data.template_lists import benchmark_meta
 from lh2face.evaluation import pairs
-from lh2face.evaluation.protocol import Protocol
+from lh2face.evaluation.matching import expected_cosine
+from lh2face.evaluation.protocol import Protocol, run_protocol
+from lh2face.evaluation.quality import calibration
 from lh2face.evaluation.verification import fold_accuracy, fold_decisions, grid_threshold
 from lh2face.params import load_params
 from lh2face.stages import evaluate
@@ -90,6 +92,33 @@ def test_pairs_alone(params, tmp_path):
     assert made["model"] == "of weights" and set(made["data"]) == {
         "bench.embeddings", "pairs", "images.csv",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("of_head", "given", "used"), [(24, None, 24), (None, None, 8), (24, 16, 16)]
+)
+def test_the_dimension_is_that_of_the_head(params, tmp_path, of_head, given, used):
+    """Or d, here 8, where the head has none; the parameter takes the place of both."""
+    folder = write(tmp_path / "bench", templates=True, pairs=True)
+    record = {"model": "of weights", "vmf_dim": of_head}
+    path = tmp_path / "bench.embeddings" / "0" / "embedded_by.json"
+    path.write_text(json.dumps(record))
+    changed = {"matching": "mutual_likelihood", "vmf_dim": given}
+    params = params.model_copy(update={"evaluate": params.evaluate.model_copy(update=changed)})
+    metrics, tables = run(params, folder)
+    assert metrics["calibration"]["dim"] == used
+    kappa = np.array([float(row[1]) for row in tables["kappa"][1:]])
+    unit = FACES.sum(1) / np.linalg.norm(FACES.sum(1), axis=1, keepdims=True)
+    cosine = (unit[FIRST] * unit[SECOND]).sum(1)
+    expected = calibration(
+        expected_cosine(kappa[FIRST][SAME], kappa[SECOND][SAME], used), cosine[SAME]
+    )
+    assert metrics["calibration"]["ece_as_trained"] == pytest.approx(expected[2], abs=1e-5)
+    made = json.loads((tmp_path / "bench.out" / "provenance.json").read_text())
+    assert made["params"]["vmf_dim"] == used
+    options = {**params.evaluate.model_dump(), "vmf_dim": used}
+    results = run_protocol(FACES, read_benchmark(folder).templates, Protocol(**options))
+    assert metrics["verification"] == json.loads(json.dumps(results.figures["verification"]))
 
 
 def test_templates_alone(params, tmp_path):

@@ -175,7 +175,9 @@ def test_fewer_faces_than_a_batch_are_named(aligned, tmp_path):
 
 def test_the_pose_is_learnt_from_the_landmarks_of_the_faces(aligned, tmp_path):
     posed = {"model.reconstructor": {**SMALL["model.reconstructor"], "pose": "landmarks"}}
-    with pytest.raises(ValueError, match=r"aligned_landmarks\.npy: no such file"):
+    with pytest.raises(
+        ValueError, match=r"aligned_landmarks\.npy: no such file.*fit3d\.options: .*pose: images"
+    ):
         run(aligned, tmp_path / "none", **posed)
     faces = tmp_path / "faces"
     shutil.copytree(aligned, faces)

@@ -99,7 +99,7 @@ def test_the_pipeline_gives_the_same_bytes_and_figures(root, checkpoint, tmp_pat
     benchmark.run(given, "it", tmp_path / "raw")
     align_benchmark.run(given, "it", tmp_path / "raw", tmp_path / "aligned")
     export_onnx(checkpoint, tmp_path / "model.onnx")
-    protocol = evaluate_ijb.Protocol(**given.evaluate.model_dump())
+    protocol = evaluate_ijb.Protocol(**given.evaluate.model_dump(exclude_none=True))
     for kind, model in (("checkpoint", checkpoint), ("model", tmp_path / "model.onnx")):
         stages, command = tmp_path / f"{kind}.stages", tmp_path / f"{kind}.command"
         for shard in range(2):

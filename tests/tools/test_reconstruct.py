@@ -18,7 +18,7 @@ from lh2face.tools.reconstruct import TURNS
 
 @pytest.fixture(autouse=True)
 def few_frames(monkeypatch):
-    monkeypatch.setattr(reconstruct, "FRAMES", 6)
+    monkeypatch.setattr(reconstruct, "FRAMES", 8)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_sheet_and_turn_of_every_image(monkeypatch, tmp_path, fitted):
         means = sheet[:128, :128].mean((0, 1)), given.mean((0, 1))
         np.testing.assert_allclose(*means, atol=4)
         with Image.open(tmp_path / "out" / f"{name}.gif") as turn:
-            assert turn.n_frames == 6
+            assert turn.n_frames == 8
 
 
 def test_photos_are_aligned_first(monkeypatch, tmp_path, fitted, capsys):

@@ -90,6 +90,7 @@ def write_field(out: Path, workers: int = 2) -> Path:
         "benchmarks": benchmarks,
         "others": [{"name": "theirs", "path": f"{out / 'theirs.onnx'}"}],
         "compare": {"models": [*models, "theirs"], "benchmarks": list(benchmarks)},
+        "fit3d": {"options": {"model.reconstructor.pose": "images"}},
     }
     merge(overlay, more)
     YAML().dump(overlay, out / "field.yaml")

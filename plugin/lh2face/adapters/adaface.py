@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lh2face.adapters.metric_learning import HeadLoss
+from lh2face.adapters.metric_learning import BuiltHead
 
 
 def install(head: ModuleType, train_val: ModuleType, config: dict[str, Any]) -> None:
@@ -19,20 +19,21 @@ def install(head: ModuleType, train_val: ModuleType, config: dict[str, Any]) -> 
         train_val: AdaFace's module ``train_val``.
         config: Config of the head without ``num_classes`` and ``in_channels``, which AdaFace sets.
     """
-    head.build_head = partial(_build_head, config)
-    train_val.CrossEntropyLoss = _LossOfHead
+    vars(head)["build_head"] = partial(_build_head, config)
+    vars(train_val)["CrossEntropyLoss"] = _LossOfHead
 
 
-class _Head(HeadLoss):
+class _Head(BuiltHead):
     """A head with AdaFace's interface: unit embeddings ``(B, d)``, norms ``(B, 1)``, labels."""
 
     def forward(self, embbedings: Tensor, norms: Tensor, label: Tensor) -> Tensor:
-        return super().forward(embbedings.float() * norms.float(), label)
+        return self.loss(embbedings.float() * norms.float(), label)
 
     @property
     def kernel(self) -> nn.Parameter:
         """The proxies ``(C, d)``; AdaFace passes this parameter to its optimizer."""
-        return self.head.proxies.weight
+        weight: nn.Parameter = self.head.proxies.weight
+        return weight
 
 
 class _LossOfHead(nn.Module):

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lh2face.adapters.metric_learning import HeadLoss
+from lh2face.adapters.metric_learning import BuiltHead
 
 
 def install(classifiers: ModuleType, config: dict[str, Any]) -> None:
@@ -24,9 +24,9 @@ def install(classifiers: ModuleType, config: dict[str, Any]) -> None:
     classifiers.partial_fc.PartialFC_V2 = partial(_Sharded, config)
 
 
-class _Classifier(HeadLoss):
+class _Classifier(BuiltHead):
     def forward(self, local_embeddings: Tensor, local_labels: Tensor) -> Tensor:
-        return super().forward(local_embeddings, local_labels.view(-1).long())
+        return self.loss(local_embeddings, local_labels.view(-1).long())
 
 
 class _Whole(_Classifier):

@@ -31,6 +31,8 @@ class AreaResize(nn.Module):
         size: Side of the result in px, below 112.
     """
 
+    weights: Tensor
+
     def __init__(self, size: int) -> None:
         super().__init__()
         identity = np.eye(TEMPLATE_SIZE, dtype=np.float32)
@@ -85,7 +87,7 @@ def export_onnx(checkpoint: Path, out: Path, evaluation: Path | None = None) -> 
         metrics = read_metrics(evaluation, checkpoint)
         if known := calibration(metrics, evaluation):
             more = {"calibration": known}
-    model = load_model(checkpoint)
+    model: nn.Module = load_model(checkpoint)
     if image_size < TEMPLATE_SIZE:
         model = nn.Sequential(AreaResize(image_size), model).eval()
     written = [out.name, out.with_suffix(".md").name]

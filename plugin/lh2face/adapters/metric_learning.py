@@ -9,7 +9,23 @@ from lh2face.recognizers.face_recognizer import summed_loss
 from lh2face.registry import MODELS
 
 
-class HeadLoss(nn.Module):
+class BuiltHead(nn.Module):
+    """Base class of the modules that give a head the interface of another toolbox.
+
+    Args:
+        **config: Config of the head; ``type`` is the name of a registered head.
+    """
+
+    def __init__(self, **config: Any) -> None:
+        super().__init__()
+        self.head = MODELS.build(config)
+
+    def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Compute the sum of the head's loss terms for embeddings ``(B, d)``, labels ``(B,)``."""
+        return summed_loss(self.head.loss(embeddings, labels))
+
+
+class HeadLoss(BuiltHead):
     """A head with the interface of pytorch-metric-learning's losses.
 
     Its proxies are parameters, which must be passed to an optimizer.
@@ -20,10 +36,6 @@ class HeadLoss(nn.Module):
     Example:
         ``HeadLoss(type="LH2FaceHead", num_classes=1000, in_channels=512, vmf_dim=256)``
     """
-
-    def __init__(self, **config: Any) -> None:
-        super().__init__()
-        self.head = MODELS.build(config)
 
     def forward(
         self,
@@ -56,4 +68,4 @@ class HeadLoss(nn.Module):
                     f"{name}: expected None, found {type(value).__name__}; a head compares every "
                     "sample with its proxies, without miner, memory or reference"
                 )
-        return summed_loss(self.head.loss(embeddings, labels))
+        return self.loss(embeddings, labels)

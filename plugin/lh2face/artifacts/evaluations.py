@@ -3,8 +3,7 @@
 import csv
 import json
 import reprlib
-from collections.abc import Sequence
-from functools import reduce
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -189,7 +188,7 @@ def _read_benchmark(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: expected the data and params of an evaluation") from None
 
 
-def _stacked(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def _stacked(parts: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
     """Stack the arrays of all parts, for each name that every part has."""
-    names = reduce(lambda left, right: [name for name in left if name in right], parts)
+    names = [name for name in parts[0] if all(name in part for part in parts)]
     return {name: np.stack([part[name] for part in parts]) for name in names}

@@ -4,9 +4,10 @@ The first has the weights. The second has the config to rebuild the model, and i
 """
 
 import hashlib
+import inspect
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,11 +15,14 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from lh2face.files.digests import digest
-from lh2face.files.json_object import read_object
+from lh2face.files.json_object import read_object, whole
 from lh2face.onnx.files import read_onnx, weight_files
 from lh2face.recognizers.face_recognizer import FaceRecognizer, weights_without_head
-from lh2face.registry import build, check
+from lh2face.registry import ROLES, build, check
 from lh2face.text import check_utf8
+
+if TYPE_CHECKING:
+    from lh2face.reconstruction import Reconstructor
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 # The folder of a third-party model has this file instead.
@@ -85,7 +89,7 @@ def read_description(directory: Path) -> dict[str, Any]:
                 f"{path}: {key}: expected that of the recognizer's backbone, {expected!r:.100}, "
                 f"found {found!r:.100}"
             )
-    _check_mappings(path, description, ("head",), ("provenance", "params", "train"))
+    _check_mappings(path, description, ("head", "head"), ("provenance", "params", "train"))
     return description
 
 
@@ -97,7 +101,7 @@ def read_reconstructor(directory: Path) -> dict[str, Any]:
             not registered.
     """
     path = directory / DESCRIPTION
-    config = read_object(path, "a folder of stage fit3d").get("reconstructor")
+    config: dict[str, Any] = read_object(path, "a folder of stage fit3d").get("reconstructor", {})
     check("reconstructor", config, f"{path}: reconstructor")
     return config
 
@@ -117,12 +121,15 @@ def load_model(directory: Path, device: torch.device | str = "cpu") -> FaceRecog
             description.
     """
     config = read_description(directory)["recognizer"]
-    return _load("recognizer", config, directory / WEIGHTS).eval().to(device)
+    model: FaceRecognizer = _load("recognizer", config, directory / WEIGHTS).eval().to(device)
+    return model
 
 
-def load_reconstructor(directory: Path) -> nn.Module:
+def load_reconstructor(directory: Path) -> "Reconstructor":
     """Rebuild the reconstructor of stage ``fit3d``, with the errors of :func:`load_model`."""
-    return _load("reconstructor", read_reconstructor(directory), directory / RECONSTRUCTOR_WEIGHTS)
+    config, weights = read_reconstructor(directory), directory / RECONSTRUCTOR_WEIGHTS
+    model: Reconstructor = _load("reconstructor", config, weights)
+    return model
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -138,7 +145,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
         raise ValueError(f"{path}: weights do not fit {DESCRIPTION}: {error}") from None
 
 
-def _load(role: str, config: dict[str, Any], weights: Path) -> nn.Module:
+def _load(role: str, config: dict[str, Any], weights: Path) -> Any:
     """Build the model of a description and load its weights, after checking that they fit."""
     where = f"{weights.with_name(DESCRIPTION)}: {role}"
     # The meta device allocates no memory, so absurd sizes in a description do no harm.
@@ -172,7 +179,7 @@ def _check_weights(model: nn.Module, path: Path) -> None:
 def _check_mappings(path: Path, values: dict[str, Any], *keys: tuple[str, ...]) -> None:
     """Check that the values along each path of keys are mappings, or absent."""
     for names in keys:
-        inner = values
+        inner: Any = values
         for depth, name in enumerate(names, 1):
             inner = inner.get(name)
             if inner is None:
@@ -180,6 +187,29 @@ def _check_mappings(path: Path, values: dict[str, Any], *keys: tuple[str, ...]) 
             if not isinstance(inner, dict):
                 where = ".".join(names[:depth])
                 raise ValueError(f"{path}: {where}: expected a mapping, found {inner!r:.100}")
+
+
+def head_dim(path: Path) -> int | None:
+    """Return n, the dimension of the vMF distribution of the head that a model was trained with.
+
+    Args:
+        path: As for :func:`model_digest`.
+
+    Returns:
+        ``vmf_dim`` in the head's config, or else the default of the head's class; None for an ONNX
+        file, a model without a head, and a head without n.
+
+    Raises:
+        ValueError: If :func:`read_description` raises it, or n is no whole number of at least 2.
+    """
+    if not path.is_dir() or (path / ONNX).is_file():
+        return None
+    head = read_description(path).get("head") or {}
+    head = head.get("head") or head  # a wrapper, such as the sharded one, holds the head
+    cls = ROLES["head"].classes().get(str(head.get("type")))
+    declared = inspect.signature(cls).parameters.get("vmf_dim") if cls else None
+    found = head.get("vmf_dim", declared.default if declared else None)
+    return None if found is None else whole(found, path / DESCRIPTION, "head.vmf_dim", 2)
 
 
 def model_digest(path: Path) -> str:

@@ -84,7 +84,8 @@ def against_reference(runs: Path, path: Path) -> dict[str, dict[str, list[Differ
         ValueError: If they share no benchmark and model, were evaluated on different benchmarks
             under one name, or as :func:`runs_below` and :func:`read_reference`.
     """
-    tables, found = read_reference(path), {}
+    tables = read_reference(path)
+    found: dict[str, dict[str, list[Difference]]] = {}
     for model, of_model in runs_below(runs).items():
         for benchmark, run in of_model.items():
             try:

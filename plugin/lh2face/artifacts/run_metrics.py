@@ -1,6 +1,7 @@
 """Readers of ``metrics.json`` and ``training.csv``, which trainings and measurements write."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,9 @@ def read_record(path: Path, batch_size: int) -> tuple[dict[str, float], dict[str
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
         names = file.readline().strip().split(",")
     losses = [name for name in names if "loss" in name]
-    columns = {"step": positive, "images_per_second": positive, **dict.fromkeys(losses, float)}
+    columns: dict[str, Callable[[str], float]] = {
+        "step": positive, "images_per_second": positive, **dict.fromkeys(losses, float)
+    }  # fmt: skip
     rows = read_rows(path, columns)
     if not rows:
         raise ValueError(f"{path}: has no row")

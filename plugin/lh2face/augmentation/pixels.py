@@ -3,6 +3,8 @@
 Each function returns a new image of the same shape and does not change its argument.
 """
 
+from typing import cast
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +21,7 @@ LEVELS = np.arange(256, dtype=np.float32)
 
 def mirror(image: Image) -> Image:
     """Mirror the image left to right."""
-    return cv2.flip(image, 1)
+    return cast(Image, cv2.flip(image, 1))
 
 
 def keep_rectangle(image: Image, top: int, left: int, height: int, width: int) -> Image:
@@ -49,9 +51,8 @@ def low_resolution(image: Image, scale: float, down: int, up: int) -> Image:
     """
     height, width = image.shape[:2]
     small = (max(1, int(scale * width)), max(1, int(scale * height)))
-    return cv2.resize(
-        cv2.resize(image, small, interpolation=down), (width, height), interpolation=up
-    )
+    shrunk = cv2.resize(image, small, interpolation=down)
+    return cast(Image, cv2.resize(shrunk, (width, height), interpolation=up))
 
 
 def brightness(image: Image, factor: float) -> Image:
@@ -72,7 +73,7 @@ def saturation(image: Image, factor: float) -> Image:
     Grey is 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601).
     """
     grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    return cv2.addWeighted(image, factor, grey, 1 - factor, 0)
+    return cast(Image, cv2.addWeighted(image, factor, grey, 1 - factor, 0))
 
 
 def jpeg(image: Image, quality: int) -> Image:
@@ -82,7 +83,7 @@ def jpeg(image: Image, quality: int) -> Image:
 
 def gaussian_blur(image: Image, sigma: float) -> Image:
     """Blur the image with a Gaussian whose standard deviation is ``sigma`` px, > 0."""
-    return cv2.GaussianBlur(image, (0, 0), sigma)
+    return cast(Image, cv2.GaussianBlur(image, (0, 0), sigma))
 
 
 def motion_blur(image: Image, length: int, degrees: float) -> Image:
@@ -98,9 +99,9 @@ def motion_blur(image: Image, length: int, degrees: float) -> Image:
     line[centre] = 1
     turn = cv2.getRotationMatrix2D((centre, centre), degrees, 1.0)
     kernel = cv2.warpAffine(line, turn, (length, length))
-    return cv2.filter2D(image, -1, kernel / kernel.sum())
+    return cast(Image, cv2.filter2D(image, -1, kernel / kernel.sum()))
 
 
 def _mapped(image: Image, levels: NDArray[np.float32]) -> Image:
     """Replace each value v of the image by ``levels[v]``, rounded and clipped to 0 … 255."""
-    return cv2.LUT(image, np.rint(levels).clip(0, 255).astype(np.uint8))
+    return cast(Image, cv2.LUT(image, np.rint(levels).clip(0, 255).astype(np.uint8)))

@@ -249,7 +249,8 @@ class RandomJPEG(RandomTransform):
         self.quality = [at_least("quality", bound, 1) for bound in quality]
 
     def change(self, image: Image, rng: np.random.Generator) -> Image:
-        return pixels.jpeg(image, int(rng.integers(*self.quality, endpoint=True)))
+        lowest, highest = self.quality
+        return pixels.jpeg(image, int(rng.integers(lowest, highest, endpoint=True)))
 
 
 @TRANSFORMS.register_module()

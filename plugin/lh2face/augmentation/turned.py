@@ -4,7 +4,7 @@ import hashlib
 import math
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -160,7 +160,7 @@ def is_turned(landmarks: NDArray[np.float32]) -> bool:
 def turn(image: Image, warp: Warp) -> Image:
     """An image ``(S, S, 3)`` in a view."""
     turned = cv2.remap(image, warp.x, warp.y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return cv2.blendLinear(turned, background(image), warp.head, 1 - warp.head)
+    return cast(Image, cv2.blendLinear(turned, background(image), warp.head, 1 - warp.head))
 
 
 def background(image: Image) -> Image:
@@ -168,7 +168,7 @@ def background(image: Image) -> Image:
     size = len(image)
     cells = cv2.resize(image, (CELLS, CELLS), interpolation=cv2.INTER_AREA).reshape(-1, 3)
     field = (_spread(size) @ cells).reshape(CELLS, CELLS, 3).astype(np.uint8)
-    return cv2.resize(field, (size, size), interpolation=cv2.INTER_LINEAR)
+    return cast(Image, cv2.resize(field, (size, size), interpolation=cv2.INTER_LINEAR))
 
 
 def mean_warp(size: int, yaw: float) -> Warp:
@@ -185,7 +185,8 @@ def between_warps(near: Warp, far: Warp, relief: NDArray[np.float32]) -> Warp:
         far: The same on a depth that is ``STEP`` greater.
         relief: ``(S, S)``, the image's depth less the mean one.
     """
-    share = cv2.remap(relief, near.x, near.y, cv2.INTER_LINEAR) / STEP
+    moved = cv2.remap(relief, near.x, near.y, cv2.INTER_LINEAR)
+    share = cast(NDArray[np.float32], moved / STEP)
     return near._replace(x=near.x + share * (far.x - near.x), y=near.y + share * (far.y - near.y))
 
 
@@ -251,7 +252,8 @@ def _extended(values: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[
     )
     found = np.zeros(nearest.max() + 1, np.float32)
     found[nearest[known]] = values[known]
-    return found[nearest]
+    filled: NDArray[np.float32] = found[nearest]
+    return filled
 
 
 def aligned_view(depth: Tensor, rx: float, ry: float) -> Tensor:
@@ -351,7 +353,8 @@ class LearnedDepth:
         mean, head = (part.numpy() for part in _surface(size))
         relief = cv2.resize(depth, (size, size), interpolation=cv2.INTER_LINEAR) - mean
         # How far away the whole face is does not matter: alignment brings it back.
-        return np.clip(relief - np.median(relief[head]), -RELIEF, RELIEF)
+        relief = np.clip(relief - np.median(relief[head]), -RELIEF, RELIEF)
+        return cast(NDArray[np.float32], relief)
 
 
 @cache
@@ -362,4 +365,5 @@ def _spread(size: int) -> NDArray[np.float64]:
     place = np.stack(np.divmod(np.arange(CELLS**2), CELLS), 1)
     apart = np.square(place[:, None] - place).sum(2)
     weights = np.exp(-apart / (2 * REACH**2)) * (outside + 1e-9)
-    return weights / weights.sum(1, keepdims=True)
+    shares: NDArray[np.float64] = weights / weights.sum(1, keepdims=True)
+    return shares

@@ -45,11 +45,13 @@ class IBasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` -> ``(B, C', H/stride, W/stride)``."""
         y = self.prelu(self.bn2(self.conv1(self.bn1(x))))
-        return self.bn3(self.conv2(y)) + self.downsample(x)
+        change: Tensor = self.bn3(self.conv2(y))
+        shortcut: Tensor = self.downsample(x)
+        return change + shortcut
 
 
 @MODELS.register_module()
-class IResNet(BaseModule):
+class IResNet(BaseModule):  # type: ignore[misc]  # mmengine has no types
     """IResNet-18/34/50/100/200 for any input size divisible by 16.
 
     Names and shapes of the parameters are those of arcface_torch (``conv1``, ``bn1``, ``prelu``,
@@ -117,4 +119,5 @@ class IResNet(BaseModule):
         x = self.prelu(self.bn1(self.conv1(images)))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         x = self.fc(self.dropout(torch.flatten(self.bn2(x), 1)))
-        return self.features(x.float())
+        embeddings: Tensor = self.features(x.float())
+        return embeddings

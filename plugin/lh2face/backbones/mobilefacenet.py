@@ -54,12 +54,12 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` -> ``(B, C', H/stride, W/stride)``."""
-        y = self.layers(x)
+        y: Tensor = self.layers(x)
         return x + y if self.residual else y
 
 
 @MODELS.register_module()
-class MobileFaceNet(BaseModule):
+class MobileFaceNet(BaseModule):  # type: ignore[misc]  # mmengine has no types
     """MobileFaceNet for any input size divisible by 16.
 
     The published network reads 112 × 112 px and ends with a 7×7 global depthwise convolution. Here
@@ -122,7 +122,8 @@ class MobileFaceNet(BaseModule):
             Unnormalised embeddings ``(B, embedding_size)`` float32.
         """
         features = self.expand(self.blocks(self.stem(images)))
-        return self.embedding(self.pool(features)).flatten(1).float()
+        embeddings: Tensor = self.embedding(self.pool(features))
+        return embeddings.flatten(1).float()
 
 
 def _scaled(channels: int, width: float) -> int:

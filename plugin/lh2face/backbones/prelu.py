@@ -18,7 +18,9 @@ class PReLU(nn.PReLU):
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, …)`` -> the same shape, one slope per channel."""
         if x.device.type == "cpu" and self.training and torch.is_grad_enabled():
-            return _PReLUFunction.apply(x, self.weight)
+            # PyTorch gives the method "apply" of its functions no types.
+            y: Tensor = _PReLUFunction.apply(x, self.weight)  # type: ignore[no-untyped-call]
+            return y
         return super().forward(x)
 
 

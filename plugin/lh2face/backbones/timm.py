@@ -1,6 +1,6 @@
 """Any network of timm (https://github.com/huggingface/pytorch-image-models) as a backbone."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from mmengine.model import BaseModule
@@ -15,7 +15,7 @@ OTHER_MEAN = OTHER_STD = 0.5
 
 
 @MODELS.register_module()
-class TimmBackbone(BaseModule):
+class TimmBackbone(BaseModule):  # type: ignore[misc]  # mmengine has no types
     """A network of timm whose last layer gives the embedding.
 
     Weights are only downloaded with ``pretrained``, and then only when training begins
@@ -109,14 +109,15 @@ class TimmBackbone(BaseModule):
     def _created(self, pretrained: bool = False) -> nn.Module:
         import timm
 
-        return timm.create_model(**self.config, pretrained=pretrained)
+        network: nn.Module = timm.create_model(**self.config, pretrained=pretrained)
+        return network
 
     def init_weights(self) -> None:
         """Load the published weights if ``pretrained``, and then apply ``init_cfg``."""
         if self.pretrained and not self.is_init:
             self.network.load_state_dict(self._created(pretrained=True).state_dict())
         # Some of timm's networks have a method init_weights, which would draw new weights.
-        self.network.is_init = True
+        cast(Any, self.network).is_init = True
         super().init_weights()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -128,4 +129,5 @@ class TimmBackbone(BaseModule):
         Returns:
             Unnormalised embeddings ``(B, embedding_size)`` float32.
         """
-        return self.network(images * self.scale + self.shift).float()
+        embeddings: Tensor = self.network(images * self.scale + self.shift)
+        return embeddings.float()

@@ -30,7 +30,8 @@ class Attention(nn.Module):
         qkv = self.qkv(x).view(batch, tokens, 3, self.heads, width // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(q, k, v)
-        return self.proj(mixed.transpose(1, 2).flatten(2))
+        projected: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
+        return projected
 
 
 class Mlp(nn.Module):
@@ -43,7 +44,8 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(…, width)`` -> the same shape."""
-        return self.fc2(F.relu6(self.fc1(x)))
+        y: Tensor = self.fc2(F.relu6(self.fc1(x)))
+        return y
 
 
 class Block(nn.Module):
@@ -83,11 +85,12 @@ class PatchEmbed(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """``(B, C, S, S)`` -> ``(B, N, width)``, row after row."""
-        return self.proj(images).flatten(2).transpose(1, 2)
+        patches: Tensor = self.proj(images)
+        return patches.flatten(2).transpose(1, 2)
 
 
 @MODELS.register_module()
-class VisionTransformer(BaseModule):
+class VisionTransformer(BaseModule):  # type: ignore[misc]  # mmengine has no types
     """ViT without a class token; the embedding is computed from all patches.
 
     Names and shapes of parameters are those of arcface_torch, so its weights can be loaded:
@@ -183,13 +186,15 @@ class VisionTransformer(BaseModule):
         x = x.flatten(1)
         for layer in layers:
             x = layer(x)
-        return last(x.float())
+        embeddings: Tensor = last(x.float())
+        return embeddings
 
     def mixed(self, x: Tensor) -> Tensor:
         """Tokens ``(B, N, width)`` after all blocks."""
         for block in self.blocks:
             x = block(x)
-        return self.norm(x.float())
+        normalised: Tensor = self.norm(x.float())
+        return normalised
 
     def masked(self, x: Tensor) -> Tensor:
         """Apply :meth:`mixed` to random tokens; the mask token replaces the others."""

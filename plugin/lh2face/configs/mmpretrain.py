@@ -62,5 +62,6 @@ param_scheduler = [
     dict(type="CosineAnnealingLR", convert_to_iter_based=True),
 ]
 train_cfg = dict(by_epoch=True, max_epochs=20)
-val_cfg, test_cfg = dict(), dict()
+val_cfg: dict[str, object] = dict()
+test_cfg: dict[str, object] = dict()
 randomness = dict(seed=0)

@@ -38,7 +38,7 @@ val_dataloader = dict(
     ),
 )
 val_evaluator = dict(type="VerificationAccuracy", far=1e-2)
-val_cfg = dict()
+val_cfg: dict[str, object] = dict()
 optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="SGD", lr=0.1, momentum=0.9, weight_decay=5e-4),

@@ -121,7 +121,7 @@ def aligned_landmarks(landmarks: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: As :func:`estimate_norm`.
     """
-    moved = np.hstack([landmarks, np.ones((5, 1))]) @ estimate_norm(landmarks).T
+    moved: np.ndarray = np.hstack([landmarks, np.ones((5, 1))]) @ estimate_norm(landmarks).T
     return moved.astype(np.float32)
 
 

@@ -162,17 +162,16 @@ def read_benchmark(folder: Path) -> Benchmark:
     path = folder / DESCRIPTION
     found = read_object(path, "a benchmark's folder")
     origin, lists = found.get("origin"), found.get("lists")
-    whole = isinstance(origin, str) and (
+    if not isinstance(origin, str) or not (
         lists is None or (isinstance(lists, list) and len(lists) == 2 and all(map(_is_text, lists)))
-    )
-    if not whole:
+    ):
         raise BenchmarkError(f"{path}: expected origin and lists, found {found!r:.200}")
     return Benchmark(folder, origin, None if lists is None else (folder / lists[0], lists[1]))
 
 
 def write_benchmark(
     folder: Path, origin: str, images: Mapping[str, Iterable[Any]],
-    pairs: Mapping[str, Iterable[tuple]], lists: tuple[str, str] | None,
+    pairs: Mapping[str, Iterable[tuple[Any, ...]]], lists: tuple[str, str] | None,
 ) -> None:  # fmt: skip
     """Write all files of a benchmark except the faces.
 
@@ -216,7 +215,8 @@ def read_pairs(path: Path, rows: Mapping[str, int]) -> PairList:
     same = np.array([pair["same"] for pair in listed])
     check_kinds(same, path)
     fold = np.array([pair["fold"] for pair in listed]) if "fold" in listed[0] else None
-    return PairList(*sides, same, fold)
+    first, second = sides
+    return PairList(first, second, same, fold)
 
 
 def check_kinds(same: np.ndarray, path: Path) -> None:

@@ -47,10 +47,11 @@ def write_records(
     sizes: Counter[tuple[int, int]] = Counter()
     first = ""
     with RecordWriter(out / "train.rec") as writer:
-        for face, size in in_order(_with_size, track(faces, "images"), workers):
-            if isinstance(size, ImageError):
-                failures.append((face.where, size.reason))
+        for found in in_order(_with_size, track(faces, "images"), workers):
+            if isinstance(found, LeftOut):
+                failures.append(found)
                 continue
+            face, size = found
             first = first or face.where
             sizes[size] += 1
             if size != next(iter(sizes)):
@@ -77,14 +78,14 @@ def write_records(
     return Converted(count, len(identities), len(failures))
 
 
-def _with_size(face: Face | LeftOut) -> tuple[Face | LeftOut, tuple[int, int] | ImageError]:
-    """A face and its height and width in px, or the error if it cannot be used."""
+def _with_size(face: Face | LeftOut) -> tuple[Face, tuple[int, int]] | LeftOut:
+    """A face and its height and width in px, or why it cannot be used."""
     if isinstance(face, LeftOut):
-        return face, ImageError(face.where, face.reason)
+        return face
     try:
         return face, decoded_size(face.encoded, face.where)
     except ImageError as error:
-        return face, error
+        return LeftOut(face.where, error.reason)
 
 
 def in_px(size: tuple[int, int]) -> str:

@@ -40,8 +40,12 @@ CACHE_BYTES = 1 << 30
 SCANNED_BYTES = 4 << 30
 
 
+class MissingLandmarksError(ManifestError):
+    """Faces that were aligned elsewhere, so that their landmarks are not known."""
+
+
 @DATASETS.register_module()
-class RecordFaces(Dataset):
+class RecordFaces(Dataset[dict[str, Any]]):
     """Data set of aligned faces from record files.
 
     An item is ``dict(inputs (3, S, S) uint8 RGB, label int)``, and ``landmarks (5, 2) float32`` if
@@ -103,7 +107,8 @@ class RecordFaces(Dataset):
         self.pipeline = Compose(pipeline)
         self._draws = Draws()
         # Shared memory, so that persistent workers see the new epoch, however they were started.
-        self._seed_and_epoch = torch.zeros(2, dtype=torch.int64, device="cpu").share_memory_()
+        self._seed_and_epoch = torch.zeros(2, dtype=torch.int64, device="cpu")
+        self._seed_and_epoch.share_memory_()  # type: ignore[no-untyped-call]  # PyTorch's gap
         self._shape = (image_size, image_size, 3)
         shape = (len(self), *self._shape)
         self._cache = ImageCache(shape) if math.prod(shape) <= CACHE_BYTES else None
@@ -126,7 +131,8 @@ class RecordFaces(Dataset):
         return pixels, self._offsets[number] + label
 
     def _augment(self, face: dict[str, Any], index: int) -> dict[str, Any]:
-        rng = self._draws.of(*self._seed_and_epoch.tolist(), index)
+        seed, epoch = self._seed_and_epoch.tolist()
+        rng = self._draws.of(seed, epoch, index)
         face = self.pipeline({**face, "rng": rng})
         pixels = face["img"]
         if pixels.shape != self._shape or pixels.dtype != np.uint8:
@@ -184,8 +190,9 @@ class FaceSource:
         self.reader, layout = open_records(records)
         self.keys = layout.images
         known = read_property(records, layout)
-        if self.reader.path.stat().st_size > SCANNED_BYTES and (known or manifest):
-            self.num_classes = known.classes if known else manifest.identities
+        stated = known.classes if known else manifest.identities if manifest else None
+        if self.reader.path.stat().st_size > SCANNED_BYTES and stated is not None:
+            self.num_classes = stated
         else:
             self.num_classes = count_classes(self.reader, self.keys, known)
         found = (len(self.keys), self.num_classes)
@@ -200,12 +207,13 @@ class FaceSource:
         """The landmarks of its aligned faces, ``(n, 5, 2)`` float32, px of a crop of 112 × 112.
 
         Raises:
-            ManifestError: If there are none, or not those of these records.
+            MissingLandmarksError: If there are none.
+            ManifestError: If they are not those of these records.
         """
         path = self.reader.path.with_name(ALIGNED_LANDMARKS)
         if not path.exists():
-            raise ManifestError(
-                f"{path}: no such file; landmarks are known of faces alone that stage align aligned"
+            raise MissingLandmarksError(
+                f"{path}: no such file; only faces that stage align aligned have landmarks"
             )
         found, expected = read_array(path), (len(self.keys), 5, 2)
         if found.shape != expected or found.dtype != np.float32:

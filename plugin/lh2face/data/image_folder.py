@@ -13,7 +13,7 @@ from functools import lru_cache, partial
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -81,7 +81,7 @@ class Photos:
     people: list[list[Photo]]
     left_out: list[LeftOut]
     several: list[tuple[str, int]]
-    store: BinaryIO
+    store: IO[bytes]
 
     def content(self, photo: Photo) -> tuple[np.ndarray, bytes]:
         """Read the landmarks ``(5, 2)`` float32 in px, and the file's bytes, of a photo."""
@@ -191,7 +191,7 @@ def read_photos(
 
 
 def _read_people(
-    root: Path, locate: "Locate", store: BinaryIO, workers: int
+    root: Path, locate: "Locate", store: IO[bytes], workers: int
 ) -> tuple[list[list[Photo]], list[LeftOut], list[tuple[str, int]]]:
     """Read all photos into ``store``; return those of each person, what is left out, and which
     have several faces.
@@ -238,7 +238,7 @@ def _read_people(
 def _repeated(folders: list[Path], groups: list[list[Photo]]) -> list[LeftOut]:
     """Call :func:`~lh2face.data.sources.repeated` for the photos that are not unique."""
     known: set[bytes] = set()
-    again = set()
+    again: set[bytes] = set()
     for photo in chain.from_iterable(groups):
         (again if photo.digest in known else known).add(photo.digest)
     found = zip(folders, groups, strict=True)
@@ -308,7 +308,7 @@ class Landmarks(Mapping[Path, np.ndarray]):
         return len(self._rows)
 
 
-def _rows(path: Path, file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
+def _rows(path: Path, file: IO[bytes]) -> Iterator[tuple[int, list[str]]]:
     """Iterate over the lines that are not blank; yield the number and the fields."""
     start = len(codecs.BOM_UTF8) if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else 0
     file.seek(start)
@@ -324,7 +324,7 @@ def _rows(path: Path, file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
         raise ImageFolderError(f"{path}:{rows.line_num}: {error}") from None
 
 
-def _lines(file: BinaryIO) -> Iterator[str]:
+def _lines(file: IO[bytes]) -> Iterator[str]:
     # Paths are bytes of an unknown encoding.
     return map(os.fsdecode, iter(lambda: file.readline(LIST_LINE), b""))
 
@@ -384,7 +384,8 @@ def detected(detect: Detector, path: Path, content: bytes) -> Located:
     """
     image = decode_rgb(content, None, str(path))
     face, faces = find_face(detect, image, path)
-    return _plausible(path, Located(face.landmarks, *image.shape[:2], faces))
+    height, width = image.shape[:2]
+    return _plausible(path, Located(face.landmarks, height, width, faces))
 
 
 def _plausible(path: Path, located: Located) -> Located:
@@ -459,7 +460,8 @@ def write_benchmark(
     """
     found.check_enough(len(members), LEAST["benchmark"], "the benchmark")
     (out / "loose_crop").mkdir(parents=True)
-    rows, landmarks, templates, subjects = [], [], [], []
+    rows: list[dict[str, Any]] = []
+    landmarks, templates, subjects = [], [], []
     for identity, group in enumerate(found.people[person] for person in members):
         probes = len(group) // 2
         parts = np.array_split(np.arange(len(group) - probes, len(group)), min(PROBES, probes))
@@ -484,7 +486,7 @@ def write_benchmark(
     found.write_failures(out)
 
 
-def _pairs(rows: list[dict], rng: np.random.Generator) -> list[tuple[str, str, int]]:
+def _pairs(rows: list[dict[str, Any]], rng: np.random.Generator) -> list[tuple[str, str, int]]:
     """Draw genuine and impostor pairs, alternating: two names of photos, and 1 or 0."""
     names = [[row["name"] for row in group] for _, group in groupby(rows, itemgetter("identity"))]
     pairs = []

@@ -320,7 +320,7 @@ def _numbers(block: bytes) -> np.ndarray | None:
 
 def _careful_numbers(block: bytes, path: Path, before: int) -> np.ndarray:
     """Parse line by line, with errors; ``before`` is the number of lines before the block."""
-    numbers = []
+    numbers: list[int] = []
     for line, text in enumerate(block.splitlines(), start=before + 1):
         fields = text.removeprefix(codecs.BOM_UTF8).strip().split(b"\t")
         if fields == [b""]:
@@ -406,7 +406,8 @@ def identity(header: RecordHeader, source: str = "record") -> int:
     Raises:
         RecordError: If the label is not a whole number in 0 … 2⁶³ − 1.
     """
-    label = float(header.label if header.flag == 0 else header.label[0])
+    labels = header.label
+    label = float(labels[0] if isinstance(labels, np.ndarray) else labels)
     if not (label >= 0 and label.is_integer()):
         raise RecordError(f"{source}: label {label:g}: expected a whole number from 0 on")
     found = header.id2 if label >= EXACT_FLOAT32 and header.id2 else int(label)
@@ -458,10 +459,11 @@ def record_layout(reader: RecordReader) -> RecordLayout:
             )
         return RecordLayout(keys, keys[:0], None)
     where = f"{reader.path}: record 0"
-    a, b = header.label if header.flag == 2 else (np.float32(0), np.float32(0))
+    labels = np.atleast_1d(header.label)
+    a, b = labels if header.flag == 2 else (np.float32(0), np.float32(0))
     if not (a.is_integer() and b.is_integer() and 1 <= a <= b < MOST):
         raise RecordError(
-            f"{where} has no image, and labels {header.label[:4].tolist()}: expected (a, b), where "
+            f"{where} has no image, and labels {labels[:4].tolist()}: expected (a, b), where "
             "1 … a − 1 are images and a … b − 1 identities"
         )
     # The float32 value differs from the true number by at most half of this.

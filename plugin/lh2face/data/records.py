@@ -86,10 +86,11 @@ def read_property(folder: Path, layout: RecordLayout) -> Property | None:
         raise RecordError(
             f"{path}: expected classes,height,width in whole numbers, found {text[:60]!r}"
         )
-    classes, *sides = (None if number is None else int(number) for number in found.groups())
+    classes = int(found[1])
+    height, width = (None if side is None else int(side) for side in found.groups()[1:])
     if len(layout.identities) not in (0, classes):
         raise RecordError(f"{path}: {classes} classes, but {folder / 'train.rec'} has {layout}")
-    return Property(classes, *sides)
+    return Property(classes, height, width)
 
 
 def check_labels(reader: RecordReader, keys: np.ndarray, labels: np.ndarray, classes: int) -> None:

@@ -93,7 +93,7 @@ def people(root: Path) -> tuple[list[Path], list[LeftOut]]:
     # Only links are resolved: resolving every name would be slow.
     parent = root.resolve()
     real = {path: path.resolve() if link else parent / path.name for path, link in folders.items()}
-    known = {real[path]: path for path in sorted(folders, key=folders.get, reverse=True)}
+    known = {real[path]: path for path in sorted(folders, key=folders.__getitem__, reverse=True)}
     again = {path: known[real[path]].name for path in folders if known[real[path]] != path}
     left_out += [LeftOut(str(path), f"the same folder as {name}") for path, name in again.items()]
     return [path for path in folders if path not in again], left_out
@@ -233,16 +233,17 @@ def webdataset(path: Path) -> Iterator[Face | LeftOut]:
     """
     for file in _files(path, "*.tar"):
         for (_, key), members in groupby(_members(file), lambda member: member[0]):
-            found = [part for _, *part in members]
+            found = [(kind, content) for _, kind, content in members]
             parts = dict(found)
             where = f"{file}: {key}"
             image = next((parts[kind] for kind in IMAGE_FILES if kind in parts), None)
-            if len(parts) < len(found) or not image or parts.get("cls") is None:
+            who = parts.get("cls")
+            if len(parts) < len(found) or not image or who is None:
                 kinds = sorted(kind for kind, _ in found)
                 reason = f"expected an image and a .cls, each once, whole, found {kinds}"
                 yield LeftOut(where, reason)
             else:
-                yield Face(where, parts["cls"].decode("utf-8", "backslashreplace").strip(), image)
+                yield Face(where, who.decode("utf-8", "backslashreplace").strip(), image)
 
 
 CONVERTIBLE: dict[str, Callable[[Path], Iterator[Face | LeftOut]]] = {
@@ -272,13 +273,13 @@ def _from_file(where: str, identity: str, path: Path) -> Face | LeftOut:
         return LeftOut(where, error.reason)
 
 
-def _entries(folder: Path) -> list[os.DirEntry]:
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
     """Entries of a folder, sorted by name; scandir, so that their types need no further call."""
     with os.scandir(folder) as found:
         return sorted(found, key=lambda entry: entry.name)
 
 
-def _is_dir(entry: os.DirEntry, path: Path) -> bool:
+def _is_dir(entry: os.DirEntry[str], path: Path) -> bool:
     # For a link to itself, DirEntry.is_dir raises OSError; Path.is_dir returns False.
     return path.is_dir() if entry.is_symlink() else entry.is_dir()
 
@@ -315,19 +316,20 @@ def _members(file: Path) -> Iterator[tuple[tuple[int, str], str, bytes | None]]:
     """
     wanted = {*IMAGE_FILES, "cls"}
     with file.open("rb") as opened:
-        start = 0
-        while (start := _next_block(opened, start)) is not None:
+        stop = 0
+        while (start := _next_block(opened, stop)) is not None:
             try:
                 with tarfile.open(fileobj=opened, mode="r:") as tar:
                     while (member := tar.next()) is not None:
                         # tarfile keeps all members in memory otherwise.
-                        tar.members = []
+                        tar.members = []  # type: ignore[attr-defined]  # typeshed lacks it
                         folder, slash, name = member.name.rpartition("/")
                         key, _, extension = name.partition(".")
                         if key and member.isreg():
                             small = member.size <= MAX_BYTES and not member.issparse()
                             use = small and extension.lower() in wanted
-                            content = tar.extractfile(member).read() if use else None
+                            part = tar.extractfile(member) if use else None
+                            content = None if part is None else part.read()
                             yield (start, folder + slash + key), extension.lower(), content
                     stop = tar.offset
             except Exception as error:
@@ -335,7 +337,6 @@ def _members(file: Path) -> Iterator[tuple[tuple[int, str], str, bytes | None]]:
                 raise SourceError(f"{file}: {error}") from None
             if stop == start:
                 raise SourceError(f"{file}: damaged at byte {start}: no tar header is there")
-            start = stop
 
 
 def _next_block(file: BinaryIO, start: int) -> int | None:

@@ -71,7 +71,10 @@ def template_pairs(subjects: np.ndarray, rng: np.random.Generator) -> tuple[np.n
         return np.triu_indices(count, 1)
     starts = np.flatnonzero(np.r_[True, subjects[1:] != subjects[:-1]])
     sizes = np.diff(np.r_[starts, count])
-    pairs = [start + np.triu_indices(size, 1) for start, size in zip(starts, sizes, strict=True)]
+    pairs = [
+        start + np.array(np.triu_indices(size, 1))
+        for start, size in zip(starts, sizes, strict=True)
+    ]
     # On a circle in random order, two templates have one distance, so no pair occurs twice.
     circle = rng.permutation(count)
     for distance in rng.choice(np.arange(1, (count + 1) // 2), IMPOSTORS, replace=False):

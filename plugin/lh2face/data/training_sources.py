@@ -4,10 +4,10 @@ A source fills an empty folder with a manifest and, unless its records are used 
 records.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Protocol
+from typing import Annotated, Protocol
 
 import numpy as np
 from pydantic import Field
@@ -30,13 +30,11 @@ Fold = Annotated[int, Field(ge=0)]
 
 
 class TrainingSource(Protocol):
-    """Interface of a source; its fields are its parameters.
+    """Interface of a source; its fields are its parameters."""
 
-    Attributes:
-        path: The file or folder that DVC watches for changes.
-    """
-
-    path: str
+    @property
+    def path(self) -> str:
+        """The file or folder that DVC watches for changes."""
 
     def write(self, out: Path, workers: int) -> None:
         """Fill an empty folder, and print one line about what was found.
@@ -127,7 +125,7 @@ class ImageFolder:
         root = Path(self.path)
         check_one_way(self, self.path)
         landmarks = None if self.landmarks is None else inside(root, self.landmarks, "landmarks")
-        detect = self.detector and self.detector.open()
+        detect = None if self.detector is None else self.detector.open()
         with read_photos(
             root, out, aligned=self.aligned, landmarks=landmarks, detect=detect, workers=workers
         ) as found:
@@ -180,7 +178,11 @@ class _Converted:
 
     path: str
     origin: Origin = "photos"
-    reader: ClassVar[Callable[[Path], Iterable[Face | LeftOut]]]
+
+    @staticmethod
+    def reader(path: Path) -> Iterator[Face | LeftOut]:
+        """Iterate over the faces in a file or folder."""
+        raise NotImplementedError
 
     def file(self) -> Path:
         """The file or folder to read."""

@@ -163,7 +163,8 @@ class _Array:
     __slots__ = ("data", "dtype")
 
     def __init__(self) -> None:
-        self.dtype, self.data = BYTE, b""
+        self.dtype = BYTE
+        self.data: bytes | list[Any] = b""
 
     def build(self, state: Any) -> None:
         if not isinstance(state, tuple) or len(state) != 5:
@@ -187,7 +188,9 @@ class _Array:
     def values(self) -> list[Any]:
         if isinstance(self.data, list):
             return self.data
-        return np.frombuffer(self.data, np.dtype(self.dtype.order + self.dtype.code)).tolist()
+        dtype = np.dtype(self.dtype.order + self.dtype.code)
+        numbers: list[Any] = np.frombuffer(self.data, dtype).tolist()
+        return numbers
 
 
 def _reconstruct(*_: Any) -> _Array:
@@ -242,7 +245,7 @@ def _quoted(text: bytes) -> bytes:
     """A text of Python 2, protocol 0."""
     if len(text) < 2 or text[:1] not in (b"'", b'"') or text[-1:] != text[:1]:
         raise _PickleError("a text without quotes")
-    return codecs.escape_decode(text[1:-1])[0]  # type: ignore[attr-defined]
+    return codecs.escape_decode(text[1:-1])[0]
 
 
 # Opcodes that work alike, each with the format of the number that follows it.

@@ -8,7 +8,6 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from torch import nn
 
 from lh2face.artifacts.calibration import read_calibration
 from lh2face.data.align import TEMPLATE_SIZE, norm_crop
@@ -19,6 +18,7 @@ from lh2face.data.synthetic.photograph import photograph, random_scene
 from lh2face.detection import Detector, open_named
 from lh2face.embedding.embedders import Embedder, open_embedder
 from lh2face.recognizers.preprocessor import normalize_images
+from lh2face.reconstruction import Reconstructor
 from lh2face.tools.reconstruct import load_reconstructor, yaw
 from lh2face.tools.verdict import Threshold, choose_threshold
 from lh2face.tools.verify import compare_faces, cropped, verdict
@@ -49,7 +49,7 @@ class Faces:
     limit: Threshold
     kappa: dict[str, float] | None = None
     detect: Detector | None = None
-    reconstructor: nn.Module | None = None
+    reconstructor: Reconstructor | None = None
 
     def about(self) -> dict[str, Any]:
         """What the page needs to know before there is a photo."""
@@ -164,7 +164,9 @@ def open_faces(
         limit=limit,
         kappa=known and known["kappa"],
         detect=detect,
-        reconstructor=reconstructor and load_reconstructor(reconstructor).eval().enlarged(),
+        reconstructor=(
+            None if reconstructor is None else load_reconstructor(reconstructor).eval().enlarged()
+        ),
     )
 
 
@@ -187,7 +189,7 @@ def resized(image: np.ndarray) -> np.ndarray:
     )
 
 
-def turns(reconstructor: nn.Module, crop: np.ndarray) -> bytes:
+def turns(reconstructor: Reconstructor, crop: np.ndarray) -> bytes:
     """The canonical face of a crop ``(112, 112, 3)`` uint8 RGB at ``ANGLES``, side by side: WebP,
     transparent beside the face."""
     size = reconstructor.image_size

@@ -49,7 +49,7 @@ def open_insightface(path: Path, smallest: float = SMALLEST) -> Detector:
         except Exception as error:  # onnxruntime's errors have no common base class
             raise DetectorError(printable(first_line(error))) from None
         faces = [
-            Face(box[:4], np.float32(points), float(box[4]))
+            Face(box[:4], np.array(points, np.float32), float(box[4]))
             for box, points in zip(boxes, landmarks, strict=True)
         ]
         return [face for face in faces if face.side >= smallest]

@@ -32,7 +32,8 @@ class _Network:
     def forward(self, names: list[str]) -> list[np.ndarray]:
         """Run the network and return the outputs with these names."""
         (taken,) = self.session.get_inputs()
-        return self.session.run(names, {taken.name: self.blob})
+        outputs: list[np.ndarray] = self.session.run(names, {taken.name: self.blob})
+        return outputs
 
 
 def open_mtcnn(smallest: int = SMALLEST) -> Detector:

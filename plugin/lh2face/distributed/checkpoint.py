@@ -11,14 +11,15 @@ import pickle
 from enum import Enum, EnumType
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from mmengine.dist import all_gather_object, barrier, is_main_process
 from torch import nn
+from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
 from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
+from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import (
     Metadata,
     StorageMeta,
@@ -82,7 +83,7 @@ def save(
     barrier()
     state, _ = _whole_state(model, optimizer)
     # PyTorch flattens dicts, but not tuples.
-    dcp.save({**state, "progress": (progress,)}, checkpoint_id=new)
+    state_dict_saver.save({**state, "progress": (progress,)}, checkpoint_id=new)
     # Each process computes the digests of the files that it wrote.
     parts = all_gather_object({part.name: digest(part) for part in new.glob(f"__{rank()}_*")})
     if is_main_process():
@@ -104,7 +105,7 @@ def is_whole(path: Path) -> bool:
         return False
 
 
-class SafeReader(dcp.FileSystemReader):
+class SafeReader(FileSystemReader):
     """Reader that reads a checkpoint's metadata with :class:`MetadataUnpickler`."""
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
@@ -114,7 +115,7 @@ class SafeReader(dcp.FileSystemReader):
             pickle.UnpicklingError: If they contain a class that is not allowed.
         """
         with (Path(self.path) / METADATA).open("rb") as file:
-            metadata = MetadataUnpickler(file).load()
+            metadata: Metadata = MetadataUnpickler(file).load()
         metadata.storage_meta = StorageMeta(load_id=self.load_id)
         return metadata
 
@@ -184,7 +185,8 @@ def load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict
         if name.startswith("model.") and isinstance(entry, TensorStorageMetadata)
     }
     check_same_shapes(path, shapes(whole["model"]), kept)
-    dcp.load(whole, storage_reader=reader, planner=SafePlanner())
+    state_dict_loader.load(whole, storage_reader=reader, planner=SafePlanner())
+    progress: dict[str, Any]
     (progress,) = whole.pop("progress")
     model_state, optimizer_state = (tree_map(_part, whole[key]) for key in ("model", "optimizer"))
     set_state_dict(
@@ -202,7 +204,7 @@ def _whole_state(
     """Get the state of all processes (with DTensors), and the extra state of this process."""
     model_state, optimizer_state = get_state_dict(model, optimizer)
     own = {name: model_state.pop(name) for name in [*model_state] if name.endswith(OWN_SUFFIX)}
-    momenta = dict(optimizer_state["state"])
+    momenta = dict(cast("dict[str, Any]", optimizer_state["state"]))
     if world_size() > 1:
         kind = "cuda" if "nccl" in dist.get_backend() else "cpu"
         mesh = init_device_mesh(kind, (world_size(),))

@@ -52,7 +52,7 @@ def newest(path: Path, is_whole: Callable[[Path], bool]) -> Path | None:
             then = f"goes on from {present[0].name}" if present else "begins again"
             print(f"{damaged}: damaged or cut short; training {then}", flush=True)
             remove(damaged)
-        found = present[:1] or [None]
+        found = [present[0] if present else None]
     broadcast_object_list(found)
     return found[0]
 

@@ -33,8 +33,9 @@ def clip_grad_norm_(
     """
     parameters = [parameter for parameter in parameters if parameter.grad is not None]
     parts = {id(parameter) for parameter in sharded}
-    mine = [parameter.grad for parameter in parameters if id(parameter) in parts]
-    common = [parameter.grad for parameter in parameters if id(parameter) not in parts]
+    gradients = [(id(one), one.grad) for one in parameters if one.grad is not None]
+    mine = [gradient for key, gradient in gradients if key in parts]
+    common = [gradient for key, gradient in gradients if key not in parts]
     power = get_total_norm(mine, norm_type) ** norm_type
     if world_size() > 1:
         dist.all_reduce(power)

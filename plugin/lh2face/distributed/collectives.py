@@ -32,11 +32,11 @@ def all_gather(tensor: Tensor) -> list[Tensor]:
     own = torch.tensor([len(tensor)], device=tensor.device)
     lengths = [torch.empty_like(own) for _ in range(world_size())]
     dist.all_gather(lengths, own)
-    lengths = torch.cat(lengths).tolist()
-    padded = F.pad(tensor, [0, 0] * (tensor.ndim - 1) + [0, max(lengths) - len(tensor)])
-    parts = [torch.empty_like(padded) for _ in lengths]
+    counts = torch.cat(lengths).tolist()
+    padded = F.pad(tensor, [0, 0] * (tensor.ndim - 1) + [0, max(counts) - len(tensor)])
+    parts = [torch.empty_like(padded) for _ in counts]
     dist.all_gather(parts, padded)
-    return [part[:length] for part, length in zip(parts, lengths, strict=True)]
+    return [part[:length] for part, length in zip(parts, counts, strict=True)]
 
 
 def concatenate(tensor: Tensor, gradient_scale: float = 1.0) -> Tensor:
@@ -47,22 +47,28 @@ def concatenate(tensor: Tensor, gradient_scale: float = 1.0) -> Tensor:
         gradient_scale: Factor on the gradient. For embeddings from ``DistributedDataParallel``, use
             the number of processes, because it averages the gradients of the parameters.
     """
-    return _Concatenate.apply(tensor, gradient_scale)
+    return _applied(_Concatenate, tensor, gradient_scale)
 
 
 def shared(tensor: Tensor) -> Tensor:
     """Mark a tensor that is equal in all processes: its gradient is summed over them."""
-    return _Shared.apply(tensor)
+    return _applied(_Shared, tensor)
 
 
 def sum_parts(tensor: Tensor) -> Tensor:
     """Sum a tensor over the processes; each process's gradient is that of the sum."""
-    return _SumParts.apply(tensor)
+    return _applied(_SumParts, tensor)
 
 
 def logsumexp_parts(tensor: Tensor) -> Tensor:
     """Compute ``log Σ exp`` elementwise over the processes; −inf where all inputs are −inf."""
-    return _LogSumExpParts.apply(tensor)
+    return _applied(_LogSumExpParts, tensor)
+
+
+def _applied(function: Any, *inputs: Any) -> Tensor:
+    """Apply an autograd function, as PyTorch's ``apply`` has no types."""
+    result: Tensor = function.apply(*inputs)
+    return result
 
 
 class _Concatenate(torch.autograd.Function):
@@ -74,7 +80,7 @@ class _Concatenate(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return grad.split(ctx.lengths)[rank()] * ctx.gradient_scale, None
+        return torch.split(grad, ctx.lengths)[rank()] * ctx.gradient_scale, None
 
 
 class _Shared(torch.autograd.Function):
@@ -108,7 +114,8 @@ class _LogSumExpParts(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         tensor, total = ctx.saved_tensors
         # exp(−inf − 0) = 0; −inf − −inf would be NaN.
-        return grad * (tensor - total.masked_fill(total == -torch.inf, 0)).exp()
+        share: Tensor = (tensor - total.masked_fill(total == -torch.inf, 0)).exp()
+        return grad * share
 
 
 def _all_reduced(tensor: Tensor) -> Tensor:

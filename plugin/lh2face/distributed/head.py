@@ -44,17 +44,20 @@ class ShardedHead(nn.Module):
 
     def pre_logits(self, embeddings: Tensor | Sequence[Tensor]) -> Tensor:
         """Call ``pre_logits`` of the head."""
-        return self.head.pre_logits(embeddings)
+        rows: Tensor = self.head.pre_logits(embeddings)
+        return rows
 
     def forward(self, embeddings: Tensor | Sequence[Tensor]) -> Tensor:
         """Call the head for logits ``(B, C)``; only possible if one process has all classes."""
-        return self.head(embeddings)
+        logits: Tensor = self.head(embeddings)
+        return logits
 
     def predict(
         self, embeddings: Tensor | Sequence[Tensor], data_samples: Sequence[Any] | None = None
     ) -> list[Any]:
         """Call ``predict`` of the head; only possible if one process has all classes."""
-        return self.head.predict(embeddings, data_samples)
+        samples: list[Any] = self.head.predict(embeddings, data_samples)
+        return samples
 
     def loss(
         self, embeddings: Tensor | Sequence[Tensor], labels: Tensor | Sequence[Any]
@@ -71,6 +74,7 @@ class ShardedHead(nn.Module):
         Raises:
             ValueError: If the head raises it.
         """
-        embeddings, labels = self.head.prepare(embeddings, labels)
-        gathered = concatenate(embeddings, gradient_scale=float(world_size()))
-        return self.head.terms(gathered, concatenate(labels))
+        rows, classes = self.head.prepare(embeddings, labels)
+        gathered = concatenate(rows, gradient_scale=float(world_size()))
+        terms: dict[str, Tensor] = self.head.terms(gathered, concatenate(classes))
+        return terms

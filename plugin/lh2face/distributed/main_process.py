@@ -35,7 +35,7 @@ def end_all(error: Exception | None) -> NoReturn:
     """
     from mmengine.dist import barrier, is_main_process
 
-    if is_main_process():
+    if error is not None and is_main_process():
         raise error
     with suppress(RuntimeError):
         barrier()

@@ -87,7 +87,7 @@ class ShardedProxies(nn.Module):
         if anchor_scale is not None:
             rows = torch.cat([rows, anchor_scale * unit(self._own(place, inside))])
             place, inside = place.repeat(2), inside.repeat(2)
-        weight = self.weight
+        weight: Tensor = self.weight
         if self.training and self.sample_rate < 1:
             sampled = self._sample(place, inside)
             weight, place = weight[sampled], torch.searchsorted(sampled, place)

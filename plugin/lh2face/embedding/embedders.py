@@ -95,7 +95,8 @@ def directions(embeddings: np.ndarray, names: Sequence[object]) -> np.ndarray:
     zero = np.flatnonzero(lengths == 0)
     if zero.size:
         raise ImageError(names[zero[0]], "the model's embedding of this face is zero")
-    return sums / lengths
+    unit: np.ndarray = sums / lengths
+    return unit
 
 
 def embed_images(recognizer: "FaceRecognizer", images: np.ndarray) -> np.ndarray:
@@ -115,7 +116,7 @@ def embed_images(recognizer: "FaceRecognizer", images: np.ndarray) -> np.ndarray
     device = next(recognizer.parameters()).device
     batches = []
     with torch.inference_mode():
-        for pixels in torch.from_numpy(images).permute(0, 3, 1, 2).split(BATCH):
+        for pixels in torch.split(torch.from_numpy(images).permute(0, 3, 1, 2), BATCH):
             inputs = normalize_images(pixels.to(device))
             batches.append(torch.stack(recognizer(inputs, mode="predict")).cpu().numpy())
     return np.concatenate(batches)

@@ -29,6 +29,9 @@ class Photos:
 
     Attributes:
         found_by: Identifies the detector in the digests; the caller sets it.
+
+    Raises:
+        ValueError: If the benchmark has no landmarks.
     """
 
     def __init__(
@@ -36,6 +39,9 @@ class Photos:
         detect: Detector | None = None,
     ) -> None:  # fmt: skip
         self.benchmark, self.name, self.pool, self.check = benchmark, name, pool, check
+        if benchmark.landmarks is None:
+            raise ValueError(f"{name}: expected landmarks, found none")
+        self.landmarks = benchmark.landmarks
         self.detect, self.found_by = detect, ""
 
     def digest(self, rows: range) -> str:
@@ -61,7 +67,7 @@ class Photos:
     def _digest(self, rows: range, files: Iterable[bytes]) -> str:
         part = slice(rows.start, rows.stop)
         names = list(self.benchmark.images["name"][part])
-        listed = [names, self.benchmark.landmarks[part].tolist()]
+        listed = [names, self.landmarks[part].tolist()]
         listed += [self.found_by] if self.found_by else []
         return sha256(json.dumps(listed).encode(), *files)
 
@@ -70,7 +76,7 @@ class Photos:
 
     def _face(self, row: int) -> tuple[bytes, np.ndarray, bool]:
         encoded = self.benchmark.read(row)
-        points, source, missed = self.benchmark.landmarks[row], self.where(row), False
+        points, source, missed = self.landmarks[row], self.where(row), False
         if self.detect is not None:
             image = decode_rgb(encoded, None, source)
             try:

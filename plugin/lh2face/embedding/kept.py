@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 
@@ -144,14 +144,14 @@ def embed_faces(
     if not rows:
         return embedder(np.zeros((1, TEMPLATE_SIZE, TEMPLATE_SIZE, 3), np.uint8))[:0]
     path = out / EMBEDDINGS
-    made = {
+    made: dict[str, str | int] = {
         "model": model, "lh2face": version("lh2face"), "faces": len(rows), "first": rows.start,
         "block": BLOCK,
     }  # fmt: skip
     if record.blocks and record.embeddings != made:
         raise KeptError(f"{out}: holds embeddings of another model or list")
     record.embeddings = made
-    embeddings = read_array(path, "r+") if record.blocks else None
+    embeddings = cast(np.memmap, read_array(path, "r+")) if record.blocks else None
     if embeddings is not None and (embeddings.ndim != 3 or len(embeddings) != len(rows)):
         raise KeptError(f"{path}: changed since {record.command} wrote it")
     blocks = [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
@@ -165,7 +165,7 @@ def embed_faces(
                         f"{out}: holds embeddings of other faces, somewhere in {block.start + 1} "
                         f"to {block.stop} of {faces.name}"
                     )
-                if sha256(embeddings[place].tobytes()) != kept:
+                if embeddings is None or sha256(embeddings[place].tobytes()) != kept:
                     raise KeptError(f"{path}: changed since {record.command} wrote it")
             else:
                 inputs, pixels, missed = faces.read(block)
@@ -179,7 +179,7 @@ def embed_faces(
                 record.blocks.append((inputs, sha256(embeddings[place].tobytes()), missed))
                 record.write(out)
             shown.advance(len(block))
-    return embeddings
+    return cast(np.ndarray, embeddings)  # there is at least one block
 
 
 def sha256(*parts: bytes) -> str:

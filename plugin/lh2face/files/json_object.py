@@ -37,6 +37,26 @@ def read_object(path: Path, expected: str) -> dict[str, Any]:
     return value
 
 
+def whole(value: Any, path: Path, name: str, least: int) -> int:
+    """Check that a value of a JSON file is a whole number of at least ``least``, and return it.
+
+    Args:
+        value: The value.
+        path: The file, for the message.
+        name: Name of the value, for the message.
+        least: The least value that is allowed.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(
+            f"{path}: {name}: expected a whole number of at least {least}, "
+            f"found {reprlib.repr(value)}"
+        )
+    return value
+
+
 def number(value: Any, path: Path, name: str) -> float:
     """Check that a value of a JSON file is a finite number, and return it.
 

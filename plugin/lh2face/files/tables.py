@@ -20,14 +20,14 @@ def flag(text: str) -> bool:
 
 
 # Columns of a list of pairs of images.
-PAIR_LIST = {"first": str, "second": str, "same": flag}
+PAIR_LIST: dict[str, Callable[[str], Any]] = {"first": str, "second": str, "same": flag}
 
 
 class TableError(ValueError):
     """A table cannot be used; the message names the file and, if known, the line."""
 
 
-def write_rows(path: Path, header: Iterable[str], rows: Iterable[Iterable]) -> None:
+def write_rows(path: Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
     r"""Write a CSV table.
 
     :func:`~lh2face.text.to_cell` escapes text that a spreadsheet would take for a formula. A byte

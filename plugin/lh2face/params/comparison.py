@@ -22,14 +22,16 @@ def not_reserved(name: str) -> str:
 HeadName = Annotated[Name, AfterValidator(not_reserved)]
 
 
-class Evaluate(from_dataclass("Protocol", Protocol)):
+# mypy cannot know a base class that a call makes.
+class Evaluate(from_dataclass("Protocol", Protocol)):  # type: ignore[misc]
     """Options of the evaluation; see :class:`~lh2face.evaluation.protocol.Protocol`.
 
     Attributes:
+        vmf_dim: Takes the place of n of each model's head; None for that of the head.
         bootstrap: Rounds of the bootstrap over templates.
     """
 
-    vmf_dim: Annotated[int, Field(ge=2)]
+    vmf_dim: Annotated[int, Field(ge=2)] | None = None
     # YAML has lists, not tuples, so the container is not strict; the numbers in it are.
     far: Annotated[
         tuple[Annotated[float, Field(gt=0, lt=1)], ...],

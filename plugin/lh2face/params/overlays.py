@@ -45,7 +45,8 @@ def overlay_params(overlays: Sequence[Path], path: Path = Path("params.yaml")) -
     here = read_text(path)
     base = read_text(original) if is_made_here(here, path, original) else here
     if overlays:
-        text, values = base, {}
+        text = base
+        values: dict[str, Any] = {}
         for overlay in overlays:
             text, values = put_over(text, overlay, path)
         names = ", ".join(map(str, overlays))
@@ -131,7 +132,8 @@ def divided(text: str) -> tuple[str, list[tuple[str, str]]]:
     """
     head, *sections = re.split(r"^(?=[^\s#-])", text, flags=re.MULTILINE)
     behind = re.compile(r"(?:^[ \t]*\n|^#.*\n?)*\Z", re.MULTILINE)
-    found = ((section, behind.search(section).start()) for section in sections)
+    # Each section has a match, if only an empty one at its end.
+    found = ((section, match.start()) for section in sections if (match := behind.search(section)))
     return head, [(section[:end], section[end:]) for section, end in found]
 
 

@@ -57,19 +57,22 @@ def from_dataclass(name: str, cls: type, **more: Any) -> type[Section]:
         more: Further fields as (type, default).
     """
     hints = typing.get_type_hints(cls, include_extras=True)
-    fields = {
+    fields: dict[str, Any] = {
         field.name: (
             _with_sections(hints[field.name]),
             ... if field.default is dataclasses.MISSING else field.default,
         )
         for field in dataclasses.fields(cls)
     }
-    return create_model(name, __base__=Section, __doc__=cls.__doc__, **fields, **more)
+    section: type[Section] = create_model(
+        name, __base__=Section, __doc__=cls.__doc__, **fields, **more
+    )
+    return section
 
 
 def _with_sections(hint: Any) -> Any:
     """Replace the dataclasses in a type hint by sections."""
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return from_dataclass(hint.__name__, hint)
     if typing.get_origin(hint) is Annotated:
         return Annotated[_with_sections(hint.__origin__), *hint.__metadata__]

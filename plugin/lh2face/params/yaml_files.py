@@ -38,7 +38,7 @@ def read_text(path: Path) -> str:
         raise ParamsError(f"{path}: not UTF-8 at byte {error.start}") from None
 
 
-def parse_yaml(yaml: YAML, text: str, path: Path) -> Any:
+def parse_yaml(yaml: YAML, text: str, path: Path) -> dict[str, Any]:
     """Parse the mapping of a YAML text, with the errors of :func:`read_yaml`.
 
     Args:
@@ -75,7 +75,8 @@ def written_out(node: Node | None, known: dict[int, int]) -> int:
     """
     if id(node) not in known:
         known[id(node)] = MOST_NODES + 1  # for a node that contains itself
-        inner = node.value if isinstance(getattr(node, "value", None), list) else []
+        value = getattr(node, "value", None)
+        inner = value if isinstance(value, list) else []
         parts = [part for one in inner for part in (one if isinstance(one, tuple) else (one,))]
         known[id(node)] = 1 + sum(written_out(part, known) for part in parts)
     return known[id(node)]

@@ -1,6 +1,6 @@
 """The mmengine model that combines a backbone, a head and optionally a reconstructor."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -63,7 +63,7 @@ def view_consistency_loss(view: Tensor, view_of_mirrored: Tensor, prior: float) 
 
 
 @MODELS.register_module()
-class FaceRecognizer(BaseModel):
+class FaceRecognizer(BaseModel):  # type: ignore[misc]  # mmengine has no types
     """A backbone with a head, trained alone or jointly with a reconstructor.
 
     Joint training minimises ``L_FR + reco_weight · L_reco + canon_weight · L_FR^canon +
@@ -123,8 +123,9 @@ class FaceRecognizer(BaseModel):
         self.backbone = MODELS.build({**backbone, "in_channels": 3 + FUSION_CHANNELS[fusion]}).to(
             memory_format=torch.channels_last
         )
-        self.head = None if head is None else MODELS.build(head)
-        self.reconstructor = None if reconstructor is None else MODELS.build(reconstructor)
+        # Classes of other toolboxes may be a head or a reconstructor.
+        self.head: Any = None if head is None else MODELS.build(head)
+        self.reconstructor: Any = None if reconstructor is None else MODELS.build(reconstructor)
         self.weights = weights
         self.fusion = fusion
 
@@ -256,4 +257,4 @@ def resize(images: Tensor, size: int) -> Tensor:
 
 def summed_loss(terms: dict[str, Tensor]) -> Tensor:
     """Sum the loss terms of a head or reconstructor: all entries with "loss" in their names."""
-    return sum(value for name, value in terms.items() if "loss" in name)
+    return cast(Tensor, sum(value for name, value in terms.items() if "loss" in name))

@@ -1,5 +1,7 @@
 """Conversion of a data loader's uint8 images to the input of the models."""
 
+from typing import Any
+
 import torch
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
@@ -30,14 +32,14 @@ def normalize_images(images: Tensor) -> Tensor:
 
 
 @MODELS.register_module()
-class FacePreprocessor(BaseDataPreprocessor):
+class FacePreprocessor(BaseDataPreprocessor):  # type: ignore[misc]  # mmengine has no types
     """Move a batch to the model's device and normalise it.
 
     Args:
         non_blocking: Whether to copy asynchronously, see :meth:`torch.Tensor.to`.
     """
 
-    def forward(self, data: dict, training: bool = False) -> dict:
+    def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
         """Prepare a collated batch.
 
         Args:

@@ -11,7 +11,7 @@ from lh2face.reconstruction.losses import confidence_l1
 from lh2face.reconstruction.networks import Encoder, EncoderDecoder
 from lh2face.reconstruction.pose import view_of_landmarks
 from lh2face.registry import MODELS
-from lh2face.rendering import lambert_shading, normals_from_depth, shade
+from lh2face.rendering import GridMeshRenderer, lambert_shading, normals_from_depth, shade
 
 # Limits of the view: rotations in rad, translations in units of the depth. Unsup3D has 60° and 0.1
 # for all; aligned faces roll, nod and shift little, and wider limits let the view miss the face.
@@ -81,6 +81,7 @@ class Reconstructor(nn.Module):
     """
 
     min_depth, max_depth = 0.9, 1.1
+    view_range: Tensor
 
     def __init__(
         self,
@@ -101,7 +102,7 @@ class Reconstructor(nn.Module):
         self.drawing = {
             "type": "DepthMeshRenderer", "rotation_center": ROTATION_CENTER, **(renderer or {})
         }  # fmt: skip
-        self.renderer = MODELS.build({**self.drawing, "image_size": image_size})
+        self.renderer: GridMeshRenderer = MODELS.build({**self.drawing, "image_size": image_size})
         self.confidence_network = EncoderDecoder(image_size, 2, width)
         self.light_network = Encoder(image_size, 4, width)
         self.view_network = Encoder(image_size, 6, width)
@@ -157,7 +158,8 @@ class Reconstructor(nn.Module):
 
     def view_of(self, images: Tensor) -> Tensor:
         """Predict only the view ``(B, 6)`` of images ``(B, 3, S, S)``."""
-        return self.view_network(self.read(images)) * self.view_range
+        view: Tensor = self.view_network(self.read(images)) * self.view_range
+        return view
 
     def loss(
         self, images: Tensor, face: Reconstruction, landmarks: Tensor | None = None

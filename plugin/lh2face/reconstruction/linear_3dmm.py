@@ -40,6 +40,8 @@ class Linear3DMMReconstructor(Reconstructor):
             slow down training.
     """
 
+    head: Tensor
+
     def __init__(
         self,
         image_size: int = 64,

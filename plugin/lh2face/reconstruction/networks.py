@@ -1,5 +1,8 @@
 """Encoders and encoder-decoders of the reconstructor, for any power-of-two image size ≥ 16."""
 
+from typing import cast
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -37,10 +40,12 @@ class ToVector(nn.Conv2d):
 class FromVector(nn.ConvTranspose2d):
     """A transposed convolution of a single pixel, computed as a matrix product."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    # As the kernel is the whole map, there is no output size to choose.
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """``(B, in_channels)`` to ``(B, out_channels, k, k)``."""
         maps = x @ self.weight.flatten(1)
-        return maps.unflatten(1, self.weight.shape[1:]) + self.bias[:, None, None]
+        bias = cast(Tensor, self.bias)
+        return torch.unflatten(maps, 1, self.weight.shape[1:]) + bias[:, None, None]
 
 
 class FewMaps(nn.Conv2d):
@@ -56,7 +61,8 @@ class FewMaps(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """``(B, channels, S, S)`` to ``(B, maps, S, S)``."""
         kernel = self.weight.flip(2, 3).transpose(0, 1)
-        return F.conv_transpose2d(x, kernel, self.bias, padding=self.padding)
+        padding = cast("tuple[int, ...]", self.padding)
+        return F.conv_transpose2d(x, kernel, self.bias, padding=padding)
 
 
 class Encoder(nn.Module):
@@ -80,7 +86,8 @@ class Encoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """``(B, 3, S, S)`` to ``(B, outputs)``."""
-        return self.network(images)
+        vector: Tensor = self.network(images)
+        return vector
 
 
 class EncoderDecoder(nn.Module):
@@ -115,4 +122,5 @@ class EncoderDecoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """``(B, 3, S, S)`` to ``(B, outputs, S, S)``, not bounded."""
-        return self.network(images)
+        maps: Tensor = self.network(images)
+        return maps

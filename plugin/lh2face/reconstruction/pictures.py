@@ -1,12 +1,12 @@
 """Images and reconstructions as pictures of uint8 pixels."""
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
-from lh2face.reconstruction.base import Reconstruction
+from lh2face.reconstruction.base import Reconstruction, Reconstructor
 
 
-def relief(model: nn.Module, face: Reconstruction) -> np.ndarray:
+def relief(model: Reconstructor, face: Reconstruction) -> np.ndarray:
     """Convert canonical depth to ``(N, S, S)`` uint8; near is bright."""
     near = (model.max_depth - face.depth) / (model.max_depth - model.min_depth)
     return (near * 255).clamp(0, 255).byte().cpu().numpy()

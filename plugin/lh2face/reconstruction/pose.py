@@ -44,7 +44,7 @@ def view_of_landmarks(landmarks: Tensor, rotation_center: float) -> Tensor:
     steps = STEP * torch.eye(6, dtype=view.dtype, device=view.device)
     for _ in range(ROUNDS):
         now, moved = drawn(view), drawn((view[:, None] + steps).flatten(0, 1))
-        slope = (moved.unflatten(0, (-1, 6)) - now[:, None]) / (STEP * NOISE)
+        slope = (torch.unflatten(moved, 0, (-1, 6)) - now[:, None]) / (STEP * NOISE)
         missing = (landmarks.flatten(1) - now) / NOISE
         pull = (slope @ missing[..., None])[..., 0] - view / spread**2
         view = view + torch.linalg.solve(slope @ slope.mT + torch.diag(spread**-2), pull)

@@ -5,12 +5,12 @@ from typing import Any
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from lh2face.reconstruction.base import Reconstruction
+from lh2face.reconstruction.base import Reconstruction, Reconstructor
 from lh2face.registry import MODELS
 
 
 @MODELS.register_module()
-class ReconstructorTrainer(BaseModel):
+class ReconstructorTrainer(BaseModel):  # type: ignore[misc]  # mmengine has no types
     """A reconstructor with a preprocessor of its images; its loss is that of the reconstructor.
 
     Args:
@@ -30,7 +30,7 @@ class ReconstructorTrainer(BaseModel):
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(data_preprocessor or {"type": "FacePreprocessor"}, init_cfg)
-        self.reconstructor = MODELS.build(reconstructor)
+        self.reconstructor: Reconstructor = MODELS.build(reconstructor)
 
     def forward(
         self,
@@ -57,7 +57,8 @@ class ReconstructorTrainer(BaseModel):
         if mode not in ("tensor", "loss"):
             raise ValueError(f"mode: expected 'loss' or 'tensor', found {mode!r}")
         if mode == "tensor":
-            return self.reconstructor(inputs)
+            face: Reconstruction = self.reconstructor(inputs)
+            return face
         return self.reconstruction_loss(inputs, landmarks)
 
     def reconstruction_loss(self, images: Tensor, landmarks: Tensor | None) -> dict[str, Tensor]:

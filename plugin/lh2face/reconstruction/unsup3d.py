@@ -30,6 +30,9 @@ class Unsup3DReconstructor(Reconstructor):
         pose: Source from which the view is learnt, ``"images"`` or ``"landmarks"``.
     """
 
+    border: Tensor
+    dome: Tensor
+
     def __init__(
         self,
         image_size: int = 64,

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 from ..registry import MODELS
 from .camera import back_project, project, transform
 from .rasterize import rasterize
+
+Draw = Callable[..., tuple[Tensor, Tensor]]
 
 # Vertices nearer to the camera plane or further away than this are left out.
 NEAR, FAR = 0.01, 1e4
@@ -195,11 +198,11 @@ def draw_mesh(
 
 
 @cache
-def _compiled(function: Callable) -> Callable:
+def _compiled(function: Draw) -> Draw:
     """Compile a function by ``torch.compile``; without a compiler, warn and run it uncompiled."""
     run = torch.compile(function)
 
-    def call(*args):
+    def call(*args: Any) -> tuple[Tensor, Tensor]:
         nonlocal run
         try:
             return run(*args)

@@ -25,6 +25,8 @@ class PyTorch3DRenderer(GridMeshRenderer):
         ImportError: If pytorch3d is not installed.
     """
 
+    faces: Tensor
+
     def __init__(
         self, image_size: int, fov_deg: float = 10.0, rotation_center: float = 1.0
     ) -> None:

@@ -73,7 +73,7 @@ def _who_leads(leads: list[tuple[str, dict[str, Any]]]) -> str:
     led = [(ahead["best"], column) for column, ahead in leads if ahead["significant"]]
     if not led:
         return "no model leads significantly in any"
-    found = []
+    found: list[str] = []
     for model, count in Counter(model for model, _ in led).most_common():
         named = ", ".join(column for best, column in led if best == model)
         verb = "" if found else " leads significantly"

@@ -169,7 +169,9 @@ def face_rows(asked: Benchmark) -> tuple[str, list[list[int]]]:
     return what, [_spread(rows, FACES_EACH) for rows in largest]
 
 
-def hard_pairs(pairs: pd.DataFrame, picture: Callable[[str], str]) -> dict[str, list[dict]]:
+def hard_pairs(
+    pairs: pd.DataFrame, picture: Callable[[str], str]
+) -> dict[str, list[dict[str, Any]]]:
     """Find the :func:`hardest` pairs, and add the ``pictures`` of both faces to their rows."""
     return {
         kind: [

@@ -57,11 +57,11 @@ def truth(
     if not all(seed for seeds in calibrations.values() for seed in seeds):
         return ""
     as_trained, calibrated = (
-        [np.mean([seed[key] for seed in seeds]) for seeds in calibrations.values()]
+        [float(np.mean([seed[key] for seed in seeds])) for seeds in calibrations.values()]
         for key in ("ece_as_trained", "ece")
     )
     spans = [
-        np.mean([np.ptp(seed["calibration"]["predicted"]) for seed in seeds])
+        float(np.mean([np.ptp(seed["calibration"]["predicted"]) for seed in seeds]))
         for seeds in evaluations.values()
     ]
     tells = {

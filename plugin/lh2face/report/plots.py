@@ -6,7 +6,7 @@ the name of the file without suffix.
 
 import html
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import cycle, product
 from typing import Any
 
@@ -198,7 +198,7 @@ def accuracy(records: Evaluations) -> Figure:
 
 
 def curves(
-    evaluations: Evaluations, file: str, x: str, y: str, hover: str, custom: tuple | list = ()
+    evaluations: Evaluations, file: str, x: str, y: str, hover: str, custom: Sequence[str] = ()
 ) -> Figure:
     """Plot one line per model and seed, on a transparent background for light and dark pages.
 

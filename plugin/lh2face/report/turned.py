@@ -43,7 +43,8 @@ def turned_people(
             )
             for taken in photograph(sample_identity(rng), scenes, PHOTOGRAPH)
         )  # fmt: skip
-        pairs = zip((turn(front, warp) for warp in warps), true, strict=True)
+        turned = [turn(front.astype(np.uint8, copy=False), warp) for warp in warps]
+        pairs = zip(turned, true, strict=True)
         sheet.append([front, *(picture for pair in pairs for picture in pair)])
     titles = ["frontal", *(f"{angle:g}° {kind}" for angle in angles for kind in ("turned", "true"))]
     return titles, np.array(sheet)

@@ -105,10 +105,10 @@ def code_digests(model: dict[str, Any]) -> dict[str, str]:
         for path in sorted(PACKAGE.rglob("*.py"))
         if (name := path.relative_to(PACKAGE)).parts[0] not in NOT_IN_TRAINING
     }
-    for name in types_in(model):
-        path = Path(inspect.getfile(MODELS.get(name) or WEIGHT_INITIALIZERS.get(name)))
+    for kind in types_in(model):
+        path = Path(inspect.getfile(MODELS.get(kind) or WEIGHT_INITIALIZERS.get(kind)))
         if not path.is_relative_to(PACKAGE):
-            files[name] = path
+            files[kind] = path
     return {name: digest(path) for name, path in files.items()}
 
 

@@ -2,11 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lh2face.artifacts.model import load_reconstructor
 from lh2face.artifacts.run_metrics import METRICS
@@ -16,6 +16,7 @@ from lh2face.files.arrays import read_arrays
 from lh2face.files.outputs import atomic_dir
 from lh2face.recognizers.face_recognizer import resize
 from lh2face.recognizers.preprocessor import normalize_images
+from lh2face.reconstruction import Reconstructor
 from lh2face.reconstruction.metrics import mean_angle_deviation, scale_invariant_depth_error
 from lh2face.reconstruction.pictures import pixels, relief
 from lh2face.rendering import normals_from_depth
@@ -48,7 +49,9 @@ def run(params: "Params", reconstructor: Path, benchmarks: Path, out: Path) -> N
     with torch.no_grad(), atomic_dir(out, [reconstructor, benchmarks]) as folder:
         with_truth = next((test for test in tests if test.truth is not None), None)
         metrics = {} if with_truth is None else depth_errors(model, with_truth, device)
-        np.savez_compressed(folder / "samples.npz", **samples(model.enlarged(), tests[0], device))
+        # Any, because NumPy's types take every name for its own option.
+        pictures: dict[str, Any] = {**samples(model.enlarged(), tests[0], device)}
+        np.savez_compressed(folder / "samples.npz", **pictures)
         (folder / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
 
 
@@ -59,11 +62,18 @@ def read_faces(benchmark: Benchmark, rows: list[int], size: int, device: torch.d
     return normalize_images(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(device))
 
 
-def depth_errors(model: nn.Module, benchmark: Benchmark, device: torch.device) -> dict[str, object]:
+def depth_errors(
+    model: Reconstructor, benchmark: Benchmark, device: torch.device
+) -> dict[str, object]:
     """Compute SIDE (·10⁻²) and MAD (degrees) in the input view, by the name of the depth.
 
     The baselines are the average true depth and a constant depth.
+
+    Raises:
+        ValueError: If the benchmark has no true depth.
     """
+    if benchmark.truth is None:
+        raise ValueError(f"{benchmark.folder}: has no true depth")
     truth = read_arrays(benchmark.truth, "index", "depth", "mask")
     size = model.image_size
     images = read_faces(benchmark, truth["index"].tolist(), size, device)
@@ -89,7 +99,9 @@ def depth_errors(model: nn.Module, benchmark: Benchmark, device: torch.device) -
     }
 
 
-def samples(model: nn.Module, benchmark: Benchmark, device: torch.device) -> dict[str, np.ndarray]:
+def samples(
+    model: Reconstructor, benchmark: Benchmark, device: torch.device
+) -> dict[str, np.ndarray]:
     """Make pictures of a few faces.
 
     Returns:

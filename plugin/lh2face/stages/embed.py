@@ -3,7 +3,7 @@
 import json
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from lh2face.embedding.embedders import BATCH, open_embedder
 from lh2face.embedding.faces import AlignedFaces
 from lh2face.embedding.kept import EMBEDDINGS, RECORD, KeptError, claim, embed_faces
 from lh2face.files.arrays import read_array
-from lh2face.files.json_object import read_object
+from lh2face.files.json_object import read_object, whole
 from lh2face.files.outputs import atomic_dir, check_output, exclusive
 
 if TYPE_CHECKING:
@@ -20,6 +20,18 @@ if TYPE_CHECKING:
 
 COMMAND = "lh2face embed"
 EMBEDDED_BY = "embedded_by.json"
+
+
+class EmbeddedBy(NamedTuple):
+    """The model that made embeddings.
+
+    Attributes:
+        model: Its digest; None if not known.
+        vmf_dim: n, the dimension of its head's vMF distribution, at least 2; None if not known.
+    """
+
+    model: str | None = None
+    vmf_dim: int | None = None
 
 
 def run(
@@ -38,7 +50,7 @@ def run(
 
     The folder ``<out>/<shard>`` gets ``embeddings.npy``, ``(N, 2, d)`` float32 in the order of the
     faces, where axis 1 is the image and its mirror image; and ``embedded_by.json`` with the digest
-    of the model.
+    of the model and with n of its head, which is null for a model of others.
 
     Args:
         params: The parameters; none are read, because the model's folder has all that is needed.
@@ -52,14 +64,14 @@ def run(
         ValueError: If the model cannot be loaded, an image cannot be decoded, an embedding is not
             finite, or there is no such shard.
     """
-    from lh2face.artifacts.model import model_digest
+    from lh2face.artifacts.model import head_dim, model_digest
 
     if not 0 <= shard < shards:
         raise ValueError(f"shard: expected 0 … {shards - 1}, found {shard}")
     target, work = out / str(shard), out / f"{shard}.work"
     check_output(target, [model, benchmark])
     faces, digest = AlignedFaces(read_benchmark(benchmark)), model_digest(model)
-    embedder = open_embedder(model)
+    embedder, made_by = open_embedder(model), EmbeddedBy(digest, head_dim(model))
     rows = part(len(faces.faces), shard, shards)
     with exclusive(work):
         try:
@@ -70,7 +82,7 @@ def run(
             record.blocks.clear()
             found = embed_faces(faces, rows, embedder, digest, work, record)
         with atomic_dir(target, [model, benchmark]) as folder:
-            (folder / EMBEDDED_BY).write_text(json.dumps({"model": digest}) + "\n", "utf-8")
+            (folder / EMBEDDED_BY).write_text(json.dumps(made_by._asdict()) + "\n", "utf-8")
             np.save(folder / EMBEDDINGS, found)
         for name in (EMBEDDINGS, RECORD):
             (work / name).unlink(missing_ok=True)
@@ -108,14 +120,23 @@ def read_embeddings(folder: Path) -> np.ndarray:
     return np.concatenate(shards)
 
 
-def embedded_by(folder: Path) -> str | None:
-    """Return the digest of the model that made the embeddings; ``None`` if no shard has it.
+def embedded_by(folder: Path) -> EmbeddedBy:
+    """Return the model that made the embeddings; nothing is known of it if no shard says it.
 
     Raises:
-        ValueError: If the shards are from more than one model.
+        ValueError: If the shards are from more than one model, or a record is not as :func:`run`
+            writes it.
     """
-    records = sorted(folder.glob(f"*/{EMBEDDED_BY}"))
-    found = {read_object(path, "a folder of stage embed").get("model") for path in records}
+    found = {_read_record(path) for path in sorted(folder.glob(f"*/{EMBEDDED_BY}"))}
     if len(found) > 1:
         raise ValueError(f"{folder}: its shards were embedded by {len(found)} models; embed again")
-    return next(iter(found), None)
+    return next(iter(found), EmbeddedBy())
+
+
+def _read_record(path: Path) -> EmbeddedBy:
+    """Read the record of one shard."""
+    values = read_object(path, "a folder of stage embed")
+    model, dim = values.get("model"), values.get("vmf_dim")
+    if not isinstance(model, str | None):
+        raise ValueError(f"{path}: model: expected a digest, found {model!r:.100}")
+    return EmbeddedBy(model, None if dim is None else whole(dim, path, "vmf_dim", 2))

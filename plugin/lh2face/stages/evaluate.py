@@ -1,8 +1,8 @@
 """Stage ``evaluate``: compute the figures and curves of one model from its embeddings."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,8 @@ from lh2face.stages.embed import embedded_by, read_embeddings
 if TYPE_CHECKING:
     from lh2face.params import Params
 
-NO_TEMPLATES = Results({}, {}, (), (), np.empty(0))
+NOTHING = np.empty(0)
+NO_TEMPLATES = Results({}, {}, (NOTHING, NOTHING), NOTHING, NOTHING)
 PAIR_COLUMNS = ("bin", "first", "second", "same", "score", "kappa_first", "kappa_second", "right")
 
 
@@ -56,6 +57,9 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
     tables have only a header. The provenance also has the digest of the ``model``, the ``origin``
     of the faces and the number of ``people``; the first and the last are None if not known.
 
+    The dimension n of the vMF distribution is that of the model's head. Where the embeddings do not
+    tell it, as for a head without n or a model of others, it is the size d of the embedding.
+
     Args:
         params: The parameters; ``evaluate`` is read.
         embeddings: Folder of stage ``embed``.
@@ -66,10 +70,12 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
         ValueError: If embeddings and lists do not fit together, cannot be evaluated, or the
             embeddings are from more than one model.
     """
-    protocol = Protocol(**params.evaluate.model_dump())
     asked, faces = read_benchmark(benchmark), read_embeddings(embeddings)
     if len(faces) != len(asked.names):
         raise EvaluationError(f"{embeddings}: {len(faces)} faces, {benchmark}: {len(asked.names)}")
+    made_by = embedded_by(embeddings)
+    dim = params.evaluate.vmf_dim or made_by.vmf_dim or faces.shape[2]
+    protocol = Protocol(**{**params.evaluate.model_dump(), "vmf_dim": dim})
     kappa, found = concentrations(faces), directions(faces)
     with (
         atomic_dir(out, [embeddings, benchmark]) as folder,
@@ -98,14 +104,15 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
             draws |= {f"conditions.{name}": values for name, values in condition_draws.items()}
         rows = ((name, f"{length:.6g}") for name, length in zip(asked.names, kappa, strict=True))
         write_rows(folder / "kappa.csv", ("name", "kappa"), rows)
-        rows = (row for name, part in pairs.items() for row in pair_rows(name, part, asked))
-        write_rows(folder / "pairs.csv", PAIR_COLUMNS, rows)
+        decisions = (row for name, part in pairs.items() for row in pair_rows(name, part, asked))
+        write_rows(folder / "pairs.csv", PAIR_COLUMNS, decisions)
         metrics["kappa"] = {
             "mean": float(kappa.mean()),
             "std": float(kappa.std()),
             "p5": float(np.percentile(kappa, 5)),
         }
-        rejected, calibrated = (), ()
+        rejected: Sequence[np.ndarray] = ()
+        calibrated: Sequence[np.ndarray] = ()
         if pairs:
             scores, pair_kappa = genuine(list(pairs.values()))
             draws[REJECT_AREA] = reject_draws(scores, pair_kappa, protocol)
@@ -113,15 +120,14 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
             metrics["single_images"] = {"source": asked.origin, **thresholds(impostors)}
             rejected = error_versus_reject(scores, pair_kappa.min(axis=1))
             metrics["reject"] = {"area": reject_area(*rejected)}
-            dim = protocol.vmf_dim
             half = np.concatenate([part.half[part.same] for part in pairs.values()])
-            *calibrated, error = calibration(
-                calibrated_cosine(pair_kappa, scores, half, dim), scores
-            )
+            *calibrated, ece = calibration(calibrated_cosine(pair_kappa, scores, half, dim), scores)
+            first, second = pair_kappa.T
+            as_trained = expected_cosine(first, second, dim)
             # Not "error": DVC takes this key as a sign that reading the metrics failed.
             metrics["calibration"] = {
-                "ece": error,
-                "ece_as_trained": calibration(expected_cosine(*pair_kappa.T, dim), scores)[2],
+                "ece": ece,
+                "ece_as_trained": calibration(as_trained, scores)[2],
                 "scale": kappa_scale(pair_kappa, scores, dim),
                 "dim": dim,
             }
@@ -129,9 +135,8 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
         write_curve(folder / "calibration.csv", ("predicted", "observed"), calibrated)
         write_results(replace(results, draws=draws), metrics, folder)
         read = {**digests(embeddings), **asked_digests(asked)}
-        made = provenance(params=params.evaluate.model_dump(), data=read)
-        model = embedded_by(embeddings)
-        about = {"model": model, "origin": asked.origin, "people": asked.people}
+        made = provenance(params=asdict(protocol), data=read)
+        about = {"model": made_by.model, "origin": asked.origin, "people": asked.people}
         write_provenance(folder, {**made, **about})
 
 
@@ -162,7 +167,7 @@ def conditions(
     return tar_by_condition(found, kappa, people, benchmark.images["kind"], protocol, weights)
 
 
-def pair_rows(name: str, pairs: Pairs, benchmark: Benchmark) -> Iterator[tuple]:
+def pair_rows(name: str, pairs: Pairs, benchmark: Benchmark) -> Iterator[tuple[str, ...]]:
     """Yield the rows of a list in ``pairs.csv``; ``right`` is 1 if a pair is decided correctly."""
     listed, names = benchmark.pairs[name], benchmark.names
     columns = (pairs.same.astype(int), pairs.scores, *pairs.kappa.T, pairs.right.astype(int))

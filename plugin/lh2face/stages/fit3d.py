@@ -9,6 +9,7 @@ import torch
 from lh2face.artifacts.model import DESCRIPTION, RECONSTRUCTOR_WEIGHTS, write_weights
 from lh2face.artifacts.provenance import provenance
 from lh2face.artifacts.run_metrics import METRICS, read_record
+from lh2face.data.datasets import MissingLandmarksError
 from lh2face.registry import build
 from lh2face.runs.injection import put_in
 from lh2face.runs.run import train_into
@@ -47,7 +48,13 @@ def run(params: "Params", aligned: Path, out: Path) -> None:
             model = build("reconstructor", config.model.reconstructor.to_dict(), "fit3d: model")
         if model.pose == "landmarks":
             config.train_dataloader.dataset.landmarks = True
-        put_in(config, "fit3d", aligned, model.image_size, seed, params.sources)
+        try:
+            put_in(config, "fit3d", aligned, model.image_size, seed, params.sources)
+        except MissingLandmarksError as error:
+            raise ValueError(
+                f"{error}. To learn the pose without them: "
+                "fit3d.options: {model.reconstructor.pose: images}"
+            ) from error
         return config, run_fingerprint(config, None)
 
     def write(folder: Path, model: Any, config: "Config", fingerprint: dict[str, Any]) -> None:

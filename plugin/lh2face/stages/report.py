@@ -50,7 +50,8 @@ def run(params: "Params", benchmarks: Path, runs: Path, out: Path) -> None:
     folders = {
         model: [runs / model / str(seed) for seed in compare.seeds] for model in compare.models
     }
-    found, read = {}, {}
+    found: dict[str, dict[str, Any]] = {}
+    read: dict[str, str] = {}
     for name in compare.benchmarks:
         where = {
             model: [folder / "evaluation" / name for folder in seeds]

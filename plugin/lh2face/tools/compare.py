@@ -83,7 +83,8 @@ def table(benchmark: str, folders: tuple[Path, Path], runs: tuple[Run, Run]) -> 
 def rows(caption: str, names: tuple[str, ...], differences: list[Difference]) -> Table:
     """Make a table of differences, in bold where the interval excludes zero."""
     made = Table("figure", title=Text(printable(caption)) if caption else None)
-    for name in (*(Text(printable(run)) for run in names), "difference", "95 % interval"):
+    columns: list[Text | str] = [Text(printable(run)) for run in names]
+    for name in (*columns, "difference", "95 % interval"):
         made.add_column(name, justify="right")
     for found in differences:
         low, high = found.interval

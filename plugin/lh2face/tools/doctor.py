@@ -133,8 +133,8 @@ def arcface_torch() -> Iterator[Finding]:
 
     for name in packages.NAMES:
         error, version = packages.problem(name), installed(name)
-        reason = first_line(error)
-        found = f"{version}, does not import: {reason}" if version and error else version
+        failed = f", does not import: {first_line(error)}" if error else ""
+        found = version and version + failed
         advice = "no need: `lh2face arcface-torch` supplies what is used of it" if error else ""
         yield Finding(name, found or "missing", advice)
 
@@ -219,7 +219,7 @@ def requirements(extra: str) -> list["Requirement"]:
     """Return the requirements of an extra of lh2face, or of the plugin for an empty name."""
     from packaging.requirements import Requirement
 
-    wanted = map(Requirement, metadata.requires("lh2face") if installed("lh2face") else [])
+    wanted = map(Requirement, (installed("lh2face") and metadata.requires("lh2face")) or [])
     if not extra:
         return [r for r in wanted if r.marker is None or r.marker.evaluate({"extra": ""})]
     return [r for r in wanted if r.marker and r.marker.evaluate({"extra": extra})]

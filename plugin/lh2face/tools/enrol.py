@@ -44,7 +44,8 @@ def run(
         ValueError: If no photo can be used, or the model, the landmarks or the detector cannot be
             used.
     """
-    with atomic_dir(out, [root, model, landmarks, detector and Path(detector)]) as folder:
+    named = Path(detector) if detector else None
+    with atomic_dir(out, [root, model, landmarks, named]) as folder:
         read, embedder = face_reader(landmarks, detector), open_embedder(model)
         folders, left_out = people(root)
         paths: list[Path] = []
@@ -126,7 +127,7 @@ def make_gallery(names: Sequence[str], embeddings: np.ndarray) -> Gallery:
     """
     known, labels, counts = np.unique(names, return_inverse=True, return_counts=True)
     sums, ids = pool_media(embeddings.sum(axis=1, dtype=np.float64), labels, np.arange(len(labels)))
-    templates = directions(sums[:, None], known)
+    templates = directions(sums[:, None], known.tolist())
     others = best_others(templates, ids, directions(embeddings, names), labels)
     kappa = concentrations(embeddings)
     return Gallery(

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lh2face.artifacts.evaluations import write_results
+from lh2face.artifacts.evaluations import write_curve, write_results
 from lh2face.artifacts.model import model_digest
 from lh2face.artifacts.provenance import PROVENANCE, provenance, write_provenance
 from lh2face.data.benchmarks.ijb import photos
@@ -30,7 +30,6 @@ from lh2face.evaluation.scores import template_rows
 from lh2face.files.arrays import read_array
 from lh2face.files.digests import digest, digests, joined
 from lh2face.files.outputs import exclusive
-from lh2face.files.tables import write_rows
 from lh2face.text import printable
 
 COMMAND = "lh2face evaluate-ijb"
@@ -72,9 +71,10 @@ def run(
             another model or of other images or landmarks.
     """
     given = {"--model": model, "--checkpoint": checkpoint, "--features": features}
-    chosen = [name for name, path in given.items() if path is not None]
+    chosen = {name: path for name, path in given.items() if path is not None}
     if len(chosen) != 1:
         raise ValueError(f"expected one of {', '.join(given)}, found {', '.join(chosen) or 'none'}")
+    ((option, source),) = chosen.items()
     if not 1 <= workers <= MOST_WORKERS:
         raise ValueError(f"--workers: expected 1 to {MOST_WORKERS}, found {workers}")
     for read in (root / "meta", root / "loose_crop", checkpoint):
@@ -87,7 +87,7 @@ def run(
     scores = None if quality is None else read_quality(quality, meta.names)
     with exclusive(out):
         record = claim(out, RESULTS if features else [*RESULTS, EMBEDDINGS], COMMAND)
-        kind, source = chosen[0].removeprefix("--"), features or model or checkpoint
+        kind = option.removeprefix("--")
         # Computed before the work, so that it belongs to the weights that are loaded.
         measured = None if features else model_digest(source)
         # Stage evaluate uses the same name for the digest of the lists.
@@ -95,7 +95,7 @@ def run(
             embeddings = read_features(features, len(meta.names))
         data = {"meta": joined(digests(*meta_paths(root, lists))), kind: digest(source)}
         if not features:
-            embedder = onnx_embedder(model) if model else checkpoint_embedder(checkpoint)
+            embedder = onnx_embedder(source) if model else checkpoint_embedder(source)
             with ThreadPoolExecutor(workers) as pool:
                 listed = str(faces_path(root, lists))
                 faces = Photos(photos(root, lists, meta), listed, pool, check_landmarks, detect)
@@ -121,8 +121,7 @@ def run(
         # Removed first, so that a killed run leaves no mixture of old and new results.
         for name in RESULTS:
             (out / name).unlink(missing_ok=True)
-        rows = zip(rejected.tolist(), fnmr.tolist(), strict=True)
-        write_rows(out / "reject.csv", ("rejected", "fnmr"), rows)
+        write_curve(out / "reject.csv", ("rejected", "fnmr"), (rejected, fnmr))
         write_results(results, metrics, out)
         made = provenance(params=params, data=data, seed=protocol.seed)
         about = {"model": measured, "origin": "photos", "people": meta.people}

@@ -1,12 +1,12 @@
 """``lh2face reconstruct``: draw the reconstructions of faces."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lh2face.artifacts.model import RECONSTRUCTOR_WEIGHTS, load_model, read_description
 from lh2face.artifacts.model import load_reconstructor as load_fitted
@@ -14,7 +14,7 @@ from lh2face.data.images import decode_rgb, read_file
 from lh2face.files.outputs import atomic_files
 from lh2face.progress import track
 from lh2face.recognizers.preprocessor import normalize_images
-from lh2face.reconstruction import Reconstruction
+from lh2face.reconstruction import Reconstruction, Reconstructor
 from lh2face.reconstruction.pictures import pixels, relief
 from lh2face.rendering import lambert_shading, normals_from_depth, shade
 from lh2face.tools.verify import face_reader
@@ -47,7 +47,7 @@ def run(
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise ValueError(f"images: {sorted(twice)[0]} is the name of more than one")
-    read = aligned_already
+    read: Callable[[Path], np.ndarray] = aligned_already
     if landmarks is not None or detector is not None:
         read = face_reader(landmarks, detector)
     reconstructor = load_reconstructor(model).eval().enlarged()
@@ -55,9 +55,8 @@ def run(
     written = [f"{name}.{kind}" for name in names for kind in ("png", "gif")]
     with torch.no_grad(), atomic_files(out, written, images) as folder:
         for path, name in track(list(zip(images, names, strict=True)), "drawing faces"):
-            picture = cv2.resize(read(path), (size, size), interpolation=cv2.INTER_AREA)
-            picture = torch.from_numpy(picture)
-            inputs = normalize_images(picture.permute(2, 0, 1)[None])
+            crop = cv2.resize(read(path), (size, size), interpolation=cv2.INTER_AREA)
+            inputs = normalize_images(torch.from_numpy(crop).permute(2, 0, 1)[None])
             face = reconstructor(inputs)
             picture = sheet(reconstructor, inputs, face)[..., ::-1]
             (folder / f"{name}.png").write_bytes(cv2.imencode(".png", picture)[1].tobytes())
@@ -69,7 +68,7 @@ def aligned_already(path: Path) -> np.ndarray:
     return decode_rgb(read_file(path), None, str(path))
 
 
-def load_reconstructor(folder: Path) -> nn.Module:
+def load_reconstructor(folder: Path) -> Reconstructor:
     """Load a reconstructor from a folder of stage ``fit3d``, or from a jointly trained recognizer.
 
     Raises:
@@ -79,10 +78,11 @@ def load_reconstructor(folder: Path) -> nn.Module:
         return load_fitted(folder)
     if not read_description(folder)["recognizer"].get("reconstructor"):
         raise ValueError(f"{folder}: the recognizer was trained without a reconstructor")
-    return load_model(folder).reconstructor
+    reconstructor: Reconstructor = load_model(folder).reconstructor
+    return reconstructor
 
 
-def sheet(reconstructor: nn.Module, inputs: Tensor, face: Reconstruction) -> np.ndarray:
+def sheet(reconstructor: Reconstructor, inputs: Tensor, face: Reconstruction) -> np.ndarray:
     """Draw the parts of a reconstruction in one row and turned views below it, RGB uint8."""
     normals = normals_from_depth(face.depth)
     relit = shade(face.albedo, lambert_shading(normals, inputs.new_tensor([LIGHT])))
@@ -120,7 +120,7 @@ def yaw(degrees: float) -> Tensor:
     return view
 
 
-def write_turn(path: Path, reconstructor: nn.Module, face: Reconstruction) -> None:
+def write_turn(path: Path, reconstructor: Reconstructor, face: Reconstruction) -> None:
     """Write an animated GIF of the face turning from side to side and back."""
     from PIL import Image
 

@@ -146,7 +146,7 @@ def cropped(image: np.ndarray, landmarks: np.ndarray, source: object) -> np.ndar
 
 
 def compare_faces(
-    embedder: Embedder, faces: np.ndarray, photos: Sequence[Path]
+    embedder: Embedder, faces: np.ndarray, photos: Sequence[object]
 ) -> tuple[float, np.ndarray]:
     """Compute the cosine and both κ of two aligned faces, with mirror images as in the evaluation.
 

@@ -22,7 +22,7 @@ from lh2face.registry import HOOKS
 from lh2face.training.loop import SIGNALS, EpochLoop
 
 
-class CheckpointKeeper(Hook):
+class CheckpointKeeper(Hook):  # type: ignore[misc]  # mmengine has no types
     """Base class of the checkpoint hooks: it decides when to write one and how to resume.
 
     A checkpoint is written every ``interval`` steps, after each epoch, at the end of the run, and
@@ -221,6 +221,6 @@ class LastCheckpointHook(CheckpointKeeper):
         """
         if not hasattr(self, "path"):
             return
-        self.progress = checkpoint["meta"]
+        self.progress: dict[str, Any] = checkpoint["meta"]
         model = getattr(runner.model, "module", runner.model).state_dict()
         check_same_shapes(self.path, shapes(model), shapes(checkpoint["state_dict"]))

@@ -10,7 +10,7 @@ from lh2face.registry import HOOKS
 
 
 @HOOKS.register_module()
-class FreezeHook(Hook):
+class FreezeHook(Hook):  # type: ignore[misc]  # mmengine has no types
     """Freeze modules of a model: their parameters and running statistics do not change.
 
     The running statistic of a new ``LH2FaceHead`` has no value yet; the first batch sets it.

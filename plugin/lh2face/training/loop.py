@@ -19,7 +19,7 @@ SIGNALS = [getattr(signal, name) for name in ("SIGUSR1", "SIGTERM") if hasattr(s
 
 
 @LOOPS.register_module()
-class EpochLoop(EpochBasedTrainLoop):
+class EpochLoop(EpochBasedTrainLoop):  # type: ignore[misc]  # mmengine has no types
     """Train by epochs; a resumed run starts at the step within the epoch where it was saved.
 
     The loop validates by steps. It ends after the current step when a hook sets ``stop_training``,
@@ -50,7 +50,7 @@ class EpochLoop(EpochBasedTrainLoop):
     def __init__(
         self,
         runner: Any,
-        dataloader: DataLoader | dict[str, Any],
+        dataloader: DataLoader[Any] | dict[str, Any],
         max_epochs: int,
         val_interval: int | None = None,
     ) -> None:
@@ -87,7 +87,8 @@ class EpochLoop(EpochBasedTrainLoop):
             while self._iter < self._max_iters and not self.stop_training:
                 self.run_epoch()
             self.runner.call_hook("after_train")
-        return self.runner.model
+        model: nn.Module = self.runner.model
+        return model
 
     def run_epoch(self) -> None:
         """Train to the end of the epoch, or until a hook ends the run."""
@@ -114,7 +115,8 @@ class EpochLoop(EpochBasedTrainLoop):
 
     def validation_is_due(self) -> bool:
         """Whether to validate after the step just done."""
-        return self._iter % self.val_interval == 0 or self._iter == self._max_iters
+        due: bool = self._iter % self.val_interval == 0 or self._iter == self._max_iters
+        return due
 
     def validate(self) -> None:
         """Validate, and then put each module back into the mode (train or eval) that it had."""
@@ -140,7 +142,7 @@ def noted(numbers: list[int], asked: set[int]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def let_workers_finish(loader: DataLoader) -> None:
+def let_workers_finish(loader: DataLoader[Any]) -> None:
     """Make a loader's workers ignore signals, except SIGTERM from the process that trains.
 
     A batch system sends signals to every process. A worker that ends because of one would end the

@@ -15,7 +15,7 @@ def reuse_freed_memory() -> None:
     """
     # ctypes has no handle of the process itself on Windows.
     libc = None if sys.platform == "win32" else ctypes.CDLL(None)
-    if hasattr(libc, "gnu_get_libc_version"):
+    if libc is not None and hasattr(libc, "gnu_get_libc_version"):
         libc.mallopt(M_MMAP_MAX, 0)
         libc.mallopt(M_TRIM_THRESHOLD, LARGEST_INT)
 

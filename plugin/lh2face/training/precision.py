@@ -14,7 +14,7 @@ DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @OPTIM_WRAPPERS.register_module()
-class AutocastOptimWrapper(OptimWrapper):
+class AutocastOptimWrapper(OptimWrapper):  # type: ignore[misc]  # mmengine has no types
     """Run the forward pass of each step under autocast.
 
     Weights and gradients stay in float32, and this project's heads compute in float32. float16
@@ -71,7 +71,7 @@ class AutocastOptimWrapper(OptimWrapper):
 
     def state_dict(self) -> dict[str, Any]:
         """The optimizer's state and, for float16, that of the loss scaler as ``loss_scaler``."""
-        state = super().state_dict()
+        state: dict[str, Any] = super().state_dict()
         if self.dtype is torch.float16:
             state["loss_scaler"] = self.loss_scaler.state_dict()
         return state

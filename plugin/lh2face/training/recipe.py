@@ -12,7 +12,7 @@ import inspect
 import io
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,7 +122,7 @@ def _check_no_code(value: Any, key: str) -> None:
         raise RecipeError(f"{key}: allowed in the config itself only, as it imports a module")
     if last.endswith(("type", "constructor")) and isinstance(value, str) and "." in value:
         raise RecipeError(f"{key}: expected the name of a registered class, found {value!r:.100}")
-    items = value.items() if isinstance(value, Mapping) else ()
+    items: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, Mapping) else ()
     items = enumerate(value) if isinstance(value, list | tuple) else items
     for name, inner in items:
         _check_no_code(inner, f"{key}.{name}")
@@ -202,7 +202,7 @@ def decisive(config: "Config") -> dict[str, Any]:
 
     Where the data lie and what loads them is left out: a run may go on with other workers.
     """
-    found = json.loads(json.dumps(config.to_dict()))
+    found: dict[str, Any] = json.loads(json.dumps(config.to_dict()))
     for name in ("work_dir", "launcher", "resume", "experiment_name", "log_level"):
         found.pop(name, None)
     for key in ("train_dataloader", "val_dataloader"):

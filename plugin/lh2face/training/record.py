@@ -23,7 +23,7 @@ WINDOW = "window"
 
 
 @HOOKS.register_module()
-class TrainingRecordHook(Hook):
+class TrainingRecordHook(Hook):  # type: ignore[misc]  # mmengine has no types
     """Record the statistics of a run, averaged over ``interval`` steps and all processes.
 
     Each average is written as a row of ``<work_dir>/training.csv`` and to the config's visualizer,
@@ -64,7 +64,7 @@ class TrainingRecordHook(Hook):
         self,
         runner: Any,
         batch_idx: int,
-        data_batch: dict | None = None,
+        data_batch: dict[str, Any],
         outputs: dict[str, torch.Tensor] | None = None,
     ) -> None:
         """Add one step to the sums; write a row when there are ``interval`` of them.

@@ -15,7 +15,7 @@ LOADING, COMPUTING = range(2)
 
 
 @HOOKS.register_module()
-class SeedHook(Hook):
+class SeedHook(Hook):  # type: ignore[misc]  # mmengine has no types
     """Seed Python's, NumPy's and PyTorch's generators before each epoch and each step.
 
     The seeds come from the run's seed, the rank, and the number of the epoch or step. So a step

@@ -40,7 +40,7 @@ class ValidationError(ValueError):
 
 
 @DATASETS.register_module()
-class PairFaces(Dataset):
+class PairFaces(Dataset[dict[str, Any]]):
     """Data set of the faces of verification pairs.
 
     An item is ``dict(inputs (3, S, S) uint8 RGB, label int)``. Each face occurs once, however many
@@ -196,7 +196,7 @@ def mean_of(figures: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 @HOOKS.register_module()
-class ValidationRecordHook(Hook):
+class ValidationRecordHook(Hook):  # type: ignore[misc]  # mmengine has no types
     """Write the metrics of each validation: printed, to the visualizer, and to a CSV file.
 
     The file is ``<work_dir>/validation.csv``. A row has the step, a name, and one column per figure
@@ -258,7 +258,7 @@ def recorded(path: Path) -> list[dict[str, float]]:
 
 
 @HOOKS.register_module()
-class BestModelHook(Hook):
+class BestModelHook(Hook):  # type: ignore[misc]  # mmengine has no types
     """Keep the weights of the best validation in ``<work_dir>/best.safetensors``.
 
     The file has the weights of the model without its head, and no optimizer state. It is written to
@@ -289,7 +289,7 @@ class BestModelHook(Hook):
                 "BestModelHook: there is no val_dataloader to choose by; name a validation, or "
                 "leave the hook out"
             )
-        kept = [None]
+        kept: list[dict[str, Any] | None] = [None]
         if is_main_process():
             kept = [kept_best(Path(runner.work_dir))]
         broadcast_object_list(kept)

@@ -16,6 +16,8 @@ from workflow.study.real.results import DIFFERENCES, FIGURES, ORIGIN
 from workflow.study.tables import arguments, cell_code, markdown
 
 TEMPLATES = Path(__file__).parent
+# Figures that the answer is given in.
+HEADLINE = ["fp.accuracy", "fp.tar.0.01", "fp.eer", "ff.accuracy"]
 # Figures whose differences are shown.
 JUDGED = [name for name in TITLES if name not in NEUTRAL]
 
@@ -45,6 +47,7 @@ class Results:
     """The results in the form in which the page shows them.
 
     Attributes:
+        headlines: Figures that the answer is given in.
         parts: Names of the parts that were run.
     """
 
@@ -53,6 +56,7 @@ class Results:
     ) -> None:
         self.plan, self.figures, self.origin = plan, figures, origin
         self._differences = differences
+        self.headlines = HEADLINE
         self.parts = [name for name in plan.parts if name in origin["parts"]]
 
     def part(self, name: str) -> Part:
@@ -132,13 +136,55 @@ class Results:
         """Differences with their intervals; bold where one excludes zero."""
         body = []
         for (first, second), group in rows.groupby(["first", "second"], sort=False):
-            found = group.set_index("figure").loc[JUDGED]
+            found = group.set_index("figure", drop=False).loc[JUDGED]
             cells = [
                 f"**{spelled(row)}**" if row.better or row.worse else spelled(row)
                 for row in found.itertuples()
             ]
             body.append([f"`{first}` − `{second}`", *cells])
         return markdown(["", *(TITLES[figure] for figure in JUDGED)], body)
+
+    def headline(self) -> str:
+        """Of each part and view the subject beside the best baseline of each figure."""
+        body = []
+        for name in self.parts:
+            for view in self.part(name).views:
+                cells = [self._beside(name, view, figure) for figure in HEADLINE]
+                body.append([f"`{name}`", f"`{view}`", str(len(self.seeds(name))), *cells])
+        return markdown(["part", "faces", "seeds", *(TITLES[key] for key in HEADLINE)], body)
+
+    def turning(self) -> str:
+        """Of each part with several views what the first changes for the subject."""
+        body = []
+        for name in self.parts:
+            first, *others = self.part(name).views
+            for view in others:
+                pair = f"{self.plan.subject}-{first}", f"{self.plan.subject}-{view}"
+                cells = [self._difference(name, *pair, figure) for figure in HEADLINE]
+                body.append([f"`{name}`", f"`{pair[0]}` − `{pair[1]}`", *cells])
+        return markdown(["part", "", *(TITLES[key] for key in HEADLINE)], body)
+
+    def _beside(self, name: str, view: str, figure: str) -> str:
+        """The subject's mean, that of the best baseline, and the difference."""
+        means = self._matching(self.figures, part=name, view=view, figure=figure)
+        means = means.groupby("head")["value"].mean()
+        others = means.drop(self.plan.subjects(self.part(name)))
+        best = others.idxmin() if figure in LESS_IS_BETTER else others.idxmax()
+        own, other = (shown(figure, means[head], np.nan) for head in (self.plan.subject, best))
+        pair = f"{self.plan.subject}-{view}", f"{best}-{view}"
+        return f"{own}, `{best}` {other}: {self._difference(name, *pair, figure)}"
+
+    def _difference(self, name: str, first: str, second: str, figure: str) -> str:
+        """A difference with its interval, bold where that excludes zero."""
+        keys = {"part": name, "first": first, "second": second, "figure": figure}
+        for row in self._matching(self.differences, **keys).itertuples():
+            return f"**{spelled(row)}**" if row.better or row.worse else spelled(row)
+        return "too few seeds"
+
+    @staticmethod
+    def _matching(rows: pd.DataFrame, **keys: str) -> pd.DataFrame:
+        """The rows that have these values."""
+        return rows[np.logical_and.reduce([rows[key] == value for key, value in keys.items()])]
 
     def summary(self, rows: pd.DataFrame, figure: str) -> str:
         """Say in how many differences of a figure the first is ahead, and significantly so."""
@@ -178,11 +224,18 @@ class Results:
 def shown(figure: str, mean: float, spread: float) -> str:
     """A mean ± standard deviation, in percent where it is a share."""
     scale = 1 if figure in NEUTRAL else 100
-    text = f"{scale * mean:.1f}"
-    return f"{text} ± {scale * spread:.1f}" if np.isfinite(spread) else text
+    digits = digits_of(figure)
+    text = f"{scale * mean:.{digits}f}"
+    return f"{text} ± {scale * spread:.{digits}f}" if np.isfinite(spread) else text
+
+
+def digits_of(figure: str) -> int:
+    """Digits after the point: TAR is small here."""
+    return 2 if ".tar." in figure else 1
 
 
 def spelled(row: Any) -> str:
     """A difference with its interval, in percent."""
     low, difference, high = (100 * value for value in (row.low, row.difference, row.high))
-    return f"{difference:+.1f} ({low:+.1f} … {high:+.1f})"
+    digits = digits_of(row.figure)
+    return f"{difference:+.{digits}f} ({low:+.{digits}f} … {high:+.{digits}f})"

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lh2face.evaluation.comparison import Run as Seeds
 from lh2face.evaluation.comparison import compare
 from workflow.study.real.faces import Photos
 from workflow.study.real.figures import TITLES, figures_of, joined_runs
@@ -22,6 +21,8 @@ log = logging.getLogger(__name__)
 FIGURES, DIFFERENCES, ORIGIN = "real_figures.csv", "real_differences.csv", "real_origin.json"
 # A row of a table: head and view.
 Row = tuple[str, str]
+# Figures of each seed, and they in the rounds of the bootstrap.
+BySeed = dict[int, dict[str, np.ndarray]]
 
 
 def collect(plan: Plan, photos: Photos, out: Path, to: Path) -> None:
@@ -40,7 +41,7 @@ def collect(plan: Plan, photos: Photos, out: Path, to: Path) -> None:
     """
     chosen = choose(plan, photos, out)
     figures, differences, origins = [], [], {}
-    found: dict[str, dict[Row, Seeds]] = {}
+    found: dict[str, dict[Row, BySeed]] = {}
     for name in plan.parts:
         whole = whole_seeds(plan, list(part_runs(plan, name, chosen)), out)
         if not whole:
@@ -48,14 +49,14 @@ def collect(plan: Plan, photos: Photos, out: Path, to: Path) -> None:
             continue
         log.info("%s: the seeds %s", name, ", ".join(map(str, whole)))
         found[name] = {
-            row: joined_runs([_figures(plan, photos, out, runs) for runs in by_seed])
-            for row, by_seed in _rows(whole)
+            row: {seed: _figures(plan, photos, out, runs) for seed, runs in by_seed.items()}
+            for row, by_seed in _rows(whole).items()
         }
         figures += [
-            (name, *row, seed, figure, value)
-            for row, seeds in found[name].items()
+            (name, *row, seed, figure, of_seed[figure][0])
+            for row, by_seed in found[name].items()
             for figure in TITLES
-            for seed, value in zip(whole, seeds.figures[figure], strict=True)
+            for seed, of_seed in by_seed.items()
         ]
         differences += [(name, *row) for row in _differences(plan, name, found)]
         origins[name] = _origin([run for runs in whole.values() for run in runs], out)
@@ -67,7 +68,13 @@ def collect(plan: Plan, photos: Photos, out: Path, to: Path) -> None:
     write(pd.DataFrame(figures, columns=columns), to / FIGURES)
     columns = ["part", "first", "second", "figure", "difference", "low", "high"]
     write(pd.DataFrame(differences, columns=columns), to / DIFFERENCES)
+    folds = photos.folds()
     made = {
+        "cfp": {
+            "people": len(set(photos.cfp.names)),
+            "photos": len(folds),
+            "folds": len(set(folds.tolist())),
+        },
         "tuning": {"scores": scores(plan, photos, out), **_origin(list(tuning_runs(plan)), out)},
         "chosen": chosen,
         "parts": origins,
@@ -87,15 +94,13 @@ def whole_seeds(plan: Plan, runs: list[Run], out: Path) -> dict[int, list[Run]]:
     }
 
 
-def _rows(whole: dict[int, list[Run]]) -> Iterator[tuple[Row, list[list[Run]]]]:
-    """Yield each head and view with its runs per seed, which are one run per fold."""
-    rows = dict.fromkeys((one.head, one.view) for runs in whole.values() for one in runs)
-    for head, view in rows:
-        yield (
-            (head, view),
-            [[one for one in runs if (one.head, one.view) == (head, view)]
-             for runs in whole.values()],
-        )  # fmt: skip
+def _rows(whole: dict[int, list[Run]]) -> dict[Row, dict[int, list[Run]]]:
+    """Of each head and view the runs of each seed: one, or one a fold."""
+    rows: dict[Row, dict[int, list[Run]]] = {}
+    for seed, runs in whole.items():
+        for one in runs:
+            rows.setdefault((one.head, one.view), {}).setdefault(seed, []).append(one)
+    return rows
 
 
 def _figures(plan: Plan, photos: Photos, out: Path, runs: list[Run]) -> dict[str, Any]:
@@ -108,12 +113,13 @@ def _figures(plan: Plan, photos: Photos, out: Path, runs: list[Run]) -> dict[str
 
 
 def _differences(
-    plan: Plan, name: str, found: dict[str, dict[Row, Seeds]]
+    plan: Plan, name: str, found: dict[str, dict[Row, BySeed]]
 ) -> Iterator[tuple[str, str, str, float, float, float]]:
     """Rows (first, second, figure, difference, ends of its 95 % interval) of a part.
 
     The subject and its variants against each other head, a view at a time; each head's first view
-    against its others; and each row against the same of the first part, with as many seeds.
+    against its others; and each row against the same of the first part. The seeds that both have
+    count; with one alone nothing is known of their variance, and there is no row.
     """
     part, rows = plan.parts[name], found[name]
     pairs: list[tuple[str, Row, str, Row]] = []
@@ -127,10 +133,11 @@ def _differences(
         pairs += [(name, row, base, row) for row in rows if row in found[base]]
     for first_part, first, second_part, second in pairs:
         one, other = found[first_part][first], found[second_part][second]
-        if len({len(next(iter(run.figures.values()))) for run in (one, other)}) > 1:
+        seeds = [seed for seed in one if seed in other]
+        if len(seeds) < 2:
             continue
         label = "-".join(second) if second_part == name else f"{second_part}:{'-'.join(second)}"
-        for difference in compare(one, other):
+        for difference in compare(*(joined_runs([run[s] for s in seeds]) for run in (one, other))):
             yield (
                 "-".join(first), label, difference.figure,
                 difference.first - difference.second, *difference.interval,

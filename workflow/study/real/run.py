@@ -21,6 +21,8 @@ from workflow.study.real.plan import TUNING, Config, Plan, Run, part_runs, tunin
 from workflow.study.real.training import train
 
 log = logging.getLogger(__name__)
+# Of the code that this process runs, whatever is committed while it does.
+COMMIT = commit()
 
 
 def held_out(wild: Faces, people: int, seed: int) -> np.ndarray:
@@ -145,7 +147,7 @@ def _train(plan: Plan, one: Run, photos: Photos, path: Path) -> None:
     made = {
         "settings": one.settings(plan),
         "seconds": round(time.monotonic() - begun, 1),
-        "commit": commit(),
+        "commit": COMMIT,
         "faces": len(images),
         "people": int(labels.max()) + 1,
     }

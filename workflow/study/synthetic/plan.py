@@ -186,10 +186,6 @@ class Plan(Section):
         part = self.parts[name]
         heads = self.heads(part, chosen)
         values: dict[str, Any] = deepcopy(self.base)
-        # κ belongs to the subject's distribution, unless the part says otherwise.
-        dim = chosen.get(SUBJECT, {}).get("vmf_dim")
-        if dim is not None:
-            merge(values, {"evaluate": {"vmf_dim": dim}})
         merge(values, deepcopy(part.params))
         merge(
             values,

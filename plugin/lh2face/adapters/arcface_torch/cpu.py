@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 
-class PlainDataLoader(DataLoader):
+class PlainDataLoader(DataLoader[Any]):
     """Replacement of arcface_torch's ``DataLoaderX``, which prefetches batches to a GPU."""
 
     def __init__(self, local_rank: int, **kwargs: Any) -> None:
@@ -25,10 +25,14 @@ def use() -> None:
     def data_parallel(device_ids: list[int], **kwargs: Any) -> nn.Module:
         return parallel(**kwargs)
 
-    torch.distributed.init_process_group = init_process_group
-    nn.parallel.DistributedDataParallel = data_parallel
-    nn.Module.cuda = lambda module: module
-    torch.cuda.set_device = lambda device: None
-    importlib.import_module("dataset").DataLoaderX = PlainDataLoader
+    patches: list[tuple[Any, str, Any]] = [
+        (torch.distributed, "init_process_group", init_process_group),
+        (nn.parallel, "DistributedDataParallel", data_parallel),
+        (nn.Module, "cuda", lambda module: module),
+        (torch.cuda, "set_device", lambda device: None),
+        (importlib.import_module("dataset"), "DataLoaderX", PlainDataLoader),
+    ]
+    for owner, name, patch in patches:
+        setattr(owner, name, patch)
     sampler = importlib.import_module("utils.utils_distributed_sampler")
     sampler.sync_random_seed.__defaults__ = (None, "cpu")

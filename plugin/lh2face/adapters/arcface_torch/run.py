@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -67,7 +67,7 @@ def run(script: Path, config: str, config_dir: Path | None = None) -> None:
     sys.modules[CLASS_CENTRES] = class_centres(dict(settings["head"]))
     accept_verbose()
     name_unknown_network()
-    verification = importlib.import_module("eval.verification")
+    verification: Any = importlib.import_module("eval.verification")
     verification.load_bin = load_bin
     verification.interpolate = SimpleNamespace(interp1d=interp1d)
     if not torch.cuda.is_available():
@@ -95,7 +95,8 @@ def read_config(config: str, config_dir: Path | None) -> dict[str, Any]:
     for key, value in DEFAULTS.items():
         if key not in base:
             setattr(base, key, value)  # easydict's setdefault would set no attribute
-    return importlib.import_module("utils.utils_config").get_config(config)
+    settings: dict[str, Any] = importlib.import_module("utils.utils_config").get_config(config)
+    return settings
 
 
 def check(settings: Mapping[str, Any], config: str) -> None:
@@ -168,7 +169,9 @@ def class_centres(head: dict[str, Any]) -> ModuleType:
             """Compute the scalar loss of the batch of all processes."""
             return summed_loss(self.head.loss(local_embeddings, local_labels.view(-1).long()))
 
-        def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any:
+        def load_state_dict(
+            self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+        ) -> Any:
             """Load a state, as for any module.
 
             arcface_torch's checkpoints can only be resumed with the same number of processes.
@@ -183,10 +186,10 @@ def class_centres(head: dict[str, Any]) -> ModuleType:
                     f"config.resume: expected a checkpoint of {share_of(own)}, found "
                     f"{share_of(found)}; resume with as many processes and classes as trained"
                 )
-            return super().load_state_dict(state_dict, strict)
+            return super().load_state_dict(state_dict, strict, assign)
 
     module = ModuleType(CLASS_CENTRES)
-    module.PartialFC_V2 = PartialFC_V2
+    vars(module)["PartialFC_V2"] = PartialFC_V2
     return module
 
 
@@ -199,18 +202,19 @@ def share_of(state: Mapping[str, int] | None) -> str:
 
 def name_unknown_network() -> None:
     """Give arcface_torch's error for an unknown network a message; by itself it has none."""
-    backbones = importlib.import_module("backbones")
+    backbones: Any = importlib.import_module("backbones")
     get_model = backbones.get_model
 
     def get_named(name: str, **kwargs: Any) -> nn.Module:
         try:
-            return get_model(name, **kwargs)
+            network: nn.Module = get_model(name, **kwargs)
         except ValueError as error:
             if error.args:
                 raise
             raise ValueError(
                 f"config.network: expected a name in {backbones.__file__}, found {name!r}"
             ) from None
+        return network
 
     backbones.get_model = get_named
 
@@ -223,7 +227,7 @@ def accept_verbose() -> None:
     ) -> None:
         LRScheduler.__init__(self, optimizer, last_epoch)
 
-    _LRScheduler.__init__ = init
+    cast(Any, _LRScheduler).__init__ = init
 
 
 def interp1d(x: np.ndarray, y: np.ndarray, kind: str) -> Callable[[float], float]:

@@ -50,7 +50,7 @@ class ImageFolderBenchmark:
         root = Path(self.path)
         check_one_way(self, self.path)
         landmarks = None if self.landmarks is None else inside(root, self.landmarks, "landmarks")
-        detect = self.detector and self.detector.open()
+        detect = None if self.detector is None else self.detector.open()
         with read_photos(
             root, raw, aligned=self.aligned, landmarks=landmarks, detect=detect, workers=workers
         ) as found:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lh2face.data.benchmark import TABLE, BenchmarkError, check_kinds
-from lh2face.data.benchmarks.raw import RawBenchmark, read_pair_rows
+from lh2face.data.benchmarks.raw import PairRows, RawBenchmark, read_pair_rows
 from lh2face.data.detectors import AnyDetector, check_one_way
 from lh2face.data.image_folder import (
     SEVERAL,
@@ -112,10 +112,12 @@ class Pairs:
         elif self.landmarks is not None:
             file = inside(Path(self.path), self.landmarks, "landmarks")
             points = read_landmarks(file, Path(self.path))
-            found = [points.get(path.resolve()) for path in photos.values()]
-            for path, point in zip(photos.values(), found, strict=True):
+            found = []
+            for path in photos.values():
+                point = points.get(path.resolve())
                 if point is None:
                     raise BenchmarkError(f"{file}: there are no landmarks of {path}")
+                found.append(point)
             landmarks = np.stack(found)
         paths = list(photos.values())
         return RawBenchmark(
@@ -127,7 +129,7 @@ class Pairs:
             pairs={listed.stem: rows},
         )
 
-    def _listed(self) -> tuple[Path, list[tuple], dict[str, Path]]:
+    def _listed(self) -> tuple[Path, PairRows, dict[str, Path]]:
         """Read the list: its path, its pairs, and the path of each photo by name."""
         root = Path(self.path)
         listed = inside(root, self.list, "list")

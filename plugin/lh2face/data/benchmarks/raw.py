@@ -13,6 +13,8 @@ from lh2face.data.images import read_file
 from lh2face.files.tables import PAIR_LIST, TableError, read_rows
 
 LISTS = "bench"
+# Rows of ``first``, ``second``, ``same`` and optionally ``fold``.
+PairRows = list[tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
@@ -36,20 +38,18 @@ class RawBenchmark:
     sources: Sequence[str]
     read: Callable[[int], bytes]
     landmarks: np.ndarray | None
-    pairs: Mapping[str, list[tuple]] = field(default_factory=dict)
+    pairs: Mapping[str, PairRows] = field(default_factory=dict)
     lists: tuple[Path, str] | None = None
     truth: Path | None = None
     copied: bool = False
 
 
 class BenchmarkSource(Protocol):
-    """Interface of a benchmark type; its fields are its parameters.
+    """Interface of a benchmark type; its fields are its parameters."""
 
-    Attributes:
-        path: The file or folder that DVC watches for changes.
-    """
-
-    path: str
+    @property
+    def path(self) -> str:
+        """The file or folder that DVC watches for changes."""
 
     def write(self, raw: Path, workers: int) -> None:
         """Fill an empty folder with the files that have to be prepared."""
@@ -85,7 +85,7 @@ def open_folder(raw: Path, origin: str) -> RawBenchmark:
     )
 
 
-def read_pair_rows(path: Path) -> list[tuple]:
+def read_pair_rows(path: Path) -> PairRows:
     """Read ``first``, ``second``, ``same`` (0 or 1) and, if it exists, ``fold`` of each pair.
 
     Raises:

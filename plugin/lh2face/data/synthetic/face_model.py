@@ -5,6 +5,7 @@ The face is on a canonical grid, x to the right and y down, −1 … 1 over the 
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -24,6 +25,10 @@ LIMIT = 2.2
 MARKS, WAVES = 5, 6
 # Half the width of the field of view (10°) at depth 1.
 UNIT = math.tan(math.radians(5))
+# One number for all faces, or a tensor with one for each.
+Number = Tensor | float
+# A smooth spot, or a pair of them, about a centre (x, y) with widths along both axes.
+Spot = Callable[[Number, Number, Number, Number], Tensor]
 
 
 def sample_identity(rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -101,11 +106,11 @@ def build_faces(
     neck_in = ((0.3 + 0.1 * ((y - 0.86) * 8).sigmoid() * 3) - ax > 0) & (y > 0.45)
     neck = 1.0 - 0.022 * (1 - (x / 0.33).square()).clamp_min(0).sqrt() + 0 * width
 
-    def bump(cx: Tensor, cy: Tensor, sx: Tensor | float, sy: Tensor | float) -> Tensor:
+    def bump(cx: Number, cy: Number, sx: Number, sy: Number) -> Tensor:
         # One factor per row and one per column: far fewer exponentials than pixels.
         return torch.exp(-((x - cx) / sx).square()) * torch.exp(-((y - cy) / sy).square())
 
-    def pair(cx: Tensor, cy: Tensor, sx: Tensor | float, sy: Tensor | float) -> Tensor:
+    def pair(cx: Number, cy: Number, sx: Number, sy: Number) -> Tensor:
         return torch.exp(-((ax - cx) / sx).square()) * torch.exp(-((y - cy) / sy).square())
 
     nose_w = 0.075 * (1 + 0.16 * c["nose_width"])
@@ -161,10 +166,13 @@ def build_faces(
     return depth, albedo, torch.cat([points, at[:, 0, 0, :, None]], 2)
 
 
-def _albedo(c, people, x, y, ax, radius, is_neck, bump, pair, f) -> Tensor:
+def _albedo(
+    c: dict[str, Tensor], people: list[dict[str, np.ndarray]], x: Tensor, y: Tensor, ax: Tensor,
+    radius: Tensor, is_neck: Tensor, bump: Spot, pair: Spot, f: dict[str, Tensor],
+) -> Tensor:  # fmt: skip
     """Paint the skin and then everything on it, in order."""
 
-    def color(*rgb: Tensor | float) -> Tensor:
+    def color(*rgb: Number) -> Tensor:
         like = torch.zeros_like(c["melanin"])
         return torch.stack([like + channel for channel in rgb], 1)
 
@@ -179,7 +187,7 @@ def _albedo(c, people, x, y, ax, radius, is_neck, bump, pair, f) -> Tensor:
     )
     canvas = skin.expand(-1, 3, x.shape[2], x.shape[2]).clone()
     waves = torch.tensor(np.stack([p["waves"] for p in people]), dtype=torch.float32)
-    pattern = 0
+    pattern = torch.zeros(())
     for k in range(WAVES):
         wx, wy, phase, size = (waves[:, k, i, None, None] for i in range(4))
         pattern = pattern + size * torch.cos(5 * (wx * x + wy * y) + 3 * phase)
@@ -303,7 +311,7 @@ def _albedo(c, people, x, y, ax, radius, is_neck, bump, pair, f) -> Tensor:
     recede = 0.12 * (age - 0.5).clamp_min(0)
     # Strands fan out from above the head; no two people's are alike.
     fan = x / (1.15 + y) + 0.03 * torch.cos(9 * y + 4 * x)
-    strands = 0
+    strands = torch.zeros(())
     for k, cycles in enumerate((23, 37, 59, 83)):
         strands = strands + torch.cos(cycles * fan + 3 * waves[:, k, 2, None, None] + k * y)
     line = (

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -79,11 +80,12 @@ def _write_version(config: SyntheticConfig, seed: int, out: Path) -> None:
 
 
 def _write_train(
-    config: SyntheticConfig, people: Iterator[list[tuple[dict, Photograph]]], out: Path
+    config: SyntheticConfig, people: Iterator[list[tuple[dict[str, Any], Photograph]]], out: Path
 ) -> None:
     out.mkdir(parents=True, exist_ok=True)
     count = config.train_people * config.images_per_person
-    landmarks, rows = [], []
+    landmarks: list[np.ndarray] = []
+    rows: list[dict[str, Any]] = []
     with RecordWriter(out / "train.rec") as writer:
         writer.write(0, b"", [float(count + 1), float(count + 1)])
         for _ in track(range(config.train_people), "people to train on"):
@@ -99,12 +101,13 @@ def _write_train(
 
 def _write_benchmark(
     config: SyntheticConfig,
-    people: Iterator[list[tuple[dict, Photograph]]],
+    people: Iterator[list[tuple[dict[str, Any], Photograph]]],
     out: Path,
     rng: np.random.Generator,
 ) -> None:
     (out / "loose_crop").mkdir(parents=True)
-    rows, landmarks, truth = [], [], []
+    rows: list[dict[str, Any]] = []
+    landmarks, truth = [], []
     template_ids, media_ids = [], []
     template_of = {s: t for t, sessions in enumerate(TEMPLATES) for s in sessions}
     total = config.benchmark_people * sum(count for _, count, _ in SESSIONS)
@@ -150,7 +153,7 @@ def _write_benchmark(
 
 
 def _bin_pairs(
-    rows: list[dict], kind: str, count: int, rng: np.random.Generator
+    rows: list[dict[str, Any]], kind: str, count: int, rng: np.random.Generator
 ) -> Iterator[tuple[str, str, int]]:
     """Yield genuine and impostor pairs in alternation: a frontal face and a face of the kind."""
     by_person: dict[int, dict[str, list[str]]] = {}

@@ -1,6 +1,8 @@
 """Photographs of a synthetic person: view, light, expression, occlusion, degradation."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
@@ -78,7 +80,7 @@ def random_scene(kind: str, rng: np.random.Generator, seed: np.random.SeedSequen
     scene.yaw = rng.normal(0, 8)
     scene.age = rng.uniform(0.05, 0.45)
     scene.degradation = rng.uniform(0, 0.12)
-    changes = {
+    changes: dict[str, Callable[[], dict[str, Any]]] = {
         "frontal": lambda: {},
         "profile": lambda: {"yaw": rng.choice([-1, 1]) * rng.uniform(42, MAX_YAW)},
         "low_quality": lambda: {"degradation": rng.uniform(0.6, 1), "yaw": rng.uniform(-30, 30)},
@@ -126,19 +128,21 @@ def photograph(
         ambient = rng.uniform(0.35, 0.75)
         lights.append([ambient, rng.uniform(1.0, 1.25) - ambient, *rng.normal(0, [0.8, 0.45])])
     columns = torch.tensor(np.array(face), dtype=torch.float32).unbind(1)
+    smiles, mouths, blinks, brows, ages, glasses, masks = columns
     view = torch.tensor(np.array(views), dtype=torch.float32)
     light = torch.tensor(np.array(lights), dtype=torch.float32)
 
-    depth, albedo, points = build_faces([person] * len(scenes), *columns, size=image_size)
+    depth, albedo, points = build_faces(
+        [person] * len(scenes), smiles, mouths, blinks, brows, ages, glasses, masks, image_size
+    )
     shading = lambert_shading(normals_from_depth(depth.nan_to_num(1.06)), light)
     renderer = DepthMeshRenderer(image_size)
     # Rendering the vertices' camera depth as a fourth channel gives the depth map of the view.
     camera_depth = transform(back_project(depth), view)[:, 2:].nan_to_num()
     rendered, mask = renderer.render(torch.cat([albedo * shading, camera_depth], 1), depth, view)
-    rendered, seen_depth = rendered[:, :3], rendered[:, 3]
-    seen_depth = torch.where(mask, seen_depth, torch.nan).numpy()
+    seen_depth = torch.where(mask, rendered[:, 3], torch.nan).numpy()
     pixels = _landmarks(points, view, image_size)
-    faces = rendered.clamp(0, 1).permute(0, 2, 3, 1).numpy()
+    faces = rendered[:, :3].clamp(0, 1).permute(0, 2, 3, 1).numpy()
     alphas = mask.float().numpy()
     return [
         Photograph(
@@ -185,4 +189,5 @@ def _background(size: int, rng: np.random.Generator) -> np.ndarray:
         grey, color = rng.normal(0, strength, (cells, cells, 1)), rng.normal(size=(cells, cells, 3))
         coarse = (grey + 0.25 * strength * color).astype(np.float32)
         image += cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
-    return np.clip(image + rng.uniform(0.25, 0.7) + rng.normal(0, 0.05, 3).astype(np.float32), 0, 1)
+    lit: np.ndarray = image + rng.uniform(0.25, 0.7) + rng.normal(0, 0.05, 3).astype(np.float32)
+    return lit.clip(0, 1)

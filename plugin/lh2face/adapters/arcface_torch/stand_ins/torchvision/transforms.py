@@ -11,7 +11,7 @@ from torch import Tensor
 class Compose:
     """Apply several transforms in turn."""
 
-    def __init__(self, transforms: Sequence[Callable]) -> None:
+    def __init__(self, transforms: Sequence[Callable[[Any], Any]]) -> None:
         self.transforms = transforms
 
     def __call__(self, image: Any) -> Any:
