@@ -8,13 +8,14 @@ const visible = (trace) => (hidden.has(trace.legendgroup) ? "legendonly" : true)
 const isHidden = (trace) => trace.visible === "legendonly";
 const isFolded = (element) => element.closest("details:not([open])") !== null;
 
-const draw = (plot) => {
+// At the width of its card, or at another; again from the start, for a legend keeps its old place.
+const draw = (plot, width) => {
   const figure = figures[plot.id];
   // A finger on a figure scrolls the page rather than zooming.
   if (matchMedia("(pointer: coarse)").matches) figure.layout.dragmode = false;
   for (const trace of figure.data) trace.visible = visible(trace);
   const config = { responsive: true, displayModeBar: false, showTips: false };
-  Plotly.newPlot(plot, figure.data, figure.layout, config);
+  Plotly.newPlot(plot, figure.data, { ...figure.layout, width }, config);
   plots.add(plot);
   plot.on("plotly_restyle", ([change]) => {
     if (!("visible" in change)) return;
@@ -53,10 +54,10 @@ if (location.hash) unfold();
 // What fits onto A4 or letter between its margins, inside two frames, in CSS pixels.
 const PAPER = 600;
 addEventListener("beforeprint", () => {
-  for (const plot of plots) if (!isFolded(plot)) Plotly.relayout(plot, { width: PAPER });
+  for (const plot of plots) if (!isFolded(plot)) draw(plot, PAPER);
 });
 addEventListener("afterprint", () => {
-  for (const plot of plots) Plotly.relayout(plot, { width: null, autosize: true });
+  for (const plot of plots) if (!isFolded(plot)) draw(plot);
 });
 
 const turns = read("turns");
