@@ -105,7 +105,8 @@ def test_register_works_after_a_light_module():
         "from lh2face.heads import LH2FaceHead; LH2FaceHead(num_classes=3, in_channels=8)",
         "from lh2face.recognizers import FaceRecognizer\n"
         "FaceRecognizer(backbone=dict(type='MobileFaceNet', embedding_size=8, image_size=32))",
-        "from lh2face.reconstruction import Unsup3DReconstructor; Unsup3DReconstructor(image_size=32)",
+        "from lh2face.reconstruction import Unsup3DReconstructor\n"
+        "Unsup3DReconstructor(image_size=32)",
     ],
 )
 def test_a_class_finds_the_parts_that_it_builds_by_name(script):

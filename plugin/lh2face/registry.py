@@ -25,10 +25,10 @@ __all__ = [
 ]  # fmt: skip
 
 
-# The module that registers the package's own classes. It is above this one, so it has to be named.
+# The module that registers the package's own classes. It is above this one, so its name is given.
 PARTS = "lh2face.register"
-# A class that builds its parts by name may be used without a config that imports PARTS, so the first
-# look-up imports it. mmengine takes such locations only where a registry is made, which is not here.
+# A class that builds its parts by name may be used without a config that imports PARTS, so the
+# first look-up does. mmengine takes locations when a registry is made; these were made by mmengine.
 for _registry in (DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS):
     _registry._locations.append(PARTS)
     _registry._imported = False

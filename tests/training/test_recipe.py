@@ -79,7 +79,7 @@ REFUSED = [
     ),
     ({"model.backbone.image_size": 40}, r"model: .*multiple of 16.* found 40"),
     ({"model.backbone.image_size": "48"}, r"model\.backbone\.image_size: expected int, found '48'"),
-    ({"model.backbone.embedding_size": 0}, r"model\.backbone: 48 px: "),
+    ({"model.backbone.embedding_size": 0}, r"model\.backbone: 32 px: "),
     ({"model.backbone.widht": 0.5}, r"model\.backbone\.widht: unknown; MobileFaceNet allows"),
     ({"model.backbone": {"type": "CosFaceHead"}}, r"model\.backbone\.type: found 'CosFaceHead'"),
     ({"model.fusion": "canonical"}, r"model: .*needs a reconstructor"),
