@@ -306,7 +306,8 @@ def test_fingerprint_follows_labels_versions_code_and_the_reconstructor(
 
 
 def test_every_module_that_training_runs_is_in_the_digest_of_the_code():
-    listing = "import sys, lh2face.stages.train, lh2face.artifacts.model; print(*sys.modules)"
+    modules = "lh2face.register, lh2face.stages.train, lh2face.artifacts.model"
+    listing = f"import sys, {modules}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True)
     parts = [name.split(".")[1:2] for name in done.stdout.split() if name.startswith("lh2face.")]
     loaded = {part[0] for part in parts}

@@ -398,3 +398,22 @@ def test_the_page_in_docs_is_what_the_command_makes_of_the_tables(tmp_path):
     shutil.copytree(ROOT / "docs" / "study", tmp_path / "study")
     write_page(load_plan(PLAN), tmp_path)
     assert (tmp_path / "study_real.md").read_text() == (ROOT / "docs/study_real.md").read_text()
+
+
+def test_the_table_of_the_readme_is_that_of_the_page():
+    page = (ROOT / "docs" / "study_real.md").read_text("utf-8")
+    turned = page.partition("### Faces `turned`")[2].partition("### ")[0]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in (ROOT / "README.md").read_text("utf-8").splitlines()
+        if line.startswith("| ")
+    ]
+    first, *heads = [row for row in rows if row[0] != "---"]
+    table = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in turned.splitlines()
+        if line.startswith("| ")
+    ]
+    columns = [table[0].index(name) for name in first]
+    assert len(heads) == 9
+    assert all([row[at] for at in columns] in heads for row in table[2:11])
