@@ -746,7 +746,8 @@ def tables(folder: Path) -> None:
 @reader(3, sets(tables=tables))
 def report(folder: Path) -> None:
     """Tables for the report."""
-    from lh2face.stages.report import read_tables, training_cost
+    from lh2face.report.benchmark import read_tables
+    from lh2face.report.training import training_cost
 
     read_tables(folder)
     training_cost([folder], 64)
