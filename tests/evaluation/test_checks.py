@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from lh2face.data.synthetic_protocol import PROTOCOLS, synthetic_meta
-from lh2face.evaluation import bootstrap, conditions, identification, ijb, matching, quality, roc
+from lh2face.evaluation import (
+    bootstrap,
+    conditions,
+    features,
+    identification,
+    matching,
+    pooling,
+    quality,
+    roc,
+    scores,
+)
 from lh2face.evaluation import verification as bins
 from lh2face.evaluation.checks import EvaluationError
 from lh2face.evaluation.protocol import Protocol, run_protocol
@@ -63,22 +73,22 @@ REFUSED = {
     "vMF: κ": (matching.mutual_likelihood, (S, -S, S, 8), "kappa: expected at least 0"),
     "vMF: κ NaN": (matching.expected_cosine, (S, NAN, 8), "kappa2: expected finite"),
     "vMF: n": (matching.expected_cosine, (S, S, 1), "dim: expected at least 2"),
-    "faces: views": (ijb.concentrations, (np.ones((20, 3, 4)),), r"found \(20, 3, 4\)"),
-    "faces: none": (ijb.concentrations, (FACES[:0],), "expected at least one face"),
-    "faces: NaN": (ijb.concentrations, (FACES * np.nan,), "row 0: .* found nan"),
-    "faces: too long": (ijb.concentrations, (FACES * 3e38,), "row 0: .* found inf"),
-    "faces: long": (ijb.concentrations, (FACES * np.float32(1e30),), "length above 0, found inf"),
-    "faces: zero": (ijb.concentrations, (FACES * 0,), "a finite length above 0, found 0.0"),
-    "pooling: weights": (ijb.pool_media, (UNIT, IDS, IDS, -S), "weights: expected at least 0"),
-    "pooling: NaN": (ijb.pool_media, (UNIT, IDS, IDS, NAN), "weights: expected finite"),
-    "pooling: length": (ijb.pool_media, (UNIT, IDS, IDS, S[1:]), "expected arrays"),
-    "pooling: axes": (ijb.pool_media, (FACES, IDS, IDS), r"features: expected \(N, d\)"),
-    "pairs: none": (ijb.verification_scores, (UNIT, IDS, IDS[:0], IDS[:0]), "at least one entry"),
-    "pairs: length": (ijb.verification_scores, (UNIT, IDS, IDS, IDS[1:]), "expected arrays"),
-    "pairs: NaN": (ijb.verification_scores, (UNIT * np.nan, IDS, IDS, IDS), "templates: expected"),
-    "pairs: rows": (ijb.verification_scores, (UNIT[1:], IDS, IDS, IDS), r"expected \(20, d\)"),
-    "ids: order": (ijb.template_rows, (IDS[::-1], IDS), "ids: expected each once, ascending"),
-    "ids: type": (ijb.template_rows, (IDS.astype(float), IDS), "ids: expected whole numbers"),
+    "faces: views": (features.concentrations, (np.ones((20, 3, 4)),), r"found \(20, 3, 4\)"),
+    "faces: none": (features.concentrations, (FACES[:0],), "expected at least one face"),
+    "faces: NaN": (features.concentrations, (FACES * np.nan,), "row 0: .* found nan"),
+    "faces: too long": (features.concentrations, (FACES * 3e38,), "row 0: .* found inf"),
+    "faces: long": (features.concentrations, (FACES * np.float32(1e30),), "above 0, found inf"),
+    "faces: zero": (features.concentrations, (FACES * 0,), "a finite length above 0, found 0.0"),
+    "pooling: weights": (pooling.pool_media, (UNIT, IDS, IDS, -S), "weights: expected at least 0"),
+    "pooling: NaN": (pooling.pool_media, (UNIT, IDS, IDS, NAN), "weights: expected finite"),
+    "pooling: length": (pooling.pool_media, (UNIT, IDS, IDS, S[1:]), "expected arrays"),
+    "pooling: axes": (pooling.pool_media, (FACES, IDS, IDS), r"features: expected \(N, d\)"),
+    "pairs: none": (scores.verification_scores, (UNIT, IDS, IDS[:0], IDS[:0]), "least one entry"),
+    "pairs: length": (scores.verification_scores, (UNIT, IDS, IDS, IDS[1:]), "expected arrays"),
+    "pairs: NaN": (scores.verification_scores, (UNIT * np.nan, IDS, IDS, IDS), "templates: "),
+    "pairs: rows": (scores.verification_scores, (UNIT[1:], IDS, IDS, IDS), r"expected \(20, d\)"),
+    "ids: order": (scores.template_rows, (IDS[::-1], IDS), "ids: expected each once, ascending"),
+    "ids: type": (scores.template_rows, (IDS.astype(float), IDS), "ids: expected whole numbers"),
     "1:N: NaN": (
         identification.search, (UNIT[:5], IDS[:5], UNIT * np.nan, IDS), "probes: expected finite"
     ),
@@ -121,7 +131,7 @@ REFUSED = {
     "draws: level": (bootstrap.interval, (S, 95), "level: expected a share"),
     "conditions: none": (conditions.pairs_with_reference, (IDS[:0], "a"), "at least one entry"),
     "conditions: name": (
-        conditions.pairs_with_reference, (np.array(["a", "b"]), "c"), "'c', of which there is no"
+        conditions.pairs_with_reference, (np.array(["a", "b"]), "c"), "found 'c', but no face has it"
     ),
     "conditions: shapes": (
         conditions.tar_by_condition, (UNIT[1:], S, IDS, IDS.astype(str), Protocol()),
@@ -173,5 +183,5 @@ def test_the_type_of_the_embeddings_changes_no_figure(dtype):
     assert np.median(np.linalg.norm(whole, axis=2)) > 256
     found = run_protocol(whole.astype(dtype), META, protocol)
     assert found.figures == expected.figures
-    kappa = ijb.concentrations(whole.astype(dtype))
-    np.testing.assert_allclose(kappa, ijb.concentrations(whole), rtol=1e-6)
+    kappa = features.concentrations(whole.astype(dtype))
+    np.testing.assert_allclose(kappa, features.concentrations(whole), rtol=1e-6)
