@@ -131,7 +131,7 @@ REFUSED = {
     "draws: level": (bootstrap.interval, (S, 95), "level: expected a share"),
     "conditions: none": (conditions.pairs_with_reference, (IDS[:0], "a"), "at least one entry"),
     "conditions: name": (
-        conditions.pairs_with_reference, (np.array(["a", "b"]), "c"), "found 'c', but no face has it"
+        conditions.pairs_with_reference, (np.array(["a", "b"]), "c"), "found 'c', but no face"
     ),
     "conditions: shapes": (
         conditions.tar_by_condition, (UNIT[1:], S, IDS, IDS.astype(str), Protocol()),
