@@ -128,7 +128,7 @@ def test_an_evaluation_by_evaluate_ijb_is_taken(model, tmp_path, monkeypatch, ca
     assert f"| rank-1 | {100 * rank:.1f} |" in card
     lists = (meta.probes, *meta.galleries.values())
     people = len({who for one in lists for who in one.subject_ids.tolist()})
-    assert f"Measured on {people} people" in card
+    assert f"Measured on only {people} people" in card
     assert (
         "Source of the faces that it was measured on: photos." in card and "Thresholds" not in card
     )

@@ -16,8 +16,12 @@ import sys
 import time
 from pathlib import Path
 
-import test_train
 import torch
+
+# The tests' folders: one is not a package, and a script's path has only its own folder.
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import test_train
 
 from lh2face.training import LastCheckpointHook, ShardedCheckpointHook, TrainingRecordHook
 from lh2face.training.checkpoints import CheckpointKeeper
