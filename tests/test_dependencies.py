@@ -48,7 +48,7 @@ def imported(folder: str) -> dict[str, str]:
     scripts = (ROOT / "workflow").glob("*.py")
     ours = (
         {path.stem for path in (*files, *scripts)}
-        | {"lh2face", "workflow"}
+        | {"lh2face", "tests", "workflow"}
         | sys.stdlib_module_names
     )
     return {

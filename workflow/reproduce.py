@@ -27,8 +27,8 @@ SAMPLES, PICTURE = Path("runs/depth/samples.npz"), Path("first_look.png")
 # Seconds of each stage of the default run on one idle core; OTHER for all other stages.
 SECONDS = {
     "data": 30, "align": 6, "benchmark": 20, "align_benchmark": 6, "validation": 10,
-    "align_validation": 5, "fit3d": 40, "depth": 6, "init": 4, "train": 18, "joint": 65,
-    "embed": 6, "evaluate": 7, "report": 8,
+    "align_validation": 5, "fit3d": 40, "depth": 6, "init": 4, "parts": 2, "train": 18,
+    "joint": 65, "embed": 6, "evaluate": 7, "report": 8,
 }  # fmt: skip
 OTHER = 10
 # Number of finished stages that measure the speed of this machine; more would react too slowly.

@@ -38,10 +38,7 @@ REAL = os.environ.get("LH2FACE_ARCFACE_TORCH")
 needs_real = pytest.mark.skipif(not REAL, reason="LH2FACE_ARCFACE_TORCH names no checkout")
 TOOLBOXES = [STAND_IN, pytest.param(Path(REAL or ""), marks=needs_real, id="real")]
 PEOPLE, BATCH = 4, 16
-PAGE, README = (
-    ("docs/how-to/plug-in.md", "arcface_torch"),
-    ("README.md", "insightface's arcface_torch"),
-)
+PAGE = ("docs/how-to/plug-in.md", "arcface_torch")
 CONFIG = """
 from easydict import EasyDict as edict
 config = edict()
@@ -217,16 +214,9 @@ config.verbose, config.frequent, config.num_image = 1, 1, 16
 
 
 @pytest.mark.parametrize("toolbox", TOOLBOXES)
-@pytest.mark.parametrize(
-    "place",
-    [
-        pytest.param((*PAGE, "bash"), id="page"),
-        pytest.param((*README, ""), id="README", marks=pytest.mark.faults),
-    ],
-)
-def test_documented_lines_train(toolbox, place, snippets, records, tmp_path):
+def test_documented_lines_train(toolbox, snippets, records, tmp_path):
     [config] = snippets(*PAGE, "python")
-    [lines] = snippets(*place)
+    [lines] = snippets(*PAGE, "bash")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "faces.py").write_text(config)
     (tmp_path / "mine" / "small.py").write_text(SMALLER.format(batch=BATCH // 2))
