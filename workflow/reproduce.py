@@ -135,8 +135,9 @@ def main() -> None:
     print(f"{estimate.total} stages, about {clock(estimate.seconds_left())}; "
           f"threads of each: {threads} ({why})")  # fmt: skip
     repro(["depth"], estimate, environment)
-    first_look(SAMPLES, PICTURE)
-    print(f"A first picture: {PICTURE.absolute()}", flush=True)
+    if SAMPLES.is_file():
+        first_look(SAMPLES, PICTURE)
+        print(f"A first picture: {PICTURE.absolute()}", flush=True)
     repro([], estimate, environment)
 
 

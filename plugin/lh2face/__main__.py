@@ -2,4 +2,5 @@
 
 from lh2face.cli import main
 
-main()
+if __name__ == "__main__":
+    main()

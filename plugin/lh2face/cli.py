@@ -559,7 +559,7 @@ def arcface_torch(
         Path | None, typer.Option(exists=True, help="Folder of configs of your own.")
     ] = None,
 ) -> None:
-    """Run insightface's unmodified train_v2.py with a head of lh2face."""
+    """Run insightface's own train_v2.py with a head of lh2face."""
     from lh2face.adapters import arcface_torch
 
     arcface_torch.run(script, config, config_dir)
