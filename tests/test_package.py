@@ -19,7 +19,7 @@ NEED_PIPELINE = {
     f"lh2face.{name}"
     for name in (
         "params", "stages.report", "report.benchmark", "report.page", "report.pictures",
-        "report.plots", "report.training",
+        "report.kappa", "report.plots", "report.training",
     )
 }  # fmt: skip
 

@@ -1,7 +1,6 @@
 """How well a quality score such as κ predicts which comparisons fail."""
 
 import numpy as np
-from scipy.optimize import brentq
 
 from lh2face.evaluation.checks import (
     EvaluationError,
@@ -87,6 +86,8 @@ def kappa_scale(kappa: np.ndarray, observed: np.ndarray, dim: int) -> float:
         EvaluationError: If shapes do not fit, a number is not finite, a κ is below 0, or there is
             no pair.
     """
+    from scipy.optimize import brentq
+
     check_columns(observed=observed, first=kappa[:, 0], second=kappa[:, 1])
     check_finite(observed=observed)
     check_least(1, pairs=len(observed))
