@@ -21,9 +21,12 @@ import cv2
 import numpy as np
 import yaml
 
+from lh2face.params.overlays import MADE_HERE
 from lh2face.progress import clock
 
 SAMPLES, PICTURE = Path("runs/depth/samples.npz"), Path("first_look.png")
+# File of the overlay that --seeds makes.
+SEEDS = "seeds.yaml"
 # Seconds of each stage of the default run on one idle core; OTHER for all other stages.
 SECONDS = {
     "data": 30, "align": 6, "benchmark": 20, "align_benchmark": 6, "validation": 10,
@@ -124,8 +127,12 @@ def main() -> None:
     if seeds is not None:
         if seeds < 1:
             parser.error(f"--seeds: expected at least 1, found {seeds}")
+        header = Path("params.yaml").read_text(encoding="utf-8").partition("\n")[0]
+        # An overlay takes the place of the one before, so the user's would be lost.
+        if MADE_HERE.match(header + "\n") and f"/{SEEDS} over " not in header:
+            parser.error("--seeds: an overlay is over params.yaml; put compare.seeds into it")
         with tempfile.TemporaryDirectory() as folder:
-            overlay = Path(folder) / "seeds.yaml"
+            overlay = Path(folder) / SEEDS
             overlay.write_text(yaml.safe_dump({"compare": {"seeds": list(range(seeds))}}))
             subprocess.run(["lh2face", "params", overlay], check=True)
     threads, why = free_threads(os.environ, os.cpu_count() or 1, os.getloadavg()[0])

@@ -1,5 +1,6 @@
 """What ``make reproduce`` says while it runs, and its first picture."""
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -7,8 +8,17 @@ import cv2
 import numpy as np
 import pytest
 
+from lh2face.params import load_params, overlay_params
+
 sys.path.insert(0, str(Path(__file__).parents[2] / "workflow"))
 import reproduce
+
+
+class NoStages:
+    """A repository without stages."""
+
+    class index:  # noqa: N801  DVC's name
+        stages = ()
 
 
 def test_the_estimate_follows_the_last_stages():
@@ -82,3 +92,25 @@ def test_lines_before_each_stage(tmp_path, monkeypatch, capfd):
     assert not estimate.left
     with pytest.raises(SystemExit, match="3"):
         reproduce.repro(["bad"], estimate, environment)
+
+
+def test_seeds_do_not_take_the_place_of_an_overlay(params_file, monkeypatch, capsys):
+    (mine := params_file.with_name("mine.yaml")).write_text("evaluate: {bootstrap: 20}\n")
+    overlay_params([mine], params_file)
+    before = params_file.read_text()
+    monkeypatch.chdir(params_file.parent)
+    monkeypatch.setattr(sys, "argv", ["reproduce.py", "--seeds", "2"])
+    with pytest.raises(SystemExit, match="2"):
+        reproduce.main()
+    assert "--seeds: an overlay is over params.yaml; put compare.seeds" in capsys.readouterr().err
+    assert params_file.read_text() == before
+
+
+def test_seeds_take_the_place_of_other_seeds(params_file, monkeypatch):
+    monkeypatch.chdir(params_file.parent)
+    monkeypatch.setattr(reproduce, "repro", lambda *_: None)
+    monkeypatch.setattr("dvc.repo.Repo", lambda: contextlib.nullcontext(NoStages))
+    for seeds in (3, 2):
+        monkeypatch.setattr(sys, "argv", ["reproduce.py", "--seeds", f"{seeds}"])
+        reproduce.main()
+        assert load_params(params_file).compare.seeds == list(range(seeds))
