@@ -18,7 +18,6 @@ Stage ``parts`` writes the digests of these files, one file per head:
 """
 
 import ast
-import hashlib
 import json
 import re
 import sys
@@ -28,6 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+
+from lh2face.files.digests import digest
 
 SOURCE = Path("plugin")
 PACKAGE = "lh2face"
@@ -274,7 +275,7 @@ def main(arguments: list[str]) -> None:
     if arguments[:1] == ["--parts"]:
         _, head, out = arguments
         files = parts(head, YAML(typ="safe").load(Path("params.yaml")))
-        made = {str(one): hashlib.sha256(one.read_bytes()).hexdigest() for one in sorted(files)}
+        made = {str(one): digest(one) for one in sorted(files)}
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         Path(out).write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
         return

@@ -1,7 +1,5 @@
 """Pretrained weights: networks trained on synthetic people, one per head."""
 
-import hashlib
-import json
 from pathlib import Path
 
 import cv2
@@ -13,6 +11,7 @@ from lh2face.data.align import aligned_face
 from lh2face.data.recordio import RecordReader, identity
 from lh2face.data.synthetic import SyntheticConfig, write_train
 from lh2face.files.arrays import read_arrays
+from lh2face.files.digests import joined
 from lh2face.files.outputs import atomic_dir, atomic_file, exclusive
 from workflow.study.real.plan import Config, Plan, Run
 from workflow.study.real.training import train
@@ -35,7 +34,7 @@ def pretrained(plan: Plan, one: Run, out: Path) -> dict[str, torch.Tensor]:
         "head": one.config, "people": one.synthetic, "size": plan.size,
         "backbone": plan.backbone, "batch": plan.batch,
     }  # fmt: skip
-    digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:12]
+    digest = joined(made_from)[:12]
     path = out / "synthetic" / f"{one.head}-{digest}.safetensors"
     with exclusive(path.with_suffix(".lock")):
         if not path.exists():
