@@ -154,7 +154,7 @@ def test_each_view_of_the_linear_model_has_its_own_depth():
 
 @pytest.mark.parametrize("yaw", [-0.9, 0.4])
 def test_a_persons_own_depth_is_nearer_to_the_truth_than_the_mean(yaw):
-    """The warp for a person's own depth is far nearer to the exact one than the mean depth's warp."""
+    """The warp for a person's own depth is far nearer to the exact one than that of the mean."""
     depth, surface = turned._surface(SIZE)
     relief = canonical_faces(100, SIZE)[0][40] - depth
     relief -= relief[surface].median()
