@@ -30,9 +30,8 @@ def test_a_face_is_found_and_cropped(faces, photo):
     encoded = photo((160, 90, 112))
     found = faces.face(encoded, aligned=False)
     expected = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)[90:202, 160:272]
-    inner = slice(
-        4, -4
-    )  # the detector returns the template's landmarks, so the crop equals the picture
+    # The detector returns the template's landmarks, so the crop equals the picture.
+    inner = slice(4, -4)
     np.testing.assert_allclose(picture(found["crop"])[inner, inner], expected[inner, inner], atol=1)
     assert found["box"] == pytest.approx([160 / 400, 90 / 300, 112 / 400, 112 / 300])
     assert found["notes"] == []
