@@ -15,7 +15,7 @@ stats = pytest.importorskip("scipy.stats", reason="needs the pipeline extra")
 
 
 def test_thirty_errors_determine_a_rate_within_thirty_percent():
-    """This is the rule of 30, checked with the Poisson distribution; fewer errors do not suffice."""
+    """This rule of 30 is checked with the Poisson distribution; fewer errors do not suffice."""
     for errors, enough in ((ENOUGH_ERRORS, True), (ENOUGH_ERRORS // 2, False)):
         inside = np.diff(stats.poisson.cdf([0.7 * errors, 1.3 * errors], errors))[0]
         assert (inside > 0.88) == enough

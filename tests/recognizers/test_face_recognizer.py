@@ -1,4 +1,4 @@
-"""The recognizer: its modes, and its joint loss term by term."""
+"""The recognizer has the documented modes, and its joint loss has the documented terms."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def batch(count: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
     return images, torch.arange(count) % 3
 
 
-def test_modes():
+def test_each_mode_returns_what_is_documented():
     model, (images, labels) = build().eval(), batch()
     embeddings = model(images)
     assert embeddings.shape == (4, 8)
@@ -119,7 +119,7 @@ def test_joint_loss_trains_backbone_head_and_reconstructor():
         assert all(p.grad is not None and p.grad.isfinite().all() for p in part.parameters())
 
 
-def test_the_reconstructors_loss_gets_the_landmarks(monkeypatch):
+def test_landmarks_are_passed_to_the_reconstructors_loss(monkeypatch):
     model, (images, labels) = build(reconstructor={"type": "LinearReconstructor"}), batch()
     landmarks, given = torch.rand(len(images), 5, 2), []
     loss = model.reconstructor.loss
@@ -133,7 +133,7 @@ def test_the_reconstructors_loss_gets_the_landmarks(monkeypatch):
     assert given == [landmarks, None]
 
 
-def test_the_heads_statistics_end_on_the_images_not_on_their_canonical_faces(monkeypatch):
+def test_the_heads_statistics_are_those_of_the_images_not_of_canonical_faces(monkeypatch):
     model = build(reconstructor={"type": "LinearReconstructor"}).eval()
     seen, loss = [], type(model.head).loss
 
@@ -150,7 +150,7 @@ def test_the_heads_statistics_end_on_the_images_not_on_their_canonical_faces(mon
 
 
 def rotation(rx: float, ry: float, rz: float) -> torch.Tensor:
-    """Rz·Ry·Rx, written out axis by axis."""
+    """Return Rz·Ry·Rx, written out axis by axis."""
     a, b, c = (torch.tensor(v, dtype=torch.float64) for v in (rx, ry, rz))
     x = torch.tensor([[1, 0, 0], [0, a.cos(), -a.sin()], [0, a.sin(), a.cos()]])
     y = torch.tensor([[b.cos(), 0, b.sin()], [0, 1, 0], [-b.sin(), 0, b.cos()]])
@@ -159,7 +159,7 @@ def rotation(rx: float, ry: float, rz: float) -> torch.Tensor:
 
 
 @given(st.lists(st.floats(-1, 1), min_size=6, max_size=6))
-def test_mirrored_view_is_the_view_of_the_mirrored_scene(view):
+def test_the_mirrored_view_is_that_of_the_mirrored_scene(view):
     # Mirroring the scene at the plane x = 0 sends p' = R p + t to S p' = (S R S)(S p) + S t.
     mirror = torch.diag(torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float64))
     mirrored = mirror_view(torch.tensor([view], dtype=torch.float64))[0].tolist()
