@@ -118,7 +118,7 @@ def hostile(path: Path, folder: Path) -> None:
 
 
 def compressed(path: Path) -> None:
-    """Write a file of a few kilobytes that unpacks to the given number of megabytes."""
+    """Write a file of PyTorch with compressed parts, which could unpack to any size."""
     torch.save({"weight": torch.zeros(1)}, path)
     with zipfile.ZipFile(path) as file:
         parts = {part.filename: file.read(part) for part in file.infolist()}

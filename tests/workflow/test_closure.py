@@ -1,4 +1,4 @@
-"""dvc.yaml watches the files of the package that its stages read, no more and no fewer."""
+"""Each stage of dvc.yaml depends on exactly the files of the package that it imports."""
 
 import shutil
 from importlib.util import module_from_spec, spec_from_file_location
@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def load():
-    """The script as a module of its own, as it keeps what it has read."""
+    """Import the script anew, because it caches the files that it has read."""
     spec = spec_from_file_location("closure", ROOT / "workflow" / "closure.py")
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -25,14 +25,14 @@ def loaded():
 
 @pytest.fixture
 def closure(loaded, monkeypatch):
-    """The script in the folder of the project."""
+    """The script, run in the folder of the project."""
     monkeypatch.chdir(ROOT)
     return loaded
 
 
 @pytest.fixture
 def copied(monkeypatch, tmp_path):
-    """The script in a copy of the project that a test may change."""
+    """The script, run in a copy of the project that a test may change."""
     shutil.copytree(ROOT / "plugin", tmp_path / "plugin", ignore=shutil.ignore_patterns("*.pyc"))
     for name in ("dvc.yaml", "params.yaml"):
         shutil.copy(ROOT / name, tmp_path)
@@ -48,7 +48,7 @@ def names(files):
     return {"/".join(path.parts[2:]) for path in files}
 
 
-def test_dvc_yaml_watches_what_each_stage_reads(closure):
+def test_each_stage_depends_on_the_files_that_it_reads(closure):
     for name, stage in closure.stages().items():
         ours = {path for path in stage["deps"] if path.startswith(str(closure.ROOT))}
         said = f"{name}: run `python workflow/closure.py --write`"
@@ -62,7 +62,7 @@ def test_training_watches_its_head_through_the_parts(closure, stage):
     assert not [path for path in deps if "lh2face/heads" in path or "lh2face/backbones" in path]
 
 
-def test_a_head_counts_for_its_own_models(closure):
+def test_a_heads_file_is_a_dependency_of_its_own_models_only(closure):
     found = {name: names(closure.parts(name, params())) for name in ("arcface", "cosface")}
     assert {"heads/arcface.py", "heads/proxy_head.py"} <= found["arcface"]
     assert found["arcface"].isdisjoint({"heads/cosface.py", "heads/lh2face.py"})
@@ -73,7 +73,7 @@ def test_a_head_counts_for_its_own_models(closure):
     assert "configs/mmpretrain.py" not in found["arcface"]
 
 
-def test_a_type_in_the_options_counts(closure):
+def test_a_type_in_the_options_is_a_dependency(closure):
     changed = params()
     changed["train"]["options"] = {"model.backbone.type": "IResNet"}
     assert "backbones/iresnet.py" in names(closure.parts("arcface", changed))
@@ -105,7 +105,7 @@ def test_a_new_head_changes_the_parts_of_no_other(copied):
         ("parts", "data/datasets.py"),
     ],
 )  # fmt: skip
-def test_what_was_once_missed(closure, stage, file):
+def test_dependencies_that_were_once_missing_are_found(closure, stage, file):
     assert file in names(closure.stage_files(stage, closure.stages()[stage]["cmd"]))
 
 
