@@ -47,7 +47,7 @@ def truth(
     something where the interval of the area below the curve lies below it.
 
     Args:
-        calibrations: Of each model, one a seed, what :func:`read_calibration` finds.
+        calibrations: Results of :func:`read_calibration` by model, one per seed.
         evaluations: Their tables; ``calibration`` and ``reject`` are read.
         runs: Their figures.
 
@@ -118,7 +118,7 @@ def extremes(
 
 
 def _below(run: Run, chance: list[float]) -> bool:
-    """Whether the interval of a reject curve's area is below that of chance, one a seed."""
+    """Whether the interval of the reject curve's area, over seeds, is below that of chance."""
     area = Run({REJECT_AREA: run.figures[REJECT_AREA]}, {REJECT_AREA: run.draws[REJECT_AREA]})
     level = np.array(chance)
     draws = np.repeat(level[:, None], area.draws[REJECT_AREA].shape[1], axis=1)

@@ -146,7 +146,7 @@ def test_overlays(plan):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda v: v["candidates"]["arcface"].pop(), "every head is to have as many"),
+        (lambda v: v["candidates"]["arcface"].pop(), "expected the same number for every head"),
         (lambda v: v["candidates"].pop("lh2face"), "lh2face is missing"),
         (lambda v: v["parts"].pop("tuning"), r"heads\.tuning: found 'tuning', allowed .*: \[\]"),
         (
@@ -287,7 +287,7 @@ def test_results_of_other_parameters_are_reported(plan, out, tmp_path, caplog):
     assert "overlay.yaml" not in caplog.text
     changed = {**plan.base, "train": {"epochs": 4}}
     collect(plan.model_copy(update={"base": changed}), out, tmp_path)
-    assert f"heads: {out / 'heads' / 'overlay.yaml'} is not what the plan asks for" in caplog.text
+    assert f"heads: {out / 'heads' / 'overlay.yaml'} differs from the current plan" in caplog.text
 
 
 def test_the_candidate_with_the_smallest_area_is_chosen(plan, out):
