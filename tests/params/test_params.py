@@ -20,7 +20,7 @@ OVERLAYS = {path.name for path in (ROOT / "params").iterdir()}
 
 
 # The options that are put over the recipes.
-OF_TRAIN = "options: {} # values put over it, such as {train_cfg.max_epochs: 12}"
+OF_TRAIN = "options: {} # override the recipe: {train_cfg.max_epochs: 12}"
 OF_FIT3D = "options: {model.reconstructor.pose: landmarks}"
 
 

@@ -400,7 +400,7 @@ def test_a_part_has_the_heads_that_its_tuning_chose(plan, out, tmp_path, monkeyp
 
 
 def test_without_a_whole_part_there_is_no_page(plan, tmp_path):
-    with pytest.raises(ValueError, match=r"study: no part of the plan is whole"):
+    with pytest.raises(ValueError, match=r"study: no part of the plan is complete"):
         collect(plan, tmp_path / "study", tmp_path)
 
 
