@@ -1,4 +1,4 @@
-"""The cost of each transform, and a sheet of what it makes of synthetic faces.
+"""Measure the cost of each transform, and draw a sheet of its results on synthetic faces.
 
     python benchmarks/augmentation.py [--size 112] [--images 500] [--sheet augmentation.png]
 

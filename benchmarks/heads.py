@@ -1,4 +1,4 @@
-"""Step time and peak memory of every head, against its own matrix products and its peers.
+"""Compare step time and peak memory of every head with its own matrix products and with peers.
 
     python benchmarks/heads.py [--batch 128] [--classes 100000]
 

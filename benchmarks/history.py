@@ -1,4 +1,4 @@
-"""What mmengine's record of a run costs a step after 1 thousand, 100 thousand and 1 million steps.
+"""Measure what mmengine's record of a run costs per step after 1 thousand to 1 million steps.
 
     python benchmarks/history.py [--steps 200]
 

@@ -21,7 +21,7 @@ from lh2face.data.ijb_meta import write_meta
 from lh2face.data.template_lists import benchmark_meta
 from lh2face.data.training_sources import HeldOut, ImageFolder
 
-# Photos a person: one template in the gallery, the others probes.
+# Photos per person: one is a template of the gallery, the others are probes.
 PHOTOS = 5
 FRACTION = 0.25
 SIZE = 224

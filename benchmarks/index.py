@@ -1,4 +1,4 @@
-"""Opening the index of a large record file beside numpy's reading of its numbers.
+"""Compare opening the index of a large record file with NumPy's reading of its numbers.
 
     python benchmarks/index.py [--records 5800000] [--rounds 3]
 

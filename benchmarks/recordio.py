@@ -1,4 +1,4 @@
-"""Reading and decoding a record file beside bare ``cv2.imdecode`` of the same images.
+"""Compare reading and decoding a record file with bare ``cv2.imdecode`` of the same images.
 
     python benchmarks/recordio.py [--images 4000] [--rounds 5]
 

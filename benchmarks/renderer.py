@@ -1,4 +1,4 @@
-"""Images a second of the depth-mesh renderer, beside PyTorch3D where it is installed.
+"""Measure images per second of the depth-mesh renderer, and of PyTorch3D if it is installed.
 
     python benchmarks/renderer.py [--batch 8] [--sizes 64 112]
 
@@ -103,7 +103,7 @@ def main() -> None:
     peaks = {size: peak_memory(one_batch, size, batch) / 2**20 for size in arguments.sizes}
     for size, peak in peaks.items():
         per_pixel = 2**20 * peak / (batch * size * size)
-        console.print(f"{size} px: {peak:.0f} MiB at the peak, {per_pixel:.0f} bytes a pixel")
+        console.print(f"{size} px: {peak:.0f} MiB at the peak, {per_pixel:.0f} bytes per pixel")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a training run with millions of identities needs: parts measured here, and arithmetic.
+"""Estimate the needs of a training with millions of identities, from measured parts and arithmetic.
 
     python benchmarks/scale.py [--classes 2000000] [--batch 128] [--processes 8 64]
 

@@ -1,4 +1,4 @@
-"""Synthetic photographs a second: render, degrade, encode and write, start of the workers included.
+"""Measure synthetic photos per second: render, degrade, encode and write, with start of workers.
 
 python benchmarks/synthetic.py [--people 100] [--workers 2]
 """

@@ -1,4 +1,4 @@
-"""Sources of training faces beside the least that they could do.
+"""Compare sources of training faces with the least work that they must do.
 
     python benchmarks/training_sources.py [--records 200000] [--photos 25000 50000] [--workers 1]
 
@@ -59,7 +59,7 @@ def write_records(root: Path, count: int, index: bool) -> None:
 
 
 def write_photos(root: Path, count: int) -> None:
-    """So many JPEG files, five a person, no two equal."""
+    """Write JPEG files, five per person, all different."""
     images = faces()
     for i in range(count):
         folder = root / f"{i // PHOTOS:06}"
