@@ -368,10 +368,10 @@ def onnx_file(folder: Path) -> None:
 @reader(5, sets(onnx=onnx_file), memory=5 << 30)
 def onnx_recognizer(folder: Path) -> None:
     """A recognition model of another program."""
-    from lh2face.artifacts.calibration import read_calibration
+    from lh2face.artifacts.thresholds import read_thresholds
     from lh2face.embedding.embedders import open_embedder
 
-    read_calibration(folder / "a.onnx")
+    read_thresholds(folder / "a.onnx")
     open_embedder(folder / "a.onnx")(np.zeros((2, 112, 112, 3), np.uint8))
 
 
@@ -412,11 +412,11 @@ def comparison(folder: Path) -> None:
 
 
 @reader(5, sets(evaluation=evaluation))
-def calibration(folder: Path) -> None:
+def thresholds(folder: Path) -> None:
     """Thresholds and κ of a model."""
-    from lh2face.artifacts.calibration import read_calibration
+    from lh2face.artifacts.thresholds import read_thresholds
 
-    read_calibration(folder / "model")
+    read_thresholds(folder / "model")
 
 
 def features(folder: Path) -> None:
