@@ -53,7 +53,7 @@ def reconstructions(samples: Path) -> dict[str, Any]:
     return {"turns": turns, "reconstructions": rows}
 
 
-def training_figures(folders: dict[str, list[Path]], trained: list[str]) -> dict[str, Any]:
+def training_plots(folders: dict[str, list[Path]], trained: list[str]) -> dict[str, Any]:
     """Draw the loss and, if there is one, the validation of the trainings, as Plotly's JSON.
 
     Args:
