@@ -325,7 +325,7 @@ def evaluate_ijb(
     galleries: Annotated[
         Literal["each", "merged"], typer.Option(help="Merged: as insightface's ijb_1n prints.")
     ] = "each",
-    figures: Annotated[
+    formulas: Annotated[
         Literal["definition", "insightface"],
         typer.Option(help="1:N by definition, or as insightface's ijb_evals prints."),
     ] = "definition",
@@ -343,7 +343,7 @@ def evaluate_ijb(
 
     switches = Protocol(
         flip=flip, norm=norm, detector_score=detector_score, pooling=pooling, matching=matching,
-        vmf_dim=vmf_dim, galleries=galleries, figures=figures, bootstrap=bootstrap, seed=seed,
+        vmf_dim=vmf_dim, galleries=galleries, formulas=formulas, bootstrap=bootstrap, seed=seed,
     )  # fmt: skip
     tool.run(
         root, protocol, out, switches, model=model, checkpoint=checkpoint, features=features,
