@@ -25,7 +25,7 @@ from lh2face.distributed.collectives import all_gather
 from lh2face.evaluation.features import directions
 from lh2face.evaluation.roc import roc_curve, tar_figures
 from lh2face.evaluation.verification import fold_accuracy, fold_decisions
-from lh2face.recognizers.face_recognizer import weights_without_head
+from lh2face.recognizers.weight_names import weights_without_head
 from lh2face.registry import DATASETS, HOOKS, METRICS
 from lh2face.training.record import append_row, drop_rows
 
