@@ -43,7 +43,7 @@ def train_into(
         inputs: Files and folders that the run reads; ``out`` must not be among them.
         name: Name of the run.
         prepare: Function that returns the config, and the fingerprint of the run as from
-            :func:`lh2face.runs.work_folder.run_fingerprint`. Called in the main process only.
+            :func:`lh2face.runs.fingerprint.run_fingerprint`. Called in the main process only.
         write: Function that writes the result. Its arguments are the folder, which already has
             ``training.csv``, the model, the config and the fingerprint. Called in the main process
             only.

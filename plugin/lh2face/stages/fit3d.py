@@ -11,9 +11,9 @@ from lh2face.artifacts.provenance import provenance
 from lh2face.artifacts.run_metrics import METRICS, read_record
 from lh2face.data.datasets import MissingLandmarksError
 from lh2face.registry import build
+from lh2face.runs.fingerprint import run_fingerprint
 from lh2face.runs.injection import put_in
 from lh2face.runs.run import train_into
-from lh2face.runs.work_folder import run_fingerprint
 from lh2face.training.memory import peak_memory
 from lh2face.training.recipe import decisive
 from lh2face.training.record import RECORD
