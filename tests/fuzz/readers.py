@@ -565,19 +565,19 @@ def checkpoint_folder(folder: Path) -> None:
 
 def training_folder(folder: Path) -> None:
     """What a training keeps."""
+    from lh2face.artifacts.training_record import record_row
     from lh2face.runs.work_folder import FINGERPRINT, write_whole
-    from lh2face.training.record import append_row
 
     write_whole(folder / FINGERPRINT, {"processes": 1, "data": {"train.rec": "0"}})
     for step in (10, 20, 30):
-        append_row(folder / "training.csv", {"step": step, "loss": 1.5, "images_per_second": 99.0})
+        record_row(folder / "training.csv", {"step": step, "loss": 1.5, "images_per_second": 99.0})
 
 
 @reader(10, sets(work=training_folder))
 def work_folder(folder: Path) -> None:
     """The folder of a training that goes on."""
+    from lh2face.artifacts.training_record import drop_rows
     from lh2face.runs.work_folder import prepare_work_dir
-    from lh2face.training.record import drop_rows
 
     prepare_work_dir(folder, {"data": {"train.rec": "0"}}, 1)
     if (folder / "training.csv").exists():

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from lh2face import cli
 from lh2face.artifacts.model import load_model, read_description
+from lh2face.artifacts.training_record import drop_rows
 from lh2face.configs import RECOGNITION
 from lh2face.data.manifest import Manifest, ManifestError, read_manifest, write_manifest
 from lh2face.data.recordio import RecordReader, RecordWriter, identity, image_keys
@@ -34,7 +35,6 @@ from lh2face.runs import fingerprint as fingerprints
 from lh2face.runs import work_folder
 from lh2face.stages import train
 from lh2face.training import LastCheckpointHook, ShardedCheckpointHook, TrainingRecordHook
-from lh2face.training.record import drop_rows
 from tests.processes import in_processes, places
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -21,8 +21,8 @@ from lh2face.distributed.main_process import end_all, in_main_process
 from lh2face.files.outputs import atomic_dir, check_output, exclusive
 from lh2face.runs.work_folder import checkpoints, prepare_work_dir
 from lh2face.text import check_utf8
+from lh2face.training.best_model import BEST
 from lh2face.training.memory import reuse_freed_memory
-from lh2face.training.validation import BEST
 
 if TYPE_CHECKING:
     from mmengine.config import Config

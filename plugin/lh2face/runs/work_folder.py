@@ -9,17 +9,16 @@ import re
 from pathlib import Path
 from typing import Any
 
+from lh2face.artifacts.training_record import TRAINING, VALIDATION
 from lh2face.distributed.checkpoint_files import names, remove
 from lh2face.files.outputs import LOCK
 from lh2face.runs.fingerprint import changes
 from lh2face.training import LastCheckpointHook, ShardedCheckpointHook
+from lh2face.training.best_model import BEST
 from lh2face.training.recipe import RECIPE
-from lh2face.training.record import RECORD
-from lh2face.training.validation import BEST
-from lh2face.training.validation import RECORD as VALIDATIONS
 
 FINGERPRINT = "fingerprint.json"
-RECORDS = (RECORD, VALIDATIONS)
+RECORDS = (TRAINING, VALIDATION)
 # Name of mmengine's folder of a run, with its log and TensorBoard's files.
 RUN_FOLDER = re.compile(r"\d{8}_\d{6}")
 

@@ -54,7 +54,7 @@ def run(
         SystemExit: With status 143 after SIGTERM, when the checkpoint is written.
     """
     from lh2face.artifacts.model import load_reconstructor, save_model
-    from lh2face.training.validation import take_best
+    from lh2face.training.best_model import take_best
 
     init = init if params.train.init else None
 
