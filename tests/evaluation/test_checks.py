@@ -1,4 +1,4 @@
-"""Every public function refuses, in one line, arrays that would give a figure without a meaning."""
+"""Every public function refuses, in one line, arrays that would give meaningless figures."""
 
 from dataclasses import replace
 
@@ -150,7 +150,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("function", "arguments", "message"), REFUSED.values(), ids=REFUSED)
-def test_refused_in_one_line(function, arguments, message):
+def test_bad_arrays_are_refused_in_one_line(function, arguments, message):
     with pytest.raises(EvaluationError, match=message) as raised:
         function(*arguments)
     assert "\n" not in str(raised.value)
@@ -169,14 +169,14 @@ def test_refused_in_one_line(function, arguments, message):
         ({"formulas": "mine"}, "formulas: expected one of"),
     ],
 )
-def test_switches_out_of_range_are_refused(switches, message):
+def test_options_out_of_range_are_refused(switches, message):
     with pytest.raises(EvaluationError, match=message):
         Protocol(**switches)
 
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", ">f4", "i4"])
-def test_the_type_of_the_embeddings_changes_no_figure(dtype):
-    """Most norms are above 256, whose square float16 does not hold."""
+def test_figures_do_not_depend_on_the_dtype_of_embeddings(dtype):
+    """Most norms are above 256, whose square overflows in float16."""
     whole = np.rint(200 * np.random.default_rng(1).normal(size=(60, 2, 8))).clip(-2000, 2000)
     protocol = Protocol(pooling="kappa", bootstrap=5)
     expected = run_protocol(whole, META, protocol)
