@@ -128,9 +128,10 @@ class Results:
         return rows[(rows["part"] == name) & np.logical_or.reduce([*own, rows["part"] == ""])]
 
     def starts(self, name: str) -> pd.DataFrame:
-        """Differences of each row of a part and the same of the first part."""
+        """Differences of each row of a part and the same of the part it is compared with."""
         rows = self.differences
-        return rows[(rows["part"] == name) & rows["second"].str.startswith(f"{self.parts[0]}:")]
+        base = f"{self.plan.against(name)}:"
+        return rows[(rows["part"] == name) & rows["second"].str.startswith(base)]
 
     def grid(self, rows: pd.DataFrame) -> str:
         """Differences with their intervals; bold where one excludes zero."""
