@@ -59,7 +59,7 @@ VALUES = {
         },
         "folds": {
             "about": "Both", "folds": 2, "heads": ["lh2face", "cosface"], "epochs": 1,
-            "seeds": [0, 1], "views": ["turned"],
+            "seeds": [0, 1], "views": ["turned"], "against": "wild",
         },
         "joint": {
             "about": "Together", "folds": 0, "heads": ["lh2face", "cosface"], "epochs": 1,

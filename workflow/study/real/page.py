@@ -130,7 +130,7 @@ class Results:
     def starts(self, name: str) -> pd.DataFrame:
         """Differences of each row of a part and the same of the part it is compared with."""
         rows = self.differences
-        base = f"{self.plan.against(name)}:"
+        base = f"{self.part(name).against}:"
         return rows[(rows["part"] == name) & rows["second"].str.startswith(base)]
 
     def grid(self, rows: pd.DataFrame) -> str:

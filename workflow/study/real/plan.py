@@ -75,8 +75,7 @@ class Part(Section):
         synthetic: Synthetic people to train on first; with ``None``, weights are random at first.
         joint: Fusion and weights of joint training with the reconstructor; with ``None``,
             recognizers are trained alone.
-        against: An earlier part, with whose rows the same rows are compared; the first part if
-            ``None``.
+        against: An earlier part, with whose rows the same rows are compared.
     """
 
     about: str
@@ -117,11 +116,6 @@ class Plan(Section):
     views: dict[Name, list[Config]]
     reconstructor: Reconstructor | None = None
     parts: dict[Name, Part]
-
-    def against(self, name: str) -> str | None:
-        """The part with whose rows those of a part are compared; none for the first part."""
-        first = next(iter(self.parts))
-        return None if name == first else self.parts[name].against or first
 
     def subjects(self, part: Part) -> list[str]:
         """The subject and its variants, those of them that are heads of a part."""

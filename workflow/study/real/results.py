@@ -128,7 +128,7 @@ def _differences(
             pairs.append((name, (subject, view), name, (head, view)))
     for head, view in product(part.heads, part.views[1:]):
         pairs.append((name, (head, part.views[0]), name, (head, view)))
-    base = plan.against(name)
+    base = part.against
     if base in found:
         pairs += [(name, row, base, row) for row in rows if row in found[base]]
     for first_part, first, second_part, second in pairs:
