@@ -2,12 +2,14 @@
 
 import csv
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from mmengine.config import Config
@@ -32,7 +34,13 @@ from workflow.study.real.page import Results, write_page
 from workflow.study.real.plan import Plan, load_plan, part_runs, tuning_runs
 from workflow.study.real.results import collect
 from workflow.study.real.run import held_out, is_done, joined, run, split, subset, together
-from workflow.study.real.training import RECIPE, fit_reconstructor, rate_factor, train
+from workflow.study.real.training import (
+    RECIPE,
+    RECONSTRUCTION,
+    fit_reconstructor,
+    rate_factor,
+    train,
+)
 
 ROOT = Path(__file__).parents[3]
 PLAN = ROOT / "workflow" / "study" / "real" / "plan.yaml"
@@ -228,10 +236,11 @@ def test_parts_are_runs_of_whole_folds():
     assert parts_of(folds, 4).tolist() == [1, 1, 2, 2, 3, 3, 4, 4, 1]
 
 
-def test_the_rate_is_that_of_the_recipe():
+@pytest.mark.parametrize(("path", "warm_up"), [(RECIPE, 1), (RECONSTRUCTION, 0)])
+def test_the_rate_is_that_of_the_recipe(path, warm_up):
     steps, epochs = 48, 3
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    recipe = Config.fromfile(RECIPE)
+    recipe = Config.fromfile(path)
     schedulers = [
         PARAM_SCHEDULERS.build(
             {"end": epochs, **one},
@@ -245,7 +254,7 @@ def test_the_rate_is_that_of_the_recipe():
         optimizer.step()
         for scheduler in schedulers:
             scheduler.step()
-    found = [rate_factor(step, steps, steps * epochs) for step in range(steps * epochs)]
+    found = [rate_factor(step, warm_up * steps, steps * epochs) for step in range(steps * epochs)]
     assert found == pytest.approx(expected, abs=1 / (steps - 1))
 
 
@@ -439,13 +448,18 @@ def test_tables_and_page(plan, photos, out, tmp_path):
     assert "| `lh2face-turned` − `lh2face-plain` |" in page
     assert "| `lh2face-turned` − `wild:lh2face-turned` |" in page
     assert "(`fusion: canonical_depth`)" in page
+    # Parts are compared with the part that the plan names, and with no other.
+    rows = pd.read_csv(docs / "study" / "real_differences.csv")
+    across = rows[rows["second"].str.contains(":")]
+    assert set(across["part"]) == {"folds", "joint"}
+    assert "| `joint` − `wild` | `turned` |" in page and "| `folds` − `wild` | `turned` |" in page
+    # As many rows of the first table as it has, for each of its figures.
+    assert len(re.findall(r"\d of 4 \(significantly", page.partition("## How to")[0])) == 4
     written = page + "".join(path.read_text() for path in (docs / "study").iterdir())
     assert not any(name in written for name in {*photos.cfp.paths, *photos.wild.paths})
 
 
 def test_what_is_better_and_worse(plan):
-    import pandas as pd
-
     columns = ["part", "first", "second", "figure", "difference", "low", "high"]
     rows = [
         ("wild", "lh2face-plain", "cosface-plain", "fp.accuracy", 0.02, 0.01, 0.03),
