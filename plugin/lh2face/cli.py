@@ -517,7 +517,7 @@ def info(path: In) -> None:
 
     from rich import print_json
 
-    from lh2face.artifacts.provenance import read_provenance
+    from lh2face.artifacts.info import read_provenance
 
     print_json(json.dumps(read_provenance(path)))
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from lh2face.artifacts.model import DESCRIPTION, RECONSTRUCTOR_WEIGHTS, write_weights
+from lh2face.artifacts.file_names import DESCRIPTION, RECONSTRUCTOR_WEIGHTS
+from lh2face.artifacts.model import write_weights
 from lh2face.augmentation import TurnedFaces, turned
 from lh2face.augmentation.turned import CENTRE, aligned_view, background, turn, warps
 from lh2face.data.align import TEMPLATE, estimate_norm

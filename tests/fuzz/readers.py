@@ -477,7 +477,7 @@ def shards(folder: Path) -> None:
 @reader(10, sets(shards=shards))
 def embeddings(folder: Path) -> None:
     """Embeddings for stage evaluate."""
-    from lh2face.stages.embed import embedded_by, read_embeddings
+    from lh2face.artifacts.embeddings import embedded_by, read_embeddings
 
     read_embeddings(folder).sum()
     embedded_by(folder)
@@ -493,7 +493,7 @@ def made_folder(folder: Path) -> None:
 @reader(5, sets(provenance=made_folder))
 def origin(folder: Path) -> None:
     """Read the provenance of a result."""
-    from lh2face.artifacts.provenance import read_provenance
+    from lh2face.artifacts.info import read_provenance
 
     read_provenance(folder / "provenance.json")
 

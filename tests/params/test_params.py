@@ -6,7 +6,8 @@ from ruamel.yaml import YAML
 
 from lh2face.data.benchmarks.image_folder import ImageFolderBenchmark
 from lh2face.data.benchmarks.synthetic import SyntheticBenchmark
-from lh2face.data.training_sources import HeldOut, ImageFolder, Records
+from lh2face.data.parameters import HeldOut
+from lh2face.data.training_sources import ImageFolder, Records
 from lh2face.params import ParamsError, load_params, overlay_params, read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]

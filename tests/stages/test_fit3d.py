@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from lh2face import cli
+from lh2face.artifacts.info import read_provenance
 from lh2face.artifacts.model import load_reconstructor
-from lh2face.artifacts.provenance import read_provenance
 from lh2face.artifacts.run_metrics import read_fit
 from lh2face.artifacts.training_record import read_training
 from lh2face.data.align import TEMPLATE

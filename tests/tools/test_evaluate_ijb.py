@@ -15,15 +15,16 @@ import pytest
 import torch
 
 from lh2face.adapters.insightface import export_onnx
+from lh2face.artifacts.embeddings import read_embeddings
+from lh2face.artifacts.info import read_provenance
 from lh2face.artifacts.model import save_model
-from lh2face.artifacts.provenance import read_provenance
 from lh2face.cli import main
 from lh2face.data.align import TEMPLATE
 from lh2face.data.ijb_meta import write_meta
 from lh2face.data.images import ImageError
 from lh2face.data.synthetic_protocol import PROTOCOLS, synthetic_meta
 from lh2face.detection import OPENERS, Face
-from lh2face.embedding import faces, kept
+from lh2face.embedding import kept, photos
 from lh2face.files.digests import digest
 from lh2face.files.outputs import exclusive
 from lh2face.params import load_params
@@ -105,7 +106,7 @@ def test_the_pipeline_gives_the_same_bytes_and_figures(root, checkpoint, tmp_pat
         for shard in range(2):
             embed.run(given, model, tmp_path / "aligned", stages, shard=shard, shards=2)
         evaluate_ijb.run(root, "ijbb", command, protocol, **{kind: model})
-        by_stages = embed.read_embeddings(stages)
+        by_stages = read_embeddings(stages)
         by_command = np.load(command / "embeddings.npy")
         assert by_stages.tobytes() == by_command.tobytes() and by_stages.shape == by_command.shape
         evaluate.run(given, stages, tmp_path / "aligned", tmp_path / f"{kind}.evaluation")
@@ -194,7 +195,7 @@ def test_an_interrupted_embedding_goes_on(monkeypatch, root, checkpoint, tmp_pat
     parts = np.load(tmp_path / "out" / "embeddings.npy")
     np.testing.assert_allclose(parts, np.load(whole / "embeddings.npy"), atol=1e-5)
     # Nothing is embedded again.
-    monkeypatch.setattr(faces, "aligned_face", None)
+    monkeypatch.setattr(photos, "aligned_face", None)
     evaluate_ijb.run(root, "ijbb", whole, evaluate_ijb.Protocol(), checkpoint=checkpoint)
     # With more changed than that, the embeddings that are there are not taken for those asked for.
     again = shutil.copytree(root, tmp_path / "again")

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from lh2face.adapters.insightface import export_onnx
+from lh2face.artifacts.embeddings import read_embeddings
 from lh2face.artifacts.model import model_digest, save_model
 from lh2face.artifacts.thresholds import read_thresholds
 from lh2face.data.align import TEMPLATE, estimate_norm, norm_crop
@@ -334,7 +335,7 @@ def test_the_score_is_the_evaluations_and_so_its_threshold_holds(model, tmp_path
 
     asked = read_benchmark(aligned)
     listed = asked.pairs["all"]
-    stored = embed.read_embeddings(out).sum(axis=1)
+    stored = read_embeddings(out).sum(axis=1)
     stored /= np.linalg.norm(stored, axis=1, keepdims=True)
     expected = (stored[listed.first] * stored[listed.second]).sum(axis=1)
     impostors = expected[~listed.same]

@@ -5,8 +5,6 @@ from typing import Any
 
 from lh2face.files.json_object import number, read_object
 
-METRICS = "metrics.json"
-
 
 def read_fit(path: Path) -> dict[str, Any]:
     """Read the ``metrics.json`` of stage ``fit3d``.

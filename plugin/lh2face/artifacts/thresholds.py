@@ -4,9 +4,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from lh2face.artifacts.file_names import METRICS
 from lh2face.artifacts.model import model_digest
 from lh2face.artifacts.provenance import PROVENANCE, people_behind
-from lh2face.artifacts.run_metrics import METRICS
 from lh2face.files.json_object import read_object
 from lh2face.onnx.files import read_metadata
 

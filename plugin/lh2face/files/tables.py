@@ -6,6 +6,8 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
 from lh2face.text import from_cell, to_cell
 
 
@@ -40,9 +42,9 @@ def write_rows(path: Path, header: Iterable[str], rows: Iterable[Iterable[object
 
 def append_row(path: Path, row: Mapping[str, object]) -> None:
     """Add a row to a table of :func:`write_rows`; the first one also writes the header."""
-    lines = [row.values()] if path.exists() else [row.keys(), row.values()]
+    header: list[Iterable[object]] = [] if path.exists() else [row]
     with path.open("a", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        _write(file, lines)
+        _write(file, [*header, row.values()])
 
 
 def _write(file: IO[str], rows: Iterable[Iterable[object]]) -> None:
@@ -105,6 +107,32 @@ def read_rows(
         except (csv.Error, ValueError) as error:
             raise TableError(f"{path}:{max(lines.line_num, 1)}: {_reason(error):.300}") from None
     return found
+
+
+def read_numbers(path: Path) -> dict[str, np.ndarray]:
+    """Read a CSV table of numbers, some of which may be NaN: each column ``(N,)`` by its name.
+
+    Raises:
+        TableError: If two columns have one name, or a row does not have a finite number or NaN for
+            each.
+        OSError: If the file cannot be read.
+    """
+    found = []
+    names = read_header(path)
+    if len(set(names)) < len(names):
+        raise TableError(f"{path}:1: expected each name once")
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        lines = csv.reader(file)
+        try:
+            next(lines, None)
+            for row in filter(None, lines):
+                found.append(np.array(row, float))
+                if found[-1].shape != (len(names),) or np.isinf(found[-1]).any():
+                    raise ValueError
+        except (csv.Error, ValueError):
+            what = f"expected {len(names)} numbers"
+            raise TableError(f"{path}:{lines.line_num}: {what}") from None
+    return dict(zip(names, np.array(found).reshape(len(found), len(names)).T, strict=True))
 
 
 def _reason(error: Exception) -> str:

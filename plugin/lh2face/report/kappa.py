@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lh2face.artifacts.run_metrics import METRICS
+from lh2face.artifacts.file_names import METRICS
 from lh2face.evaluation.comparison import Run, compare
 from lh2face.evaluation.matching import expected_cosine
 from lh2face.evaluation.metric_names import REJECT_AREA

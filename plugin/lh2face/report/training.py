@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lh2face.artifacts.model import DESCRIPTION
+from lh2face.artifacts.file_names import DESCRIPTION
 from lh2face.artifacts.training_record import MEAN, TRAINING, VALIDATION, read_training
 from lh2face.files.arrays import read_arrays
 from lh2face.files.json_object import read_object

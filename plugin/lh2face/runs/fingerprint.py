@@ -36,7 +36,7 @@ def run_fingerprint(config: "Config", reconstructor: Path | None) -> dict[str, A
         ``code``: digests of the package's files and of the files of the user's own classes;
         ``versions`` of packages; ``reconstructor``: digest of its weights.
     """
-    from lh2face.artifacts.model import RECONSTRUCTOR_WEIGHTS
+    from lh2face.artifacts.file_names import RECONSTRUCTOR_WEIGHTS
 
     resolved = decisive(config)
     weights = None if reconstructor is None else digest(reconstructor / RECONSTRUCTOR_WEIGHTS)

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lh2face.artifacts.file_names import METRICS
 from lh2face.artifacts.model import load_reconstructor
-from lh2face.artifacts.run_metrics import METRICS
 from lh2face.data.benchmark import Benchmark, read_benchmark
 from lh2face.data.images import decode_rgb
 from lh2face.files.arrays import read_arrays

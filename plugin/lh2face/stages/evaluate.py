@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lh2face.artifacts.embeddings import embedded_by, read_embeddings
 from lh2face.artifacts.evaluations import write_curve, write_results
 from lh2face.artifacts.provenance import provenance, write_provenance
 from lh2face.data.benchmark import PAIRS, TABLE, Benchmark, read_benchmark
@@ -39,7 +40,6 @@ from lh2face.files.digests import digests, joined
 from lh2face.files.outputs import atomic_dir
 from lh2face.files.tables import write_rows
 from lh2face.progress import progress
-from lh2face.stages.embed import embedded_by, read_embeddings
 
 if TYPE_CHECKING:
     from lh2face.params import Params

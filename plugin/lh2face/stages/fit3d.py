@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lh2face.artifacts.model import DESCRIPTION, RECONSTRUCTOR_WEIGHTS, write_weights
+from lh2face.artifacts.file_names import DESCRIPTION, METRICS, RECONSTRUCTOR_WEIGHTS
+from lh2face.artifacts.model import write_weights
 from lh2face.artifacts.provenance import provenance
-from lh2face.artifacts.run_metrics import METRICS
 from lh2face.artifacts.training_record import TRAINING, read_training
 from lh2face.data.datasets import MissingLandmarksError
 from lh2face.registry import build

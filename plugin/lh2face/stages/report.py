@@ -6,8 +6,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lh2face.artifacts.file_names import METRICS
 from lh2face.artifacts.provenance import provenance, write_provenance
-from lh2face.artifacts.run_metrics import METRICS, read_depth, read_fit
+from lh2face.artifacts.run_metrics import read_depth, read_fit
 from lh2face.data.benchmark import read_benchmark
 from lh2face.files.digests import digest
 from lh2face.files.outputs import atomic_dir

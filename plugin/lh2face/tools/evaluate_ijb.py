@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lh2face.artifacts.embeddings import EMBEDDINGS
 from lh2face.artifacts.evaluations import write_curve, write_results
 from lh2face.artifacts.model import model_digest
 from lh2face.artifacts.provenance import PROVENANCE, provenance, write_provenance
@@ -20,8 +21,8 @@ from lh2face.data.benchmarks.ijb import photos
 from lh2face.data.ijb_meta import IJBMeta, faces_path, meta_paths, read_meta
 from lh2face.detection import open_named
 from lh2face.embedding.embedders import checkpoint_embedder, onnx_embedder
-from lh2face.embedding.faces import Photos
-from lh2face.embedding.kept import EMBEDDINGS, KeptError, claim, embed_faces
+from lh2face.embedding.kept import KeptError, claim, embed_faces
+from lh2face.embedding.photos import Photos
 from lh2face.evaluation.checks import EvaluationError
 from lh2face.evaluation.features import concentrations
 from lh2face.evaluation.protocol import Protocol, run_protocol
