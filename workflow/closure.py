@@ -45,7 +45,7 @@ BUILT = {
     "align_validation": {"data.benchmarks"},
     "fit3d": {*RECONSTRUCTORS, "configs"},
     "depth": RECONSTRUCTORS,
-    "init": {"backbones", "configs"},
+    "untrained": {"backbones", "configs"},
     "weights": {"backbones", "configs"},
     "embed": {"backbones"},
 }

@@ -164,7 +164,7 @@ def test_a_detector_that_is_absent_is_no_hindrance_unless_it_was_asked_for(
     def absent(name: str):
         raise ValueError(f"{name} is not installed")
 
-    for name in ("open_embedder", "read_calibration"):
+    for name in ("open_embedder", "read_thresholds"):
         monkeypatch.setattr(module, name, lambda path: None)
     monkeypatch.setattr(module, "open_named", absent)
     opened = open_faces(tmp_path, reconstructor=None, detector=None, far=None)

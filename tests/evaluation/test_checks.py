@@ -165,7 +165,7 @@ def test_refused_in_one_line(function, arguments, message):
         ({"far": (0.1, np.nan)}, "far: expected rates from 0 to 1"),
         ({"far": ()}, "far: expected rates from 0 to 1"),
         ({"pooling": "median"}, "pooling: expected one of .*found 'median'"),
-        ({"figures": "mine"}, "figures: expected one of"),
+        ({"formulas": "mine"}, "formulas: expected one of"),
     ],
 )
 def test_switches_out_of_range_are_refused(switches, message):

@@ -18,7 +18,7 @@ from lh2face.data.recordio import RecordWriter
 from lh2face.embedding import kept
 from lh2face.embedding.embedders import open_embedder
 from lh2face.params import load_params
-from lh2face.stages import embed, init
+from lh2face.stages import embed, untrained
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 32
@@ -42,7 +42,7 @@ def params():
 @pytest.fixture(scope="module")
 def model(params, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("untrained") / "model"
-    init.run(params, out, seed=3)
+    untrained.run(params, out, seed=3)
     return out
 
 
@@ -119,7 +119,7 @@ def test_an_interrupted_job_goes_on_and_ends_with_the_same_bytes(
     with pytest.raises(RuntimeError, match="stop"):
         embed.run(params, model, aligned, tmp_path / "out")
     monkeypatch.undo()
-    init.run(params, tmp_path / "other", seed=4)
+    untrained.run(params, tmp_path / "other", seed=4)
     embed.run(params, tmp_path / "other", aligned, tmp_path / "out")
     assert "holds embeddings of another model or list; begins again" in capsys.readouterr().out
     embed.run(params, tmp_path / "other", aligned, tmp_path / "fresh")
@@ -136,7 +136,7 @@ def test_a_part_without_faces_is_empty(params, model, tmp_path):
 
 def test_embeddings_say_which_model_made_them(params, model, tmp_path):
     aligned = write_benchmark(tmp_path / "aligned", [png(i) for i in range(3)])
-    init.run(params, tmp_path / "other", seed=4)
+    untrained.run(params, tmp_path / "other", seed=4)
     assert embed.embedded_by(tmp_path) == (None, None)
     for shard, by in enumerate((model, model)):
         embed.run(params, by, aligned, tmp_path / "out", shard=shard, shards=2)
@@ -220,7 +220,7 @@ def test_an_unreadable_face_is_named_and_nothing_is_left(params, model, tmp_path
 
 def test_untrained_network_follows_from_the_seed(params, model, tmp_path):
     for name, seed in (("same", 3), ("other", 4)):
-        init.run(params, tmp_path / name, seed=seed)
+        untrained.run(params, tmp_path / name, seed=seed)
     assert (tmp_path / "same" / WEIGHTS).read_bytes() == (model / WEIGHTS).read_bytes()
     assert (tmp_path / "other" / WEIGHTS).read_bytes() != (model / WEIGHTS).read_bytes()
 

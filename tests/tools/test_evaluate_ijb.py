@@ -163,7 +163,7 @@ def test_switches_reach_the_protocol(monkeypatch, root, tmp_path):
     assert metrics["protocol"] | {"far": 0} == {
         "flip": False, "norm": False, "detector_score": False, "pooling": "kappa",
         "matching": "mutual_likelihood", "vmf_dim": 8, "galleries": "merged",
-        "figures": "definition", "far": 0, "bootstrap": 0, "seed": 0,
+        "formulas": "definition", "far": 0, "bootstrap": 0, "seed": 0,
     }  # fmt: skip
 
 
@@ -294,10 +294,10 @@ def test_figures_as_insightface_are_named_so(monkeypatch, root, tmp_path, capsys
     plain = run(monkeypatch, root, tmp_path / "a", "--features", features)
     assert "insightface" not in capsys.readouterr().out
     theirs = run(
-        monkeypatch, root, tmp_path / "a", "--features", features, "--figures", "insightface"
+        monkeypatch, root, tmp_path / "a", "--features", features, "--formulas", "insightface"
     )
     assert "as computed by insightface" in " ".join(capsys.readouterr().out.split())
-    assert theirs["protocol"]["figures"] == "insightface"
+    assert theirs["protocol"]["formulas"] == "insightface"
     assert theirs["verification"] == plain["verification"]
     assert theirs["identification"] != plain["identification"]
 
@@ -422,7 +422,8 @@ def test_a_quality_of_ones_own_is_rejected_by(monkeypatch, root, tmp_path):
         csv.writer(file).writerows([("name", "score"), *((name, 1) for name in META.names)])
     out = tmp_path / "out"
     blind = run(monkeypatch, root, out, "--features", features, "--quality", quality)
-    assert 0 < blind["reject"]["area"] < 0.5
+    assert 0 < blind["reject"]["area"] < 0.5 and 0 < blind["reject"]["far"] < 1
+    assert 0 <= blind["reject"]["area_at_far"] < 0.5
     quality.write_text(f"{META.names[0]},1\n{META.names[1]},good\n")
     with pytest.raises(ValueError, match=r"quality.csv:2: expected name,score"):
         evaluate_ijb.read_quality(quality, META.names)

@@ -57,7 +57,7 @@ def test_a_given_threshold_has_the_far_of_the_next_one_below(value, said, doubts
     assert limit.origin.startswith(said) and len(limit.doubts) == doubts
 
 
-def test_without_a_calibration():
+def test_without_thresholds():
     assert choose_threshold(None, None, None).value is None
     assert "no threshold" in choose_threshold({**KNOWN, "threshold": {}}, None, None).refusal
     given = choose_threshold(None, 0.4, None)

@@ -1,4 +1,4 @@
-"""Two photos and a verdict: aligned, by landmarks, by a detector; calibrated or not."""
+"""Two photos and a verdict: aligned, by landmarks, by a detector; with thresholds or without."""
 
 import json
 import os
@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from lh2face.adapters.insightface import export_onnx
-from lh2face.artifacts.calibration import read_calibration
 from lh2face.artifacts.model import model_digest, save_model
+from lh2face.artifacts.thresholds import read_thresholds
 from lh2face.data.align import TEMPLATE, estimate_norm, norm_crop
 from lh2face.data.benchmark import read_benchmark
 from lh2face.detection import OPENERS, Face, open_insightface
@@ -110,7 +110,7 @@ def test_folder_and_onnx_say_the_same(run, model, photos, tmp_path):
     assert score(itself) == 1 and "not the same" not in itself
 
 
-def test_without_calibration_there_is_no_verdict(run, model, photos, tmp_path):
+def test_without_thresholds_there_is_no_verdict(run, model, photos, tmp_path):
     a, b, _ = photos
     export_onnx(model, tmp_path / "m.onnx")
     command = ("verify", a, b, "--model", tmp_path / "m.onnx")
@@ -326,7 +326,7 @@ def test_the_score_is_the_evaluations_and_so_its_threshold_holds(model, tmp_path
     align_benchmark.run(params, "mine", raw, aligned)
     embed.run(params, model, aligned, out)
     evaluate.run(params, out, aligned, model.parent / "evaluation" / "mine")
-    known = read_calibration(model)
+    known = read_thresholds(model)
     assert (known["benchmark"], known["bins"], known["source"]) == ("mine", ["all"], "photos")
     made = json.loads((model.parent / "evaluation" / "mine" / "provenance.json").read_text())
     assert (made["model"], made["origin"]) == (model_digest(model), "photos")
@@ -390,7 +390,7 @@ def test_the_evaluation_of_another_model_is_refused(run, model, photos, tmp_path
         ("bins", [1]),
     ],
 )
-def test_a_damaged_calibration_gives_no_verdict(run, model, photos, part, value):
+def test_damaged_thresholds_give_no_verdict(run, model, photos, part, value):
     write_metrics(model.parent / "evaluation" / "people", {**METRICS, part: value})
     onnx = model.parent / "m.onnx"
     for command in (
@@ -398,7 +398,7 @@ def test_a_damaged_calibration_gives_no_verdict(run, model, photos, part, value)
         ("export-onnx", model, onnx, "--evaluation", model.parent / "evaluation" / "people"),
     ):
         code, out, err = run(*command)
-        assert (code, out) == (1, "") and "metrics.json: calibration: expected finite" in err
+        assert (code, out) == (1, "") and "metrics.json: thresholds: expected finite" in err
     assert not onnx.exists()
 
 

@@ -17,7 +17,8 @@ from torch import nn
 from lh2face.files.digests import digest
 from lh2face.files.json_object import read_object, whole
 from lh2face.onnx.files import read_onnx, weight_files
-from lh2face.recognizers.face_recognizer import FaceRecognizer, weights_without_head
+from lh2face.recognizers.face_recognizer import FaceRecognizer
+from lh2face.recognizers.weight_names import weights_without_head
 from lh2face.registry import ROLES, build, check
 from lh2face.text import check_utf8
 

@@ -18,7 +18,7 @@ from lh2face.evaluation.verification import (
 )
 
 BIN_FARS = [1e-1, 1e-2, 1e-3, 1e-4]
-# Rule for the threshold of a fold, by the protocol's ``figures``.
+# Rule for the threshold of a fold, by the protocol's ``formulas``.
 RULES = {"definition": best_threshold, "insightface": grid_threshold}
 # A threshold that rests on fewer false accepts is left out: it would be too uncertain.
 LEAST_ACCEPTS = 10
@@ -58,7 +58,7 @@ def decided(found: np.ndarray, kappa: np.ndarray, listed: PairList, protocol: Pr
         found: ``(N, d)`` unit vectors of the faces.
         kappa: ``(N,)`` concentrations of the faces.
         listed: The pairs.
-        protocol: Gives ``figures``, which chooses the rule for thresholds.
+        protocol: Gives ``formulas``, which chooses the rule for thresholds.
 
     Raises:
         EvaluationError: For the reasons of
@@ -69,7 +69,7 @@ def decided(found: np.ndarray, kappa: np.ndarray, listed: PairList, protocol: Pr
         scores=scores,
         same=listed.same,
         kappa=np.stack([kappa[listed.first], kappa[listed.second]], axis=1),
-        right=fold_decisions(scores, listed.same, RULES[protocol.figures], listed.fold),
+        right=fold_decisions(scores, listed.same, RULES[protocol.formulas], listed.fold),
         fold=listed.fold,
     )
 

@@ -2,8 +2,9 @@
 
 import csv
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from lh2face.text import from_cell, to_cell
 
@@ -34,8 +35,33 @@ def write_rows(path: Path, header: Iterable[str], rows: Iterable[Iterable[object
     of a file name that is not UTF-8 is written as ``\udcXX``.
     """
     with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerows([to_cell(value) for value in row] for row in (header, *rows))
+        _write(file, chain([header], rows))
+
+
+def append_row(path: Path, row: Mapping[str, object]) -> None:
+    """Add a row to a table of :func:`write_rows`; the first one also writes the header."""
+    lines = [row.values()] if path.exists() else [row.keys(), row.values()]
+    with path.open("a", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        _write(file, lines)
+
+
+def _write(file: IO[str], rows: Iterable[Iterable[object]]) -> None:
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerows([to_cell(value) for value in row] for row in rows)
+
+
+def read_header(path: Path) -> list[str]:
+    """Read the names of the columns of a CSV table.
+
+    Raises:
+        TableError: If the first line is not CSV in UTF-8.
+        OSError: If the file cannot be read.
+    """
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        try:
+            return [from_cell(cell) for cell in next(csv.reader(file), [])]
+        except (csv.Error, ValueError) as error:
+            raise TableError(f"{path}:1: {_reason(error):.300}") from None
 
 
 def read_rows(

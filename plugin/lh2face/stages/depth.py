@@ -14,7 +14,7 @@ from lh2face.data.benchmark import Benchmark, read_benchmark
 from lh2face.data.images import decode_rgb
 from lh2face.files.arrays import read_arrays
 from lh2face.files.outputs import atomic_dir
-from lh2face.recognizers.face_recognizer import resize
+from lh2face.functional.resize import resize
 from lh2face.recognizers.preprocessor import normalize_images
 from lh2face.reconstruction import Reconstructor
 from lh2face.reconstruction.metrics import mean_angle_deviation, scale_invariant_depth_error

@@ -72,7 +72,7 @@ def run(
     check_output(target, [model, benchmark])
     faces, digest = AlignedFaces(read_benchmark(benchmark)), model_digest(model)
     embedder, made_by = open_embedder(model), EmbeddedBy(digest, head_dim(model))
-    rows = part(len(faces.faces), shard, shards)
+    rows = rows_of(len(faces.faces), shard, shards)
     with exclusive(work):
         try:
             record = claim(work, [EMBEDDINGS], COMMAND)
@@ -90,7 +90,7 @@ def run(
         work.rmdir()
 
 
-def part(count: int, shard: int, shards: int) -> range:
+def rows_of(count: int, shard: int, shards: int) -> range:
     """Return the rows of a shard: the same batches as in a single job, so results are identical."""
     batches = -(-count // BATCH)
     start, stop = (BATCH * (batches * i // shards) for i in (shard, shard + 1))

@@ -214,7 +214,7 @@ def read_quality(path: Path, names: list[str]) -> np.ndarray:
 def show(lists: str, metrics: dict[str, Any]) -> None:
     """Print the figures as a table, in percent."""
     table = Table("figure", "at", "%", title=Text(printable(lists)))
-    if metrics["protocol"]["figures"] == "insightface":
+    if metrics["protocol"]["formulas"] == "insightface":
         table.caption = "1:N as computed by insightface's ijb_evals.py"
     table.columns[2].justify = "right"
     for section, name, title in (
