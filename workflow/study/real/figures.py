@@ -187,13 +187,22 @@ def error_rates(
 def reject_draws(
     found: np.ndarray, kappa: np.ndarray, who: np.ndarray, pairs: Pairs, weights: np.ndarray
 ) -> np.ndarray:
-    """Compute the area ``(R,)`` of the reject curve at a constant FAR; see :func:`accuracy`."""
+    """Compute the area ``(R,)`` of the reject curve at a constant FAR; see :func:`accuracy`.
+
+    It is NaN in rounds without genuine or without impostor pairs.
+    """
     scores = (found[pairs.first] * found[pairs.second]).sum(1)
     quality = np.minimum(kappa[pairs.first], kappa[pairs.second])
     times = pair_weights(who[pairs.first], who[pairs.second], pairs.same, weights)
-    drawn = (np.repeat(np.arange(len(scores)), counts) for counts in times.T.astype(int))
-    curves = (error_versus_reject(scores[r], pairs.same[r], quality[r]) for r in drawn)
-    return np.array([reject_areas(one)["area_at_far"] for one in curves])
+
+    def area(counts: np.ndarray) -> float:
+        rows = np.repeat(np.arange(len(scores)), counts)
+        same = pairs.same[rows]
+        if same.all() or not same.any():  # a round that drew few people
+            return np.nan
+        return reject_areas(error_versus_reject(scores[rows], same, quality[rows]))["area_at_far"]
+
+    return np.array(list(map(area, times.T.astype(int))))
 
 
 def joined_runs(runs: list[dict[str, np.ndarray]]) -> Figures:
