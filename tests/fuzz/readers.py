@@ -732,7 +732,7 @@ def tables(folder: Path) -> None:
     for name, content in {
         "roc": "far,tar\n0.1,0.5\n1,1\n",
         "cmc": "rank,rate\n1,0.5\n2,0.75\n",
-        "reject": "rejected,fnmr\n0,0.5\n0.5,0.25\n",
+        "reject": "rejected,fnmr,fnmr_at_far\n0,0.5,0.5\n0.5,0.25,0.3\n",
         "calibration": "predicted,observed\n0.1,0.2\n0.3,0.4\n",
         "kappa": "name,kappa\n1.jpg,10\n2.jpg,20\n",
         "pairs": "bin,first,second,same,score,kappa_first,kappa_second,right\n"

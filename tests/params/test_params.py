@@ -260,6 +260,21 @@ def test_a_bad_overlay_changes_nothing(params_file, tmp_path):
     assert params_file.read_text() == before
 
 
+def test_no_training_begins_with_what_it_writes(params_file):
+    """DVC alone would say that an item is both a dependency and an output."""
+    text = params_file.read_text()
+    for path, written in {
+        "runs/lh2face/0/model": True, "./runs/untrained/../lh2face_joint/0/model": True,
+        "runs/adaface/0/model": False, "start": False,
+    }.items():  # fmt: skip
+        params_file.write_text(text.replace("init: []", f"init: [{{path: {path}}}]"))
+        if not written:
+            assert load_params(params_file).train.init[0].path == path
+            continue
+        with pytest.raises(ParamsError, match=r"train\.init: found the path '.*cp -r \S+ start$"):
+            load_params(params_file)
+
+
 def test_missing_parameters_are_named(tmp_path):
     with pytest.raises(ParamsError, match="not found"):
         load_params(tmp_path / "params.yaml")

@@ -86,7 +86,7 @@ def test_a_benchmark_of_pairs_alone_is_evaluated(params, tmp_path):
     assert set(metrics) == {"bins", "kappa", "single_images", "reject", "calibration"}
     assert metrics["single_images"]["source"] == "photos"
     assert len(tables["roc"]) == len(tables["cmc"]) == 1 and len(tables["pairs"]) == 1 + len(SAME)
-    assert tables["draws"][0] == ["bins.frontal.accuracy", "reject.area"]
+    assert tables["draws"][0] == ["bins.frontal.accuracy", "reject.area", "reject.area_at_far"]
     made = json.loads((tmp_path / "bench.out" / "provenance.json").read_text())
     assert made["people"] is None  # a list of pairs does not say who is who
     assert made["model"] == "of weights" and set(made["data"]) == {

@@ -177,7 +177,7 @@ def test_conditions_and_the_reject_curve_have_intervals(run):
     profile, frontal = (found.figures[f"conditions.{name}.0.01"] for name in ("profile", "frontal"))
     # The noise of these embeddings grows with the pose.
     assert (profile < frontal).all()
-    for path in ("conditions.profile.0.01", "reject.area"):
+    for path in ("conditions.profile.0.01", "reject.area", "reject.area_at_far"):
         draws, figure = found.draws[path], found.figures[path]
         assert draws.shape[0] == len(figure) == 2 and (draws.std(axis=1) > 0).all()
         assert (abs(draws.mean(axis=1) - figure) < 4 * draws.std(axis=1)).all()

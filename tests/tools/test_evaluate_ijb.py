@@ -423,7 +423,8 @@ def test_a_quality_of_ones_own_is_rejected_by(monkeypatch, root, tmp_path):
         csv.writer(file).writerows([("name", "score"), *((name, 1) for name in META.names)])
     out = tmp_path / "out"
     blind = run(monkeypatch, root, out, "--features", features, "--quality", quality)
-    assert 0 < blind["reject"]["area"] < 0.5
+    assert 0 < blind["reject"]["area"] < 0.5 and 0 < blind["reject"]["far"] < 1
+    assert 0 <= blind["reject"]["area_at_far"] < 0.5
     quality.write_text(f"{META.names[0]},1\n{META.names[1]},good\n")
     with pytest.raises(ValueError, match=r"quality.csv:2: expected name,score"):
         evaluate_ijb.read_quality(quality, META.names)

@@ -378,7 +378,7 @@ def test_perfect_embeddings_have_perfect_figures(photos):
     assert list(found) == list(TITLES)
     assert {name: round(float(draws[0]), 6) for name, draws in found.items()} == {
         "fp.accuracy": 1, "ff.accuracy": 1, "fp.tar.0.01": 1, "fp.tar.0.001": 1, "fp.eer": 0,
-        "fp.reject_area": 0, "kappa.frontal": 1, "kappa.profile": 3,
+        "fp.reject_area": 0, "ff.reject_area": 0, "kappa.frontal": 1, "kappa.profile": 3,
     }  # fmt: skip
 
 
