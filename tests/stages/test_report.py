@@ -334,7 +334,7 @@ def test_a_benchmark_of_templates_alone_is_reported(params, run, tmp_path):
     text = (tmp_path / "report" / "index.html").read_text()
     assert '<p class="truth">' not in text and "<br>expected" not in text
     assert seen.words.count("Least κ") == len(MODELS)
-    assert "Faces of the benchmark, a row a template" in seen.headings
+    assert "Faces of the benchmark, one row per template" in seen.headings
     assert not any("pairs" in heading for heading in seen.headings)
     assert set(pd.read_csv(tmp_path / "report" / "table.csv")["figure"]) == {
         "TAR at FAR 0.1", "TAR at FAR 1e-2", "rank-1", "TPIR at FPIR 0.1"

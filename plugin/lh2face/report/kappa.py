@@ -48,7 +48,7 @@ def truth(
     curve at a constant threshold also falls where a low κ means low scores between strangers too.
 
     Args:
-        calibrations: Of each model, one a seed, what :func:`read_calibration` finds.
+        calibrations: Results of :func:`read_calibration` by model, one per seed.
         evaluations: Their tables; ``calibration`` and ``reject`` are read.
         runs: Their figures.
 
@@ -128,7 +128,7 @@ def extremes(
 
 
 def _below(run: Run, figure: str, chance: list[float]) -> bool:
-    """Whether the interval of a reject curve's area is below that of chance, one a seed."""
+    """Whether the interval of a reject curve's area, over seeds, is below that of chance."""
     area = Run({figure: run.figures[figure]}, {figure: run.draws[figure]})
     level = np.array(chance)
     draws = np.repeat(level[:, None], area.draws[figure].shape[1], axis=1)
