@@ -108,13 +108,13 @@ def workplace(tmp_path_factory) -> Path:
     """A folder with the inputs of the snippets: a model, the same as ONNX, photos and records."""
     from lh2face.adapters.insightface import export_onnx
     from lh2face.params import load_params
-    from lh2face.stages import init
+    from lh2face.stages import untrained
     from lh2face.tools import records
 
     folder = tmp_path_factory.mktemp("docs")
     model = folder / "runs" / "lh2face" / "0" / "model"
     model.parent.mkdir(parents=True)
-    init.run(load_params(ROOT / "params.yaml"), model, seed=0)
+    untrained.run(load_params(ROOT / "params.yaml"), model, seed=0)
     export_onnx(model, folder / "lh2face.onnx")
     rng = np.random.default_rng(0)
     for name in (

@@ -89,10 +89,10 @@ def test_commands_give_a_result_or_one_line(tmp_path, params_file, locale):
         ("align", f"{out}/raw", f"{out}/aligned"),
         ("benchmark", "p", f"{out}/bench"),
         ("align-benchmark", "p", f"{out}/bench", f"{out}/tested"),
-        ("init", model, "--seed", "0"),
+        ("untrained", model, "--seed", "0"),
     ]
     wrong = {
-        ("init", f"{out}/model", "--seed", "0"): "UTF-8",
+        ("untrained", f"{out}/model", "--seed", "0"): "UTF-8",
         ("train", f"{out}/aligned", f"{out}/m", "--head=cosface", "--seed=0"): "UTF-8",
         ("export-onnx", model, "m\xff.onnx"): "UTF-8",
     }

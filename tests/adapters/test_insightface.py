@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from lh2face.adapters.insightface import AreaResize, export_onnx
-from lh2face.artifacts.model import DESCRIPTION, save_model
+from lh2face.artifacts.file_names import DESCRIPTION
+from lh2face.artifacts.model import save_model
 from lh2face.cli import main
 from lh2face.data.align import norm_crop
 from lh2face.data.images import decode_rgb

@@ -106,10 +106,10 @@ HEADER = "verification.tar.0.001,bins.low_light.accuracy\n"
         (
             "draws.csv",
             b"\xff\0\n1\n",
-            r"metrics\.json: expected a number as '.*', which is a column of draws",
+            r"draws\.csv:1: not UTF-8",
         ),
         ("draws.csv", HEADER + '"' + "1" * 200_000, r"draws\.csv:2: expected 2 numbers"),
-        ("draws.csv", "a,a\n1,2\n", r"draws\.csv:1: expected each figure once"),
+        ("draws.csv", "a,a\n1,2\n", r"draws\.csv:1: expected each name once"),
         ("metrics.json", "{", r"metrics\.json: not valid JSON"),
         ("metrics.json", "[]", r"metrics\.json: expected a JSON object, found list"),
         ("metrics.json", '{"verification": {"tar": {"0.001": null}}}', "found None"),

@@ -10,10 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from lh2face.artifacts.file_names import DESCRIPTION, RECONSTRUCTOR_WEIGHTS, WEIGHTS
 from lh2face.artifacts.model import (
-    DESCRIPTION,
-    RECONSTRUCTOR_WEIGHTS,
-    WEIGHTS,
     head_dim,
     load_model,
     load_reconstructor,

@@ -6,7 +6,8 @@ import subprocess
 import pytest
 
 from lh2face.artifacts import provenance as stage
-from lh2face.artifacts.provenance import provenance, read_provenance, write_provenance
+from lh2face.artifacts.info import read_provenance
+from lh2face.artifacts.provenance import provenance, write_provenance
 from lh2face.files.digests import digest, digests
 from lh2face.onnx.files import write_metadata
 

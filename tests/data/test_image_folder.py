@@ -12,9 +12,10 @@ import pytest
 from lh2face.data import template_lists
 from lh2face.data.benchmarks.image_folder import ImageFolderBenchmark
 from lh2face.data.image_folder import ImageFolderError, held_out, read_landmarks
+from lh2face.data.parameters import HeldOut
 from lh2face.data.recordio import RecordReader
 from lh2face.data.synthetic import generate
-from lh2face.data.training_sources import HeldOut, ImageFolder
+from lh2face.data.training_sources import ImageFolder
 
 RNG = np.random.default_rng(0)
 FACE = [40, 52, 75, 52, 57, 72, 43, 92, 72, 92]

@@ -17,6 +17,7 @@ from lh2face.data.datasets import RecordFaces
 from lh2face.data.image_folder import ImageFolderError
 from lh2face.data.images import decode_rgb, encode_jpeg
 from lh2face.data.manifest import Manifest, read_manifest
+from lh2face.data.parameters import HeldOut
 from lh2face.data.recordio import RecordReader, RecordWriter, image_keys
 from lh2face.data.records import records_digest
 from lh2face.data.sources import SourceError
@@ -24,7 +25,6 @@ from lh2face.data.synthetic import SyntheticConfig
 from lh2face.data.synthetic import write_train as write_people
 from lh2face.data.training_sources import (
     TRAINING_SOURCES,
-    HeldOut,
     ImageFolder,
     MagfaceList,
     Parquet,

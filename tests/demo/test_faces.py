@@ -163,7 +163,7 @@ def test_a_missing_detector_is_an_error_only_if_it_was_asked_for(monkeypatch, tm
     def absent(name: str):
         raise ValueError(f"{name} is not installed")
 
-    for name in ("open_embedder", "read_calibration"):
+    for name in ("open_embedder", "read_thresholds"):
         monkeypatch.setattr(module, name, lambda path: None)
     monkeypatch.setattr(module, "open_named", absent)
     opened = open_faces(tmp_path, reconstructor=None, detector=None, far=None)

@@ -49,11 +49,20 @@ def test_the_server_has_every_file_that_the_page_loads(client):
     page = client.get("/")
     assert page.status_code == 200 and page.headers["Cache-Control"] == "no-store"
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
-    for name in re.findall(r'(?:src|href)="([^"]+)"', page.text):
-        assert name == "data:," or client.get(f"/{name}").status_code == 200
-    for name in ("index.html", "demo.css", "demo.js"):
-        text = (Path(server.__file__).parent / "page" / name).read_text(encoding="utf-8")
-        assert not re.search(r"https?:|//[a-z]+\.|@import|url\(http", text), name
+    names = {*re.findall(r'(?:src|href)="([^"]+)"', page.text)} - {"data:,"}
+    assert names == {"demo.css", "demo.js"}
+    loaded = {name: client.get(f"/{name}") for name in names}
+    for name, found in {"/": page, **loaded}.items():
+        assert found.status_code == 200
+        assert not re.search(r"https?:|//[a-z]+\.|@import|url\(http", found.text), name
+
+
+def test_the_page_asks_for_two_photos(client):
+    page = client.get("/").text
+    assert re.findall(r"<h2 id=\"title-(\w+)\">(\w+) photo", page) == [
+        ("first", "First"), ("second", "Second"),
+    ]  # fmt: skip
+    assert page.count('class="photo"') == 2 and "{" not in page
 
 
 def test_a_photo_is_answered_with_its_face(client, photo):

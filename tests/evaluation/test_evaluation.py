@@ -25,7 +25,7 @@ from lh2face.evaluation.quality import (
     calibration,
     error_versus_reject,
     kappa_scale,
-    reject_area,
+    reject_areas,
 )
 from lh2face.evaluation.roc import roc_curve, share_of, tar_at_far
 from lh2face.evaluation.scores import verification_scores
@@ -373,12 +373,45 @@ def test_the_grid_accepts_distances_below_its_threshold_only():
 
 
 def test_the_reject_curve_rewards_a_quality_that_predicts_errors():
-    scores = RNG.normal(size=1000)
-    rejected, knows = error_versus_reject(scores, scores)
-    _, blind = error_versus_reject(scores, RNG.normal(size=1000))
-    assert knows[0] == blind[0] == pytest.approx(0.1)
-    assert knows[rejected > 0.11].max() == 0
-    assert reject_area(rejected, knows) < 0.01 < 0.07 < reject_area(rejected, blind)
+    genuine = np.arange(2000) < 1000
+    scores = RNG.normal(size=2000) + 2 * genuine
+    knows = error_versus_reject(scores, genuine, np.where(genuine, scores, -scores))
+    blind = error_versus_reject(scores, genuine, RNG.normal(size=2000))
+    for curves in (knows, blind):
+        assert curves.fnmr[0] == pytest.approx(0.1)
+        assert 0.095 < curves.fnmr_at_far[0] <= 0.1  # no impostor may be between two levels
+        limit = np.quantile(scores[genuine], 0.1)
+        assert curves.far == (scores[~genuine] >= limit).mean()
+    assert knows.fnmr[knows.rejected > 0.11].max() == 0
+    areas = (reject_areas(knows), reject_areas(blind))
+    for name in ("area", "area_at_far"):
+        assert areas[0][name] < 0.02 < 0.07 < areas[1][name]
+
+
+def test_a_quality_that_lowers_all_scores_tells_nothing_at_a_constant_far():
+    """The rule that is held, written out, on comparisons whose scores rise with the quality."""
+    genuine = RNG.random(4000) < 0.5
+    quality = RNG.normal(size=4000)
+    scores = RNG.normal(size=4000) + 1.5 * genuine + quality
+    found = error_versus_reject(scores, genuine, quality)
+    assert reject_areas(found)["area"] < 0.02 < 0.09 < reject_areas(found)["area_at_far"]
+    levels = np.quantile(scores[genuine], np.linspace(0, 1, 1001))
+    ranked = np.sort(quality[genuine])[::-1]
+    for at in (0, 30, 60, 90):
+        count = round(len(ranked) * (1 - found.rejected[at]))
+        kept = quality >= ranked[count - 1]
+        others = scores[kept & ~genuine]
+        threshold = next(level for level in levels if (others >= level).mean() <= found.far)
+        assert found.fnmr_at_far[at] == (scores[kept & genuine] < threshold).mean()
+
+
+def test_reject_curves_without_any_impostor_that_is_kept_or_that_fails():
+    genuine, scores = np.arange(40) < 20, np.r_[np.linspace(0.5, 1, 20), np.linspace(-1, 0, 20)]
+    found = error_versus_reject(scores, genuine, genuine.astype(float))
+    assert found.far == 0 and found.fnmr_at_far[0] == 0  # no impostor scores as high
+    np.testing.assert_array_equal(found.fnmr_at_far[1:], found.fnmr[1:])
+    worse = error_versus_reject(-scores, genuine, scores)
+    assert worse.far == 1
 
 
 def test_the_calibration_error_is_small_only_for_the_right_dimension():

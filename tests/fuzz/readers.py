@@ -368,10 +368,10 @@ def onnx_file(folder: Path) -> None:
 @reader(5, sets(onnx=onnx_file), memory=5 << 30)
 def onnx_recognizer(folder: Path) -> None:
     """A recognition model of another program."""
-    from lh2face.artifacts.calibration import read_calibration
+    from lh2face.artifacts.thresholds import read_thresholds
     from lh2face.embedding.embedders import open_embedder
 
-    read_calibration(folder / "a.onnx")
+    read_thresholds(folder / "a.onnx")
     open_embedder(folder / "a.onnx")(np.zeros((2, 112, 112, 3), np.uint8))
 
 
@@ -412,11 +412,11 @@ def comparison(folder: Path) -> None:
 
 
 @reader(5, sets(evaluation=evaluation))
-def calibration(folder: Path) -> None:
+def thresholds(folder: Path) -> None:
     """Thresholds and κ of a model."""
-    from lh2face.artifacts.calibration import read_calibration
+    from lh2face.artifacts.thresholds import read_thresholds
 
-    read_calibration(folder / "model")
+    read_thresholds(folder / "model")
 
 
 def features(folder: Path) -> None:
@@ -477,7 +477,7 @@ def shards(folder: Path) -> None:
 @reader(10, sets(shards=shards))
 def embeddings(folder: Path) -> None:
     """Embeddings for stage evaluate."""
-    from lh2face.stages.embed import embedded_by, read_embeddings
+    from lh2face.artifacts.embeddings import embedded_by, read_embeddings
 
     read_embeddings(folder).sum()
     embedded_by(folder)
@@ -493,7 +493,7 @@ def made_folder(folder: Path) -> None:
 @reader(5, sets(provenance=made_folder))
 def origin(folder: Path) -> None:
     """Read the provenance of a result."""
-    from lh2face.artifacts.provenance import read_provenance
+    from lh2face.artifacts.info import read_provenance
 
     read_provenance(folder / "provenance.json")
 
@@ -565,19 +565,19 @@ def checkpoint_folder(folder: Path) -> None:
 
 def training_folder(folder: Path) -> None:
     """Write the files that a training keeps in its working folder."""
+    from lh2face.artifacts.training_record import record_row
     from lh2face.runs.work_folder import FINGERPRINT, write_whole
-    from lh2face.training.record import append_row
 
     write_whole(folder / FINGERPRINT, {"processes": 1, "data": {"train.rec": "0"}})
     for step in (10, 20, 30):
-        append_row(folder / "training.csv", {"step": step, "loss": 1.5, "images_per_second": 99.0})
+        record_row(folder / "training.csv", {"step": step, "loss": 1.5, "images_per_second": 99.0})
 
 
 @reader(10, sets(work=training_folder))
 def work_folder(folder: Path) -> None:
     """Open the working folder of a training that is resumed."""
+    from lh2face.artifacts.training_record import drop_rows
     from lh2face.runs.work_folder import prepare_work_dir
-    from lh2face.training.record import drop_rows
 
     prepare_work_dir(folder, {"data": {"train.rec": "0"}}, 1)
     if (folder / "training.csv").exists():
@@ -732,7 +732,7 @@ def tables(folder: Path) -> None:
     for name, content in {
         "roc": "far,tar\n0.1,0.5\n1,1\n",
         "cmc": "rank,rate\n1,0.5\n2,0.75\n",
-        "reject": "rejected,fnmr\n0,0.5\n0.5,0.25\n",
+        "reject": "rejected,fnmr,fnmr_at_far\n0,0.5,0.5\n0.5,0.25,0.3\n",
         "calibration": "predicted,observed\n0.1,0.2\n0.3,0.4\n",
         "kappa": "name,kappa\n1.jpg,10\n2.jpg,20\n",
         "pairs": "bin,first,second,same,score,kappa_first,kappa_second,right\n"

@@ -6,7 +6,8 @@ from ruamel.yaml import YAML
 
 from lh2face.data.benchmarks.image_folder import ImageFolderBenchmark
 from lh2face.data.benchmarks.synthetic import SyntheticBenchmark
-from lh2face.data.training_sources import HeldOut, ImageFolder, Records
+from lh2face.data.parameters import HeldOut
+from lh2face.data.training_sources import ImageFolder, Records
 from lh2face.params import ParamsError, load_params, overlay_params, read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -257,6 +258,21 @@ def test_a_bad_overlay_changes_nothing(params_file, tmp_path):
     with pytest.raises(ParamsError, match=r"fit3d\.steps"):
         overlay_params([tmp_path / "bad.yaml"], params_file)
     assert params_file.read_text() == before
+
+
+def test_no_training_begins_with_what_it_writes(params_file):
+    """DVC alone would say that an item is both a dependency and an output."""
+    text = params_file.read_text()
+    for path, written in {
+        "runs/lh2face/0/model": True, "./runs/untrained/../lh2face_joint/0/model": True,
+        "runs/adaface/0/model": False, "start": False,
+    }.items():  # fmt: skip
+        params_file.write_text(text.replace("init: []", f"init: [{{path: {path}}}]"))
+        if not written:
+            assert load_params(params_file).train.init[0].path == path
+            continue
+        with pytest.raises(ParamsError, match=r"train\.init: found the path '.*cp -r \S+ start$"):
+            load_params(params_file)
 
 
 def test_missing_parameters_are_named(tmp_path):

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from lh2face.recognizers.face_recognizer import mirror_view, resize
+from lh2face.functional.resize import resize
+from lh2face.functional.view import mirror_view
 from lh2face.reconstruction.losses import confidence_l1
 from lh2face.registry import MODELS
 from lh2face.rendering import GridMeshRenderer, lambert_shading, normals_from_depth, shade

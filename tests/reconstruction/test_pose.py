@@ -9,7 +9,7 @@ from lh2face.data.align import TEMPLATE, aligned_landmarks
 from lh2face.data.synthetic.canonical import seen_landmarks
 from lh2face.data.synthetic.face_model import sample_identity
 from lh2face.data.synthetic.photograph import photograph, random_scene
-from lh2face.recognizers.face_recognizer import mirror_view
+from lh2face.functional.view import mirror_view
 from lh2face.reconstruction.base import ROTATION_CENTER
 from lh2face.reconstruction.pose import mean_points, view_of_landmarks
 from lh2face.registry import MODELS

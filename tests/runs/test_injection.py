@@ -15,7 +15,7 @@ from lh2face.data.recordio import RecordWriter
 from lh2face.data.verification_bin import write_bin
 from lh2face.params import Params, load_params
 from lh2face.registry import MODELS
-from lh2face.runs import work_folder
+from lh2face.runs import fingerprint as fingerprints
 from lh2face.stages import align_benchmark, train, weights
 from lh2face.training import ValidationRecordHook, VerificationAccuracy
 
@@ -137,14 +137,14 @@ def test_other_initial_weights_or_validation_faces_change_the_fingerprint(
         config = train.training_config(
             given, data / "sources", "cosface", 0, None, data / "validation", tmp_path / "init"
         )
-        return work_folder.run_fingerprint(config, None)
+        return fingerprints.run_fingerprint(config, None)
 
     first = fingerprint()
     assert fingerprint() == first
     with torch.no_grad():
         next(network.parameters()).add_(1e-3)
     second = fingerprint()
-    assert work_folder.changes(first, second) == ["parameters.model.backbone.init_cfg.path"]
+    assert fingerprints.changes(first, second) == ["parameters.model.backbone.init_cfg.path"]
     images = data / "validation" / "looked_at" / "images.csv"
     text = images.read_text()
     try:
@@ -152,7 +152,7 @@ def test_other_initial_weights_or_validation_faces_change_the_fingerprint(
         third = fingerprint()
     finally:
         images.write_text(text)
-    assert work_folder.changes(second, third) == ["parameters.val_dataloader.dataset.paths"]
+    assert fingerprints.changes(second, third) == ["parameters.val_dataloader.dataset.paths"]
 
 
 def test_missing_files_are_named_before_anything_runs(data, tmp_path):

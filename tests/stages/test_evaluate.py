@@ -86,7 +86,7 @@ def test_a_benchmark_of_pairs_alone_is_evaluated(params, tmp_path):
     assert set(metrics) == {"bins", "kappa", "single_images", "reject", "calibration"}
     assert metrics["single_images"]["source"] == "photos"
     assert len(tables["roc"]) == len(tables["cmc"]) == 1 and len(tables["pairs"]) == 1 + len(SAME)
-    assert tables["draws"][0] == ["bins.frontal.accuracy", "reject.area"]
+    assert tables["draws"][0] == ["bins.frontal.accuracy", "reject.area", "reject.area_at_far"]
     made = json.loads((tmp_path / "bench.out" / "provenance.json").read_text())
     assert made["people"] is None  # a list of pairs does not say who is who
     assert made["model"] == "of weights" and set(made["data"]) == {
@@ -148,12 +148,12 @@ def test_a_benchmark_without_pairs_and_templates_gives_kappa(params, tmp_path):
     assert set(metrics) == {"kappa"} and len(tables["kappa"]) == 1 + len(NAMES)
 
 
-@pytest.mark.parametrize("figures", ["definition", "insightface"])
+@pytest.mark.parametrize("formulas", ["definition", "insightface"])
 @pytest.mark.parametrize("folds", [False, True])
-def test_the_accuracy_follows_the_rule_and_the_folds(params, tmp_path, figures, folds):
+def test_the_accuracy_follows_the_rule_and_the_folds(params, tmp_path, formulas, folds):
     folder = write(tmp_path / "bench", pairs=True, folds=folds)
     params = params.model_copy(
-        update={"evaluate": params.evaluate.model_copy(update={"figures": figures})}
+        update={"evaluate": params.evaluate.model_copy(update={"formulas": formulas})}
     )
     metrics, tables = run(params, folder)
     unit = FACES.sum(1) / np.linalg.norm(FACES.sum(1), axis=1, keepdims=True)
@@ -161,7 +161,7 @@ def test_the_accuracy_follows_the_rule_and_the_folds(params, tmp_path, figures, 
     fold = FOLD if folds else np.repeat(np.arange(10), len(SAME) // 10)
     right = np.empty(len(SAME), bool)
     for one in np.unique(fold):
-        rule = pairs.RULES[figures]
+        rule = pairs.RULES[formulas]
         threshold = rule(scores[fold != one], SAME[fold != one])
         right[fold == one] = (scores[fold == one] >= threshold) == SAME[fold == one]
     found = metrics["bins"]["frontal"]
@@ -175,9 +175,9 @@ def test_the_accuracy_follows_the_rule_and_the_folds(params, tmp_path, figures, 
     # The rounds of the bootstrap count the same decisions.
     listed = pairs.decided(
         unit, np.ones(len(NAMES)), read_benchmark(folder).pairs["frontal"],
-        Protocol(figures=figures, bootstrap=50),
+        Protocol(formulas=formulas, bootstrap=50),
     )  # fmt: skip
-    draws = pairs.accuracy_draws(listed, Protocol(figures=figures, bootstrap=50))
+    draws = pairs.accuracy_draws(listed, Protocol(formulas=formulas, bootstrap=50))
     assert draws.mean() == pytest.approx(right.mean(), abs=0.03)
 
 

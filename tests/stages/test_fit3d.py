@@ -12,9 +12,10 @@ import torch
 from safetensors.torch import load_file
 
 from lh2face import cli
+from lh2face.artifacts.info import read_provenance
 from lh2face.artifacts.model import load_reconstructor
-from lh2face.artifacts.provenance import read_provenance
-from lh2face.artifacts.run_metrics import read_fit, read_record
+from lh2face.artifacts.run_metrics import read_fit
+from lh2face.artifacts.training_record import read_training
 from lh2face.data.align import TEMPLATE
 from lh2face.data.recordio import RecordWriter
 from lh2face.distributed.finite import NonFiniteError
@@ -191,12 +192,12 @@ def test_the_pose_is_learnt_from_the_landmarks_of_the_faces(aligned, tmp_path):
 def test_a_record_without_a_row_is_named(tmp_path):
     (tmp_path / "training.csv").write_text("step,loss,images_per_second\n")
     with pytest.raises(ValueError, match=r"training\.csv: has no row"):
-        read_record(tmp_path / "training.csv", 8)
+        read_training(tmp_path / "training.csv", 8)
 
 
 def test_the_cost_adds_up_all_rows_of_a_record(tmp_path):
     (tmp_path / "training.csv").write_text("step,loss,images_per_second\n4,3,16\n6,2,8\n")
-    cost, losses = read_record(tmp_path / "training.csv", 8)
+    cost, losses = read_training(tmp_path / "training.csv", 8)
     # 4 steps of 8 images at 16 images/s, then 2 steps at 8 images/s.
     assert cost == {"steps": 6, "images_per_second": 12.0, "seconds": 4.0}
     assert losses == {"loss": 2.0}

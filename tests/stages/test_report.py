@@ -20,7 +20,7 @@ from lh2face.data.benchmark import read_benchmark
 from lh2face.params import Params, read_yaml
 from lh2face.report import plots
 from lh2face.report.pictures import hardest
-from lh2face.report.training import training_figures
+from lh2face.report.training import training_plots
 from lh2face.stages import align_benchmark, benchmark, evaluate, report
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -177,7 +177,7 @@ def test_conditions_and_the_reject_curve_have_intervals(run):
     profile, frontal = (found.figures[f"conditions.{name}.0.01"] for name in ("profile", "frontal"))
     # The noise of these embeddings grows with the pose.
     assert (profile < frontal).all()
-    for path in ("conditions.profile.0.01", "reject.area"):
+    for path in ("conditions.profile.0.01", "reject.area", "reject.area_at_far"):
         draws, figure = found.draws[path], found.figures[path]
         assert draws.shape[0] == len(figure) == 2 and (draws.std(axis=1) > 0).all()
         assert (abs(draws.mean(axis=1) - figure) < 4 * draws.std(axis=1)).all()
@@ -205,7 +205,7 @@ def numbers(packed: dict[str, str]) -> list[float]:
 def test_training_curves_are_those_of_the_records(page, params):
     text = page.read_text()
     found = json.loads(
-        text.partition('<script type="application/json" id="figures">')[2].partition("</script>")[0]
+        text.partition('<script type="application/json" id="plots">')[2].partition("</script>")[0]
     )
     lines = found["training/loss"]["data"]
     # The untrained model has no curve; the others have the colours of the other figures.
@@ -222,7 +222,7 @@ def test_training_curves_are_those_of_the_records(page, params):
 def test_a_run_without_a_record_of_loss_or_validation_has_no_curve(tmp_path):
     (tmp_path / "a" / "model").mkdir(parents=True)
     (tmp_path / "a" / "model" / "training.csv").write_text("step,images_per_second\n3,4\n")
-    assert training_figures({"a": [tmp_path / "a"]}, ["a"]) == {}
+    assert training_plots({"a": [tmp_path / "a"]}, ["a"]) == {}
 
 
 class Page(HTMLParser):

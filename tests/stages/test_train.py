@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from lh2face import cli
 from lh2face.artifacts.model import load_model, read_description
+from lh2face.artifacts.training_record import drop_rows
 from lh2face.configs import RECOGNITION
 from lh2face.data.manifest import Manifest, ManifestError, read_manifest, write_manifest
 from lh2face.data.recordio import RecordReader, RecordWriter, identity, image_keys
@@ -30,10 +31,10 @@ from lh2face.files.outputs import MANIFEST, exclusive
 from lh2face.params import load_params
 from lh2face.recognizers import FaceRecognizer
 from lh2face.registry import MODELS
+from lh2face.runs import fingerprint as fingerprints
 from lh2face.runs import work_folder
 from lh2face.stages import train
 from lh2face.training import LastCheckpointHook, ShardedCheckpointHook, TrainingRecordHook
-from lh2face.training.record import drop_rows
 from tests.processes import in_processes, places
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -240,7 +241,7 @@ def test_with_other_parameters_or_data_training_begins_anew(aligned, tmp_path, m
 
 def fingerprint(aligned, seed=0, head="lh2face", reconstructor=None, **changes):
     config = train.training_config(make_params(**changes), aligned, head, seed, reconstructor)
-    return work_folder.run_fingerprint(config, reconstructor)
+    return fingerprints.run_fingerprint(config, reconstructor)
 
 
 def relabelled(aligned: Path, folder: Path) -> Path:
@@ -276,8 +277,10 @@ def test_fingerprint_follows_labels_versions_code_and_the_reconstructor(
 ):
     base = fingerprint(aligned)
     other = fingerprint(relabelled(aligned, tmp_path / "other"))
-    assert work_folder.changes(base, other) == ["data.train.rec"]
-    assert work_folder.changes(base, fingerprint(aligned, seed=1)) == ["parameters.randomness.seed"]
+    assert fingerprints.changes(base, other) == ["data.train.rec"]
+    assert fingerprints.changes(base, fingerprint(aligned, seed=1)) == [
+        "parameters.randomness.seed"
+    ]
 
     joint = fingerprint(aligned, reconstructor=fitted)
     tuned = tmp_path / "tuned"
@@ -286,23 +289,23 @@ def test_fingerprint_follows_labels_versions_code_and_the_reconstructor(
     save_file(
         {name: value + 1 for name, value in weights.items()}, tuned / "reconstructor.safetensors"
     )
-    assert work_folder.changes(joint, fingerprint(aligned, reconstructor=tuned)) == [
+    assert fingerprints.changes(joint, fingerprint(aligned, reconstructor=tuned)) == [
         "reconstructor"
     ]
 
     with monkeypatch.context() as patch:
-        version = work_folder.version
-        patch.setattr(work_folder, "version", lambda name: version(name) + "+" * (name == "torch"))
-        assert work_folder.changes(base, fingerprint(aligned)) == ["versions.torch"]
+        version = fingerprints.version
+        patch.setattr(fingerprints, "version", lambda name: version(name) + "+" * (name == "torch"))
+        assert fingerprints.changes(base, fingerprint(aligned)) == ["versions.torch"]
 
     copy = tmp_path / "lh2face"
-    shutil.copytree(work_folder.PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(fingerprints.PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("heads/cosface.py", "report/table.py"):
         with (copy / name).open("a") as file:
             file.write("# changed\n")
-    monkeypatch.setattr(work_folder, "PACKAGE", copy)
-    found = work_folder.code_digests({})
-    assert work_folder.changes(base["code"], found) == ["heads/cosface.py"]
+    monkeypatch.setattr(fingerprints, "PACKAGE", copy)
+    found = fingerprints.code_digests({})
+    assert fingerprints.changes(base["code"], found) == ["heads/cosface.py"]
 
 
 def test_the_digest_of_the_code_covers_every_module_of_training():
@@ -312,7 +315,7 @@ def test_the_digest_of_the_code_covers_every_module_of_training():
     parts = [name.split(".")[1:2] for name in done.stdout.split() if name.startswith("lh2face.")]
     loaded = {part[0] for part in parts}
     assert {"heads", "distributed", "stages"} <= loaded
-    assert not loaded & {Path(name).stem for name in work_folder.NOT_IN_TRAINING}
+    assert not loaded & {Path(name).stem for name in fingerprints.NOT_IN_TRAINING}
 
 
 def as_sources(aligned: Path, folder: Path, origins: dict[str, str]) -> Path:
@@ -371,11 +374,11 @@ def test_the_fingerprint_follows_every_source(aligned, tmp_path):
     base = fingerprint(joined, sources="ab")
     manifest = read_manifest(joined / "b")
     write_manifest(joined / "b", dataclasses.replace(manifest, digest="0" * 64))
-    assert work_folder.changes(base, fingerprint(joined, sources="ab")) == ["data.b"]
+    assert fingerprints.changes(base, fingerprint(joined, sources="ab")) == ["data.b"]
     write_manifest(joined / "b", manifest)
     assert fingerprint(joined, sources="ab") == base
     (joined / "b").rename(joined / "c")
-    changed = work_folder.changes(base, fingerprint(joined, sources="ac"))
+    changed = fingerprints.changes(base, fingerprint(joined, sources="ac"))
     assert changed == ["data.b", "data.c"]
 
 
@@ -397,9 +400,9 @@ def test_the_digest_of_the_code_covers_classes_of_the_user(tmp_path, monkeypatch
     my_head = importlib.import_module("my_head")
     monkeypatch.setitem(MODELS.module_dict, "MyHead", my_head.MyHead)
     config = {"type": "FaceRecognizer", "head": {"type": "ShardedHead", "head": {"type": "MyHead"}}}
-    before = work_folder.code_digests(config)
+    before = fingerprints.code_digests(config)
     path.write_text("class MyHead:\n    margin = 0.5\n")
-    assert work_folder.changes(before, work_folder.code_digests(config)) == ["MyHead"]
+    assert fingerprints.changes(before, fingerprints.code_digests(config)) == ["MyHead"]
 
 
 def test_with_other_labels_training_begins_again_and_says_so(

@@ -10,7 +10,7 @@ import pytest
 
 from lh2face.artifacts import gallery as artifact
 from lh2face.artifacts.gallery import read_gallery
-from lh2face.artifacts.provenance import read_provenance
+from lh2face.artifacts.info import read_provenance
 from lh2face.data.align import TEMPLATE
 from lh2face.tools import enrol
 

@@ -15,15 +15,16 @@ import pytest
 import torch
 
 from lh2face.adapters.insightface import export_onnx
+from lh2face.artifacts.embeddings import read_embeddings
+from lh2face.artifacts.info import read_provenance
 from lh2face.artifacts.model import save_model
-from lh2face.artifacts.provenance import read_provenance
 from lh2face.cli import main
 from lh2face.data.align import TEMPLATE
 from lh2face.data.ijb_meta import write_meta
 from lh2face.data.images import ImageError
 from lh2face.data.synthetic_protocol import PROTOCOLS, synthetic_meta
 from lh2face.detection import OPENERS, Face
-from lh2face.embedding import faces, kept
+from lh2face.embedding import kept, photos
 from lh2face.files.digests import digest
 from lh2face.files.outputs import exclusive
 from lh2face.params import load_params
@@ -105,7 +106,7 @@ def test_the_pipeline_gives_the_same_embeddings_and_figures(root, checkpoint, tm
         for shard in range(2):
             embed.run(given, model, tmp_path / "aligned", stages, shard=shard, shards=2)
         evaluate_ijb.run(root, "ijbb", command, protocol, **{kind: model})
-        by_stages = embed.read_embeddings(stages)
+        by_stages = read_embeddings(stages)
         by_command = np.load(command / "embeddings.npy")
         assert by_stages.tobytes() == by_command.tobytes() and by_stages.shape == by_command.shape
         evaluate.run(given, stages, tmp_path / "aligned", tmp_path / f"{kind}.evaluation")
@@ -163,7 +164,7 @@ def test_options_reach_the_protocol(monkeypatch, root, tmp_path):
     assert metrics["protocol"] | {"far": 0} == {
         "flip": False, "norm": False, "detector_score": False, "pooling": "kappa",
         "matching": "mutual_likelihood", "vmf_dim": 8, "galleries": "merged",
-        "figures": "definition", "far": 0, "bootstrap": 0, "seed": 0,
+        "formulas": "definition", "far": 0, "bootstrap": 0, "seed": 0,
     }  # fmt: skip
 
 
@@ -194,7 +195,7 @@ def test_an_interrupted_embedding_is_resumed(monkeypatch, root, checkpoint, tmp_
     parts = np.load(tmp_path / "out" / "embeddings.npy")
     np.testing.assert_allclose(parts, np.load(whole / "embeddings.npy"), atol=1e-5)
     # A second run embeds nothing.
-    monkeypatch.setattr(faces, "aligned_face", None)
+    monkeypatch.setattr(photos, "aligned_face", None)
     evaluate_ijb.run(root, "ijbb", whole, evaluate_ijb.Protocol(), checkpoint=checkpoint)
     # After other changes, the kept embeddings are not reused.
     again = shutil.copytree(root, tmp_path / "again")
@@ -294,10 +295,10 @@ def test_figures_by_insightfaces_rules_say_so(monkeypatch, root, tmp_path, capsy
     plain = run(monkeypatch, root, tmp_path / "a", "--features", features)
     assert "insightface" not in capsys.readouterr().out
     theirs = run(
-        monkeypatch, root, tmp_path / "a", "--features", features, "--figures", "insightface"
+        monkeypatch, root, tmp_path / "a", "--features", features, "--formulas", "insightface"
     )
     assert "as computed by insightface" in " ".join(capsys.readouterr().out.split())
-    assert theirs["protocol"]["figures"] == "insightface"
+    assert theirs["protocol"]["formulas"] == "insightface"
     assert theirs["verification"] == plain["verification"]
     assert theirs["identification"] != plain["identification"]
 
@@ -424,7 +425,8 @@ def test_a_given_quality_is_used_for_the_reject_curve(monkeypatch, root, tmp_pat
         csv.writer(file).writerows([("name", "score"), *((name, 1) for name in META.names)])
     out = tmp_path / "out"
     blind = run(monkeypatch, root, out, "--features", features, "--quality", quality)
-    assert 0 < blind["reject"]["area"] < 0.5
+    assert 0 < blind["reject"]["area"] < 0.5 and 0 < blind["reject"]["far"] < 1
+    assert 0 <= blind["reject"]["area_at_far"] < 0.5
     quality.write_text(f"{META.names[0]},1\n{META.names[1]},good\n")
     with pytest.raises(ValueError, match=r"quality.csv:2: expected name,score"):
         evaluate_ijb.read_quality(quality, META.names)

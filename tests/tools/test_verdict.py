@@ -57,7 +57,7 @@ def test_a_given_threshold_has_the_far_of_the_next_lower_known_one(value, said, 
     assert limit.origin.startswith(said) and len(limit.doubts) == doubts
 
 
-def test_without_a_calibration_there_is_no_threshold():
+def test_without_calibrated_thresholds_there_is_no_threshold():
     assert choose_threshold(None, None, None).value is None
     assert "no threshold" in choose_threshold({**KNOWN, "threshold": {}}, None, None).refusal
     given = choose_threshold(None, 0.4, None)

@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from lh2face.adapters.insightface import export_onnx
-from lh2face.artifacts.calibration import read_calibration
+from lh2face.artifacts.embeddings import read_embeddings
 from lh2face.artifacts.model import model_digest, save_model
+from lh2face.artifacts.thresholds import read_thresholds
 from lh2face.data.align import TEMPLATE, estimate_norm, norm_crop
 from lh2face.data.benchmark import read_benchmark
 from lh2face.detection import OPENERS, Face, open_insightface
@@ -110,7 +111,7 @@ def test_model_folder_and_onnx_file_give_the_same_score(run, model, photos, tmp_
     assert score(itself) == 1 and "not the same" not in itself
 
 
-def test_without_calibration_there_is_no_verdict(run, model, photos, tmp_path):
+def test_without_thresholds_there_is_no_verdict(run, model, photos, tmp_path):
     a, b, _ = photos
     export_onnx(model, tmp_path / "m.onnx")
     command = ("verify", a, b, "--model", tmp_path / "m.onnx")
@@ -326,7 +327,7 @@ def test_the_score_equals_that_of_the_evaluation(model, tmp_path, request):
     align_benchmark.run(params, "mine", raw, aligned)
     embed.run(params, model, aligned, out)
     evaluate.run(params, out, aligned, model.parent / "evaluation" / "mine")
-    known = read_calibration(model)
+    known = read_thresholds(model)
     assert (known["benchmark"], known["bins"], known["source"]) == ("mine", ["all"], "photos")
     made = json.loads((model.parent / "evaluation" / "mine" / "provenance.json").read_text())
     assert (made["model"], made["origin"]) == (model_digest(model), "photos")
@@ -334,7 +335,7 @@ def test_the_score_equals_that_of_the_evaluation(model, tmp_path, request):
 
     asked = read_benchmark(aligned)
     listed = asked.pairs["all"]
-    stored = embed.read_embeddings(out).sum(axis=1)
+    stored = read_embeddings(out).sum(axis=1)
     stored /= np.linalg.norm(stored, axis=1, keepdims=True)
     expected = (stored[listed.first] * stored[listed.second]).sum(axis=1)
     impostors = expected[~listed.same]
@@ -390,7 +391,7 @@ def test_the_evaluation_of_another_model_is_refused(run, model, photos, tmp_path
         ("bins", [1]),
     ],
 )
-def test_a_damaged_calibration_gives_no_verdict(run, model, photos, part, value):
+def test_damaged_thresholds_give_no_verdict(run, model, photos, part, value):
     write_metrics(model.parent / "evaluation" / "people", {**METRICS, part: value})
     onnx = model.parent / "m.onnx"
     for command in (
@@ -398,7 +399,7 @@ def test_a_damaged_calibration_gives_no_verdict(run, model, photos, part, value)
         ("export-onnx", model, onnx, "--evaluation", model.parent / "evaluation" / "people"),
     ):
         code, out, err = run(*command)
-        assert (code, out) == (1, "") and "metrics.json: calibration: expected finite" in err
+        assert (code, out) == (1, "") and "metrics.json: thresholds: expected finite" in err
     assert not onnx.exists()
 
 

@@ -11,14 +11,15 @@ import torch
 from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper
 
+from lh2face.artifacts.training_record import drop_rows, record_row
 from lh2face.distributed.finite import NonFiniteError
 from lh2face.training import record as recording
-from lh2face.training.record import TrainingRecordHook, append_row, check_step, drop_rows
+from lh2face.training.record import TrainingRecordHook, check_step
 
 
 def write(path: Path, steps: range) -> None:
     for step in steps:
-        append_row(path, {"step": step, "loss": step / 3})
+        record_row(path, {"step": step, "loss": step / 3})
 
 
 def read(path: Path) -> list[dict[str, str]]:

@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from safetensors.torch import load_file, save_file
 
 from lh2face.artifacts.model import save_model
+from lh2face.artifacts.training_record import VALIDATION, read_validations
 from lh2face.data.benchmark import BenchmarkError
 from lh2face.data.images import ImageError, decode_rgb
 from lh2face.data.verification_bin import BinError, read_bin, write_bin
@@ -21,19 +22,10 @@ from lh2face.recognizers.preprocessor import normalize_images
 from lh2face.registry import MODELS
 from lh2face.stages import align_benchmark, embed, evaluate
 from lh2face.tools.evaluate_bins import run as evaluate_bins
-from lh2face.training import validation
-from lh2face.training.validation import (
-    BEST,
-    RECORD,
-    BestModelHook,
-    PairFaces,
-    ValidationError,
-    ValidationRecordHook,
-    VerificationAccuracy,
-    kept_best,
-    recorded,
-    take_best,
-)
+from lh2face.training import best_model
+from lh2face.training.best_model import BEST, BestModelHook, kept_best, take_best
+from lh2face.training.record import ValidationRecordHook
+from lh2face.training.validation import PairFaces, ValidationError, VerificationAccuracy
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -193,7 +185,7 @@ def test_a_run_records_and_keeps_its_best(config, tmp_path, capsys):
     runner.val_loop.run = lambda: (keep(), states.append(clone(runner.model)))
     runner.train()
     work = tmp_path / "work"
-    found = rows(work / RECORD)
+    found = rows(work / VALIDATION)
     assert [(row["step"], row["name"]) for row in found] == [
         (step, name) for step in ("2", "4", "6", "8") for name in ("validation", "mean")
     ]
@@ -232,7 +224,7 @@ def test_an_interruption_changes_neither_record_nor_best_weights(config, tmp_pat
     config.default_hooks.checkpoint.interval = 1
     Runner.from_cfg(config).train()
     whole = tmp_path / "work"
-    assert [row["step"] for row in rows(whole / RECORD)] == ["3", "3", "6", "6", "8", "8"]
+    assert [row["step"] for row in rows(whole / VALIDATION)] == ["3", "3", "6", "6", "8", "8"]
     config.work_dir, config.resume = str(tmp_path / "killed"), True
     config.experiment_name += "-killed"
     runner = Runner.from_cfg(config)
@@ -242,7 +234,7 @@ def test_an_interruption_changes_neither_record_nor_best_weights(config, tmp_pat
     config.experiment_name += "-on"
     runner = Runner.from_cfg(config)
     runner.train()
-    for name in (RECORD, BEST):
+    for name in (VALIDATION, BEST):
         assert (whole / name).read_bytes() == (tmp_path / "killed" / name).read_bytes()
 
 
@@ -283,14 +275,14 @@ def test_a_resumed_run_writes_no_row_twice(tmp_path):
     runner.iter = 20
     hook = ValidationRecordHook()
     hook.before_train(runner)
-    assert [row["step"] for row in rows(tmp_path / RECORD)] == ["10", "10", "20", "20"]
+    assert [row["step"] for row in rows(tmp_path / VALIDATION)] == ["10", "10", "20", "20"]
     validate(runner, hook, 30, 3 / 7, **{"b/c/accuracy": 0.5, "b/c/tar": 1 / 3})
-    found = rows(tmp_path / RECORD)
+    found = rows(tmp_path / VALIDATION)
     assert [row["step"] for row in found] == ["10", "10", "20", "20", "30", "30"]
     assert found[0] == {"step": "10", "name": "a", "accuracy": repr(1 / 7), "tar": "nan"}
     # A validation passes this to the hooks: "a" has no "tar".
     expected = {"a/accuracy": 2 / 7, "b/c/accuracy": 0.5, "b/c/tar": 1 / 3}
-    assert recorded(tmp_path / RECORD)[1] == expected
+    assert read_validations(tmp_path / VALIDATION)[1] == expected
 
 
 @pytest.mark.parametrize("torn", ["20,a,", '20,"a', '20,"' + 200_000 * "\0"])
@@ -298,11 +290,11 @@ def test_a_torn_row_is_dropped(tmp_path, torn):
     hook, runner = ValidationRecordHook(), of_work_dir(tmp_path, 0)
     hook.before_train(runner)
     validate(runner, hook, 10, 0.5)
-    with (tmp_path / RECORD).open("a") as file:
+    with (tmp_path / VALIDATION).open("a") as file:
         file.write(torn)
     runner.iter = 20
     hook.before_train(runner)
-    assert [row["step"] for row in rows(tmp_path / RECORD)] == ["10"]
+    assert [row["step"] for row in rows(tmp_path / VALIDATION)] == ["10"]
 
 
 @pytest.mark.parametrize("name", ["a,b", 'a"b', "a\nb"])
@@ -311,10 +303,10 @@ def test_a_resumed_run_keeps_the_rows_of_any_name(tmp_path, name):
     hook.before_train(runner)
     for step in (10, 20):
         validate(runner, hook, step, step / 70, **{f"{name}/accuracy": 0.5})
-    before = (tmp_path / RECORD).read_bytes()
+    before = (tmp_path / VALIDATION).read_bytes()
     hook.before_train(runner)
-    assert (tmp_path / RECORD).read_bytes() == before
-    assert recorded(tmp_path / RECORD)[1][f"{name}/accuracy"] == 0.5
+    assert (tmp_path / VALIDATION).read_bytes() == before
+    assert read_validations(tmp_path / VALIDATION)[1][f"{name}/accuracy"] == 0.5
 
 
 @pytest.mark.parametrize("interrupted_after", [1, 2, 3])
@@ -353,7 +345,7 @@ def test_mmengines_early_stop_ends_a_run(config, tmp_path):
     ]
     runner = Runner.from_cfg(config)
     runner.train()
-    assert runner.iter == 2 and len(rows(tmp_path / "work" / RECORD)) == 2
+    assert runner.iter == 2 and len(rows(tmp_path / "work" / VALIDATION)) == 2
 
 
 def test_the_best_weights_survive_an_interruption(tmp_path):
@@ -380,7 +372,7 @@ def test_a_kill_during_writing_leaves_the_previous_best_weights(tmp_path, monkey
     def killed(path):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(validation, "sync", killed)
+    monkeypatch.setattr(best_model, "sync", killed)
     with pytest.raises(KeyboardInterrupt):
         validate(runner, hook, 20, 0.8)
     assert (tmp_path / BEST).read_bytes() == before

@@ -168,3 +168,14 @@ def test_outputs_are_found_by_every_folder_above(monkeypatch):
     assert below["runs/a"] == ["runs/a/0/model"]
     assert below["runs"] == ["runs/a/0/model", "runs/ab/0/model"]
     assert "runs/a/0/model" not in below and below["."][-1] == "data.csv"
+
+
+def test_a_file_in_an_output_stands_for_the_output(monkeypatch):
+    """Snakemake knows of no file in a folder that a rule writes."""
+    monkeypatch.syspath_prepend(ROOT / "workflow")
+    from content import output_with
+
+    outputs = {"data/code", "runs/a"}
+    assert output_with("data/code/heads/a.json", outputs) == "data/code"
+    assert output_with("data/code", outputs) == "data/code"
+    assert output_with("data/codes.json", outputs) == "data/codes.json"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from lh2face.artifacts.evaluations import read_run
-from lh2face.artifacts.model import DESCRIPTION
-from lh2face.artifacts.provenance import PROVENANCE, read_provenance
-from lh2face.artifacts.run_metrics import METRICS
+from lh2face.artifacts.file_names import DESCRIPTION, METRICS
+from lh2face.artifacts.info import read_provenance
+from lh2face.artifacts.provenance import PROVENANCE
 from lh2face.evaluation.comparison import Run, compare
 from lh2face.files.json_object import number, read_object
 from lh2face.params import read_yaml

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from lh2face.adapters.insightface import export_onnx
-from lh2face.artifacts.calibration import read_calibration, read_metrics
 from lh2face.artifacts.model import model_digest, save_model
+from lh2face.artifacts.thresholds import read_metrics, read_thresholds
 from lh2face.cli import main
 from lh2face.data.ijb_meta import write_meta
 from lh2face.data.synthetic_protocol import PROTOCOLS, synthetic_meta
@@ -51,38 +51,38 @@ def evaluation(
 
 
 def test_without_pairs_of_photos_there_are_no_thresholds(model, tmp_path):
-    assert read_calibration(model) is None
+    assert read_thresholds(model) is None
     evaluation(model, "ijbc")
-    assert read_calibration(model) is None
+    assert read_thresholds(model) is None
     export_onnx(model, tmp_path / "m.onnx", model.parent / "evaluation" / "ijbc")
-    assert read_calibration(tmp_path / "m.onnx") is None
+    assert read_thresholds(tmp_path / "m.onnx") is None
 
 
 def test_thresholds_come_from_photos_with_the_most_impostor_pairs(model, tmp_path):
     evaluation(model, "people", 9000, "synthetic")
-    assert read_calibration(model)["benchmark"] == "people"
+    assert read_thresholds(model)["benchmark"] == "people"
     evaluation(model, "ijbc")
     evaluation(model, "lfw", 3000)
     cfp = evaluation(model, "cfp_fp", 3500)
     evaluation(model, "agedb_30", 3000)
-    found = read_calibration(model)
+    found = read_thresholds(model)
     assert (found["benchmark"], found["impostor"], found["bins"]) == ("cfp_fp", 3500, ["cfp_fp"])
     assert found["threshold"] == {"0.01": 0.035} and found["kappa"] == KAPPA
     export_onnx(model, tmp_path / "m.onnx", cfp)
-    assert read_calibration(tmp_path / "m.onnx") == found
+    assert read_thresholds(tmp_path / "m.onnx") == found
     # The user may choose another evaluation.
     export_onnx(model, tmp_path / "m.onnx", model.parent / "evaluation" / "lfw")
-    assert read_calibration(tmp_path / "m.onnx")["benchmark"] == "lfw"
+    assert read_thresholds(tmp_path / "m.onnx")["benchmark"] == "lfw"
 
 
 def test_an_evaluation_of_another_model_is_refused(model):
     evaluation(model, "lfw", 3000)
     # A partial folder that a killed process left is not read.
     evaluation(model, ".cfp.0123.partial", 4000, measured="0123")
-    assert read_calibration(model)["benchmark"] == "lfw"
+    assert read_thresholds(model)["benchmark"] == "lfw"
     evaluation(model, "ijbc", measured="0123")
     with pytest.raises(ValueError, match=r"ijbc/provenance\.json: it is the evaluation of another"):
-        read_calibration(model)
+        read_thresholds(model)
 
 
 def test_a_folder_that_holds_evaluations_is_refused(model):
@@ -98,12 +98,12 @@ def test_a_folder_that_holds_evaluations_is_refused(model):
 def test_an_invalid_number_of_people_is_refused(model, people):
     path = evaluation(model, "lfw", 3000) / "provenance.json"
     made = json.loads(path.read_text())
-    assert read_calibration(model)["people"] is None
+    assert read_thresholds(model)["people"] is None
     path.write_text(json.dumps({**made, "people": 40}))
-    assert read_calibration(model)["people"] == 40
+    assert read_thresholds(model)["people"] == 40
     path.write_text(json.dumps({**made, "people": people}))
     with pytest.raises(ValueError, match="people: expected a whole number above 0, found"):
-        read_calibration(model)
+        read_thresholds(model)
 
 
 def test_an_evaluation_by_evaluate_ijb_is_accepted(model, tmp_path, monkeypatch, capsys):
