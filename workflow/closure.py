@@ -1,10 +1,10 @@
-"""Which files of the package a stage reads: everything that its module imports, at any depth.
+"""List the files of the package that a stage reads: all that its module imports, at any depth.
 
-By hand, from the folder of dvc.yaml:
+Run it in the folder of dvc.yaml:
 
-    python workflow/closure.py                     the files of every stage
-    python workflow/closure.py embed evaluate      the files of some
-    python workflow/closure.py --write             put them into dvc.yaml
+    python workflow/closure.py                     prints the files of every stage
+    python workflow/closure.py embed evaluate      prints the files of these stages
+    python workflow/closure.py --write             writes the files into dvc.yaml
 
 The files come from the source text; nothing is imported. Imports inside functions count, those for
 type checkers do not. An ``__init__`` that only collects names is no dependency: a name imported
@@ -253,7 +253,7 @@ def strings(value: Any) -> Iterator[str]:
 
 
 def listed(files: set[Path]) -> list[str]:
-    """Files as dependencies: a folder stands for its files if all of them are among these."""
+    """Return files as dependencies; a folder replaces its files if it has no others."""
     found: set[Path] = set()
     for path in files:
         folder = path
@@ -267,7 +267,7 @@ def listed(files: set[Path]) -> list[str]:
 
 
 def stages() -> dict[str, dict[str, Any]]:
-    """The stages of dvc.yaml, by name, before values take the place of ``${…}``."""
+    """Return the stages of dvc.yaml by name, before ``${…}`` is replaced by values."""
     found = YAML(typ="safe").load(Path("dvc.yaml"))["stages"]
     return {name: stage.get("do", stage) for name, stage in found.items()}
 

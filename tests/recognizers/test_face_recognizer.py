@@ -1,4 +1,4 @@
-"""The recognizer: its modes, and its joint loss term by term."""
+"""The recognizer has the documented modes, and its joint loss has the documented terms."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def batch(count: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
     return images, torch.arange(count) % 3
 
 
-def test_modes():
+def test_each_mode_returns_what_is_documented():
     model, (images, labels) = build().eval(), batch()
     embeddings = model(images)
     assert embeddings.shape == (4, 8)
@@ -118,7 +118,7 @@ def test_joint_loss_trains_backbone_head_and_reconstructor():
         assert all(p.grad is not None and p.grad.isfinite().all() for p in part.parameters())
 
 
-def test_the_reconstructors_loss_gets_the_landmarks(monkeypatch):
+def test_landmarks_are_passed_to_the_reconstructors_loss(monkeypatch):
     model, (images, labels) = build(reconstructor={"type": "LinearReconstructor"}), batch()
     landmarks, given = torch.rand(len(images), 5, 2), []
     loss = model.reconstructor.loss
@@ -132,7 +132,7 @@ def test_the_reconstructors_loss_gets_the_landmarks(monkeypatch):
     assert given == [landmarks, None]
 
 
-def test_the_heads_statistics_end_on_the_images_not_on_their_canonical_faces(monkeypatch):
+def test_the_heads_statistics_are_those_of_the_images_not_of_canonical_faces(monkeypatch):
     model = build(reconstructor={"type": "LinearReconstructor"}).eval()
     seen, loss = [], type(model.head).loss
 

@@ -1,4 +1,4 @@
-"""Embeddings: which rows, which mirror, which untrained network."""
+"""Stage embed writes a row per face and mirror, in parts that join to the same bytes."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ from lh2face.stages import embed, untrained
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 32
-# More than one batch, and not a multiple of it.
+# More than one batch, and not a multiple of the batch size.
 COUNT = embed.BATCH + 3
 
 
@@ -74,7 +74,7 @@ def test_rows_are_image_and_mirror_in_the_order_of_the_keys(params, model, tmp_p
 
 
 @pytest.mark.parametrize("shards", [2, 3, 5])
-def test_shards_join_to_the_bytes_of_one_job(params, model, tmp_path, shards):
+def test_shards_join_to_the_result_of_one_job(params, model, tmp_path, shards):
     aligned = write_benchmark(tmp_path / "aligned", [png(i) for i in range(COUNT + embed.BATCH)])
     embed.run(params, model, aligned, tmp_path / "whole")
     for shard in range(shards):
@@ -85,9 +85,7 @@ def test_shards_join_to_the_bytes_of_one_job(params, model, tmp_path, shards):
         embed.run(params, model, aligned, tmp_path / "parts", shard=shards, shards=shards)
 
 
-def test_an_interrupted_job_goes_on_and_ends_with_the_same_bytes(
-    params, model, tmp_path, monkeypatch, capsys
-):
+def test_a_resumed_job_ends_with_the_same_bytes(params, model, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(kept, "BLOCK", embed.BATCH)
     aligned = write_benchmark(tmp_path / "aligned", [png(i) for i in range(3 * embed.BATCH)])
     embed.run(params, model, aligned, tmp_path / "whole")
@@ -116,7 +114,7 @@ def test_an_interrupted_job_goes_on_and_ends_with_the_same_bytes(
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["0"]
     whole, again = (tmp_path / name / "0" / "embeddings.npy" for name in ("whole", "out"))
     assert again.read_bytes() == whole.read_bytes()
-    # Of other faces or of another model nothing is taken over.
+    # Embeddings of other faces or of another model are not reused.
     seen.clear()
     with pytest.raises(RuntimeError, match="stop"):
         embed.run(params, model, aligned, tmp_path / "out")
@@ -129,14 +127,14 @@ def test_an_interrupted_job_goes_on_and_ends_with_the_same_bytes(
     assert again.read_bytes() == fresh.read_bytes() != whole.read_bytes()
 
 
-def test_a_part_without_faces_is_empty(params, model, tmp_path):
+def test_a_shard_without_faces_is_empty(params, model, tmp_path):
     aligned = write_benchmark(tmp_path / "aligned", [png(i) for i in range(3)])
     for shard in range(3):
         embed.run(params, model, aligned, tmp_path / "out", shard=shard, shards=3)
     assert read_embeddings(tmp_path / "out").shape == (3, 2, 12)
 
 
-def test_embeddings_say_which_model_made_them(params, model, tmp_path):
+def test_embeddings_record_the_model_that_made_them(params, model, tmp_path):
     aligned = write_benchmark(tmp_path / "aligned", [png(i) for i in range(3)])
     untrained.run(params, tmp_path / "other", seed=4)
     assert embedded_by(tmp_path) == (None, None)
@@ -149,7 +147,7 @@ def test_embeddings_say_which_model_made_them(params, model, tmp_path):
         embedded_by(tmp_path / "out")
 
 
-def test_embeddings_say_the_dimension_of_the_head(params, model, tmp_path):
+def test_embeddings_record_the_vmf_dimension_of_the_head(params, model, tmp_path):
     aligned = write_benchmark(tmp_path / "aligned", [png(i) for i in range(3)])
     trained = shutil.copytree(model, tmp_path / "trained")
     description = json.loads((trained / DESCRIPTION).read_text())
@@ -188,7 +186,7 @@ def test_ten_shards_are_read_in_their_order(tmp_path):
         read_embeddings(tmp_path / "0")
 
 
-def test_larger_crops_are_brought_to_the_size_of_the_network(params, model, tmp_path):
+def test_larger_crops_are_resized_for_the_network(params, model, tmp_path):
     embed.run(params, model, write_benchmark(tmp_path / "aligned", [png(0, 112)]), tmp_path / "out")
     assert read_embeddings(tmp_path / "out").shape == (1, 2, 12)
 
@@ -198,7 +196,7 @@ def test_larger_crops_are_brought_to_the_size_of_the_network(params, model, tmp_
     [np.zeros((2, 2, 4), "f4"), np.zeros((2, 3, 3), "f4"), np.zeros((2, 3), "f4"),
      np.zeros((2, 2, 3), int), np.float32(1)],
 )  # fmt: skip
-def test_a_shard_that_is_not_like_the_first_is_named(tmp_path, content):
+def test_a_shard_of_another_shape_is_named(tmp_path, content):
     for shard, array in enumerate((np.zeros((1, 2, 3), np.float32), content)):
         (tmp_path / str(shard)).mkdir()
         np.save(tmp_path / str(shard) / "embeddings.npy", array)
@@ -213,7 +211,9 @@ def test_a_shard_that_is_not_like_the_first_is_named(tmp_path, content):
 @pytest.mark.parametrize(
     ("broken", "message"), [(b"", "the file is empty"), (b"not an image", "not a picture")]
 )
-def test_an_unreadable_face_is_named_and_nothing_is_left(params, model, tmp_path, broken, message):
+def test_an_unreadable_face_is_named_and_no_output_is_left(
+    params, model, tmp_path, broken, message
+):
     aligned = write_benchmark(tmp_path / "aligned", [png(0), broken])
     with pytest.raises(ValueError, match=rf"faces\.rec: image 1: {message}"):
         embed.run(params, model, aligned, tmp_path / "out")
@@ -227,7 +227,7 @@ def test_untrained_network_follows_from_the_seed(params, model, tmp_path):
     assert (tmp_path / "other" / WEIGHTS).read_bytes() != (model / WEIGHTS).read_bytes()
 
 
-def test_what_is_no_model_is_named(model, tmp_path):
+def test_a_folder_without_a_model_is_named(model, tmp_path):
     with pytest.raises(ValueError, match=r"model\.json: no such file"):
         load_model(tmp_path)
     (tmp_path / DESCRIPTION).write_text("{")
@@ -246,7 +246,7 @@ def test_what_is_no_model_is_named(model, tmp_path):
         load_model(tmp_path)
 
 
-def test_embedding_does_not_load_what_only_training_needs():
+def test_embedding_does_not_import_modules_for_training():
     code = "import sys; import lh2face.artifacts.model, lh2face.stages.embed; print(*sys.modules)"
     modules = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

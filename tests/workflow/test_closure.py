@@ -1,4 +1,4 @@
-"""dvc.yaml watches the files of the package that its stages read, no more and no fewer."""
+"""Each stage of dvc.yaml depends on exactly the files of the package that it imports."""
 
 import re
 import shutil
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def load():
-    """The script as a module of its own, as it keeps what it has read."""
+    """Import the script anew, because it caches the files that it has read."""
     spec = spec_from_file_location("closure", ROOT / "workflow" / "closure.py")
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -29,14 +29,14 @@ def loaded():
 
 @pytest.fixture
 def closure(loaded, monkeypatch):
-    """The script in the folder of the project."""
+    """The script, run in the folder of the project."""
     monkeypatch.chdir(ROOT)
     return loaded
 
 
 @pytest.fixture
 def copied(monkeypatch, tmp_path):
-    """The script in a copy of the project that a test may change."""
+    """The script, run in a copy of the project that a test may change."""
     shutil.copytree(ROOT / "plugin", tmp_path / "plugin", ignore=shutil.ignore_patterns("*.pyc"))
     for name in ("dvc.yaml", "params.yaml"):
         shutil.copy(ROOT / name, tmp_path)
@@ -52,7 +52,7 @@ def names(files):
     return {"/".join(path.parts[2:]) for path in files}
 
 
-def test_dvc_yaml_watches_what_each_stage_reads(closure):
+def test_each_stage_depends_on_the_files_that_it_reads(closure):
     for name, stage in closure.stages().items():
         if name == "code":
             assert str(closure.ROOT) in stage["deps"]
@@ -86,7 +86,7 @@ def test_stage_code_writes_what_the_other_stages_watch(closure):
     assert closure.types(closure.TYPES["benchmarks"]).keys() == BENCHMARKS.keys()
 
 
-def test_a_head_counts_for_its_own_models(closure):
+def test_a_heads_file_is_a_dependency_of_its_own_models_only(closure):
     code = closure.code(params())
     found = {name: names(code[f"heads/{name}"]) for name in ("arcface", "cosface")}
     assert {"heads/arcface.py", "heads/proxy_head.py"} <= found["arcface"]
@@ -100,7 +100,7 @@ def test_a_head_counts_for_its_own_models(closure):
         assert not [file for file in names(code[other]) if file.startswith("heads/")], other
 
 
-def test_a_type_in_the_options_counts(closure):
+def test_a_type_in_the_options_is_a_dependency(closure):
     changed = params()
     changed["train"]["options"] = {"model.backbone.type": "IResNet"}
     code = closure.code(changed)
@@ -194,7 +194,7 @@ def test_a_new_head_is_watched_where_it_is_named(copied):
         ("embed", "recognizers/preprocessor.py"),
     ],
 )  # fmt: skip
-def test_what_was_once_missed(closure, stage, file):
+def test_dependencies_that_were_once_missing_are_found(closure, stage, file):
     assert file in names(closure.stage_files(stage, closure.stages()[stage]["cmd"]))
 
 

@@ -19,6 +19,7 @@ from lh2face.files.tables import read_numbers, write_rows
 # The digests in a provenance file that identify a benchmark.
 BENCHMARK = ("meta", "pairs", "images.csv")
 DRAWS = "draws.csv"
+REJECT_COLUMNS = ("rejected", "fnmr", "fnmr_at_far")
 
 
 def write_results(results: Results, metrics: dict[str, Any], folder: Path) -> None:
@@ -30,7 +31,7 @@ def write_results(results: Results, metrics: dict[str, Any], folder: Path) -> No
     write_rows(folder / DRAWS, tuple(results.draws), zip(*columns, strict=True))
 
 
-def write_curve(path: Path, header: tuple[str, str], points: Sequence[np.ndarray]) -> None:
+def write_curve(path: Path, header: Sequence[str], points: Sequence[np.ndarray]) -> None:
     """Write the points of a curve as CSV; without points, only the header."""
     write_rows(path, header, zip(*(values.tolist() for values in points), strict=True))
 

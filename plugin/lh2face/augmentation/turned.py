@@ -43,6 +43,8 @@ REACH = 1.5
 # Softness of the outline, in shares of the image's side, and of the hair and ears, which fade into
 # the background: where they end differs from head to head.
 SOFTNESS, FADING = 0.01, 0.03
+# How far inside the outline the depths of people begin to differ, likewise.
+OUTLINE = 0.05
 ROUNDS = 8
 
 
@@ -237,11 +239,15 @@ def warp_of(depth: Tensor, surface: Tensor, view: Tensor) -> Warp:
     head = mask[0].numpy() & (cv2.Sobel(x, cv2.CV_32F, 1, 0) >= 0)
     x, y = _extended(x, head), _extended(y, head)
     soft = cv2.GaussianBlur(head.astype(np.float32), (0, 0), max(SOFTNESS * size, 0.3))
-    # 0 at the edge of the head in the image, 1 further inside.
-    rim = cv2.GaussianBlur(surface.numpy().astype(np.float32), (0, 0), FADING * size)
-    faded = cv2.remap((2 * rim - 1).clip(0, 1), x, y, cv2.INTER_LINEAR)
+    faded = cv2.remap(_inside(surface.numpy(), FADING), x, y, cv2.INTER_LINEAR)
     landmarks = seen_landmarks(landmark_points(depth), view, size, CENTRE)[0].numpy()
     return Warp(x, y, soft * faded, landmarks)
+
+
+def _inside(head: NDArray[np.bool_], softness: float) -> NDArray[np.float32]:
+    """0 at the edge of a head ``(S, S)`` and outside, rising to 1 within a share of the side."""
+    rim = cv2.GaussianBlur(head.astype(np.float32), (0, 0), softness * len(head))
+    return cast(NDArray[np.float32], (2 * rim - 1).clip(0, 1))
 
 
 def _extended(values: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -303,8 +309,11 @@ def _modelled(size: int) -> Tensor:
     depth = canonical_faces(MODELLED, size)[0]
     mean, modes = principal_components(((depth + depth.flip(2)) / 2).flatten(1), MODES)
     coefficients = np.random.default_rng(0).normal(size=(VIEWS, MODES))
-    drawn = mean + torch.from_numpy(coefficients).float() @ modes
-    return drawn.view(-1, size, size)
+    drawn = torch.from_numpy(coefficients).float() @ modes
+    # Near the outline some people have a head and others have none. The modes jump there, and would
+    # tear the outline.
+    inside = torch.from_numpy(_inside(_surface(size)[1].numpy(), OUTLINE))
+    return mean.view(size, size) + inside * drawn.view(-1, size, size)
 
 
 @cache

@@ -88,14 +88,14 @@ class Results:
             same lists and seed are paired.
         roc: FAR and TAR, sampled for a plot.
         cmc: ``(20,)`` identification rates at ranks 1 … 20.
-        genuine_scores: Scores of the genuine pairs, in the order of the list.
+        scores: ``(P,)`` scores of the pairs, in the order of the list.
     """
 
     figures: dict[str, Any]
     draws: dict[str, np.ndarray]
     roc: tuple[np.ndarray, np.ndarray]
     cmc: np.ndarray
-    genuine_scores: np.ndarray
+    scores: np.ndarray
 
 
 def run_protocol(embeddings: np.ndarray, meta: IJBMeta, protocol: Protocol) -> Results:
@@ -133,7 +133,7 @@ def run_protocol(embeddings: np.ndarray, meta: IJBMeta, protocol: Protocol) -> R
     verification, roc, draws = _verify(scores, ids, meta, protocol, drawn)
     one_to_many, cmc, more = _identify(templates, kappa, ids, meta, protocol, drawn)
     figures = {"verification": verification, "identification": one_to_many}
-    return Results(figures, draws | more, roc, cmc, scores[meta.genuine])
+    return Results(figures, draws | more, roc, cmc, scores)
 
 
 def _verify(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lh2face.artifacts.evaluations import read_run
+from lh2face.artifacts.evaluations import REJECT_COLUMNS, read_run
 from lh2face.data.benchmark import Benchmark
 from lh2face.data.images import decode_rgb
 from lh2face.files.tables import PAIR_LIST, flag, read_rows
@@ -23,7 +23,7 @@ ROWS, FACES_EACH, PAIRS, EXTREMES = 6, 8, 8, 6
 TABLES: dict[str, dict[str, Callable[[str], Any]]] = {
     "roc": {"far": float, "tar": float},
     "cmc": {"rank": int, "rate": float},
-    "reject": {"rejected": float, "fnmr": float},
+    "reject": dict.fromkeys(REJECT_COLUMNS, float),
     "calibration": {"predicted": float, "observed": float},
     "kappa": {"name": str, "kappa": float},
     "pairs": {

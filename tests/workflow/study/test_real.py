@@ -1,12 +1,15 @@
-"""The study on real faces, on photos that are made up here."""
+"""The study on real faces runs on made-up photos, and its figures have known values."""
 
 import csv
 import json
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from mmengine.config import Config
@@ -14,8 +17,10 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import PARAM_SCHEDULERS
 
 from lh2face.data.align import TEMPLATE
+from lh2face.data.synthetic.canonical import canonical_faces, landmark_points, seen_landmarks
 from lh2face.evaluation.verification import fold_accuracy, fold_decisions
 from lh2face.params import ParamsError
+from lh2face.registry import MODELS
 from workflow.study.real import run as running
 from workflow.study.real.faces import FacesError, parts_of, read_photos
 from workflow.study.real.figures import (
@@ -28,8 +33,14 @@ from workflow.study.real.figures import (
 from workflow.study.real.page import Results, write_page
 from workflow.study.real.plan import Plan, load_plan, part_runs, tuning_runs
 from workflow.study.real.results import collect
-from workflow.study.real.run import held_out, is_done, joined, run, split
-from workflow.study.real.training import RECIPE, rate_factor, train
+from workflow.study.real.run import held_out, is_done, joined, run, split, subset, together
+from workflow.study.real.training import (
+    RECIPE,
+    RECONSTRUCTION,
+    fit_reconstructor,
+    rate_factor,
+    train,
+)
 
 ROOT = Path(__file__).parents[3]
 PLAN = ROOT / "workflow" / "study" / "real" / "plan.yaml"
@@ -42,6 +53,13 @@ VALUES = {
         "lh2face": [{"type": "LH2FaceHead", "vmf_dim": n} for n in (4, 16)],
     },
     "views": {"turned": [{"type": "RandomMirror"}, {"type": "RandomBlur"}], "plain": []},
+    "reconstructor": {
+        "config": {
+            "type": "Linear3DMMReconstructor", "image_size": 16, "width": 2, "shape_modes": 2,
+            "albedo_modes": 2, "faces": 8, "pose": "landmarks",
+        },
+        "transforms": [{"type": "RandomMirror"}], "epochs": 1, "seed": 0,
+    },
     "parts": {
         "wild": {
             "about": "Wild alone", "folds": 0, "heads": ["lh2face", "cosface"], "epochs": 1,
@@ -49,14 +67,22 @@ VALUES = {
         },
         "folds": {
             "about": "Both", "folds": 2, "heads": ["lh2face", "cosface"], "epochs": 1,
-            "seeds": [0, 1], "views": ["turned"],
+            "seeds": [0, 1], "views": ["turned"], "against": "wild",
+        },
+        "joint": {
+            "about": "Together", "folds": 0, "heads": ["lh2face", "cosface"], "epochs": 1,
+            "seeds": [0, 1], "views": ["turned"], "against": "wild",
+            "joint": {
+                "reco_weight": 1.0, "canon_weight": 1.0, "view_weight": 1.0,
+                "fusion": "canonical_depth",
+            },
         },
     },
 }  # fmt: skip
 
 
 def photo(path, person, rng):
-    """A picture of one colour a person, with noise; its row of the table of landmarks."""
+    """Write a picture of one colour per person, with noise; return its row of landmarks."""
     path.parent.mkdir(parents=True, exist_ok=True)
     colour = np.random.default_rng(person).integers(60, 200, 3)
     pixels = np.clip(colour + rng.normal(0, 20, (112, 112, 3)), 0, 255).astype(np.uint8)
@@ -66,7 +92,7 @@ def photo(path, person, rng):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Photos of nine people to train on and eight, in four folds, to test on."""
+    """Photos of nine people for training, and of eight in four folds for testing."""
     folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
     rows = [
         photo(folder / "wild" / f"p{person}" / f"{n}.jpg", person, rng)
@@ -125,6 +151,8 @@ def test_the_plan_of_the_project_gives_every_head_as_many_candidates():
         (lambda v: v["parts"]["wild"]["views"].append("other"), r"views: found \['other'\]"),
         (lambda v: v["parts"].update(tuning=v["parts"]["wild"]), "'tuning' is reserved"),
         (lambda v: v["parts"]["wild"].update(folds=9), "folds"),
+        (lambda v: v["parts"]["wild"].update(against="joint"), r"found 'joint', allowed are \[\]"),
+        (lambda v: v.pop("reconstructor"), r"parts\.joint\.joint: the plan has no reconstructor"),
         (lambda v: v.update(sizes=3), "sizes"),
     ],
 )
@@ -136,7 +164,7 @@ def test_a_wrong_plan_is_refused(change, message, tmp_path):
         load_plan(tmp_path / "plan.yaml")
 
 
-def test_what_is_wrong_with_the_photos_is_named(folder, tmp_path):
+def test_errors_in_the_photos_are_named(folder, tmp_path):
     with pytest.raises(FacesError, match=r"nowhere/cfp/landmarks\.csv: no such file"):
         read_photos(tmp_path / "nowhere", 16, tmp_path / "faces")
     copy = tmp_path / "photos"
@@ -169,7 +197,7 @@ def test_faces_are_kept_until_the_landmarks_change(folder, tmp_path):
         read_photos(copy, 16, tmp_path / "faces")
 
 
-def test_nobody_is_trained_on_and_tested(plan, photos):
+def test_people_of_the_test_are_not_trained_on(plan, photos):
     chosen = {head: configs[0] for head, configs in plan.candidates.items()}
     for one in [*tuning_runs(plan), *part_runs(plan, "wild", chosen)]:
         sources, test = split(plan, one, photos)
@@ -197,10 +225,10 @@ def test_candidates_are_chosen_without_the_people_of_the_table(plan, photos):
         held_out(photos.wild, 9, 0)
 
 
-def test_people_of_two_sources_are_never_one(photos):
+def test_people_of_two_sources_are_different_people(photos):
     every = np.ones(len(photos.wild.paths), bool)
-    images, labels = joined([(photos.wild, every), (photos.wild, every)])
-    assert len(images) == 54 and labels.max() == 17
+    images, landmarks, labels = joined([(photos.wild, every), (photos.wild, every)])
+    assert len(images) == len(landmarks) == 54 and labels.max() == 17
 
 
 def test_parts_are_runs_of_whole_folds():
@@ -208,10 +236,11 @@ def test_parts_are_runs_of_whole_folds():
     assert parts_of(folds, 4).tolist() == [1, 1, 2, 2, 3, 3, 4, 4, 1]
 
 
-def test_the_rate_is_that_of_the_recipe():
+@pytest.mark.parametrize(("path", "warm_up"), [(RECIPE, 1), (RECONSTRUCTION, 0)])
+def test_the_rate_is_that_of_the_recipe(path, warm_up):
     steps, epochs = 48, 3
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    recipe = Config.fromfile(RECIPE)
+    recipe = Config.fromfile(path)
     schedulers = [
         PARAM_SCHEDULERS.build(
             {"end": epochs, **one},
@@ -225,12 +254,12 @@ def test_the_rate_is_that_of_the_recipe():
         optimizer.step()
         for scheduler in schedulers:
             scheduler.step()
-    found = [rate_factor(step, steps, steps * epochs) for step in range(steps * epochs)]
+    found = [rate_factor(step, warm_up * steps, steps * epochs) for step in range(steps * epochs)]
     assert found == pytest.approx(expected, abs=1 / (steps - 1))
 
 
 def test_training_depends_on_its_seed_alone_and_learns(photos):
-    images, labels = joined([(photos.wild, np.ones(len(photos.wild.paths), bool))])
+    images, _, labels = joined([(photos.wild, np.ones(len(photos.wild.paths), bool))])
     given = {
         "backbone": BACKBONE, "head": {"type": "CosFaceHead", "scale": 8.0}, "batch": 9,
         "transforms": [{"type": "RandomMirror"}],
@@ -245,7 +274,63 @@ def test_training_depends_on_its_seed_alone_and_learns(photos):
     assert (scores.argmax(1).numpy() == labels).mean() > 0.8
 
 
-def test_error_rates_are_those_of_people_written_out():
+def test_landmarks_follow_their_faces(folder, photos):
+    """Aligned landmarks are those of the template here; of a subset they are the subset's."""
+    assert photos.cfp.landmarks.shape == (40, 5, 2)
+    np.testing.assert_allclose(photos.cfp.landmarks, np.tile(TEMPLATE, (40, 1, 1)), atol=1e-3)
+    numbered = replace(photos.wild, landmarks=np.arange(27.0)[:, None, None])
+    rows = np.arange(27) % 3 == 1
+    assert subset(numbered, rows).landmarks.ravel().tolist() == list(range(1, 27, 3))
+    assert joined([(numbered, rows)])[1].ravel().tolist() == list(range(1, 27, 3))
+
+
+def test_a_reconstructor_is_fitted_once_and_begins_every_joint_training(
+    plan, photos, tmp_path, monkeypatch
+):
+    chosen = {head: configs[0] for head, configs in plan.candidates.items()}
+    one = next(part_runs(plan, "joint", chosen))
+    given = [together(plan, one, photos.wild, photos.wild.landmarks, tmp_path) for _ in range(2)]
+    assert len(list((tmp_path / "reconstructor").glob("*.safetensors"))) == 1
+    assert all(torch.equal(given[0]["fitted"][name], w) for name, w in given[1]["fitted"].items())
+    raw = MODELS.build(plan.reconstructor.config).state_dict()
+    assert not all(torch.equal(raw[name], w) for name, w in given[0]["fitted"].items())
+    given = given[0] | {"backbone": BACKBONE, "head": one.config, "transforms": [], "batch": 9}
+    labels = np.unique(photos.wild.names, return_inverse=True)[1]
+    still = train(photos.wild.images, labels, epochs=1, seed=0, rate=0.0, **given)
+    assert still.fusion == "canonical_depth"
+    moved = train(photos.wild.images, labels, epochs=1, seed=0, **given)
+    for name, weight in given["fitted"].items():
+        assert torch.equal(still.reconstructor.state_dict()[name], weight)
+    assert any(
+        not torch.equal(moved.reconstructor.state_dict()[name], weight)
+        for name, weight in given["fitted"].items()
+    )
+    # Recognizers of the other parts have none.
+    alone = next(part_runs(plan, "wild", chosen))
+    assert together(plan, alone, photos.wild, photos.wild.landmarks, tmp_path) == {}
+
+
+def test_a_reconstructor_learns_the_pose_of_the_landmarks():
+    """Faces of one grey level each, whose level says how far they are turned."""
+    rng = np.random.default_rng(0)
+    depth = canonical_faces(4, 112)[0].mean(0)
+    yaw = torch.linspace(-0.7, 0.7, 64)
+    view = torch.zeros(64, 6)
+    view[:, 1] = yaw
+    landmarks = seen_landmarks(landmark_points(depth), view, 112, 0.94).numpy()
+    level = (128 + 150 * yaw.numpy())[:, None, None, None] + rng.normal(0, 2, (64, 16, 16, 3))
+    weights = fit_reconstructor(
+        level.astype(np.uint8), landmarks.astype(np.float32),
+        config=VALUES["reconstructor"]["config"], transforms=[], epochs=40, seed=0,
+    )  # fmt: skip
+    model = MODELS.build(VALUES["reconstructor"]["config"])
+    model.load_state_dict(weights)
+    images = torch.from_numpy(level).float().permute(0, 3, 1, 2) / 127.5 - 1
+    found = model.view_of(images)[:, 1].detach()
+    assert np.corrcoef(found, yaw)[0, 1] > 0.9
+
+
+def test_error_rates_equal_those_of_repeated_people():
     rng = np.random.default_rng(0)
     first, second = (rng.integers(0, 6, 4000) for _ in range(2))
     same, scores = first == second, rng.normal(size=4000) + (first == second)
@@ -254,7 +339,7 @@ def test_error_rates_are_those_of_people_written_out():
     for number, times in enumerate(weights.T):
         count = np.where(same, times[first], times[first] * times[second]).astype(int)
         own, others = (np.repeat(scores[kind], count[kind]) for kind in (same, ~same))
-        # The highest threshold that the share of impostors above it allows.
+        # The threshold is the lowest score with at most this share of impostors above it.
         threshold = min(s for s in others if (others > s).mean() <= 0.05)
         assert found["tar"][0, number] == pytest.approx((own > threshold).mean(), abs=0.01)
         gaps = [abs((others > s).mean() - (own <= s).mean()) for s in np.unique(scores)]
@@ -263,7 +348,7 @@ def test_error_rates_are_those_of_people_written_out():
         assert found["eer"][number] == pytest.approx(rate, abs=0.01)
 
 
-def test_accuracy_is_that_of_the_protocol(photos):
+def test_accuracy_equals_that_of_the_protocol(photos):
     rng = np.random.default_rng(0)
     found = rng.normal(size=(len(photos.cfp.paths), 4))
     found /= np.linalg.norm(found, axis=1, keepdims=True)
@@ -293,13 +378,13 @@ def test_perfect_embeddings_have_perfect_figures(photos):
     assert list(found) == list(TITLES)
     assert {name: round(float(draws[0]), 6) for name, draws in found.items()} == {
         "fp.accuracy": 1, "ff.accuracy": 1, "fp.tar.0.01": 1, "fp.tar.0.001": 1, "fp.eer": 0,
-        "fp.reject_area": 0, "kappa.frontal": 1, "kappa.profile": 3,
+        "fp.reject_area": 0, "ff.reject_area": 0, "kappa.frontal": 1, "kappa.profile": 3,
     }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def finished(folder, tmp_path_factory):
-    """The results of a study that was run."""
+    """The results of a finished study."""
     out = tmp_path_factory.mktemp("out")
     run(Plan.model_validate(VALUES), read_photos(folder, 16, out / "faces"), out, [])
     return out
@@ -311,7 +396,7 @@ def out(finished, tmp_path):
     return tmp_path / "out"
 
 
-def test_a_study_goes_on_where_it_was(plan, photos, out, monkeypatch):
+def test_a_study_resumes_where_it_stopped(plan, photos, out, monkeypatch):
     one = next(part_runs(plan, "folds", running.choose(plan, photos, out)))
     path = out / f"{one.name}.npz"
     before = path.read_bytes()
@@ -336,7 +421,7 @@ def _file(content, path):
     return copy
 
 
-def test_a_run_of_another_plan_is_not_taken(plan, photos, out):
+def test_a_run_of_another_plan_is_not_reused(plan, photos, out):
     values = json.loads(json.dumps(VALUES))
     values["tuning"]["epochs"] = 2
     other = Plan.model_validate(values)
@@ -346,7 +431,7 @@ def test_a_run_of_another_plan_is_not_taken(plan, photos, out):
         run(plan, photos, out, ["other"])
 
 
-def test_the_tuning_comes_first(plan, photos, tmp_path):
+def test_the_tuning_has_to_come_first(plan, photos, tmp_path):
     with pytest.raises(ValueError, match="the part 'tuning' comes first"):
         run(plan, photos, tmp_path / "out", ["wild"])
 
@@ -357,18 +442,24 @@ def test_tables_and_page(plan, photos, out, tmp_path):
     collect(plan, photos, out, docs / "study")
     write_page(plan, docs)
     page = (docs / "study_real.md").read_text(encoding="utf-8")
-    # A seed of which a run is missing is in no table.
+    # A seed with a missing run is in no table.
     assert "`wild`: 1 epochs, seeds 0, 1 of 0, 1, 2 so far." in page
     assert "| `lh2face-turned` − `cosface-turned` |" in page
     assert "| `lh2face-turned` − `lh2face-plain` |" in page
     assert "| `lh2face-turned` − `wild:lh2face-turned` |" in page
+    assert "(`fusion: canonical_depth`)" in page
+    # Parts are compared with the part that the plan names, and with no other.
+    rows = pd.read_csv(docs / "study" / "real_differences.csv")
+    across = rows[rows["second"].str.contains(":")]
+    assert set(across["part"]) == {"folds", "joint"}
+    assert "| `joint` − `wild` | `turned` |" in page and "| `folds` − `wild` | `turned` |" in page
+    # As many rows of the first table as it has, for each of its figures.
+    assert len(re.findall(r"\d of 4 \(significantly", page.partition("## How to")[0])) == 4
     written = page + "".join(path.read_text() for path in (docs / "study").iterdir())
     assert not any(name in written for name in {*photos.cfp.paths, *photos.wild.paths})
 
 
 def test_what_is_better_and_worse(plan):
-    import pandas as pd
-
     columns = ["part", "first", "second", "figure", "difference", "low", "high"]
     rows = [
         ("wild", "lh2face-plain", "cosface-plain", "fp.accuracy", 0.02, 0.01, 0.03),

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lh2face.data.align import aligned_face
+from lh2face.data.align import aligned_face, aligned_landmarks
 from lh2face.data.images import read_file
 from lh2face.files.arrays import read_arrays
 from lh2face.files.outputs import atomic_file
@@ -32,10 +32,12 @@ class Faces:
     Attributes:
         paths: N paths below the folder, ``PERSON/PHOTO``.
         images: ``(N, S, S, 3)`` uint8 RGB.
+        landmarks: ``(N, 5, 2)`` float32, px of a crop of 112 × 112.
     """
 
     paths: list[str]
     images: np.ndarray
+    landmarks: np.ndarray
 
     @property
     def names(self) -> np.ndarray:
@@ -119,19 +121,21 @@ def read_faces(folder: Path, size: int, cache: Path) -> Faces:
         if len(row) != 11:
             raise FacesError(f"{table}:{number}: expected a path and 10 numbers, found {len(row)}")
     paths = [row[0] for row in rows]
+    landmarks = np.array([row[1:] for row in rows], float).reshape(-1, 5, 2)
+    aligned = np.stack([aligned_landmarks(one) for one in landmarks])
     kept = cache / f"{folder.name}-{size}-{digest}.npz"
     if kept.exists():
-        return Faces(paths, read_arrays(kept, "images")["images"])
-    images = np.stack([_face(folder, row, size) for row in rows])
+        return Faces(paths, read_arrays(kept, "images")["images"], aligned)
+    images = np.stack([
+        _face(folder / path, one, size) for path, one in zip(paths, landmarks, strict=True)
+    ])  # fmt: skip
     kept.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(kept) as path, path.open("wb") as file:
         np.savez(file, images=images)
-    return Faces(paths, images)
+    return Faces(paths, images, aligned)
 
 
-def _face(folder: Path, row: list[str], size: int) -> np.ndarray:
-    source = folder / row[0]
-    landmarks = np.array(row[1:], float).reshape(5, 2)
+def _face(source: Path, landmarks: np.ndarray, size: int) -> np.ndarray:
     # For profiles that the detector missed, the table has the points of a centred face.
     face = aligned_face(read_file(source), landmarks, str(source), check=False)
     return cv2.resize(face, (size, size), interpolation=cv2.INTER_AREA)

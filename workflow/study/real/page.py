@@ -128,9 +128,10 @@ class Results:
         return rows[(rows["part"] == name) & np.logical_or.reduce([*own, rows["part"] == ""])]
 
     def starts(self, name: str) -> pd.DataFrame:
-        """Differences of each row of a part and the same of the first part."""
+        """Differences of each row of a part and the same of the part it is compared with."""
         rows = self.differences
-        return rows[(rows["part"] == name) & rows["second"].str.startswith(f"{self.parts[0]}:")]
+        base = f"{self.part(name).against}:"
+        return rows[(rows["part"] == name) & rows["second"].str.startswith(base)]
 
     def grid(self, rows: pd.DataFrame) -> str:
         """Differences with their intervals; bold where one excludes zero."""
@@ -153,6 +154,29 @@ class Results:
                 body.append([f"`{name}`", f"`{view}`", str(len(self.seeds(name))), *cells])
         return markdown(["part", "faces", "seeds", *(TITLES[key] for key in HEADLINE)], body)
 
+    def beside_best(self) -> pd.DataFrame:
+        """The differences in :meth:`headline`."""
+        rows = [
+            self._matching(self.differences, **self._best(name, view, figure))
+            for name in self.parts
+            for view in self.part(name).views
+            for figure in HEADLINE
+        ]
+        return pd.concat(rows)
+
+    def changed(self) -> str:
+        """Of each part what it changes for the subject, beside the part it is compared with."""
+        body = []
+        for name in self.parts:
+            base = self.part(name).against
+            for view in self.part(name).views:
+                first = f"{self.plan.subject}-{view}"
+                pair = {"first": first, "second": f"{base}:{first}"}
+                if len(self._matching(self.differences, part=name, **pair)):
+                    cells = [self._difference(name, figure=figure, **pair) for figure in HEADLINE]
+                    body.append([f"`{name}` − `{base}`", f"`{view}`", *cells])
+        return markdown(["part", "faces", *(TITLES[key] for key in HEADLINE)], body)
+
     def turning(self) -> str:
         """Of each part with several views what the first changes for the subject."""
         body = []
@@ -164,19 +188,28 @@ class Results:
                 body.append([f"`{name}`", f"`{pair[0]}` − `{pair[1]}`", *cells])
         return markdown(["part", "", *(TITLES[key] for key in HEADLINE)], body)
 
+    def _means(self, name: str, view: str, figure: str) -> pd.Series:
+        """The means of a figure by head."""
+        rows = self._matching(self.figures, part=name, view=view, figure=figure)
+        return rows.groupby("head")["value"].mean()
+
+    def _best(self, name: str, view: str, figure: str) -> dict[str, str]:
+        """What a difference is found by: that of the subject and the best baseline."""
+        others = self._means(name, view, figure).drop(self.plan.subjects(self.part(name)))
+        best = others.idxmin() if figure in LESS_IS_BETTER else others.idxmax()
+        first, second = f"{self.plan.subject}-{view}", f"{best}-{view}"
+        return {"part": name, "first": first, "second": second, "figure": figure}
+
     def _beside(self, name: str, view: str, figure: str) -> str:
         """The subject's mean, that of the best baseline, and the difference."""
-        means = self._matching(self.figures, part=name, view=view, figure=figure)
-        means = means.groupby("head")["value"].mean()
-        others = means.drop(self.plan.subjects(self.part(name)))
-        best = others.idxmin() if figure in LESS_IS_BETTER else others.idxmax()
+        means, keys = self._means(name, view, figure), self._best(name, view, figure)
+        best = keys["second"].removesuffix(f"-{view}")
         own, other = (shown(figure, means[head], np.nan) for head in (self.plan.subject, best))
-        pair = f"{self.plan.subject}-{view}", f"{best}-{view}"
-        return f"{own}, `{best}` {other}: {self._difference(name, *pair, figure)}"
+        return f"{own}, `{best}` {other}: {self._difference(**keys)}"
 
-    def _difference(self, name: str, first: str, second: str, figure: str) -> str:
+    def _difference(self, part: str, first: str, second: str, figure: str) -> str:
         """A difference with its interval, bold where that excludes zero."""
-        keys = {"part": name, "first": first, "second": second, "figure": figure}
+        keys = {"part": part, "first": first, "second": second, "figure": figure}
         for row in self._matching(self.differences, **keys).itertuples():
             return f"**{spelled(row)}**" if row.better or row.worse else spelled(row)
         return "too few seeds"

@@ -12,6 +12,7 @@ from lh2face.params import read_yaml
 from lh2face.params.comparison import HeadName
 from lh2face.params.messages import checked
 from lh2face.params.sections import Name, PositiveInt, Section, Seeds
+from lh2face.params.training import Joint
 
 Config = dict[str, Any]
 # Name of the part that trains every candidate.
@@ -43,6 +44,22 @@ class Synthetic(Section):
     epochs: PositiveInt
 
 
+class Reconstructor(Section):
+    """The reconstructor of the parts with joint training, trained on ``wild`` first.
+
+    Attributes:
+        config: Its config; it reads images of the plan's size.
+        transforms: Configs of the random transforms of the faces that it is trained on.
+        epochs: Passes over these faces.
+        seed: Of its training.
+    """
+
+    config: Config
+    transforms: list[Config]
+    epochs: PositiveInt
+    seed: Seed
+
+
 class Part(Section):
     """Heads that compete.
 
@@ -56,6 +73,9 @@ class Part(Section):
         seeds: Seeds of the trainings.
         views: Names in :attr:`Plan.views`.
         synthetic: Synthetic people to train on first; with ``None``, weights are random at first.
+        joint: Fusion and weights of joint training with the reconstructor; with ``None``,
+            recognizers are trained alone.
+        against: An earlier part, with whose rows the same rows are compared.
     """
 
     about: str
@@ -65,6 +85,8 @@ class Part(Section):
     seeds: Seeds
     views: Annotated[list[Name], Field(min_length=1)]
     synthetic: Synthetic | None = None
+    joint: Joint | None = None
+    against: Name | None = None
 
 
 class Plan(Section):
@@ -80,6 +102,7 @@ class Plan(Section):
         variants: Configs of further heads, which are not chosen from candidates: improvements of
             the subject, found on people of ``wild`` alone.
         views: Configs of the transforms of the faces to train on, by name.
+        reconstructor: For the parts with joint training.
         parts: By name, in the order in which they run.
     """
 
@@ -91,6 +114,7 @@ class Plan(Section):
     candidates: dict[HeadName, Annotated[list[Config], Field(min_length=1)]]
     variants: dict[HeadName, Config] = Field(default_factory=dict)
     views: dict[Name, list[Config]]
+    reconstructor: Reconstructor | None = None
     parts: dict[Name, Part]
 
     def subjects(self, part: Part) -> list[str]:
@@ -113,6 +137,13 @@ class Plan(Section):
                     )
             if self.subject not in part.heads:
                 raise ValueError(f"parts.{name}.heads: the subject {self.subject!r} is missing")
+            earlier = list(self.parts)[: list(self.parts).index(name)]
+            if part.against is not None and part.against not in earlier:
+                raise ValueError(
+                    f"parts.{name}.against: found {part.against!r}, allowed are {earlier}"
+                )
+            if part.joint and self.reconstructor is None:
+                raise ValueError(f"parts.{name}.joint: the plan has no reconstructor")
         return self
 
 
@@ -131,6 +162,8 @@ class Run:
         fold: Which people are left out; 0 where there are no folds.
         folds: As of the part.
         synthetic: Synthetic people to train on first.
+        joint: Fusion and weights of joint training.
+        reconstructor: As of the plan, for joint training.
     """
 
     part: str
@@ -143,6 +176,8 @@ class Run:
     fold: int = 0
     folds: int = 0
     synthetic: Config | None = None
+    joint: Config | None = None
+    reconstructor: Config | None = None
 
     @property
     def name(self) -> str:
@@ -172,13 +207,15 @@ def part_runs(plan: Plan, name: str, chosen: dict[str, Config]) -> Iterator[Run]
     """Yield the runs of a part, ordered by seed."""
     part = plan.parts[name]
     synthetic = part.synthetic and part.synthetic.model_dump()
+    joint = part.joint and part.joint.model_dump()
+    reconstructor = plan.reconstructor.model_dump() if plan.reconstructor and joint else None
     for seed in part.seeds:
         for head in part.heads:
             for view in part.views:
                 for fold in range(1, part.folds + 1) if part.folds else [0]:
                     yield Run(
                         name, head, chosen[head], view, plan.views[view], part.epochs, seed, fold,
-                        part.folds, synthetic,
+                        part.folds, synthetic, joint, reconstructor,
                     )  # fmt: skip
 
 

@@ -118,8 +118,8 @@ def _differences(
     """Rows (first, second, figure, difference, ends of its 95 % interval) of a part.
 
     The subject and its variants against each other head, a view at a time; each head's first view
-    against its others; and each row against the same of the first part. The seeds that both have
-    count; with one alone nothing is known of their variance, and there is no row.
+    against its others; and each row against the same of the part that the plan names. The seeds
+    that both have count; with one alone nothing is known of their variance, and there is no row.
     """
     part, rows = plan.parts[name], found[name]
     pairs: list[tuple[str, Row, str, Row]] = []
@@ -128,8 +128,8 @@ def _differences(
             pairs.append((name, (subject, view), name, (head, view)))
     for head, view in product(part.heads, part.views[1:]):
         pairs.append((name, (head, part.views[0]), name, (head, view)))
-    base = next(iter(found))
-    if name != base:
+    base = part.against
+    if base in found:
         pairs += [(name, row, base, row) for row in rows if row in found[base]]
     for first_part, first, second_part, second in pairs:
         one, other = found[first_part][first], found[second_part][second]

@@ -55,18 +55,21 @@ def left_out(run: Run, folds: np.ndarray) -> np.ndarray:
 
 def subset(faces: Faces, rows: np.ndarray) -> Faces:
     """Some of the faces."""
-    return Faces([faces.paths[row] for row in np.flatnonzero(rows)], faces.images[rows])
+    paths = [faces.paths[row] for row in np.flatnonzero(rows)]
+    return Faces(paths, faces.images[rows], faces.landmarks[rows])
 
 
-def joined(sources: list[tuple[Faces, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Images ``(N, S, S, 3)`` and labels ``(N,)`` int64 of several sources of other people."""
+def joined(sources: list[tuple[Faces, np.ndarray]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Images ``(N, S, S, 3)``, landmarks ``(N, 5, 2)`` and labels ``(N,)`` int64 of several sources
+    of other people."""
     images = np.concatenate([faces.images[rows] for faces, rows in sources])
+    landmarks = np.concatenate([faces.landmarks[rows] for faces, rows in sources])
     names = [
         f"{number}/{name}"
         for number, (faces, rows) in enumerate(sources)
         for name in faces.names[rows]
     ]
-    return images, np.unique(names, return_inverse=True)[1].astype(np.int64)
+    return images, landmarks, np.unique(names, return_inverse=True)[1].astype(np.int64)
 
 
 def run(plan: Plan, photos: Photos, out: Path, only: list[str]) -> None:
@@ -138,11 +141,12 @@ def embeddings_of(one: Run, out: Path) -> np.ndarray:
 def _train(plan: Plan, one: Run, photos: Photos, path: Path) -> None:
     begun = time.monotonic()
     sources, test = split(plan, one, photos)
-    images, labels = joined(sources)
+    images, landmarks, labels = joined(sources)
+    out = path.parents[1]
     model = train(
         images, labels, backbone=plan.backbone, head=one.config, transforms=one.transforms,
-        epochs=one.epochs, batch=plan.batch, seed=one.seed,
-        init=weights(plan, one, path.parents[1]),
+        epochs=one.epochs, batch=plan.batch, seed=one.seed, init=weights(plan, one, out),
+        **together(plan, one, photos.wild, landmarks, out),
     )  # fmt: skip
     made = {
         "settings": one.settings(plan),
@@ -163,9 +167,21 @@ def weights(plan: Plan, one: Run, folder: Path) -> dict[str, torch.Tensor] | Non
     """Weights of the backbone to begin with, of a model trained on synthetic people."""
     if one.synthetic is None:
         return None
-    from workflow.study.real.synthetic import pretrained
+    from workflow.study.real.weights import pretrained
 
     return pretrained(plan, one, folder)
+
+
+def together(plan: Plan, one: Run, wild: Faces, landmarks: np.ndarray, folder: Path) -> Config:
+    """Arguments of :func:`train` for joint training; none for a run without a reconstructor."""
+    if one.joint is None or one.reconstructor is None:
+        return {}
+    from workflow.study.real.weights import fitted
+
+    return {
+        "joint": {**one.joint, "reconstructor": one.reconstructor["config"]},
+        "fitted": fitted(plan.size, one.reconstructor, wild, folder), "landmarks": landmarks,
+    }  # fmt: skip
 
 
 def scores(plan: Plan, photos: Photos, out: Path) -> dict[str, float]:

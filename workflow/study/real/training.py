@@ -1,6 +1,6 @@
-"""One training in memory, with the pipeline's model, losses and recipe, but without its files.
+"""One training in memory, with the pipeline's models, losses and recipes, but without its files.
 
-The start of a pipeline run takes longer than these short trainings. The network, the heads, the
+The start of a pipeline run takes longer than these short trainings. The networks, the heads, the
 optimizer, the clipping and the transforms are those of the package; only the loop is written here.
 """
 
@@ -18,9 +18,11 @@ from mmengine.registry import TRANSFORMS
 
 import lh2face.register
 from lh2face.recognizers import FaceRecognizer
+from lh2face.reconstruction.trainer import ReconstructorTrainer
 from lh2face.training.seeding import seed_generators
 
-RECIPE = Path(lh2face.__file__).parent / "configs" / "recognition.py"
+CONFIGS = Path(lh2face.__file__).parent / "configs"
+RECIPE, RECONSTRUCTION = CONFIGS / "recognition.py", CONFIGS / "reconstruction.py"
 # Share of the learning rate at the first step, as in the recipe.
 START = 0.01
 
@@ -37,8 +39,11 @@ def train(
     seed: int,
     init: Mapping[str, torch.Tensor] | None = None,
     rate: float | None = None,
+    joint: Mapping[str, Any] | None = None,
+    fitted: Mapping[str, torch.Tensor] | None = None,
+    landmarks: np.ndarray | None = None,
 ) -> FaceRecognizer:
-    """Train a recognizer.
+    """Train a recognizer, alone or jointly with a reconstructor.
 
     Args:
         images: ``(N, S, S, 3)`` uint8 RGB.
@@ -51,6 +56,11 @@ def train(
         seed: Of initial weights, order and transforms.
         init: Weights of the backbone to begin from; ``None`` for random ones.
         rate: Learning rate; that of the recipe if ``None``.
+        joint: The recognizer's arguments for joint training: ``reconstructor``, ``fusion`` and the
+            weights of the losses.
+        fitted: Weights of the reconstructor to begin from.
+        landmarks: ``(N, 5, 2)``, px of a crop of 112 × 112, for the transforms and the
+            reconstructor.
 
     Returns:
         The model, in evaluation mode.
@@ -58,52 +68,121 @@ def train(
     Raises:
         FloatingPointError: If the loss becomes NaN or infinite.
     """
-    MMLogger.get_instance("study", log_level="WARNING")  # it lists every parameter otherwise
     seed_generators(seed)
     classes = {"num_classes": int(labels.max()) + 1, "in_channels": backbone["embedding_size"]}
-    model = FaceRecognizer(backbone={**backbone}, head={**head, **classes})
+    model = FaceRecognizer(backbone={**backbone}, head={**head, **classes}, **(joint or {}))
     if init is not None:
         model.backbone.load_state_dict(init)
+    if fitted is not None:
+        model.reconstructor.load_state_dict(fitted)
     settings = Config.fromfile(RECIPE).optim_wrapper
     if rate is not None:
         settings.optimizer.lr = rate
+    faces = {"img": images} if landmarks is None else {"img": images, "landmarks": landmarks}
+    optimize(
+        model, faces, labels, settings=settings, transforms=transforms, epochs=epochs, batch=batch,
+        seed=seed, warm_up=1,
+    )  # fmt: skip
+    return model.eval()
+
+
+def fit_reconstructor(
+    images: np.ndarray,
+    landmarks: np.ndarray,
+    *,
+    config: Mapping[str, Any],
+    transforms: Sequence[Mapping[str, Any]],
+    epochs: int,
+    seed: int,
+) -> dict[str, torch.Tensor]:
+    """Train a reconstructor without a recognizer, as stage ``fit3d`` does.
+
+    Args:
+        images: ``(N, S, S, 3)`` uint8 RGB, S the reconstructor's ``image_size``.
+        landmarks: ``(N, 5, 2)``, px of a crop of 112 × 112.
+        config: Config of the reconstructor.
+        transforms: Configs of the random transforms of the images.
+        epochs: Passes over the images.
+        seed: Of initial weights, order and transforms.
+
+    Returns:
+        Its weights.
+
+    Raises:
+        FloatingPointError: If the loss becomes NaN or infinite.
+    """
+    seed_generators(seed)
+    model = ReconstructorTrainer(reconstructor={**config})
+    recipe = Config.fromfile(RECONSTRUCTION)
+    optimize(
+        model, {"img": images, "landmarks": landmarks}, np.zeros(len(images), np.int64),
+        settings=recipe.optim_wrapper, transforms=transforms, epochs=epochs,
+        batch=recipe.train_dataloader.batch_size, seed=seed, warm_up=0,
+    )  # fmt: skip
+    weights: dict[str, torch.Tensor] = model.reconstructor.state_dict()
+    return weights
+
+
+def optimize(
+    model: FaceRecognizer | ReconstructorTrainer,
+    faces: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    *,
+    settings: Any,
+    transforms: Sequence[Mapping[str, Any]],
+    epochs: int,
+    batch: int,
+    seed: int,
+    warm_up: int,
+) -> None:
+    """Minimise a model's loss on faces; for the arguments see :func:`train`.
+
+    Args:
+        faces: ``img``, the images, and perhaps ``landmarks``.
+        settings: Config of the optimizer.
+        warm_up: Epochs through which the learning rate rises.
+    """
+    MMLogger.get_instance("study", log_level="WARNING")  # it lists every parameter otherwise
     settings.optimizer.fused = True
     optimizer = build_optim_wrapper(model, settings)
     rates = [group["lr"] for group in optimizer.param_groups]
     changes = [TRANSFORMS.build(one) for one in transforms]
-    steps = len(images) // batch
+    steps = len(labels) // batch
     model.train()
     for epoch in range(epochs):
-        order = np.random.default_rng((seed, epoch)).permutation(len(images))
+        order = np.random.default_rng((seed, epoch)).permutation(len(labels))
         for step in range(steps):
-            at = rate_factor(step + epoch * steps, steps, epochs * steps)
+            at = rate_factor(step + epoch * steps, warm_up * steps, epochs * steps)
             for group, full in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = full * at
             rows = order[step * batch : (step + 1) * batch]
-            pixels = np.stack([changed(images[row], changes, (seed, epoch, row)) for row in rows])
-            data = {
-                "inputs": torch.from_numpy(pixels).permute(0, 3, 1, 2),
-                "label": torch.from_numpy(labels[rows]),
-            }
-            inputs = model.data_preprocessor(data)
-            terms = model.loss(inputs["inputs"], inputs["label"])
+            drawn = [
+                changed({key: of[row] for key, of in faces.items()}, changes, (seed, epoch, row))
+                for row in rows
+            ]
+            data = {key: torch.from_numpy(np.stack([one[key] for one in drawn])) for key in faces}
+            data["inputs"] = data.pop("img").permute(0, 3, 1, 2)
+            data["label"] = torch.from_numpy(labels[rows])
+            terms = model(**model.data_preprocessor(data), mode="loss")
             loss = sum(term for name, term in terms.items() if "loss" in name)
             if not torch.isfinite(loss):
                 raise FloatingPointError(f"epoch {epoch}, step {step}: the loss is {loss.item()}")
             optimizer.update_params(loss)
-    return model.eval()
 
 
-def changed(image: np.ndarray, transforms: Sequence[Any], entropy: tuple[int, ...]) -> np.ndarray:
-    """Apply random transforms to an image; they draw from the image's own generator."""
-    results = {"img": image, "rng": np.random.default_rng(entropy)}
+def changed(
+    face: dict[str, Any], transforms: Sequence[Any], entropy: tuple[int, ...]
+) -> dict[str, Any]:
+    """Apply random transforms to a face, ``img`` and perhaps ``landmarks``; they draw from its own
+    generator."""
+    results = {**face, "rng": np.random.default_rng(entropy)}
     for transform in transforms:
         results = transform(results)
-    return results["img"]
+    return results
 
 
-def rate_factor(step: int, epoch: int, last: int) -> float:
-    """Share of the learning rate: rising through the first epoch, then half a cosine to zero."""
-    if step < epoch:
-        return START + (1 - START) * step / epoch
-    return (1 + math.cos(math.pi * (step - epoch) / max(last - epoch, 1))) / 2
+def rate_factor(step: int, warm_up: int, last: int) -> float:
+    """Share of the learning rate: rising through the first steps, then half a cosine to zero."""
+    if step < warm_up:
+        return START + (1 - START) * step / warm_up
+    return (1 + math.cos(math.pi * (step - warm_up) / max(last - warm_up, 1))) / 2

@@ -1,5 +1,6 @@
-"""Pretrained weights: networks trained on synthetic people, one per head."""
+"""Weights that runs begin with: backbones trained on synthetic people, and a reconstructor."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -13,11 +14,49 @@ from lh2face.data.synthetic import SyntheticConfig, write_train
 from lh2face.files.arrays import read_arrays
 from lh2face.files.digests import joined
 from lh2face.files.outputs import atomic_dir, atomic_file, exclusive
+from workflow.study.real.faces import Faces
 from workflow.study.real.plan import Config, Plan, Run
-from workflow.study.real.training import train
+from workflow.study.real.training import fit_reconstructor, train
+
+Weights = dict[str, torch.Tensor]
 
 
-def pretrained(plan: Plan, one: Run, out: Path) -> dict[str, torch.Tensor]:
+def kept(path: Path, make: Callable[[], Weights]) -> Weights:
+    """Load weights from a file; make them first if it does not exist.
+
+    Raises:
+        OutputError: If another process is making them.
+    """
+    with exclusive(path.with_suffix(".lock")):
+        if not path.exists():
+            weights = {name: value.contiguous() for name, value in make().items()}
+            with atomic_file(path) as new:
+                save_file(weights, new)
+    return load_file(path)
+
+
+def fitted(size: int, reconstructor: Config, wild: Faces, out: Path) -> Weights:
+    """Load the weights of a reconstructor that is trained on all faces of ``wild``.
+
+    It is trained first if it does not exist; all runs begin with the same weights.
+
+    Args:
+        size: Side of the faces, px.
+        reconstructor: As in the plan.
+        wild: The faces.
+        out: Folder of the results.
+
+    Raises:
+        OutputError: If another process is training it.
+    """
+    digest = joined({"size": size, **reconstructor})[:12]
+    return kept(
+        out / "reconstructor" / f"{digest}.safetensors",
+        lambda: fit_reconstructor(wild.images, wild.landmarks, **reconstructor),
+    )
+
+
+def pretrained(plan: Plan, one: Run, out: Path) -> Weights:
     """Load the weights of a backbone that is trained by the run's head on synthetic people.
 
     They are trained first if they do not exist; all seeds of a run begin with the same weights.
@@ -35,19 +74,18 @@ def pretrained(plan: Plan, one: Run, out: Path) -> dict[str, torch.Tensor]:
         "backbone": plan.backbone, "batch": plan.batch,
     }  # fmt: skip
     digest = joined(made_from)[:12]
-    path = out / "synthetic" / f"{one.head}-{digest}.safetensors"
-    with exclusive(path.with_suffix(".lock")):
-        if not path.exists():
-            images, labels = synthetic_faces(plan.size, one.synthetic, out)
-            model = train(
-                images, labels, backbone=plan.backbone, head=one.config,
-                transforms=next(iter(plan.views.values())), epochs=one.synthetic["epochs"],
-                batch=plan.batch, seed=one.synthetic["seed"],
-            )  # fmt: skip
-            weights = {name: w.contiguous() for name, w in model.backbone.state_dict().items()}
-            with atomic_file(path) as new:
-                save_file(weights, new)
-    return load_file(path)
+
+    def make() -> Weights:
+        images, labels = synthetic_faces(plan.size, one.synthetic, out)
+        model = train(
+            images, labels, backbone=plan.backbone, head=one.config,
+            transforms=next(iter(plan.views.values())), epochs=one.synthetic["epochs"],
+            batch=plan.batch, seed=one.synthetic["seed"],
+        )  # fmt: skip
+        weights: Weights = model.backbone.state_dict()
+        return weights
+
+    return kept(out / "synthetic" / f"{one.head}-{digest}.safetensors", make)
 
 
 def synthetic_faces(size: int, people: Config, out: Path) -> tuple[np.ndarray, np.ndarray]:
