@@ -10,13 +10,8 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 
 from lh2face.registry import MODELS
-from lh2face.training.recipe import (
-    RecipeError,
-    check_recipe,
-    check_reconstruction,
-    decisive,
-    load_recipe,
-)
+from lh2face.training.recipe import RecipeError, decisive, load_recipe
+from lh2face.training.recipe_checks import check_recipe, check_reconstruction
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "plugin" / "lh2face" / "configs"
