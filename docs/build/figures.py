@@ -7,6 +7,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
+from matplotlib.ticker import MaxNLocator
 from scipy.optimize import brentq
 from torch import Tensor
 
@@ -198,13 +199,13 @@ def plot(
 
     right, bottom = place(x_range[1], y_range[0])
     parts = []
-    for value in ticks(*y_range):
+    for value in ticks(y_range):
         _, y = place(0, value)
         parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{right}"/>')
         parts.append(
             f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>'
         )
-    for value in ticks(*x_range):
+    for value in ticks(x_range):
         x, _ = place(value, 0)
         parts.append(
             f'<text class="tick" x="{x:.1f}" y="{bottom + 17}" text-anchor="middle">'
@@ -253,12 +254,10 @@ def labels(ends: Sequence[tuple[float, float, str, str]], right: float) -> list[
     ]
 
 
-def ticks(low: float, high: float) -> list[float]:
-    """Four to eight round numbers in a range."""
-    step = 10 ** np.floor(np.log10(high - low))
-    step *= next(part for part in (1, 0.5, 0.2, 0.1) if (high - low) / (step * part) >= 4)
-    first, last = np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9)
-    return [round(step * number, 10) for number in range(int(first), int(last) + 1)]
+def ticks(shown: tuple[float, float]) -> list[float]:
+    """Round numbers in a range."""
+    found = MaxNLocator(9, steps=[1, 2, 5, 10]).tick_values(*shown)
+    return [value for value in found if shown[0] <= round(value, 9) <= shown[1]]
 
 
 def figure(content: str, caption: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 from lh2face.data.align import TEMPLATE, norm_crop
 from lh2face.data.benchmarks.image_folder import ImageFolderBenchmark
 from lh2face.data.ijb_meta import read_meta
-from lh2face.data.image_folder import ImageFolderError
+from lh2face.data.landmark_list import ImageFolderError
 from lh2face.data.parameters import HeldOut
 from lh2face.data.recordio import RecordReader
 from lh2face.data.training_sources import ImageFolder

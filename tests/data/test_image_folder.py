@@ -11,7 +11,8 @@ import pytest
 
 from lh2face.data import template_lists
 from lh2face.data.benchmarks.image_folder import ImageFolderBenchmark
-from lh2face.data.image_folder import ImageFolderError, held_out, read_landmarks
+from lh2face.data.image_folder import held_out
+from lh2face.data.landmark_list import ImageFolderError, read_landmarks
 from lh2face.data.parameters import HeldOut
 from lh2face.data.recordio import RecordReader
 from lh2face.data.synthetic import generate

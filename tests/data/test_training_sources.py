@@ -14,8 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 from lh2face.data.align import TEMPLATE
 from lh2face.data.benchmarks.image_folder import ImageFolderBenchmark
 from lh2face.data.datasets import RecordFaces
-from lh2face.data.image_folder import ImageFolderError
 from lh2face.data.images import decode_rgb, encode_jpeg
+from lh2face.data.landmark_list import ImageFolderError
 from lh2face.data.manifest import Manifest, read_manifest
 from lh2face.data.parameters import HeldOut
 from lh2face.data.recordio import RecordReader, RecordWriter, image_keys

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from lh2face.data.align import estimate_norm
-from lh2face.data.image_folder import read_landmarks
 from lh2face.data.images import ImageError, decode_rgb, read_file
+from lh2face.data.landmark_list import read_landmarks
 from lh2face.data.main_face import find_face
 from lh2face.data.recordio import RecordReader
 from lh2face.data.training_sources import Synthetic

@@ -233,7 +233,7 @@ def landmark_file(folder: Path) -> None:
 @reader(15, sets(csv=landmark_file))
 def landmarks(folder: Path) -> None:
     """A landmark file."""
-    from lh2face.data.image_folder import read_landmarks
+    from lh2face.data.landmark_list import read_landmarks
 
     read_landmarks(folder / "landmarks.csv", folder)
 

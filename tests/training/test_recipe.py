@@ -10,13 +10,8 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 
 from lh2face.registry import MODELS
-from lh2face.training.recipe import (
-    RecipeError,
-    check_recipe,
-    check_reconstruction,
-    decisive,
-    load_recipe,
-)
+from lh2face.training.recipe import RecipeError, decisive, load_recipe
+from lh2face.training.recipe_checks import check_recipe, check_reconstruction
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "plugin" / "lh2face" / "configs"
@@ -38,19 +33,33 @@ def test_the_shipped_recipes_can_be_built(path):
 
 
 @pytest.mark.parametrize("backbone", ["MobileFaceNet", "IResNet", "VisionTransformer"])
-@pytest.mark.parametrize(("name", "flat"), [("small.py", 0), ("arcface_torch/ms1mv3_r50.py", 5e-4)])
+@pytest.mark.parametrize(
+    ("name", "flat"), [("small.py", 0), ("finetune.py", 0), ("arcface_torch/ms1mv3_r50.py", 5e-4)]
+)
 def test_vectors_decay_in_the_recipes_of_arcface_torch_alone(name, flat, backbone):
     """Vectors are norms, biases and slopes of PReLU; arcface_torch decays all parameters."""
+    found, model = groups(name, backbone)
+    for name, weight in model.named_parameters():
+        assert found[id(weight)]["weight_decay"] == (flat if weight.ndim == 1 else 5e-4), name
+
+
+def test_fine_tuning_has_a_tenth_of_the_rate_in_the_backbone():
+    found, model = groups("finetune.py", "IResNet")
+    rates = {name: found[id(weight)]["lr"] for name, weight in model.named_parameters()}
+    assert {rate for name, rate in rates.items() if name.startswith("backbone.")} == {0.005}
+    assert {rate for name, rate in rates.items() if name.startswith("head.")} == {0.05}
+
+
+def groups(name, backbone):
+    """The group of the optimizer that each weight is in, by its identity, and the model."""
     replaced = {"_delete_": True, "type": backbone, "image_size": 112, "embedding_size": 8}
     config = load_recipe(CONFIGS / name, {"model.backbone": replaced})
     with torch.device("meta"):
         model = MODELS.build({**config.model, "head": {**HEADS["heads.lh2face"], "num_classes": 3}})
     wrapper = {**config.optim_wrapper, "type": "OptimWrapper"}
     wrapper.pop("dtype", None)
-    groups = build_optim_wrapper(model, wrapper).param_groups
-    found = {id(weight): one["weight_decay"] for one in groups for weight in one["params"]}
-    for name, weight in model.named_parameters():
-        assert found[id(weight)] == (flat if weight.ndim == 1 else 5e-4), name
+    made = build_optim_wrapper(model, wrapper).param_groups
+    return {id(weight): group for group in made for weight in group["params"]}, model
 
 
 def test_options_replace_values_of_the_config_by_dotted_or_nested_keys():

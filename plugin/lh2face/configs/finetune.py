@@ -13,8 +13,11 @@ custom_hooks = [
     dict(type="FreezeHook", parts=["backbone"], epochs=1),
     dict(type="BestModelHook", monitor="mean/accuracy"),
 ]
+# The backbone has a tenth of the head's rate. The keys are not those of the backbone, because a key
+# replaces the rules by which norms, biases and slopes do not decay; the head has none of these.
 optim_wrapper = dict(
-    optimizer=dict(lr=0.05),
-    # A key here replaces the rules for norms, biases and slopes: in the backbone all weights decay.
-    paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1))),
+    optimizer=dict(lr=0.005),
+    paramwise_cfg=dict(
+        custom_keys={"head.proxies": dict(lr_mult=10.0), "reconstructor": dict(lr_mult=0.1)}
+    ),
 )

@@ -1,15 +1,11 @@
 """Conversion of photos ``root/<identity>/*`` to training records or a benchmark like IJB."""
 
-import codecs
-import csv
 import hashlib
-import os
 import tempfile
-from array import array
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
@@ -17,13 +13,14 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from lh2face.data.align import TEMPLATE, TEMPLATE_SIZE, check_landmarks
+from lh2face.data.align import TEMPLATE_SIZE
 from lh2face.data.ijb_meta import write_meta
-from lh2face.data.images import ImageError, decode_rgb, decoded_size, encode_jpeg, read_file
-from lh2face.data.main_face import find_face
+from lh2face.data.images import ImageError, decode_rgb, encode_jpeg
+from lh2face.data.landmark_list import ImageFolderError, read_landmarks
+from lh2face.data.located_faces import Locate, centred, detected, examine, listed
 from lh2face.data.parallel import in_order
 from lh2face.data.recordio import WRITE_BYTES, RecordWriter
-from lh2face.data.sources import LIST_LINE, LeftOut, people, photos, repeated
+from lh2face.data.sources import LeftOut, people, photos, repeated
 from lh2face.data.template_lists import benchmark_meta
 from lh2face.detection import Detector
 from lh2face.files.tables import PAIR_LIST, write_rows
@@ -41,10 +38,6 @@ DIGEST_BYTES = 16
 SEVERAL = "several_faces.csv"
 # Least number of people for each purpose.
 LEAST = {"train": 2, "benchmark": 4}
-
-
-class ImageFolderError(ValueError):
-    """A folder or a landmark file cannot be used; the message names it."""
 
 
 class Photo(NamedTuple):
@@ -181,17 +174,17 @@ def read_photos(
         raise ImageFolderError(f"{root}: is not a folder; expected one with one folder per person")
     if not aligned and landmarks is None and detect is None:
         raise ImageFolderError(f"{root}: give landmarks or a detector, or set aligned: true")
-    locate = _centred
+    locate = centred
     if detect is not None:
         locate = partial(detected, detect)
     elif landmarks is not None:
-        locate = partial(_listed, read_landmarks(landmarks, root))
+        locate = partial(listed, read_landmarks(landmarks, root))
     with tempfile.TemporaryFile(buffering=WRITE_BYTES, dir=scratch) as store:
         yield Photos(root, *_read_people(root, locate, store, workers), store)
 
 
 def _read_people(
-    root: Path, locate: "Locate", store: IO[bytes], workers: int
+    root: Path, locate: Locate, store: IO[bytes], workers: int
 ) -> tuple[list[list[Photo]], list[LeftOut], list[tuple[str, int]]]:
     """Read all photos into ``store``; return those of each person, what is left out, and which
     have several faces.
@@ -245,163 +238,6 @@ def _repeated(folders: list[Path], groups: list[list[Photo]]) -> list[LeftOut]:
     return repeated(
         {folder / p.name: p.digest for folder, group in found for p in group if p.digest in again}
     )
-
-
-def read_landmarks(path: Path, root: Path) -> "Landmarks":
-    """Read the landmarks of photos.
-
-    Args:
-        path: CSV file without header: the path of a photo, then x and y of the five landmarks in
-            px, separated by commas or tabs. Blank lines, Windows line endings and a byte order mark
-            are accepted.
-        root: Folder to which the photos' paths are relative.
-
-    Returns:
-        ``(5, 2)`` float32 in px by the photo's resolved path: look up ``photo.resolve()``.
-
-    Raises:
-        ImageFolderError: If there is no such file, or a line does not have a path and ten numbers,
-            names a photo that does not exist, or contradicts an earlier line.
-    """
-    if not path.is_file():
-        raise ImageFolderError(f"{path} is not a file; expected a CSV of landmarks")
-    points = Landmarks()
-    with path.open("rb") as file:
-        for line, (name, *values) in _rows(path, file):
-            photo = root / name
-            if not os.path.lexists(photo):
-                raise ImageFolderError(f"{path}:{line}: there is no image {photo!s:.300}")
-            try:
-                found = np.array(values, np.float32).reshape(5, 2)
-            except ValueError:
-                raise ImageFolderError(
-                    f"{path}:{line}: expected 10 numbers after the path, found {values!r:.200}"
-                ) from None
-            if not np.array_equal(
-                points.setdefault(_resolved(photo), found), found, equal_nan=True
-            ):
-                raise ImageFolderError(f"{path}:{line}: {name:.300} has other landmarks above")
-    return points
-
-
-class Landmarks(Mapping[Path, np.ndarray]):
-    """Landmarks ``(5, 2)`` float32 in px, by path; a million take less than 0.5 GB."""
-
-    def __init__(self) -> None:
-        self._rows: dict[str, int] = {}
-        self._numbers = array("f")
-
-    def setdefault(self, path: Path, landmarks: np.ndarray) -> np.ndarray:
-        """The landmarks of a path; if it has none yet, store the given ones."""
-        if self._rows.setdefault(str(path), len(self._rows)) == len(self._numbers) // 10:
-            self._numbers.extend(landmarks.ravel().tolist())
-        return self[path]
-
-    def __getitem__(self, path: Path) -> np.ndarray:
-        row = self._rows[str(path)]
-        return np.array(self._numbers[10 * row : 10 * row + 10], np.float32).reshape(5, 2)
-
-    def __iter__(self) -> Iterator[Path]:
-        return map(Path, self._rows)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-
-def _rows(path: Path, file: IO[bytes]) -> Iterator[tuple[int, list[str]]]:
-    """Iterate over the lines that are not blank; yield the number and the fields."""
-    start = len(codecs.BOM_UTF8) if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else 0
-    file.seek(start)
-    first = next((line for line in _lines(file) if line.strip()), "")
-    file.seek(start)
-    tabs = "\t" in first and "," not in first
-    rows = csv.reader(_lines(file), delimiter="\t" if tabs else ",")
-    try:
-        for row in rows:
-            if any(map(str.strip, row)):
-                yield rows.line_num, row
-    except csv.Error as error:
-        raise ImageFolderError(f"{path}:{rows.line_num}: {error}") from None
-
-
-def _lines(file: IO[bytes]) -> Iterator[str]:
-    # Paths are bytes of an unknown encoding.
-    return map(os.fsdecode, iter(lambda: file.readline(LIST_LINE), b""))
-
-
-def _resolved(path: Path) -> Path:
-    # Not Path.resolve: it raises if a link leads to itself.
-    return Path(os.path.realpath(path))
-
-
-class Located(NamedTuple):
-    """The face in a photo: its landmarks ``(5, 2)`` float32 in px, the photo's height and width in
-    px, and the number of faces found in it."""
-
-    landmarks: np.ndarray
-    height: int
-    width: int
-    faces: int = 1
-
-
-# A function from a photo's path and content to its face; raises ImageError if there is none.
-Locate = Callable[[Path, bytes], Located]
-
-
-def examine(path: Path, locate: Locate) -> tuple[bytes, Located] | ImageError:
-    """Read a photo and locate its face; return its bytes and the face, or the error."""
-    try:
-        content = read_file(path)
-        return content, locate(path, content)
-    except ImageError as error:
-        return error
-
-
-def _centred(path: Path, content: bytes) -> Located:
-    height, width = decoded_size(content, str(path))
-    return Located(centred_landmarks(height, width), height, width)
-
-
-def _listed(points: Mapping[Path, np.ndarray], path: Path, content: bytes) -> Located:
-    size = decoded_size(content, str(path))
-    landmarks = points.get(_resolved(path))
-    if landmarks is None:
-        raise ImageError(path, "it is not in the landmark file")
-    return _plausible(path, Located(landmarks, *size))
-
-
-def detected(detect: Detector, path: Path, content: bytes) -> Located:
-    """Locate the face in a photo with a detector; a ``Locate`` function for :func:`examine`.
-
-    Args:
-        detect: The detector.
-        path: Path of the photo, for messages.
-        content: The encoded photo.
-
-    Raises:
-        ImageError: If the photo cannot be decoded, no face is found, or its landmarks are not
-            plausible.
-    """
-    image = decode_rgb(content, None, str(path))
-    face, faces = find_face(detect, image, path)
-    height, width = image.shape[:2]
-    return _plausible(path, Located(face.landmarks, height, width, faces))
-
-
-def _plausible(path: Path, located: Located) -> Located:
-    try:
-        check_landmarks(located.landmarks, located.height, located.width)
-    except ValueError as error:
-        raise ImageError(path, str(error)) from None
-    return located
-
-
-@lru_cache
-def centred_landmarks(height: int, width: int) -> np.ndarray:
-    """The template's points ``(5, 2)`` in px, scaled to the smallest square around an image."""
-    side = max(height, width)
-    corner = np.array([width - side, height - side], np.float32) / 2
-    return (TEMPLATE * (side / TEMPLATE_SIZE) + corner).astype(np.float32)
 
 
 def write_train(found: Photos, members: np.ndarray, out: Path, *, crops: bool) -> bool:

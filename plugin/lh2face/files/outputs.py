@@ -46,7 +46,7 @@ def atomic_dir(path: Path, inputs: Iterable[Path | None] = ()) -> Iterator[Path]
     Raises:
         OutputError: For the reasons of :func:`check_output`, or if another process writes ``path``.
     """
-    target = _behind_links(path)
+    target = behind_links(path)
     check_output(target, inputs)
     with _made(target.parent), _locked(target), _partial(target) as partial:
         folder = partial / target.name
@@ -75,9 +75,9 @@ def atomic_files(
         OutputError: If a file of one of the names exists and is not in the manifest, an input
             would be overwritten, or another process writes into ``folder``.
     """
-    folder = _behind_links(folder)
+    folder = behind_links(folder)
     _check_no_file(folder)
-    given = {_behind_links(path) for path in inputs if path is not None}
+    given = {behind_links(path) for path in inputs if path is not None}
     listed = _read_manifest(folder)
     for name in names:
         path = folder / name
@@ -108,7 +108,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: If another process writes ``path``.
     """
-    target = _behind_links(path)
+    target = behind_links(path)
     with _made(target.parent), _locked(target), _partial(target) as folder:
         yield folder / target.name
         if target.exists():
@@ -127,11 +127,11 @@ def check_output(path: Path, inputs: Iterable[Path | None] = ()) -> None:
         OutputError: If ``path`` is a file or a mount point, is or contains an input or lies inside
             one, or contains a file that the program did not write.
     """
-    target = _behind_links(path)
+    target = behind_links(path)
     for given in inputs:
         if given is None:
             continue
-        real = _behind_links(given)
+        real = behind_links(given)
         if real == target or target in real.parents:
             raise OutputError(f"{path}: is or holds the input {given}; choose another output")
         if real in target.parents:
@@ -229,8 +229,8 @@ def _partial(target: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _behind_links(path: Path) -> Path:
-    # Path.resolve raises RuntimeError for circular links.
+def behind_links(path: Path) -> Path:
+    """Resolve the links of a path; unlike ``Path.resolve``, without an error for circular ones."""
     return Path(os.path.realpath(path))
 
 

@@ -13,7 +13,7 @@ from lh2face.params.comparison import Compare, Embed, Evaluate, HeadName, Other
 from lh2face.params.people import check_people
 from lh2face.params.sections import Name, ParamsError, Section, any_of, unique
 from lh2face.params.training import Fit3D, Joint, Train
-from lh2face.training.recipe import check_recipe, check_reconstruction
+from lh2face.training.recipe_checks import check_recipe, check_reconstruction
 
 # Arguments of a head that the training faces and the backbone determine.
 OF_TRAINING = frozenset({"num_classes", "in_channels"})

@@ -8,7 +8,7 @@ from lh2face.artifacts.provenance import PROVENANCE
 from lh2face.data.benchmark import DESCRIPTION
 from lh2face.files.json_object import read_object
 from lh2face.training.batches import steps_per_epoch
-from lh2face.training.recipe import check_schedule
+from lh2face.training.recipe_checks import check_schedule
 from lh2face.training.weights import WEIGHTS
 
 if TYPE_CHECKING:

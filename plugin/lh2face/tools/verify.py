@@ -13,8 +13,8 @@ from rich.text import Text
 
 from lh2face.artifacts.thresholds import read_thresholds
 from lh2face.data.align import TEMPLATE_SIZE, check_landmarks, norm_crop
-from lh2face.data.image_folder import read_landmarks
 from lh2face.data.images import ImageError, decode_rgb, read_file
+from lh2face.data.landmark_list import read_landmarks
 from lh2face.data.main_face import find_face
 from lh2face.detection import Detector, open_named
 from lh2face.embedding.embedders import Embedder, directions, open_embedder

@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
 from lh2face.evaluation.metric_names import LESS_IS_BETTER, title
 from lh2face.text import markdown_text
@@ -226,7 +227,8 @@ class Results:
             return NAMES + 10 + (value - low) * scale
 
         parts = []
-        for tick in ticks(low, high):
+        round_numbers = MaxNLocator(8, steps=[1, 2, 5, 10]).tick_values(low, high)
+        for tick in filter(lambda tick: low <= tick <= high, round_numbers):
             parts.append(f'<path class="g" d="M{x(tick):.1f} 0V{height - AXIS}"/>')
             parts.append(
                 f'<text x="{x(tick):.1f}" y="{height - AXIS + 16}" text-anchor="middle">'
@@ -290,11 +292,3 @@ def spelled(row: Any) -> str:
 def best_of(column: pd.Series) -> str:
     """The model whose mean of a figure is the best."""
     return str(column.idxmin() if column.name in LESS_IS_BETTER else column.idxmax())
-
-
-def ticks(low: float, high: float) -> list[float]:
-    """Round numbers in a range, 0 among them."""
-    step = 10 ** np.floor(np.log10(max(high - low, 1e-9)))
-    step *= next(part for part in (1, 0.5, 0.2) if (high - low) / (step * part) >= 4 or part == 0.2)
-    first, last = np.ceil(low / step), np.floor(high / step)
-    return [round(step * number, 10) for number in range(int(first), int(last) + 1)]

@@ -9,15 +9,10 @@ import numpy as np
 from lh2face.data.benchmark import TABLE, BenchmarkError, check_kinds
 from lh2face.data.benchmarks.raw import PairRows, RawBenchmark, read_pair_rows
 from lh2face.data.detectors import AnyDetector, check_one_way
-from lh2face.data.image_folder import (
-    SEVERAL,
-    Located,
-    describe_several,
-    detected,
-    examine,
-    read_landmarks,
-)
+from lh2face.data.image_folder import SEVERAL, describe_several
 from lh2face.data.images import ImageError, read_file
+from lh2face.data.landmark_list import read_landmarks
+from lh2face.data.located_faces import Located, detected, examine
 from lh2face.data.manifest import Origin
 from lh2face.data.parallel import in_order
 from lh2face.data.paths import below, inside
