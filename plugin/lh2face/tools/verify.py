@@ -123,7 +123,7 @@ def aligned_face(
         raise ImageError(
             photo,
             f"{width} × {height} px is no aligned face of {TEMPLATE_SIZE} × {TEMPLATE_SIZE}; "
-            "give --landmarks or --detector",
+            "give --detector mtcnn, or --landmarks FILE",
         )
     return image
 
