@@ -11,6 +11,7 @@ setup: .venv/installed ## Make .venv with everything (about 1 GB of packages)
 
 .venv/installed: requirements.lock pyproject.toml
 	@echo "Setting up .venv: about 1 GB of packages, some minutes. It happens once."
+	@echo "After the line 'Installing collected packages' pip says nothing for most of that time."
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --disable-pip-version-check -r requirements.lock
 	.venv/bin/python -m pip install --quiet --no-deps -e .

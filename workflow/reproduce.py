@@ -37,6 +37,10 @@ OTHER = 10
 # Number of finished stages that measure the speed of this machine; more would react too slowly.
 RECENT = 4
 STARTED, UNCHANGED = re.compile(r"Running stage '(.+)'"), re.compile(r"Stage '(.+)' didn't change")
+# What DVC prints of git and of remotes, which nobody needs who only runs the pipeline.
+HINT = re.compile(
+    r"\s*($|Updating lock|To (track|enable)|git add|dvc config core\.autost|Use `dvc push)"
+)
 
 
 class Estimate:
@@ -94,11 +98,12 @@ def repro(target: list[str], estimate: Estimate, environment: dict[str, str]) ->
         for text in process.stdout or ():
             if found := UNCHANGED.match(text):
                 estimate.finish(found[1])
-            elif found := STARTED.match(text):
+            if found := STARTED.match(text):
                 estimate.finish(running, time.monotonic() - since)
                 running, since = found[1], time.monotonic()
                 print(estimate.line(running), flush=True)
-            print(text, end="", flush=True)
+            elif not HINT.match(text):
+                print(text, end="", flush=True)
     if process.returncode:
         raise SystemExit(process.returncode)
     estimate.finish(running, time.monotonic() - since)
@@ -139,8 +144,8 @@ def main() -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
     with Repo() as found:
         estimate = Estimate(stage.addressing for stage in found.index.stages)
-    print(f"{estimate.total} stages, about {clock(estimate.seconds_left())}; "
-          f"threads of each: {threads} ({why})")  # fmt: skip
+    print(f"{estimate.total} stages, about {clock(estimate.seconds_left())} if nothing else runs; "
+          f"threads of each: {threads} ({why})", flush=True)  # fmt: skip
     repro(["depth"], estimate, environment)
     if SAMPLES.is_file():
         first_look(SAMPLES, PICTURE)

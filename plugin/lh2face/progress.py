@@ -19,6 +19,8 @@ Item = TypeVar("Item")
 class Lines:
     """Print a line at the first step, then every few seconds, and at the last step.
 
+    The speed is measured from the first step on, as processes may have to start before it.
+
     Args:
         what: Name of the work, such as "aligning faces".
         total: Number of steps; ``None`` if it is unknown.
@@ -29,11 +31,13 @@ class Lines:
         self.what, self.total = what, total
         self.done = self.shown = done
         self.last, self.status = -SECONDS, ""
-        self.marks = deque([(time.monotonic(), done)], RECENT)
+        self.marks: deque[tuple[float, int]] = deque(maxlen=RECENT)
 
     def advance(self, steps: int = 1, status: str = "") -> None:
         """Count some steps; ``status`` is shown at the end of the line."""
         self.done, self.status = self.done + steps, printable(status)
+        if not self.marks:
+            self.marks.append((time.monotonic(), self.done))
         if time.monotonic() - self.last >= SECONDS:
             self.show()
 
@@ -41,12 +45,14 @@ class Lines:
         """Print a line with the current step, speed and remaining time."""
         self.last, self.shown = time.monotonic(), self.done
         since, done = self.marks[0]
-        per_second = (self.done - done) / max(self.last - since, 1e-9)
-        self.marks.append((self.last, self.done))
         of = "" if self.total is None else f"/{self.total}"
-        parts = [f"{self.what}: {self.done}{of}", rate(per_second)]
-        if self.total is not None:
-            parts.append(f"{clock((self.total - self.done) / per_second)} left")
+        parts = [f"{self.what}: {self.done}{of}"]
+        if self.done > done:
+            per_second = (self.done - done) / max(self.last - since, 1e-9)
+            self.marks.append((self.last, self.done))
+            parts.append(rate(per_second))
+            if self.total is not None:
+                parts.append(f"{clock((self.total - self.done) / per_second)} left")
         print("  ".join(filter(None, [*parts, self.status])), flush=True)
 
     def close(self) -> None:

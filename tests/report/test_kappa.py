@@ -55,8 +55,8 @@ def test_the_sentence_on_kappa_states_its_errors():
 def test_scores_that_are_low_with_kappa_for_all_tell_nothing():
     found = sentence({"a": area(0.05, 0.05, fixed=0.05), "c": area(0.12, 0.13, fixed=0.05)})
     assert found.endswith(
-        "fail in a, not in c (at a constant threshold it would seem to in c, where strangers with "
-        "a low κ score low, too)."
+        "fail in a, not in c (at a constant threshold, where the FAR changes as pairs are left "
+        "out, it would seem to in c)."
     )
 
 

@@ -146,6 +146,24 @@ def test_a_poor_photo_gives_a_warning(run, model, photos):
     assert f"warning: {photos[1]}: 95 % of the benchmark's faces have a higher κ (from" in out
 
 
+def test_a_calibrated_kappa_predicts_the_score_of_one_person(run, model, photos, tmp_path):
+    ive = pytest.importorskip("scipy.special", reason="needs the pipeline extra").ive
+    a, b, _ = photos
+    evaluation = model.parent / "evaluation" / "people"
+    assert "expected" not in run("verify", a, b, "--model", model)[1]
+    write_metrics(evaluation, {**METRICS, "calibration": {"scale": 1e4, "dim": 8, "ece": 0.1}})
+    export_onnx(model, onnx := tmp_path / "m.onnx", evaluation)
+    printed = [
+        float(re.search(r"expected +([\d.]+), the mean score of one person", out)[1])
+        for out in (run("verify", a, b, "--model", source)[1] for source in (model, onnx))
+    ]
+    assert 0 < printed[0] < 1 and printed[0] == pytest.approx(printed[1], abs=2e-3)
+    first, second = 2.5 * 4.0, 2.5 * 6.0
+    expected = ive(4, first) / ive(3, first) * ive(4, second) / ive(3, second)  # A_8
+    known = {"kappa": {"scale": 2.5, "dim": 8}}
+    assert verify.expected_score(np.array([4.0, 6.0]), known) == pytest.approx(expected)
+
+
 def test_landmarks_align_a_photo(run, monkeypatch, model, photos, tmp_path):
     a, _, large = photos
     points = np.load(tmp_path / "landmarks.npy")
@@ -388,6 +406,9 @@ def test_the_evaluation_of_another_model_is_refused(run, model, photos, tmp_path
         ("single_images", [0.5]),
         ("kappa", {}),
         ("kappa", {"p5": float("inf")}),
+        ("calibration", {"scale": 0.0, "dim": 8}),
+        ("calibration", {"scale": 1.0, "dim": float("nan")}),
+        ("calibration", {"scale": 1.0}),
         ("bins", [1]),
     ],
 )

@@ -80,15 +80,19 @@ def test_a_line_is_printed_before_each_stage(tmp_path, monkeypatch, capfd):
         "import sys\n"
         "print(\"Stage 'data@people' didn't change, skipping\")\n"
         "print(\"Running stage 'fit3d':\\n> x\")\n"
+        "print('Updating lock file\\n\\nTo track the changes with git, run:\\n')\n"
+        "print('\\tgit add dvc.lock')\n"
+        "print('Use `dvc push` to send your updates to remote storage.')\n"
         "sys.exit(3 if 'bad' in sys.argv else 0)\n"
     )
     estimate = reproduce.Estimate(["data@people", "fit3d"])
     environment = {"PYTHONPATH": str(tmp_path)}
     reproduce.repro([], estimate, environment)
     assert capfd.readouterr().out.splitlines() == [
-        "Stage 'data@people' didn't change, skipping", "stage 2 of 2: fit3d, about 0:40 left",
-        "Running stage 'fit3d':", "> x",
-    ]  # fmt: skip
+        "Stage 'data@people' didn't change, skipping",
+        "stage 2 of 2: fit3d, about 0:40 left",
+        "> x",
+    ]
     assert not estimate.left
     with pytest.raises(SystemExit, match="3"):
         reproduce.repro(["bad"], estimate, environment)

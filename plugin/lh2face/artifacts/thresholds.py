@@ -10,6 +10,9 @@ from lh2face.artifacts.provenance import PROVENANCE, people_behind
 from lh2face.files.json_object import read_object
 from lh2face.onnx.files import read_metadata
 
+# What calibrates κ: its factor, and the dimension of the distribution.
+FITTED = ("scale", "dim")
+
 
 def read_metrics(evaluation: Path, model: Path) -> dict[str, Any]:
     """Read the figures of an evaluation, and check that they belong to a model.
@@ -59,7 +62,8 @@ def thresholds_of(metrics: dict[str, Any], evaluation: Path) -> dict[str, Any] |
         ``impostor``: number of impostor pairs behind the thresholds; ``people``: number of people
         (``None`` where it is not known); ``source``: origin of the faces; ``benchmark`` and
         ``bins``: names of the benchmark and of its lists of pairs; ``kappa``: ``mean``, ``std`` and
-        ``p5`` (5th percentile) of the faces. ``None`` instead of all this if the benchmark has no
+        ``p5`` (5th percentile) of the faces, and, if κ was calibrated, its factor ``scale`` and the
+        dimension ``dim`` of the distribution. ``None`` instead of all this if the benchmark has no
         pairs of single photos.
 
     Raises:
@@ -68,14 +72,15 @@ def thresholds_of(metrics: dict[str, Any], evaluation: Path) -> dict[str, Any] |
     single = metrics.get("single_images")
     if single is None:
         return None
-    more = {
-        "benchmark": evaluation.absolute().name,
-        "people": metrics.get("people"),
-        "kappa": metrics.get("kappa"),
-    }
     try:
+        fitted = {key: metrics["calibration"][key] for key in FITTED if "calibration" in metrics}
+        more = {
+            "benchmark": evaluation.absolute().name,
+            "people": metrics.get("people"),
+            "kappa": {**metrics["kappa"], **fitted},
+        }
         found = {**single, **more, "bins": [*metrics.get("bins", [])]}
-    except TypeError:
+    except (KeyError, TypeError):
         found = None
     return _checked(found, evaluation / METRICS)
 
@@ -112,9 +117,12 @@ def _checked(found: Any, path: Path) -> dict[str, Any]:
     try:
         limits, kappa = found["threshold"], found["kappa"]
         numbers = [*map(float, limits), *limits.values(), found["impostor"], kappa["p5"]]
+        fitted = [kappa[key] for key in FITTED if not kappa.keys().isdisjoint(FITTED)]
+        numbers += fitted
         texts = [found["source"], found["benchmark"], *found["bins"]]
         good = all(map(isfinite, numbers)) and all(isinstance(text, str) for text in texts)
         good &= all(0 < float(far) < 1 for far in limits)
+        good &= not fitted or (fitted[0] > 0 and fitted[1] >= 2)
     except (TypeError, KeyError, ValueError, AttributeError, OverflowError):
         good = False
     if not good:

@@ -80,8 +80,8 @@ def truth(
         which += f", not in {listed(silent)}"
     if seeming := [model for model in silent if model in falling[REJECT_AREA]]:
         which += (
-            f" (at a constant threshold it would seem to in {listed(seeming)}, where strangers "
-            "with a low κ score low, too)"
+            " (at a constant threshold, where the FAR changes as pairs are left out, it would seem "
+            f"to in {listed(seeming)})"
         )
     if any(len(seeds) == 1 for seeds in evaluations.values()):
         which += ", as one training each shows it"

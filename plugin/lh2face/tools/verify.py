@@ -19,6 +19,7 @@ from lh2face.data.main_face import find_face
 from lh2face.detection import Detector, open_named
 from lh2face.embedding.embedders import Embedder, directions, open_embedder
 from lh2face.evaluation.features import concentrations
+from lh2face.evaluation.matching import expected_cosine
 from lh2face.text import printable
 from lh2face.tools.verdict import Threshold, choose_threshold, warn
 
@@ -27,7 +28,7 @@ def run(
     photos: tuple[Path, Path], model: Path, *, threshold: float | None = None,
     far: float | None = None, landmarks: Path | None = None, detector: str | None = None,
 ) -> bool:  # fmt: skip
-    """Print the score of two photos, the threshold, both κ, and the verdict.
+    """Print the score of two photos, the threshold, both κ, the score they predict, the verdict.
 
     Args:
         photos: Aligned crops of 112 × 112 px, or any photos with landmarks or a detector.
@@ -122,7 +123,7 @@ def aligned_face(
         raise ImageError(
             photo,
             f"{width} × {height} px is no aligned face of {TEMPLATE_SIZE} × {TEMPLATE_SIZE}; "
-            "give --landmarks or --detector",
+            "give --detector mtcnn, or --landmarks FILE",
         )
     return image
 
@@ -177,10 +178,29 @@ def show(
     table.add_row("threshold", Text(printable(limit)))
     for photo, value in zip(photos, kappa, strict=True):
         table.add_row("κ", Text(printable(f"{value:.2f}  {photo}")))
+    if (expected := expected_score(kappa, known)) is not None:
+        table.add_row("expected", f"{expected:.4f}, the mean score of one person at these κ")
     table.add_row("verdict", verdict(score, limit))
     console.print(table)
     warn(console, limit.doubts)
     warn_of_low_kappa(console, photos, kappa, known)
+
+
+def expected_score(kappa: np.ndarray, known: dict[str, Any] | None) -> float | None:
+    """Predict the mean cosine of two photos of one person from their κ.
+
+    Args:
+        kappa: ``(2,)`` κ of the photos.
+        known: Thresholds of the model, if it has any.
+
+    Returns:
+        The mean cosine, in [0, 1]; ``None`` if the model's κ was not calibrated.
+    """
+    fitted = known["kappa"] if known else {}
+    if "scale" not in fitted:
+        return None
+    first, second = fitted["scale"] * kappa.reshape(2, 1)
+    return float(expected_cosine(first, second, int(fitted["dim"]))[0])
 
 
 def verdict(score: float, limit: Threshold) -> Text:
