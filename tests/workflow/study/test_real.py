@@ -459,6 +459,18 @@ def test_tables_and_page(plan, photos, out, tmp_path):
     assert not any(name in written for name in {*photos.cfp.paths, *photos.wild.paths})
 
 
+def test_parts_without_a_whole_seed_are_named(plan, photos, out, tmp_path):
+    for path in out.glob("folds/cosface-*-1.npz"):
+        path.unlink()
+    docs = tmp_path / "docs"
+    collect(plan, photos, out, docs / "study")
+    write_page(plan, docs)
+    page = (docs / "study_real.md").read_text(encoding="utf-8")
+    assert "Of the parts `folds` no seed is complete yet" in page
+    assert "`folds`: 1 epochs" not in page and "`joint`: 1 epochs, seeds 0, 1." in page
+    assert "### Against the part" not in page
+
+
 def test_what_is_better_and_worse(plan):
     columns = ["part", "first", "second", "figure", "difference", "low", "high"]
     rows = [
