@@ -3,14 +3,14 @@
 # docker run --rm lh2face make test
 FROM python:3.11-slim-bookworm
 
-# c++ is for torch.compile, chromium for the tests of the report and of the site.
+# torch.compile needs g++; tests of the report and of the site need chromium.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --no-install-recommends --yes chromium g++ git libgl1 libglib2.0-0 make \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /lh2face
-# Packages first: an edit of the code does not install them again.
+# Packages are installed first, so an edit of the code does not install them again.
 COPY requirements.lock pyproject.toml README.md Makefile ./
 COPY plugin/lh2face/__init__.py plugin/lh2face/__init__.py
 RUN make setup PYTHON=python3
@@ -18,6 +18,6 @@ COPY . .
 RUN touch .venv/installed
 ENV PATH=/lh2face/.venv/bin:$PATH
 
-# What is in report/ at the end goes to /out, if that is mounted.
+# The entry point copies report/ to /out, if /out is mounted.
 ENTRYPOINT ["workflow/docker-entrypoint"]
 CMD ["make", "reproduce"]

@@ -22,7 +22,8 @@ import torch
 from measure import seconds
 
 from lh2face import augmentation
-from lh2face.artifacts.model import DESCRIPTION, RECONSTRUCTOR_WEIGHTS, write_weights
+from lh2face.artifacts.file_names import DESCRIPTION, RECONSTRUCTOR_WEIGHTS
+from lh2face.artifacts.model import write_weights
 from lh2face.backbones import MobileFaceNet
 from lh2face.data.align import norm_crop
 from lh2face.data.draws import Draws

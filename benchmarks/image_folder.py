@@ -18,8 +18,9 @@ from rich.table import Table
 
 from lh2face.data.benchmarks.image_folder import ImageFolderBenchmark
 from lh2face.data.ijb_meta import write_meta
+from lh2face.data.parameters import HeldOut
 from lh2face.data.template_lists import benchmark_meta
-from lh2face.data.training_sources import HeldOut, ImageFolder
+from lh2face.data.training_sources import ImageFolder
 
 # Photos a person: one template in the gallery, the others probes.
 PHOTOS = 5

@@ -20,7 +20,8 @@ from rich.table import Table
 from torch import Tensor, nn
 
 import lh2face.register  # noqa: F401
-from lh2face.recognizers.face_recognizer import FaceRecognizer, view_consistency_loss
+from lh2face.functional.view import view_consistency_loss
+from lh2face.recognizers.face_recognizer import FaceRecognizer
 from lh2face.reconstruction.base import Reconstructor
 from lh2face.reconstruction.losses import confidence_l1
 from lh2face.reconstruction.networks import FewMaps, FromVector, ToVector

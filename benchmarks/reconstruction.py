@@ -32,7 +32,7 @@ from lh2face.data.benchmark import Benchmark, read_benchmark
 from lh2face.data.images import decode_rgb
 from lh2face.data.synthetic.face_model import sample_identity
 from lh2face.data.synthetic.photograph import photograph, random_scene
-from lh2face.recognizers.face_recognizer import resize
+from lh2face.functional.resize import resize
 from lh2face.recognizers.preprocessor import normalize_images
 from lh2face.reconstruction.networks import EncoderDecoder
 from lh2face.runs.injection import put_in

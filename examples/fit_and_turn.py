@@ -2,8 +2,8 @@
 
     python examples/fit_and_turn.py [OUT] [STEPS]
 
-A face's shape is a mean and some modes (a linear 3D morphable model), of which a network predicts
-how much: sixty steps are enough to see it turn, more make it look like the person.
+A face is a mean and some modes (a linear 3D morphable model); a network predicts the weight of
+each mode. Sixty steps are enough to see a face turn; with more it looks like the person.
 """
 
 import sys

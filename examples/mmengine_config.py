@@ -2,7 +2,7 @@
 
     python examples/mmengine_config.py [WORK_DIR]
 
-The config is all that another project needs: `custom_imports` registers what it names.
+Another project needs only this config: `custom_imports` registers the classes that it names.
 """
 
 # ruff: noqa: C408 -- mmengine configs are written with dict()
@@ -44,4 +44,4 @@ if __name__ == "__main__":
     work_dir = Path(sys.argv[1] if len(sys.argv) > 1 else "work_dirs/mmengine_config")
     write_records(work_dir / "faces", PEOPLE, PHOTOS)
     Runner.from_cfg(Config(config(work_dir))).train()
-    print(f"what each step did: {work_dir / 'training.csv'}")
+    print(f"record of the steps: {work_dir / 'training.csv'}")

@@ -2,8 +2,8 @@
 
     python examples/score_folders.py FIRST SECOND --model MODEL [--out scores.csv]
 
-MODEL is an ONNX file of insightface's kind (such as `lh2face export-onnx` writes) or the folder of
-a trained model; photos are aligned faces of 112 × 112 px. Writes a CSV of first, second, score and
+MODEL is an ONNX file for insightface (as `lh2face export-onnx` writes) or the folder of a trained
+model; photos are aligned faces of 112 × 112 px. The script writes a CSV of first, second, score and
 both κ, and prints the best match of every photo of the first folder.
 """
 
@@ -20,12 +20,12 @@ from lh2face.tools.verify import aligned_face
 
 
 def embed(folder: Path, embedder: Embedder) -> tuple[list[Path], np.ndarray, np.ndarray]:
-    """Photos of a folder, their directions ``(N, d)`` of length 1, and their κ ``(N,)``."""
+    """Return the photos of a folder, their unit directions ``(N, d)`` and their κ ``(N,)``."""
     photos = sorted(path for path in folder.iterdir() if path.is_file())
     if not photos:
         raise SystemExit(f"{folder}: there is no photo in it")
     embeddings = embedder(np.stack([aligned_face(photo) for photo in photos]))
-    sums = embeddings.sum(axis=1)  # the image's and its mirror image's
+    sums = embeddings.sum(axis=1)  # add the embeddings of the image and of its mirror image
     return photos, sums / np.linalg.norm(sums, axis=1, keepdims=True), concentrations(embeddings)
 
 

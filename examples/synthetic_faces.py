@@ -13,7 +13,7 @@ from lh2face.data.synthetic.photograph import photograph, random_scene
 
 
 def faces(people: int, photos: int, kind: str = "any") -> Iterator[tuple[int, np.ndarray]]:
-    """Identity and aligned face ``(112, 112, 3)`` uint8 RGB, a number of photos a person."""
+    """Yield identity and aligned face ``(112, 112, 3)`` uint8 RGB, several photos per person."""
     for person in range(people):
         rng = np.random.default_rng(person)
         identity = sample_identity(rng)
@@ -23,7 +23,7 @@ def faces(people: int, photos: int, kind: str = "any") -> Iterator[tuple[int, np
 
 
 def write_records(folder: Path, people: int, photos: int) -> None:
-    """The faces as ``train.rec``, ``train.idx`` and ``property``, which training reads."""
+    """Write the faces as ``train.rec``, ``train.idx`` and ``property``, which training reads."""
     import cv2
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What tests of several parts share."""
+"""Fixtures that tests of several folders use."""
 
 import shutil
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""Processes for tests of several: forked from one that has imported the package already.
+"""Processes for tests that need several; they are forked after the package was imported.
 
-Every test would otherwise spend most of its time on the imports of each process.
+Otherwise every test would spend most of its time on the imports of each process.
 """
 
 import multiprocessing
@@ -23,13 +23,13 @@ SECONDS = 200
 
 
 def places(world: int) -> list[dict[str, object]]:
-    """What torchrun would set for each process, with a free port."""
+    """Return the environment that torchrun would set for each process; the port is free."""
     shared = {"WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     return [{**shared, "RANK": rank, "LOCAL_RANK": rank} for rank in range(world)]
 
 
 def free_port() -> int:
-    """A port of this machine that nothing listens on."""
+    """Return a port of this machine that nothing listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
@@ -42,13 +42,13 @@ def in_processes(
     """Call a function of a module in one process for each environment, side by side.
 
     Args:
-        folder: Folder for what they print.
-        environments: Variables of each process, besides those of this one.
+        folder: Folder for their output.
+        environments: Additional environment variables of each process.
         call: The function.
         arguments: Its arguments, the same in each.
 
     Returns:
-        The exit code of each process, and what it printed to both streams.
+        The exit code of each process, and its output on both streams.
     """
     printed = [folder / f"printed-{number}.txt" for number in range(len(environments))]
     processes = [

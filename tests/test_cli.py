@@ -1,4 +1,4 @@
-"""What the command line says of an error: one line, with the file's name first."""
+"""The command line prints an error as one line that begins with the name of the file."""
 
 import os
 import subprocess
@@ -12,19 +12,19 @@ from lh2face.cli import in_words, main
 
 
 @pytest.mark.parametrize("name", ["absent", "a b\udcff"])
-def test_what_the_system_refuses_begins_with_the_files_name(tmp_path, monkeypatch, name):
+def test_an_error_of_the_system_begins_with_the_files_name(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError) as error:
         Path(name).read_bytes()
     assert in_words(error.value) == f"{name}: No such file or directory"
 
 
-def test_other_errors_say_what_they_say():
+def test_other_errors_keep_their_text():
     assert in_words(OSError("no such checkpoint")) == "no such checkpoint"
     assert in_words(ValueError("a: b")) == "a: b"
 
 
-def test_a_folder_of_the_wrong_level_is_one_line(tmp_path, monkeypatch, capsys):
+def test_a_file_instead_of_a_folder_gives_one_line(tmp_path, monkeypatch, capsys):
     (tmp_path / "photo.jpg").touch()
     photo = str(tmp_path / "photo.jpg")
     monkeypatch.setattr(sys, "argv", ["lh2face", "records", "image_folder", photo, "out"])
@@ -34,14 +34,14 @@ def test_a_folder_of_the_wrong_level_is_one_line(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err == f"lh2face: {photo}: Not a directory\n"
 
 
-def test_the_module_is_the_command_and_says_its_version():
+def test_the_module_runs_as_a_command_and_prints_its_version():
     said = subprocess.run(
         [sys.executable, "-m", "lh2face", "--version"], capture_output=True, text=True, check=True
     )
     assert said.stdout == f"lh2face {version('lh2face')}\n"
 
 
-def test_a_shell_completes_commands():
+def test_shell_completion_lists_commands():
     asked = {
         "_LH2FACE_COMPLETE": "complete_bash", "COMP_WORDS": "lh2face eval", "COMP_CWORD": "1"
     }  # fmt: skip
@@ -61,7 +61,7 @@ def run(monkeypatch, capsys, *words) -> tuple[str, str]:
 
 @pytest.fixture
 def photos(tmp_path, monkeypatch):
-    """Two people of two photos each; the environment is as it was afterwards."""
+    """Photos of two people, two each; the environment is restored afterwards."""
     import cv2
     import numpy as np
 
@@ -83,13 +83,13 @@ def test_quiet_shows_no_progress(photos, monkeypatch, capsys, options):
 
 
 @pytest.mark.parametrize("options", [[], ["--verbose"]])
-def test_verbose_says_where_an_error_comes_from(photos, monkeypatch, capsys, options):
+def test_verbose_prints_the_traceback_of_an_error(photos, monkeypatch, capsys, options):
     _, errors = run(monkeypatch, capsys, *options, "info", photos)
     assert errors.splitlines()[-1].startswith(f"lh2face: {photos}")
     assert ("Traceback" in errors) == bool(options) and ("\n" in errors[:-1]) == bool(options)
 
 
-def test_without_onnx_the_export_is_a_line(photos, monkeypatch, capsys):
+def test_without_onnx_the_export_gives_one_line(photos, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "onnx", None)
     _, errors = run(monkeypatch, capsys, "export-onnx", photos, photos / "m.onnx")
     assert errors.startswith("lh2face: ") and errors.count("\n") == 1

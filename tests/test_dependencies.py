@@ -1,4 +1,4 @@
-"""Every package that the project imports is declared, where it is needed."""
+"""Every package that the project imports is declared for the folder that needs it."""
 
 import ast
 import sys
@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-# Who runs a folder has these extras; the package alone works without any (tests/test_package.py).
+# Running the files of a folder needs these extras. The package alone needs none: test_package.py.
 FOLDERS = {
     "plugin": ("pipeline", "timm", "insightface", "detect", "demo"),
     "workflow": ("pipeline",),
@@ -22,16 +22,16 @@ FOLDERS = {
     "benchmarks": ("dev",),
     "examples": (),
 }
-# Written as other programs write it: stand-ins, toolboxes, and what runs inside of them.
+# Stand-ins for other programs, and files that run inside other toolboxes.
 OTHERS = ("plugin/lh2face/adapters/arcface_torch/stand_ins", "tests/adapters")
-# No package index has them for every Python here; each is imported only where it is found.
+# Packages that are not on the index for every supported Python; each is optional.
 NOT_DECLARED = {"mmpretrain", "pytorch3d"}
-# Not installed where the tests run, so that its package cannot be asked for its modules.
+# A package that is not installed for the tests, and its modules.
 ABSENT = {"timm": ["timm"]}
 
 
 def declared(extras: tuple[str, ...]) -> set[str]:
-    """The packages of the project and of some extras, those of extras in them included."""
+    """Return the packages of the project and of some extras, including extras of extras."""
     found, waiting = set(), [*PROJECT["dependencies"], *(one for e in extras for one in EXTRAS[e])]
     while waiting:
         needed = Requirement(waiting.pop())
@@ -42,7 +42,7 @@ def declared(extras: tuple[str, ...]) -> set[str]:
 
 
 def imported(folder: str) -> dict[str, str]:
-    """The modules of other packages that a folder imports, with a file that does."""
+    """Return the modules of other packages that a folder imports, each with an importing file."""
     files = [path for path in (ROOT / folder).rglob("*.py") if not str(path).startswith(outside())]
     files += [ROOT / "Snakefile"] if folder == "workflow" else []
     scripts = (ROOT / "workflow").glob("*.py")
@@ -65,13 +65,13 @@ def outside() -> tuple[str, ...]:
 
 
 def python_of(path: Path) -> str:
-    """The text of a file; of a Snakefile the imports, which stand at its beginning."""
+    """Return the text of a file; of a Snakefile only its beginning, which has the imports."""
     text = path.read_text(encoding="utf-8")
     return text if path.suffix else text.partition("\nrule ")[0]
 
 
 def top_names(node: ast.AST) -> set[str]:
-    """The first parts of the absolute names that a statement imports."""
+    """Return the top-level modules that a statement imports by absolute name."""
     if isinstance(node, ast.Import):
         return {alias.name.partition(".")[0] for alias in node.names}
     absolute = isinstance(node, ast.ImportFrom) and node.level == 0
@@ -79,7 +79,7 @@ def top_names(node: ast.AST) -> set[str]:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_what_is_imported_is_declared(folder):
+def test_imported_packages_are_declared(folder):
     allowed, owners = declared(FOLDERS[folder]), {**ABSENT, **packages_distributions()}
     found = imported(folder)
     assert len(found) > 4
@@ -92,7 +92,7 @@ def test_what_is_imported_is_declared(folder):
     assert not missing, "pyproject.toml does not declare them"
 
 
-def test_the_lock_file_has_what_is_declared():
+def test_the_lock_file_satisfies_the_declarations():
     lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
     pins = [Requirement(line) for line in lines if line[:1].isalnum()]
     locked = {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in pins}
@@ -103,6 +103,6 @@ def test_the_lock_file_has_what_is_declared():
             assert needed.specifier.contains(version), text
 
 
-def test_the_plugin_alone_declares_nothing_of_the_pipeline():
+def test_the_plugin_alone_does_not_depend_on_the_pipeline():
     only = declared(("pipeline", "demo", "insightface", "detect")) - declared(())
     assert {"dvc", "snakemake", "pandas", "pydantic", "ruamel-yaml", "onnx", "flask"} <= only

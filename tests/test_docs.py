@@ -1,4 +1,4 @@
-"""The documentation is true: its commands exist, its snippets run, its site builds and is whole."""
+"""Commands in the documentation are valid, its snippets run, and its site builds and works."""
 
 import os
 import re
@@ -21,12 +21,12 @@ from lh2face.data.training_sources import TRAINING_SOURCES
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-# A file that is shown whole has its language in braces, and is no snippet.
+# A block with its language in braces shows a whole file and is no snippet.
 FENCE = re.compile(r"^( *)```([^\n]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
 
 def blocks(*languages: str) -> list:
-    """The fenced blocks of some languages."""
+    """Return the fenced blocks of some languages."""
     found = []
     for page in PAGES:
         text = page.read_text()
@@ -38,14 +38,14 @@ def blocks(*languages: str) -> list:
 
 
 def commands(program: str) -> list:
-    """The calls of a program in all pages' shell blocks, as words."""
+    """Return all calls of a program in the shell blocks of all pages, as words."""
     found = []
     for block in blocks("bash", ""):
         lines = block.values[0].replace("\\\n", " ").splitlines()
         for line in lines:
             for call in re.split(r"&&|\|", line):
                 words = shlex.split(call, comments=True)
-                # The last word is another program's argument, as in `git clone URL lh2face`.
+                # The last word may be another program's argument: `git clone URL lh2face`.
                 if program in words[:-1]:
                     rest = words[words.index(program) :]
                     found.append(pytest.param(rest[1:], id=" ".join(rest)))
@@ -56,14 +56,14 @@ def commands(program: str) -> list:
 def test_the_commands_are_accepted(words, tmp_path, monkeypatch):
     name, *arguments = words
     monkeypatch.chdir(tmp_path)
-    # Paths are examples: all that could be one is there, and one that is a default.
+    # Paths in the commands are examples, so every possible path is created, and a default one.
     named = [word for word in arguments if not word.startswith("-")]
     for path in map(Path, [*named, "runs/fit3d"]):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch() if path.suffix else path.mkdir(exist_ok=True)
     commands = get_command(app).commands
     assert name in commands
-    # Reads options and arguments and runs nothing; raises where one is unknown, missing or bad.
+    # This parses the arguments without running the command; a bad one raises.
     commands[name].make_context(name, arguments)
 
 
@@ -80,7 +80,7 @@ def test_the_make_targets_exist(words):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_files_that_are_named_exist(page):
-    # Of the repository's folders; "mine" and the like are the reader's, data/ the pipeline's.
+    # Only paths in folders of the repository: others are the reader's or made by the pipeline.
     folders = r"(?<!data/raw/)(?<!data/aligned/)\b(?:params|workflow|benchmarks|docs|stages)/"
     named = re.findall(rf"{folders}[\w./-]*\w", page.read_text())
     roots = (ROOT, ROOT / "plugin" / "lh2face")
@@ -98,23 +98,23 @@ def test_the_overlays_are_valid(text, params_file):
     assert load_params(params_file) != before
 
 
-def test_four_paths_of_the_field_are_the_users():
+def test_the_field_overlay_asks_for_four_paths():
     text = (ROOT / "params" / "field.yaml").read_text()
     assert len(re.findall(r"path: (?!\*)", text)) == 4
 
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory) -> Path:
-    """A folder with what the snippets read: a model, the same as ONNX, photos, records."""
+    """A folder with the inputs of the snippets: a model, the same as ONNX, photos and records."""
     from lh2face.adapters.insightface import export_onnx
     from lh2face.params import load_params
-    from lh2face.stages import init
+    from lh2face.stages import untrained
     from lh2face.tools import records
 
     folder = tmp_path_factory.mktemp("docs")
     model = folder / "runs" / "lh2face" / "0" / "model"
     model.parent.mkdir(parents=True)
-    init.run(load_params(ROOT / "params.yaml"), model, seed=0)
+    untrained.run(load_params(ROOT / "params.yaml"), model, seed=0)
     export_onnx(model, folder / "lh2face.onnx")
     rng = np.random.default_rng(0)
     for name in (
@@ -131,7 +131,7 @@ def workplace(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def registry(monkeypatch):
-    """The registry of models, in which what a snippet registers is forgotten afterwards."""
+    """The registry of models; what a snippet registers is removed afterwards."""
     from mmengine.registry import MODELS, DefaultScope
 
     monkeypatch.setattr(MODELS, "_module_dict", dict(MODELS.module_dict))
@@ -140,7 +140,7 @@ def registry(monkeypatch):
 
 
 def small(config):
-    """A config of the same types with few classes."""
+    """Return the config with few classes."""
     if not isinstance(config, dict):
         return config
     return {k: 10 if k == "num_classes" else small(value) for k, value in config.items()}
@@ -162,7 +162,7 @@ def test_the_snippets_run(text, workplace, registry, monkeypatch):
     config = space.get("config", {})
     model = space.get("model")
     if isinstance(model, dict):
-        # What mmpretrain registers is not here: of its model only the head is ours.
+        # mmpretrain is not installed here, so only the head of its model can be built.
         ours = model if registry.get(model["type"]) else model["head"]
         built = registry.build(small(ours))
         embeddings = torch.randn(4, 512, requires_grad=True)
@@ -185,7 +185,7 @@ def test_the_snippets_run(text, workplace, registry, monkeypatch):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
-    """The site, built as strictly as it is to be."""
+    """The site, built with ``--strict`` as ``make docs`` does."""
     pytest.importorskip("material", reason="mkdocs-material is not installed")
     pytest.importorskip("mkdocstrings", reason="mkdocstrings is not installed")
     folder = tmp_path_factory.mktemp("site")
@@ -199,7 +199,7 @@ def site(tmp_path_factory) -> Path:
 
 
 class Links(HTMLParser):
-    """What a page loads by itself."""
+    """Collects the files that a page loads."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -215,7 +215,9 @@ class Links(HTMLParser):
 
 def test_pages_load_nothing_from_outside(site):
     pages = list(site.rglob("*.html"))
-    assert len(pages) >= len(PAGES) - 1  # README and CONTRIBUTING are none, 404 is
+    assert (
+        len(pages) >= len(PAGES) - 1
+    )  # README and CONTRIBUTING are no pages of the site, 404 is one
     for page in pages:
         links = Links()
         links.feed(page.read_text())
@@ -232,7 +234,7 @@ def test_every_figure_is_drawn(site):
     assert not re.search(r"<!-- (figure|configuration):", text)
 
 
-def test_every_knob_is_in_the_reference(site):
+def test_every_parameter_is_in_the_reference(site):
     text = (site / "configuration.html").read_text()
     rows = re.findall(r"<td><code>([\w.]+)</code></td>\s*<td>(.*?)</td>", text)
     assert all(meaning for _, meaning in rows)
@@ -271,7 +273,7 @@ def browser():
 
 
 def test_pages_open_in_a_browser(site, browser):
-    """From disk: no request leaves the folder, nothing is wider than a phone."""
+    """Opened from disk, pages make no request outside the folder and are no wider than a phone."""
     requests: list[str] = []
     page = browser.new_page(viewport={"width": 390, "height": 844})
     page.on("request", lambda request: requests.append(request.url))
@@ -287,8 +289,8 @@ def test_pages_open_in_a_browser(site, browser):
     ] == []
 
 
-def test_what_needs_scripts_works_from_disk(site, browser):
-    """Search, dark mode, the phone's menu; and the footer leaves the side bar alone."""
+def test_search_dark_mode_and_menu_work_from_disk(site, browser):
+    """The footer does not cover the side bar."""
     errors: list[str] = []
     page = browser.new_page(viewport={"width": 1400, "height": 900}, color_scheme="light")
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -299,7 +301,7 @@ def test_what_needs_scripts_works_from_disk(site, browser):
     page.keyboard.press("Escape")
     page.locator(".md-header label[title=Dark]").click()
     assert page.locator("body").get_attribute("data-md-color-scheme") == "slate"
-    # Wherever the page is scrolled to.
+    # The page is scrolled to its beginning, middle and end.
     page.goto(f"file://{site / 'index.html'}")
     for share in (0, 0.5, 1):
         page.evaluate(f"scrollTo(0, {share} * document.body.scrollHeight)")

@@ -1,4 +1,4 @@
-"""The examples run as their first lines say, and leave what they promise."""
+"""The examples run with the commands in their docstrings, and give the promised results."""
 
 import csv
 import os
@@ -31,13 +31,13 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_head_in_an_mmengine_config_learns(tmp_path):
+def test_the_example_of_an_mmengine_config_learns(tmp_path):
     run("mmengine_config.py", tmp_path)
     losses = [float(row["loss_vmf"]) for row in rows(tmp_path / "training.csv")]
     assert len(losses) == 8 and losses[-1] < 0.8 * losses[0]
 
 
-def test_folders_are_scored_against_each_other(tmp_path):
+def test_the_example_compares_two_folders(tmp_path):
     torch.manual_seed(0)
     backbone = {"type": "MobileFaceNet", "embedding_size": 16, "width": 0.25, "image_size": 48}
     config = {"type": "FaceRecognizer", "backbone": backbone}
@@ -48,7 +48,7 @@ def test_folders_are_scored_against_each_other(tmp_path):
     for name in ("a.png", "b.png", "c.png"):
         photo = rng.integers(0, 255, (112, 112, 3), np.uint8)
         cv2.imwrite(str(tmp_path / "second" / name), photo)
-    # b alone is in both folders, as another file.
+    # The picture b.png is in both folders, in the first as x.bmp.
     cv2.imwrite(str(tmp_path / "first" / "x.bmp"), cv2.imread(str(tmp_path / "second" / "b.png")))
     out = tmp_path / "scores.csv"
     arguments = (tmp_path / "first", tmp_path / "second", "--model", tmp_path / "model")
@@ -59,7 +59,7 @@ def test_folders_are_scored_against_each_other(tmp_path):
     assert float(scores["a.png"]["score"]) < 1
 
 
-def test_a_fitted_face_turns(tmp_path):
+def test_the_example_of_a_turned_face_draws_it(tmp_path):
     run("fit_and_turn.py", tmp_path, 3)
     assert cv2.imread(str(tmp_path / "face.png")).std() > 20
     with Image.open(tmp_path / "face.gif") as turn:

@@ -1,4 +1,4 @@
-"""Fine-tuning as docs/how-to/fine-tune.md has it: one's own people, a model of a first training."""
+"""The commands of docs/how-to/fine-tune.md tune the model of a first training on other people."""
 
 import shlex
 import shutil
@@ -32,7 +32,7 @@ def command(line: str, **more: object) -> None:
 
 
 def photos_of(records: Path, folder: Path) -> None:
-    """The faces of records as photos, ``folder/<identity>/*.jpg``."""
+    """Write the faces of records as photos, ``folder/<identity>/*.jpg``."""
     reader = RecordReader(records / "train.rec")
     for key in range(1, PEOPLE * PHOTOS + 1):
         header, encoded = reader[key]

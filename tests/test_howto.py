@@ -1,4 +1,4 @@
-"""Each how-to page begins with the shortest commands that work, and they work."""
+"""Each how-to page begins with its shortest sequence of commands, and these commands work."""
 
 import json
 import re
@@ -33,7 +33,7 @@ PARTS = ("plugin", "params", "examples", "workflow", "dvc.yaml", "Snakefile", ".
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory) -> Path:
-    """What a clone has, with a model, a benchmark in the form of IJB-C and photos."""
+    """The files of a clone, with a model, a benchmark in the form of IJB-C and photos."""
     folder = tmp_path_factory.mktemp("clone")
     for name in PARTS:
         (folder / name).symlink_to(ROOT / name)
@@ -67,7 +67,7 @@ def dvc(folder: Path, *words: str) -> str:
 
 
 def commands(page: Path) -> list[str]:
-    """The commands that a page begins with, its comments left out."""
+    """Return the commands that a page begins with, without comments."""
     begin = BEGIN.match(page.read_text(encoding="utf-8"))
     assert begin, f"{page.name}: expected commands below its title"
     lines = begin[1].replace("\\\n", " ").splitlines()
@@ -76,9 +76,11 @@ def commands(page: Path) -> list[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_first_commands_of_a_page_work(page, clone, monkeypatch):
-    """Each is run, but for what other tests run: of ``dvc repro`` and ``snakemake``, which take
-    minutes, only the stages are resolved; an example must be one of test_examples; the page of
-    ``lh2face demo`` is tested in a browser."""
+    """Each command is run, except those that other tests run.
+
+    ``dvc repro`` and ``snakemake`` take minutes, so only their stages are resolved. An example has
+    to be one that test_examples.py runs, and ``lh2face demo`` is tested in a browser.
+    """
     monkeypatch.chdir(clone)
     lines = commands(page)
     assert lines[0] == ". .venv/bin/activate" and len(lines) > 1
@@ -95,9 +97,9 @@ def test_the_first_commands_of_a_page_work(page, clone, monkeypatch):
             for path in (words[words.index("--profile") + 1],) if "--profile" in words else ():
                 assert (clone / path / "config.yaml").is_file()
         elif program == "python":
-            # An example, which test_examples runs.
+            # An example; test_examples.py has to run it.
             folder, name = words[0].split("/")
             assert folder == "examples" and f'run("{name}", ' in EXAMPLES
         else:
-            assert program == "echo"
+            assert program in ("cp", "echo")
             subprocess.run(["sh", "-c", line], check=True)

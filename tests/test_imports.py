@@ -1,4 +1,4 @@
-"""What an import loads, and what it changes in other packages."""
+"""An import loads and changes only what it needs."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import pytest
 PIPELINE = {"dvc", "jinja2", "pandas", "plotly", "pydantic", "ruamel", "snakemake"}
 OPTIONAL = {"insightface", "matplotlib", "onnx", "onnxruntime", "scipy", "timm"}
 HEAVY = {"PIL", "cv2", "mmengine", "torch", *PIPELINE, *OPTIONAL}
-# Modules of maths, text and files, which other programs may want alone, by what they may load.
+# Modules of mathematics, text and files, and the heavy packages that each of them may load.
 LIGHT = {
     "lh2face": set(),
     "lh2face.arguments": set(),
@@ -48,14 +48,14 @@ print(len(get_safe_globals()))
 
 
 def python(script: str) -> str:
-    """What a script prints in a process of its own."""
+    """Return the output of a script that runs in another process."""
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def loaded(script: str) -> set[str]:
-    """The heavy packages that a script loads."""
+    """Return the heavy packages that a script loads."""
     return HEAVY & set(python(script + LOADED).rpartition("loaded")[2].split())
 
 
@@ -66,7 +66,7 @@ def test_a_light_module_loads_no_heavy_package(module, allowed):
 
 @pytest.mark.parametrize("arguments", [[], ["train"], ["evaluate-ijb"]], ids=str)
 def test_help_loads_no_heavy_package(arguments):
-    # typer itself loads pydantic where it finds it.
+    # typer itself loads pydantic if it is installed.
     assert loaded(HELP.format(arguments=arguments)) <= {"pydantic"}
 
 
@@ -88,7 +88,7 @@ print("mmengine" in sys.modules)
 
 @pytest.mark.parametrize("name", ["lh2face", "lh2face.register"])
 @pytest.mark.parametrize("first", ["", "import mmengine"])
-def test_a_config_that_imports_it_finds_its_parts(tmp_path, name, first):
+def test_a_config_that_imports_the_package_finds_its_classes(tmp_path, name, first):
     config = tmp_path / "config.py"
     config.write_text(f"custom_imports = dict(imports=[{name!r}])\n", encoding="utf-8")
     script = f"{first}\nfrom mmengine.config import Config\nConfig.fromfile({str(config)!r})\n"
@@ -109,7 +109,7 @@ def test_register_works_after_a_light_module():
         "Unsup3DReconstructor(image_size=32)",
     ],
 )
-def test_a_class_finds_the_parts_that_it_builds_by_name(script):
+def test_a_class_finds_the_classes_that_it_builds_by_name(script):
     python(script)
 
 
@@ -123,5 +123,5 @@ def test_a_class_finds_the_parts_that_it_builds_by_name(script):
         "registry",
     ],
 )
-def test_each_module_can_be_the_first(module):
+def test_each_module_can_be_imported_first(module):
     python(f"import lh2face.{module}")

@@ -1,4 +1,4 @@
-"""The layers of the package: no import runs back up, not even inside a function."""
+"""Imports in the package go only to lower layers, even inside functions."""
 
 import ast
 import sys
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "plugin" / "lh2face"
-# The rooms of the package, and its modules beside them, from low to high. Each imports only itself
-# and what stands in a layer below its own.
+# The subpackages and modules of the package in layers, from low to high. Each imports only itself
+# and lower layers.
 LAYERS = (
     {"functional", "text"},
     {"arguments", "files", "onnx", "progress", "registry"},
@@ -18,7 +18,7 @@ LAYERS = (
     {"evaluation", "reconstruction"},
     {"artifacts"},
     {"augmentation", "training"},
-    {"register"},  # imports what registers itself
+    {"register"},  # imports the modules that register classes
     {"__init__"},
     {"embedding", "params", "report", "runs"},
     {"adapters", "stages"},
@@ -28,14 +28,14 @@ LAYERS = (
     {"__main__"},
 )
 LAYER = {room: layer for layer, rooms in enumerate(LAYERS) for room in rooms}
-# Configs are files of mmengine; what they name is in the registry.
+# Configs are files of mmengine, which name classes of the registry.
 OUTSIDE = {"configs"}
-# What a room must not import, though it is below.
+# Imports that are forbidden although they go down.
 NEVER = {"evaluation": {"heads"}}
 
 
 def modules() -> Iterator[tuple[str, Path]]:
-    """The room and the file of each module."""
+    """Yield the first part of the name and the file of each module."""
     for path in sorted(PACKAGE.rglob("*.py")):
         name = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
         if name not in OUTSIDE:
@@ -43,23 +43,23 @@ def modules() -> Iterator[tuple[str, Path]]:
 
 
 def imported(path: Path) -> Iterator[tuple[int, str]]:
-    """Line and dotted name of what a file imports anywhere in it."""
+    """Yield line and dotted name of every import in a file."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            # "from lh2face import data" imports a room; other names say nothing of one.
+            # "from lh2face import data" imports a subpackage; other names need not be modules.
             more = (f".{alias.name}" if node.module == "lh2face" else "" for alias in node.names)
             yield from ((node.lineno, f"{node.module}{name}") for name in more)
 
 
-def test_every_room_has_a_layer():
+def test_every_subpackage_has_a_layer():
     assert {room for room, _ in modules()} == LAYER.keys()
     assert sum(map(len, LAYERS)) == len(LAYER)
 
 
 @pytest.mark.parametrize("room", sorted(LAYER))
-def test_no_import_runs_back_up(room):
+def test_imports_go_down(room):
     below = {other for other in LAYER if LAYER[other] < LAYER[room]} - NEVER.get(room, set())
     refused = [
         f"{path.relative_to(PACKAGE)}:{line}: {module}"
@@ -72,7 +72,7 @@ def test_no_import_runs_back_up(room):
     assert not refused
 
 
-def test_functional_is_mathematics_alone():
+def test_functional_imports_only_numpy_and_torch():
     found = {
         module.partition(".")[0]
         for room, path in modules()

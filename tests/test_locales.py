@@ -1,5 +1,4 @@
-"""Every command in a locale that is not UTF-8, on files whose names are not UTF-8: a result, or one
-line that says what cannot be."""
+"""With a locale and file names that are not UTF-8, every command gives a result or one line."""
 
 import json
 import os
@@ -14,7 +13,7 @@ import pytest
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="other systems have no names that are not UTF-8"
 )
-# Runs the commands of a JSON file one after the other; writes exit code and what was said.
+# Runs the commands of a JSON file in turn, and writes exit code and messages of each.
 COMMANDS = """
 import io, json, os, sys
 from lh2face.cli import main
@@ -55,12 +54,12 @@ LOCALES = {
 
 
 def named(text: str) -> str:
-    """A file name of these bytes, given as latin-1 letters."""
+    """Return a file name of these bytes, which are given as Latin-1 letters."""
     return os.fsdecode(text.encode("latin-1"))
 
 
 def photos(root: Path) -> None:
-    """Photos of eight people; names of folders and files hold bytes that are no UTF-8."""
+    """Write photos of eight people; names of folders and files are not UTF-8."""
     rng = np.random.default_rng(0)
     for person in range(8):
         folder = root / named(f"p\xff\xc3\xa9{person}")
@@ -73,14 +72,14 @@ def photos(root: Path) -> None:
 
 
 @pytest.mark.parametrize("locale", LOCALES)
-def test_commands_end_in_a_result_or_in_one_line(tmp_path, params_file, locale):
+def test_commands_give_a_result_or_one_line(tmp_path, params_file, locale):
     root = tmp_path / named("ph\xfftos")
     photos(root)
     (tmp_path / "photos").symlink_to(root.name)
     (tmp_path / "over.yaml").write_text(OVERLAY, encoding="utf-8")
     lines = [f"{path} 0 {path.parent.name}" for path in sorted(root.rglob("*.jpg"))]
     (tmp_path / named("list\xff.txt")).write_bytes(os.fsencode("\n".join(lines)))
-    # Bytes as latin-1 letters, so that JSON holds them.
+    # Bytes are written as Latin-1 letters, so that JSON can hold them.
     out, model = "o\xfft", "runs/untrained/0/model"
     commands = [
         ("params", "over.yaml"),
@@ -90,10 +89,10 @@ def test_commands_end_in_a_result_or_in_one_line(tmp_path, params_file, locale):
         ("align", f"{out}/raw", f"{out}/aligned"),
         ("benchmark", "p", f"{out}/bench"),
         ("align-benchmark", "p", f"{out}/bench", f"{out}/tested"),
-        ("init", model, "--seed", "0"),
+        ("untrained", model, "--seed", "0"),
     ]
     wrong = {
-        ("init", f"{out}/model", "--seed", "0"): "UTF-8",
+        ("untrained", f"{out}/model", "--seed", "0"): "UTF-8",
         ("train", f"{out}/aligned", f"{out}/m", "--head=cosface", "--seed=0"): "UTF-8",
         ("export-onnx", model, "m\xff.onnx"): "UTF-8",
     }

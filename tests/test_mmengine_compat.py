@@ -1,4 +1,4 @@
-"""What mmengine cannot do on today's PyTorch by itself, it does with the package imported."""
+"""With the package, mmengine resumes and launches processes on current PyTorch; alone it fails."""
 
 import os
 import pickle
@@ -18,7 +18,7 @@ from lh2face import mmengine_compat
 
 @pytest.fixture
 def no_safe_globals():
-    """PyTorch's allow-list, empty for the length of a test."""
+    """Empties PyTorch's list of allowed classes for the time of a test."""
     before = get_safe_globals()
     clear_safe_globals()
     yield
@@ -27,7 +27,7 @@ def no_safe_globals():
 
 
 def checkpoint(path: Path) -> Path:
-    """A checkpoint as mmengine's runner writes one."""
+    """Write a checkpoint as mmengine's runner does."""
     buffer = HistoryBuffer()
     for value in (3.0, 1.0, 2.0):
         buffer.update(value)
@@ -36,7 +36,7 @@ def checkpoint(path: Path) -> Path:
     return path
 
 
-def test_checkpoint_is_refused_without_and_read_with(tmp_path, no_safe_globals):
+def test_a_checkpoint_is_read_only_after_allowing_its_classes(tmp_path, no_safe_globals):
     path = checkpoint(tmp_path / "last.pth")
     with pytest.raises(pickle.UnpicklingError, match="Unsupported"):
         torch.load(path)
@@ -47,7 +47,7 @@ def test_checkpoint_is_refused_without_and_read_with(tmp_path, no_safe_globals):
 
 
 class Attribute:
-    """Pickles as a look-up of an attribute."""
+    """Unpickling this object would look up an attribute."""
 
     def __init__(self, owner: object, name: str) -> None:
         self.look_up = owner, name
@@ -119,7 +119,7 @@ TRAINING = """
 
 
 def launch(tmp_path: Path, fix: str) -> list[subprocess.CompletedProcess]:
-    """Train in two processes, as torchrun would start them."""
+    """Train in two processes, started as torchrun does."""
     script = tmp_path / "train.py"
     script.write_text(textwrap.dedent(TRAINING))
     with socket.socket() as free:
@@ -146,7 +146,7 @@ def launch(tmp_path: Path, fix: str) -> list[subprocess.CompletedProcess]:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the fix is for machines without CUDA")
-def test_pytorch_launcher_fails_without_and_trains_with(tmp_path):
+def test_the_pytorch_launcher_trains_only_with_the_package(tmp_path):
     for process in launch(tmp_path, "without"):
         assert process.returncode != 0
         assert "torch.cuda.set_device" in process.stderr

@@ -1,4 +1,4 @@
-"""The mutants fit the tree: running them all takes too long to notice that one does not."""
+"""Every mutant applies to the tree and names tests that exist; running them all takes too long."""
 
 import ast
 import tomllib
@@ -14,13 +14,13 @@ AREAS = sorted((ROOT / "tests" / "mutants").glob("*.toml"))
 
 @cache
 def functions(path: Path) -> set[str]:
-    """Names of the tests in a file."""
+    """Return the names of the tests in a file."""
     nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
     return {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
 
 
 def missing(test: str) -> bool:
-    """Whether a test id names no file, or no test in it."""
+    """Return whether a test id names a file or a test that does not exist."""
     file, _, name = test.partition("::")
     path = ROOT / file
     if not name:
@@ -29,7 +29,7 @@ def missing(test: str) -> bool:
 
 
 @pytest.mark.parametrize("area", AREAS, ids=lambda path: path.stem)
-def test_each_applies_once_and_names_tests_that_exist(area):
+def test_each_mutant_applies_once_and_names_existing_tests(area):
     wrong = []
     for mutant in tomllib.loads(area.read_text(encoding="utf-8"))["mutant"]:
         assert mutant.keys() == {"name", "file", "old", "new", "tests"} and mutant["tests"]
@@ -41,7 +41,7 @@ def test_each_applies_once_and_names_tests_that_exist(area):
     assert not wrong
 
 
-def test_no_two_have_the_same_name():
+def test_names_of_mutants_are_unique():
     names = Counter(
         mutant["name"]
         for area in AREAS

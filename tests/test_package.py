@@ -1,4 +1,4 @@
-"""The package as others get it: a wheel, in an environment of what it asks for and no more."""
+"""The wheel works in an environment that has only its declared dependencies."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
-# Modules that need an extra as soon as they are imported.
+# Modules whose import needs an extra.
 NEED_PIPELINE = {
     f"lh2face.{name}"
     for name in (
@@ -25,7 +25,7 @@ NEED_PIPELINE = {
 
 
 def closure(extra: str) -> Iterator[metadata.Distribution]:
-    """The installed distributions that lh2face needs, with theirs in turn."""
+    """Yield the installed distributions that lh2face needs, directly or not."""
     seen, queue = set(), [("lh2face", extra)]
     while queue:
         name, extra = queue.pop()
@@ -43,7 +43,7 @@ def closure(extra: str) -> Iterator[metadata.Distribution]:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    """Built from a copy, so that nothing is left in the tree and nothing old gets in."""
+    """The wheel, built from a copy of the tree, so that no old files get in and none are left."""
     folder = tmp_path_factory.mktemp("wheel")
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
     shutil.copytree(ROOT / "plugin", folder / "plugin", ignore=ignored)
@@ -56,7 +56,7 @@ def wheel(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module", params=["", "pipeline"], ids=["plugin alone", "pipeline"])
 def environment(request, wheel, tmp_path_factory) -> Path:
-    """A virtual environment with the wheel and links to what it, or its extra, requires."""
+    """A virtual environment with the wheel and links to its requirements, for no or one extra."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, symlinks=True)
     packages = folder / "packages"
@@ -82,8 +82,8 @@ def run(environment: Path, *command: str) -> subprocess.CompletedProcess:
     )  # fmt: skip
 
 
-def test_the_wheel_holds_every_module_and_what_they_read(environment):
-    """The report's template, style sheet and script, and the marker of types."""
+def test_the_wheel_holds_every_module_and_data_file(environment):
+    """Data files are the report's template, style sheet and script, and ``py.typed``."""
     (site,) = environment.glob("lib/python*/site-packages")
     source = ROOT / "plugin"
     expected, found = (
@@ -124,7 +124,7 @@ def test_every_file_names_the_same_version():
     assert f'\nversion = "{version}"\n' in (ROOT / "pyproject.toml").read_text()
 
 
-def test_help_is_a_guide_of_a_line_a_command():
+def test_help_has_one_line_per_command():
     variables = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1"}
     shown = subprocess.run(
         ["lh2face", "--help"], env=variables, capture_output=True, text=True, check=True

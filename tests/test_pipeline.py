@@ -1,4 +1,4 @@
-"""The two engines see one DAG, and stages do what the DAG says."""
+"""Both engines run the same DAG, and its first stages write what later ones expect."""
 
 import shutil
 import subprocess
@@ -32,7 +32,7 @@ def test_snakemake_and_dvc_have_the_same_dag():
     assert renamed <= rules
 
 
-def test_without_validation_neither_engine_has_a_stage_of_it(tmp_path, params_file):
+def test_without_validation_no_engine_has_validation_stages(tmp_path, params_file):
     for name in ("dvc.yaml", "Snakefile", ".dvcignore"):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "workflow", tmp_path / "workflow")
@@ -54,8 +54,8 @@ def test_without_validation_neither_engine_has_a_stage_of_it(tmp_path, params_fi
 
 
 @pytest.mark.parametrize("stage", ["fit3d", "train", "joint"])
-def test_a_source_that_is_named_no_more_trains_again(stage):
-    """Its folder stays where it is, so the content of what is watched does not tell."""
+def test_removing_a_source_makes_training_stale(stage):
+    """The folder of a removed source stays, so the stages also have to watch the parameter."""
     stages = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
     assert "sources" in stages[stage]["params"]
 
@@ -67,7 +67,7 @@ def test_snakemake_orders_the_stages_as_dvc_does():
     graph = Repo(ROOT).index.graph
     edges = {(a.addressing, b.addressing) for a, b in networkx.transitive_closure(graph).edges}
     assert ("train@lh2face-0", "data@people") in edges
-    # Another benchmark realigns no training face.
+    # Training does not depend on benchmarks, so a change of them aligns no training face again.
     assert ("train@lh2face-0", "align_benchmark@people") not in edges
     assert ("joint@lh2face_joint-0", "align_benchmark@people") not in edges
     assert ("embed@lh2face-0-people-0", "align_benchmark@people") in edges
@@ -91,14 +91,14 @@ BENCHMARK = PARAMS.benchmarks["people"].model_copy(
 
 
 def params_of(workers):
-    """The repository's parameters with fewer people."""
+    """Return the repository's parameters with fewer people."""
     update = {"workers": workers, "sources": {"it": SOURCE}, "benchmarks": {"it": BENCHMARK}}
     return PARAMS.model_copy(update=update)
 
 
 @pytest.fixture(scope="module")
 def synthetic(tmp_path_factory):
-    """A small synthetic source and benchmark, made by one process and by two."""
+    """A small synthetic source and benchmark, made once by one process and once by two."""
     folders = []
     for workers in (1, 2):
         out = tmp_path_factory.mktemp("raw")
@@ -108,7 +108,7 @@ def synthetic(tmp_path_factory):
     return folders
 
 
-def test_same_bytes_whatever_the_number_of_workers(synthetic):
+def test_bytes_do_not_depend_on_the_number_of_workers(synthetic):
     one, two = synthetic
     files = sorted(path.relative_to(one) for path in one.rglob("*") if path.is_file())
     assert len(files) > 90
@@ -130,7 +130,7 @@ def test_synthetic_landmarks_lie_on_the_face(synthetic):
         assert depth[y, x] - np.nanmin(depth) < 0.02
 
 
-def test_benchmark_mixes_stills_and_video(synthetic):
+def test_the_benchmark_mixes_stills_and_video(synthetic):
     from lh2face.data.ijb_meta import read_meta
 
     meta = read_meta(synthetic[0] / "benchmark", "bench")
@@ -160,7 +160,7 @@ def test_aligned_eyes_are_where_the_template_has_them(synthetic, tmp_path):
         assert np.abs(aligned[:2].mean(0) - TEMPLATE[:2].mean(0)).max() < 20
 
 
-def test_a_corrupt_benchmark_image_is_named_and_leaves_nothing(synthetic, tmp_path):
+def test_a_corrupt_benchmark_image_is_named_and_no_output_is_left(synthetic, tmp_path):
     import shutil
 
     from lh2face.data.images import ImageError
@@ -172,7 +172,7 @@ def test_a_corrupt_benchmark_image_is_named_and_leaves_nothing(synthetic, tmp_pa
     assert not (tmp_path / "aligned").exists()
 
 
-def test_command_line_errors_are_one_line(tmp_path):
+def test_errors_of_stages_are_one_line(tmp_path):
     (tmp_path / "params.yaml").write_text("nonsense: 1\n")
     result = subprocess.run(
         ["lh2face", "data", "people", "out"],

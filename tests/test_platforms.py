@@ -1,4 +1,4 @@
-"""Machines that lack what this one has: modules of Unix alone, git, a home that can be written."""
+"""The package works on machines without modules of Unix, without glibc and without git."""
 
 import shutil
 import subprocess
@@ -15,7 +15,7 @@ UNIX_ALONE = ("fcntl", "resource", "pwd", "grp", "termios", "posix")
 
 
 def test_every_module_imports_where_unix_modules_are_absent():
-    # As on Windows. Libraries come first, because those of this machine import what is there.
+    # This imitates Windows. Other libraries are imported first, as they use what this machine has.
     code = f"""
 import importlib, os, pkgutil, sys
 import torch, mmengine.runner, cv2, rich, typer, pydantic, ruamel.yaml, pandas, plotly, jinja2
@@ -46,12 +46,12 @@ def test_peak_memory_is_in_mebibytes(monkeypatch):
     if status.exists():
         peak = int(status.read_text(encoding="utf-8").partition("VmHWM:")[2].split()[0]) / 1024
         assert found == pytest.approx(peak, rel=0.05)
-    # macOS counts bytes where Linux counts KiB.
+    # macOS counts bytes, Linux KiB.
     monkeypatch.setattr(memory.sys, "platform", "darwin")
     assert memory.peak_memory() == pytest.approx(found / 1024, abs=1)
 
 
-def test_freed_memory_is_kept_where_there_is_glibc_alone(monkeypatch):
+def test_without_glibc_memory_is_not_tuned(monkeypatch):
     monkeypatch.setattr(memory.sys, "platform", "win32")
     monkeypatch.setattr(memory.ctypes, "CDLL", None)  # Windows has no CDLL(None)
     memory.reuse_freed_memory()
@@ -68,7 +68,7 @@ def test_without_git_there_is_no_commit(monkeypatch, tmp_path):
 def test_make_reproduce_works_in_a_source_archive(tmp_path, has_git):
     shutil.copy(ROOT / "Makefile", tmp_path)
     shutil.copytree(ROOT / "workflow", tmp_path / "workflow")
-    # A pipeline of one stage in the place of ours, which takes minutes.
+    # A pipeline of one stage replaces ours, which takes minutes.
     (tmp_path / "dvc.yaml").write_text("stages: {depth: {cmd: echo made > one, outs: [one]}}\n")
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".dvc" / "config").write_text("[core]\n    analytics = false\n")

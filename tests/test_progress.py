@@ -1,4 +1,4 @@
-"""What long work says: plain lines in a file, a bar on a terminal."""
+"""Long work prints a few plain lines into a file, and a bar on a terminal."""
 
 import io
 import re
@@ -11,7 +11,7 @@ from lh2face.progress import clock, rate, track
 
 @pytest.fixture
 def now(monkeypatch):
-    """A clock that the test moves."""
+    """A clock that the test sets."""
     time = [100.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: time[0])
     return time
@@ -30,7 +30,7 @@ def test_lines_are_few_and_end_with_the_last_step(now, capsys):
 
 
 def test_time_left_follows_a_change_of_speed(now, capsys):
-    """A tenth of the speed from the middle on: half a minute later the time left is right."""
+    """From the middle on, the speed is a tenth; after half a minute the time left is right."""
     shown = progress.progress("faces", 2000)
     for step in range(1120):
         now[0] += 0.05 if step < 1000 else 0.5
@@ -39,14 +39,14 @@ def test_time_left_follows_a_change_of_speed(now, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == "faces: 1120/2000  2/s  7:20 left"
 
 
-def test_work_that_goes_on_counts_its_own_steps_for_the_rate(now, capsys):
+def test_the_rate_of_resumed_work_counts_only_its_own_steps(now, capsys):
     shown = progress.progress("faces", 100, done=90)
     now[0] += 2
     shown.advance(4, status="loss 1")
     assert capsys.readouterr().out == "faces: 94/100  2/s  0:03 left  loss 1\n"
 
 
-def test_an_unknown_total_and_an_error_half_way(now, capsys):
+def test_an_unknown_total_and_an_error_are_shown(now, capsys):
     def images():
         yield from "abc"
         raise ValueError("no image")
@@ -72,7 +72,7 @@ def test_a_terminal_gets_a_bar(monkeypatch):
     assert terminal.getvalue().rstrip().endswith("\x1b[?25h"), "the cursor is shown again"
 
 
-def test_names_in_lines_are_text(now, capsys):
+def test_names_in_lines_are_escaped(now, capsys):
     shown = progress.progress("embedding [old]\n\x1b[31m", 2)
     shown.advance(status="a\nb")
     assert capsys.readouterr().out == (
@@ -80,6 +80,6 @@ def test_names_in_lines_are_text(now, capsys):
     )
 
 
-def test_figures_for_people():
+def test_figures_are_formatted_for_people():
     assert [rate(x) for x in (0.123, 4.56, 12.3, 12345)] == ["0.12/s", "4.6/s", "12/s", "12,345/s"]
     assert [clock(x) for x in (0, 59.6, 61, 3661)] == ["0:00", "1:00", "1:01", "1:01:01"]

@@ -1,4 +1,4 @@
-"""What a config out of a file may name and say, and what it may not."""
+"""A config out of a file may name only registered classes and their documented arguments."""
 
 import math
 
@@ -24,7 +24,7 @@ def test_the_packages_own_parts_are_built():
 @pytest.mark.parametrize(
     "name", ["os.system", "builtins.eval", "lh2face.heads.CosFaceHead", "CosFase", "", None, 3, []]
 )
-def test_only_registered_names_are_known(name):
+def test_only_registered_names_are_accepted(name):
     with pytest.raises(ValueError, match=r"^here\.type: (found .*CosFaceHead|missing)"):
         check("head", {"type": name} if name is not None else {}, "here")
 
@@ -52,7 +52,7 @@ def test_a_class_of_another_kind_is_refused(role, name):
         ({"type": "RandomBlur", "sigm": 2}, r"here\.pipeline\.1\.sigm: unknown; RandomBlur allows"),
     ],
 )
-def test_transforms_in_a_list(config, message):
+def test_transforms_in_a_list_are_checked(config, message):
     mirror = {"type": "RandomMirror", "probability": 0.5}
     check_arguments(RecordFaces, {"root": "a", "pipeline": [mirror]}, "here")
     with pytest.raises(ValueError, match=message):
@@ -62,19 +62,19 @@ def test_transforms_in_a_list(config, message):
 @pytest.mark.parametrize(
     "value", ["30", True, math.nan, math.inf, None, [30.0], 10**400, {"a": 1}, "0"]
 )
-def test_what_is_no_number_is_none(value):
+def test_a_value_that_is_no_number_is_refused(value):
     with pytest.raises(ValueError, match=r"here\.scale: expected float, found"):
         check("head", {"type": "CosFaceHead", "scale": value, "num_classes": 2}, "here")
 
 
 @pytest.mark.parametrize("value", [64.0, "64", True])
-def test_what_is_no_whole_number_is_none(value):
+def test_a_value_that_is_no_whole_number_is_refused(value):
     with pytest.raises(ValueError, match=r"here\.vmf_dim: expected int, found"):
         check("head", {"type": "LH2FaceHead", "vmf_dim": value, "num_classes": 2}, "here")
 
 
 @pytest.mark.parametrize("value", [[1.0], [1.0, 2.0, 3.0], [1.0, "2"], "12", 3])
-def test_a_pair_is_two_numbers(value):
+def test_a_pair_has_to_be_two_numbers(value):
     with pytest.raises(ValueError, match=r"here\.norm_range: expected tuple\[float, float\]"):
         check("head", {"type": "MagFaceHead", "norm_range": value, "num_classes": 2}, "here")
 
@@ -96,26 +96,26 @@ def test_a_pair_is_two_numbers(value):
         ({"proxies": {"a": [{"type": "os.system"}]}}, r"here\.proxies\.a\.0: found a config"),
     ],
 )
-def test_arguments_are_those_of_the_class(config, message):
+def test_only_arguments_of_the_class_are_accepted(config, message):
     with pytest.raises(ValueError, match=message):
         check("head", {"type": "CosFaceHead", **config}, "here", {"num_classes", "in_channels"})
 
 
-def test_what_a_class_needs_is_named():
+def test_a_missing_argument_is_named():
     with pytest.raises(ValueError, match=r"here\.backbone: missing; FaceRecognizer needs it"):
         check("recognizer", {"type": "FaceRecognizer"}, "here")
     with pytest.raises(ValueError, match=r"here\.head: missing; ShardedHead needs it"):
         check("head", {"type": "ShardedHead"}, "here", {"num_classes"})
 
 
-def test_what_a_class_refuses_is_one_line():
+def test_an_error_of_a_class_gives_one_line():
     with pytest.raises(ValueError, match=r"^here: IResNet cannot be built: depth: expected one"):
         build("backbone", {"type": "IResNet", "depth": 19}, "here")
     with pytest.raises(ValueError, match=r"^here: MobileFaceNet cannot be built: [^\n]+$"):
         build("backbone", {"type": "MobileFaceNet", "embedding_size": 10**30}, "here")
 
 
-def test_a_class_of_the_users_own_is_known_once_it_is_registered():
+def test_a_users_class_is_accepted_once_it_is_registered():
     class OwnHead(nn.Module):
         def __init__(self, num_classes, in_channels=512, margin: "Unknown" = 1):  # noqa: F821
             super().__init__()
@@ -134,7 +134,7 @@ def test_a_class_of_the_users_own_is_known_once_it_is_registered():
         del MODELS.module_dict["OwnHead"]
 
 
-def test_an_unknown_argument_is_named_in_one_line_of_a_length_to_read():
+def test_a_long_unknown_argument_is_shortened_in_the_error():
     with pytest.raises(ValueError, match=r"^here\.a\\nb\[+: unknown; CosFaceHead allows") as found:
         check("head", {"type": "CosFaceHead", "a\nb" + 5000 * "[": 1}, "here")
     assert len(str(found.value)) < 400 and "\n" not in str(found.value)

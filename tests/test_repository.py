@@ -1,4 +1,4 @@
-"""What stands at the top of the repository does what it says."""
+"""Dockerfile, Makefile, CITATION.cff and dvc.yaml are consistent with the repository."""
 
 import re
 import shlex
@@ -15,14 +15,14 @@ DAG = YAML(typ="safe").load(ROOT / "dvc.yaml")
 
 
 def instructions() -> list[tuple[str, list[str]]]:
-    """The instructions of the Dockerfile with their words, lines that go on joined."""
+    """Return the instructions of the Dockerfile with their words; continued lines are joined."""
     text = re.sub(r"^#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
     lines = filter(None, text.replace("\\\n", " ").splitlines())
     found = (line.split(maxsplit=1) for line in lines)
     return [(name, shlex.split(rest.strip("[]").replace(",", " "))) for name, rest in found]
 
 
-def test_the_container_copies_and_runs_what_is_there():
+def test_the_container_copies_and_runs_existing_files():
     copied = [words[:-1] for name, words in instructions() if name == "COPY"]
     assert copied[-1] == ["."]
     for path in (path for paths in copied for path in paths):
@@ -32,12 +32,12 @@ def test_the_container_copies_and_runs_what_is_there():
     assert comments == ["reproduce", "test"] and set(comments) <= set(targets)
     ((_, (entry,)),) = (one for one in instructions() if one[0] == "ENTRYPOINT")
     assert (ROOT / entry).stat().st_mode & 0o111
-    # What the image is built from is there where the tree is copied.
+    # .dockerignore leaves out no file that the image is built from.
     ignored = (ROOT / ".dockerignore").read_text().split()
     assert not {path.split("/")[0] for paths in copied for path in paths} & set(ignored)
 
 
-def test_the_container_hands_the_report_over(tmp_path):
+def test_the_container_copies_the_report_out(tmp_path):
     (tmp_path / "report").mkdir()
     script = (
         (ROOT / "workflow" / "docker-entrypoint").read_text().replace("/out", f"{tmp_path}/out")
@@ -46,7 +46,7 @@ def test_the_container_hands_the_report_over(tmp_path):
     run = ["sh", "-c", script, "entry", "touch", "report/index.html"]
     subprocess.run(run, cwd=tmp_path, check=True)
     assert (tmp_path / "out" / "report" / "index.html").exists()
-    # A command that fails hands nothing over, and the container fails with it.
+    # The container fails if the command fails.
     assert subprocess.run([*run[:4], "false"], cwd=tmp_path).returncode == 1
 
 
@@ -60,8 +60,8 @@ def test_the_dockerfile_passes_its_linter():
 
 @pytest.mark.faults
 @pytest.mark.timeout(3600)
-def test_the_image_is_built_and_knows_the_command():
-    """Minutes and gigabytes, so among the slow tests."""
+def test_the_image_is_built_and_runs_the_command():
+    """This takes minutes and gigabytes, so it is one of the slow tests."""
     docker = shutil.which("docker")
     if docker is None or subprocess.run([docker, "info"], capture_output=True).returncode:
         pytest.skip("no Docker daemon on this machine")
@@ -81,20 +81,20 @@ def test_the_software_and_the_paper_have_authors():
     assert paper["identifiers"][0]["value"] == "arXiv:2506.23555"
 
 
-def test_make_lists_what_it_can_do():
+def test_make_help_lists_every_target():
     said = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     listed = set(re.findall(r"^make ([\w-]+) ", said.stdout, re.MULTILINE))
     declared = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert listed == set(declared[1].split())
 
 
-def test_models_and_curves_that_dvc_names_are_outputs_of_the_default_run():
+def test_artifacts_and_plots_of_dvc_are_outputs_of_the_default_run():
     from dvc.repo import Repo
 
     outs = {out.def_path for stage in Repo(ROOT).index.stages for out in stage.outs}
     curves = [path for plot in DAG["plots"] for one in plot.values() for path in one["y"]]
     assert len(curves) == len(set(curves)) and set(curves) <= outs
-    # Every head of the default run is in each plot.
+    # Each plot has every head of the default run.
     for plot in DAG["plots"]:
         ((name, one),) = plot.items()
         kind = {path.rsplit("/", 1)[1] for path in one["y"]}
@@ -104,8 +104,8 @@ def test_models_and_curves_that_dvc_names_are_outputs_of_the_default_run():
     assert {one["path"] for one in DAG["artifacts"].values()} <= outs
 
 
-def test_a_model_is_had_by_name(tmp_path):
-    """As docs/pipeline.md says: a commit with an annotated tag."""
+def test_dvc_gets_a_model_by_name(tmp_path):
+    """docs/pipeline.md describes this: the model is committed and has an annotated tag."""
 
     def run(*words: str) -> None:
         done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""Nothing here runs what a file or a name says, nor reaches the network."""
+"""No file and no name makes the project run code, and no module uses the network."""
 
 import ast
 import json
@@ -24,7 +24,7 @@ from workflow.study.synthetic.plan import load_plan
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted([*(ROOT / "plugin").rglob("*.py"), *(ROOT / "workflow").rglob("*.py")])
-# Calls that run code out of a file or a string, or write where an archive says.
+# Calls that run code out of a file or a string, or write to paths out of an archive.
 FORBIDDEN = {
     "pickle.load", "pickle.loads", "pickle.Unpickler", "os.system", "os.popen", "eval", "exec",
     "subprocess.getoutput", "yaml.unsafe_load", "joblib.load",
@@ -43,7 +43,7 @@ def keywords(call: ast.Call) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_call_trusts_a_file_or_a_string(source):
+def test_no_call_runs_code_out_of_a_file_or_a_string(source):
     for name, call in calls(source):
         given = keywords(call)
         assert name not in FORBIDDEN and not name.endswith((".extract", ".extractall")), name
@@ -54,7 +54,7 @@ def test_no_call_trusts_a_file_or_a_string(source):
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_module_knows_the_network(source):
+def test_no_module_imports_network_libraries(source):
     for node in ast.walk(ast.parse(source.read_text())):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
@@ -94,7 +94,7 @@ def test_an_identity_may_have_any_name(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["x; touch owned", "$(touch owned)", "a/b", "a b", ""])
-def test_a_name_that_becomes_a_command_is_plain(tmp_path, name):
+def test_names_that_become_part_of_a_command_are_restricted(tmp_path, name):
     yaml = YAML()
     values = yaml.load(ROOT / "params.yaml")
     values["compare"]["heads"][0] = name
@@ -104,7 +104,7 @@ def test_a_name_that_becomes_a_command_is_plain(tmp_path, name):
 
 
 def test_commands_quote_the_names(tmp_path):
-    # A shell reads a command before anything can check params.yaml.
+    # A shell parses a command before anything can check params.yaml.
     subprocess.run(["git", "clone", "--quiet", ROOT, tmp_path / "clone"], check=True)
     path, yaml = tmp_path / "clone" / "params.yaml", YAML()
     values = yaml.load(path)
@@ -125,7 +125,7 @@ def test_commands_quote_the_names(tmp_path):
         assert "x; touch owned" in words and "\ntouch\n" not in words
 
 
-# Each would leave the file "owned" if it were called, and needs no more than these arguments.
+# Each of these configs would create the file "owned" if it were built.
 HARM = [
     {"type": "os.system", "command": "touch owned"},
     {"type": "subprocess.Popen", "args": ["touch", "owned"]},
@@ -133,7 +133,7 @@ HARM = [
     {"type": "pathlib.Path.touch", "self": "owned"},
     # mmengine imports SCOPE.registry.
     {"type": "CosFaceHead", "num_classes": 2, "_scope_": "trap"},
-    # torch.load of any file or address.
+    # mmengine would call torch.load on any file or address.
     {"type": "Pretrained", "checkpoint": "owned.pth"},
 ]
 BACKBONE = {"type": "MobileFaceNet", "embedding_size": 8, "image_size": 32, "width": 0.25}
@@ -141,11 +141,11 @@ BACKBONE = {"type": "MobileFaceNet", "embedding_size": 8, "image_size": 32, "wid
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Where a package lies in wait, ``trap``, that leaves "owned" once it is imported."""
+    """A folder with a package ``trap``, whose import creates the file "owned"."""
     (tmp_path / "trap").mkdir()
     (tmp_path / "trap" / "__init__.py").touch()
     (tmp_path / "trap" / "registry.py").write_text("open('owned', 'w').close()")
-    (tmp_path / "plugin").symlink_to(ROOT / "plugin")  # the recipes that the parameters name
+    (tmp_path / "plugin").symlink_to(ROOT / "plugin")  # recipes that the parameters name
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "trap", raising=False)
@@ -153,15 +153,15 @@ def folder(tmp_path, monkeypatch):
     assert not (tmp_path / "owned").exists()
 
 
-def test_the_harm_would_be_done(tmp_path, monkeypatch):
-    # What the tests below keep out is real: mmengine runs it.
+def test_mmengine_alone_runs_these_configs(tmp_path, monkeypatch):
+    # So the tests below guard against a real danger.
     monkeypatch.chdir(tmp_path)
     MODELS.build(dict(HARM[0]))
     assert (tmp_path / "owned").exists()
 
 
 def recognizers(harm: dict) -> dict[str, dict]:
-    """Every place for a config in a recognizer's description."""
+    """Return descriptions of a recognizer, each with a config in another place."""
     good = {"type": "FaceRecognizer", "backbone": BACKBONE}
     reconstructor = {"type": "Unsup3DReconstructor", "image_size": 16, "width": 4}
     return {
@@ -195,7 +195,7 @@ def test_a_reconstructors_description_runs_nothing(folder, harm):
     save_file({"x": torch.zeros(1)}, folder / "reconstructor.safetensors")
     for config in (harm, {**good, "renderer": harm}, {**good, "renderer": {"_scope_": "trap"}}):
         (folder / "model.json").write_text(json.dumps({"reconstructor": config}))
-        # Joint training takes the config alone, and mmengine builds it.
+        # Joint training reads only the config, which mmengine builds.
         for load in (load_reconstructor, read_reconstructor):
             with pytest.raises(
                 ValueError, match=r"model\.json: reconstructor.*(found|not allowed)"
@@ -204,7 +204,7 @@ def test_a_reconstructors_description_runs_nothing(folder, harm):
 
 
 def overlays(harm: dict) -> dict[str, dict]:
-    """Every place for a config in the parameters."""
+    """Return overlays, each with a config in another place of the parameters."""
     return {
         "heads": {"heads": {"cosface": harm}},
         "proxies": {"heads": {"cosface": {"type": "CosFaceHead", "proxies": harm}}},
@@ -238,7 +238,7 @@ def test_a_plan_of_the_study_runs_nothing(folder, harm):
             load_plan(folder / "plan.yaml")
 
 
-def test_a_module_that_the_user_imports_is_known(folder, monkeypatch, capsys):
+def test_classes_of_a_module_that_the_user_names_are_accepted(folder, monkeypatch, capsys):
     (folder / "own_heads.py").write_text(
         "from lh2face.heads import CosFaceHead\n"
         "from lh2face.registry import MODELS\n"
@@ -257,7 +257,7 @@ def test_a_module_that_the_user_imports_is_known(folder, monkeypatch, capsys):
         assert "heads.own.type: found 'OwnImportedHead'" in run()
         assert "No module named 'absent'" in run("--import", "absent")
         assert run("--import", "own_heads") == ""
-        # As the stages get it, which dvc, snakemake and torchrun start.
+        # dvc, snakemake and torchrun start stages with this variable.
         MODELS.module_dict.pop("OwnImportedHead")
         sys.modules.pop("own_heads")
         monkeypatch.setitem(os.environ, "LH2FACE_IMPORT", "own_heads")

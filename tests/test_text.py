@@ -1,4 +1,4 @@
-"""Names of any kind: shown as they are on a terminal, in Markdown and in a spreadsheet's file."""
+"""Names of any kind are shown as text on a terminal, in Markdown and in spreadsheets."""
 
 import csv
 import io
@@ -34,11 +34,11 @@ def test_any_name_can_be_printed(name):
 
 
 @given(st.one_of(NAMES, st.from_regex(r"'*[=+\-@\t\r].*")))
-def test_a_cell_is_no_formula_and_gives_its_text_back(name):
+def test_a_cell_is_no_formula_and_can_be_read_back(name):
     cell = to_cell(name)
     assert from_cell(cell) == name
     if cell[:1] in {"=", "+", "-", "@", "\t", "\r"}:
-        float(cell)  # only a number may begin so
+        float(cell)  # only a number may begin like this
 
 
 @given(st.floats(allow_nan=False))
@@ -47,7 +47,7 @@ def test_numbers_stay_numbers(value):
     assert float(to_cell(f"{value:.6g}")) == float(f"{value:.6g}")
 
 
-def test_a_spreadsheets_file_keeps_the_names():
+def test_a_spreadsheet_keeps_the_names():
     names = ["=1+1", "'=1", "@a", "-b", "+c", "-5", "'quoted'", "plain"]
     file = io.StringIO()
     csv.writer(file).writerows([to_cell(name)] for name in names)
@@ -92,6 +92,6 @@ def test_markdown_shows_the_name_as_it_is(name):
         assert seen.text == printable(name)
 
 
-def test_an_error_is_a_line_even_where_it_says_nothing():
+def test_an_error_without_text_gives_one_line_too():
     assert first_line(ValueError("\n two lines \nof it")) == "two lines "
     assert first_line(ValueError("")) == first_line(ValueError("\n")) == "ValueError"

@@ -1,20 +1,21 @@
-"""Which files of the package a stage reads: everything that its module imports, at any depth.
+"""List the files of the package that a stage reads: all that its module imports, at any depth.
 
-By hand, from the folder of dvc.yaml:
+Run it in the folder of dvc.yaml:
 
-    python workflow/closure.py                     the files of every stage
-    python workflow/closure.py embed evaluate      the files of some
-    python workflow/closure.py --write             put them into dvc.yaml
+    python workflow/closure.py                     prints the files of every stage
+    python workflow/closure.py embed evaluate      prints the files of these stages
+    python workflow/closure.py --write             writes the files into dvc.yaml
 
 The files come from the source text; nothing is imported. Imports inside functions count, those for
 type checkers do not. An ``__init__`` that only collects names is no dependency: a name imported
 from it leads to the file that defines it. The name of a registered class in a string, such as
 ``type="RecordFaces"``, counts as an import of it.
 
-What a head and the recipe name differs from model to model, which a list in dvc.yaml cannot say.
-Stage ``parts`` writes the digests of these files, one file per head:
+What only the parameters name, such as the type of a benchmark or of a head, differs from one entry
+of a stage to the next, which a list in dvc.yaml cannot say. Stage ``code`` writes the digests of
+these files, one JSON file per entry, on which the entry of the stage depends:
 
-    python workflow/closure.py --parts HEAD OUT
+    python workflow/closure.py --code OUT
 """
 
 import ast
@@ -33,23 +34,15 @@ from lh2face.files.digests import digest
 SOURCE = Path("plugin")
 PACKAGE = "lh2face"
 ROOT = SOURCE / PACKAGE
-# Modules that only list others.
-LISTS = {f"{PACKAGE}.register"}
-RECONSTRUCTORS = {"reconstruction", "rendering"}
-# Rooms of which a stage reads whatever a file or parameter names.
-BUILT = {
-    "data": {"data.training_sources"},
-    "benchmark": {"data.benchmarks"},
-    "align_benchmark": {"data.benchmarks"},
-    "validation": {"data.benchmarks"},
-    "align_validation": {"data.benchmarks"},
-    "fit3d": {*RECONSTRUCTORS, "configs"},
-    "depth": RECONSTRUCTORS,
-    "init": {"backbones", "configs"},
-    "weights": {"backbones", "configs"},
-    "embed": {"backbones"},
+CONFIGS, HEADS, BACKBONES = (ROOT / room for room in ("configs", "heads", "backbones"))
+# Modules that list the types of a section of the parameters.
+TYPES = {
+    "sources": f"{PACKAGE}.data.training_sources",
+    "benchmarks": f"{PACKAGE}.data.benchmarks",
+    "validation": f"{PACKAGE}.data.benchmarks",
 }
-CONFIGS = ROOT / "configs"
+# Modules that only list others.
+LISTS = {f"{PACKAGE}.register", *TYPES.values()}
 
 
 def file_of(module: str) -> Path | None:
@@ -196,28 +189,57 @@ def stage_files(name: str, command: str) -> set[Path]:
         name: Of the stage, without the values of its matrix.
         command: Its command line.
     """
-    if name == "parts":
-        return closure([*registered().values(), *files_in("configs")])
     called = re.search(r"lh2face ([a-z0-9-]+)", command)
     module = file_of(f"{PACKAGE}.stages.{called[1].replace('-', '_')}") if called else None
     if module is None:
         raise ValueError(f"{name}: found no stage of the package in {command!r}")
-    built = (path for room in BUILT.get(name, ()) for path in files_in(room))
-    # The package's own recipe; one of the user's own may name more.
-    recipes = with_bases(CONFIGS / "reconstruction.py") if name == "fit3d" else ()
-    return closure([module, *built, *(path for one in recipes for path in named_in(one))])
+    return closure([module])
 
 
-def parts(head: str, params: dict[str, Any]) -> set[Path]:
-    """What the training of a head reads because the parameters and the recipe name it."""
-    train = params["train"]
-    configs = set(with_bases(Path(train["config"])))
-    # The head of the parameters takes the place of the config's own.
-    named = {path for one in configs for path in named_in(one)}
-    named = {path for path in named if ROOT / "heads" not in path.parents}
-    for name in strings([params["heads"][head], train["options"]]):
-        named.update({registered()[name]} if name in registered() else ())
-    return closure([*configs, *named])
+def code(params: dict[str, Any]) -> dict[str, set[Path]]:
+    """What the parameters name, by the name of the file that stage ``code`` writes."""
+    found = {
+        f"{section}/{name}": closure([types(module)[entry["type"]]])
+        for section, module in TYPES.items()
+        for name, entry in params[section].items()
+    }
+    trained, fitted = recipe(params["train"]), recipe(params["fit3d"])
+    # The head of the parameters takes the place of the recipe's own.
+    common = trained - inside(trained, HEADS)
+    for name, head in params["heads"].items():
+        found[f"heads/{name}"] = closure([*common, *classes(head)])
+    # The recipe of the reconstructor inherits the names of a head and a backbone, and uses neither.
+    found["reconstructor"] = closure(fitted - inside(fitted, HEADS, BACKBONES))
+    found["network"] = closure(inside(trained, CONFIGS, BACKBONES))
+    if params["joint"]["fusion"] != "none":
+        found["network"] |= found["reconstructor"]
+    return found
+
+
+def inside(files: set[Path], *folders: Path) -> set[Path]:
+    """Those of some files that are in one of some folders."""
+    return {path for path in files if {*folders} & {*path.parents}}
+
+
+def types(module: str) -> dict[str, Path]:
+    """The files of the classes in the first dictionary of a module, by their keys."""
+    path = file_of(module)
+    listed = (node.value for node in tree(path).body if isinstance(node, ast.AnnAssign))
+    first = next(node for node in listed if isinstance(node, ast.Dict))
+    names = zip(map(ast.literal_eval, first.keys), first.values, strict=True)
+    return {key: defined_in(module, name.id) for key, name in names}
+
+
+def recipe(section: dict[str, Any]) -> set[Path]:
+    """The configs that a recipe consists of, and the classes that they and the options name."""
+    configs = set(with_bases(Path(section["config"])))
+    named = (path for one in configs for path in named_in(one))
+    return {*configs, *named, *classes(section["options"])}
+
+
+def classes(values: Any) -> set[Path]:
+    """The files of the registered classes that values of the parameters name."""
+    return {registered()[name] for name in strings(values) if name in registered()}
 
 
 def strings(value: Any) -> Iterator[str]:
@@ -231,7 +253,7 @@ def strings(value: Any) -> Iterator[str]:
 
 
 def listed(files: set[Path]) -> list[str]:
-    """Files as dependencies: a folder stands for its files if all of them are among these."""
+    """Return files as dependencies; a folder replaces its files if it has no others."""
     found: set[Path] = set()
     for path in files:
         folder = path
@@ -245,7 +267,7 @@ def listed(files: set[Path]) -> list[str]:
 
 
 def stages() -> dict[str, dict[str, Any]]:
-    """The stages of dvc.yaml, by name, before values take the place of ``${…}``."""
+    """Return the stages of dvc.yaml by name, before ``${…}`` is replaced by values."""
     found = YAML(typ="safe").load(Path("dvc.yaml"))["stages"]
     return {name: stage.get("do", stage) for name, stage in found.items()}
 
@@ -253,7 +275,8 @@ def stages() -> dict[str, dict[str, Any]]:
 def expected(names: Iterable[str]) -> dict[str, list[str]]:
     """The dependencies of stages on files of the package."""
     found = stages()
-    return {name: listed(stage_files(name, found[name]["cmd"])) for name in names}
+    # Stage code depends on the whole package.
+    return {n: listed(stage_files(n, found[n]["cmd"])) for n in names if n != "code"}
 
 
 def with_lists(text: str) -> str:
@@ -265,19 +288,25 @@ def with_lists(text: str) -> str:
         if re.match(rf" +- {ROOT}/", line):
             continue
         lines.append(line)
-        if line.strip() == "deps:":
+        if line.strip() == "deps:" and name in lists:
             lines += [line.replace("deps:", f"  - {path}") for path in lists[name]]
     return "\n".join(lines) + "\n"
 
 
 def main(arguments: list[str]) -> None:
     """Run what the docstring of this module shows."""
-    if arguments[:1] == ["--parts"]:
-        _, head, out = arguments
-        files = parts(head, YAML(typ="safe").load(Path("params.yaml")))
-        made = {str(one): digest(one) for one in sorted(files)}
-        Path(out).parent.mkdir(parents=True, exist_ok=True)
-        Path(out).write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
+    if arguments[:1] == ["--code"]:
+        from lh2face.params import load_params
+
+        try:  # the first stage, so it tells of mistakes in the parameters
+            params = load_params(Path("params.yaml")).model_dump()
+        except ValueError as error:
+            sys.exit(str(error))
+        for name, files in code(params).items():
+            out = Path(arguments[1], f"{name}.json")
+            out.parent.mkdir(parents=True, exist_ok=True)
+            made = {str(one): digest(one) for one in sorted(files)}
+            out.write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
         return
     if arguments == ["--write"]:
         path = Path("dvc.yaml")

@@ -66,11 +66,12 @@ def stages(decide: bool) -> list[Stage]:
         # DVC reads its files once per lock, so one lock is held for all calls.
         with Repo() as repo, lock_repo(repo) if decide else nullcontext():
             found, to_run = repo.index.stages, changed(repo) if decide else set()
-            written = outputs_below(out.def_path for stage in found for out in stage.outs)
+            outputs = [out.def_path for stage in found for out in stage.outs]
     except DvcException as error:
         raise WorkflowError(str(error)) from None
     MARKERS.mkdir(parents=True, exist_ok=True)
-    return [as_rule(stage, written, stage.addressing in to_run) for stage in found]
+    written = outputs_below(outputs), set(outputs)
+    return [as_rule(stage, *written, stage.addressing in to_run) for stage in found]
 
 
 def changed(repo: Repo) -> set[str]:
@@ -93,12 +94,19 @@ def outputs_below(outputs: Iterable[str]) -> dict[str, list[str]]:
     return below
 
 
-def as_rule(stage: Any, written: dict[str, list[str]], to_run: bool) -> Stage:
+def output_with(path: str, outputs: set[str]) -> str:
+    """Return the output of a stage in which a file is, or else the file itself."""
+    folders = map(str, Path(path).parents)
+    return next((folder for folder in folders if folder in outputs), path)
+
+
+def as_rule(stage: Any, below: dict[str, list[str]], outputs: set[str], to_run: bool) -> Stage:
     """Convert a stage of DVC to a rule.
 
     Args:
         stage: The stage.
-        written: The outputs of all stages, from :func:`outputs_below`.
+        below: The outputs of all stages in each folder, from :func:`outputs_below`.
+        outputs: The outputs of all stages.
         to_run: Whether the stage must run.
     """
     name = stage.addressing
@@ -111,7 +119,7 @@ def as_rule(stage: Any, written: dict[str, list[str]], to_run: bool) -> Stage:
         for dep in stage.deps
         if not hasattr(dep, "params")
         # A folder that other stages write into is replaced by their outputs in it.
-        for path in written.get(str(Path(dep.def_path)), [dep.def_path])
+        for path in below.get(str(Path(dep.def_path)), [output_with(dep.def_path, outputs)])
     ]
     paths = [out.def_path for out in stage.outs]
     return Stage(

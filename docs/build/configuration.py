@@ -1,4 +1,4 @@
-"""The reference of ``params.yaml`` out of its schema and the project's own file."""
+"""Generate the reference of ``params.yaml`` from its schema and the project's own file."""
 
 import html
 import inspect
@@ -18,7 +18,7 @@ from lh2face.params import Params
 from lh2face.params.messages import types_of, without_none
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
-# Sections of names of the user's choice, each with a type.
+# Sections whose keys are names of the user's choice; each value has a type.
 REGISTRIES: dict[str, dict[str, type]] = {"sources": TRAINING_SOURCES, "benchmarks": BENCHMARKS}
 BOUNDS = {
     "minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}",
@@ -28,7 +28,7 @@ NAMES = {"object": "mapping", "array": "list", "null": "null"}
 
 
 def tables(_: str) -> str:
-    """A heading and a table for every section."""
+    """Return a heading and a table for every section."""
     values = YAML(typ="safe").load(PARAMS)
     return "\n".join(_section("", Params, values))
 
@@ -70,7 +70,7 @@ def _rows(
     rows, schema = [], section.model_json_schema()
     for name, field in section.model_fields.items():
         if _is_section(field.annotation) or name == "type":
-            continue  # a section has a table of its own, a type stands above its table
+            continue  # a section has its own table, and a type is shown above its table
         path = f"{key}.{name}".lstrip(".")
         kind = describe(schema["properties"][name], schema.get("$defs", {}))
         value = _code(values[name]) if name in values else _default(field)
@@ -91,7 +91,7 @@ def _is_section(hint: Any) -> bool:
 
 
 def meanings(section: type) -> dict[str, str]:
-    """What the docstrings of a class and its bases say of each key."""
+    """Return the description of each key from the docstrings of a class and its bases."""
     return {
         attribute.name: " ".join(attribute.description.split())
         for cls in reversed(section.__mro__)
@@ -123,7 +123,7 @@ def describe(schema: dict[str, Any], defs: dict[str, Any]) -> str:
 
 
 def _code(value: Any) -> str:
-    """A value as YAML writes it, short; breaks allowed after commas."""
+    """Return a value as short YAML; lines may break after commas."""
     if isinstance(value, dict) and all(isinstance(each, dict) for each in value.values()):
         return ", ".join(f"`{key}`" for key in value)
     if isinstance(value, dict):

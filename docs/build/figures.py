@@ -1,4 +1,4 @@
-"""The figures of the method, drawn from the project's own functions, heads and renderer."""
+"""Draw the figures of the method with the project's own functions, heads and renderer."""
 
 import base64
 from collections.abc import Callable, Sequence
@@ -77,7 +77,7 @@ def mean_cosine() -> str:
 
 
 def margin() -> str:
-    """The cosine that each head asks of a face, against its norm."""
+    """The cosine that each head requires of a face, against the norm of its embedding."""
     mean, deviation = 30.0, 10.0
     heads: dict[str, ProxyHead] = {
         "LH2Face": LH2FaceHead(2, 3, positive_weight=0, negative_weight=0, proxy_weight=0),
@@ -151,18 +151,18 @@ FIGURES: dict[str, Callable[[], str]] = {
 
 
 def fix(head: ProxyHead) -> None:
-    """Two proxies at right angles, float64, statistics as they are."""
+    """Give a head two orthogonal proxies, float64 and fixed statistics."""
     head.double().eval().proxies.weight.data = torch.eye(2, 3, dtype=torch.float64)
 
 
 def face(norm: float, cos: float, other: float = 0.0) -> Tensor:
-    """An embedding ``(1, 3)`` by its cosines to the two proxies."""
+    """Return an embedding ``(1, 3)`` with these cosines to the two proxies."""
     rest = np.sqrt(1 - cos**2 - other**2)
     return norm * torch.tensor([[cos, other, rest]], dtype=torch.float64)
 
 
 def boundary(head: ProxyHead, norm: float) -> float:
-    """The cosine at which a head gives its own proxy the probability ½."""
+    """Return the cosine at which a head gives the right proxy the probability ½."""
 
     @torch.no_grad()
     def excess(cos: float) -> float:
@@ -176,14 +176,14 @@ def plot(
     curves: Sequence[Curve], x_name: str, y_name: str, *, y_range: tuple[float, float],
     caption: str, mark: tuple[float, str] | None = None,
 ) -> str:  # fmt: skip
-    """Lines with their names at their ends, as an SVG in the page's own colours.
+    """Draw lines with their names at their ends, as an SVG in the colours of the page.
 
     Args:
         curves: At most five, over the same x.
         x_name: Name of the x axis.
         y_name: Name of the y axis.
-        y_range: What of y is shown.
-        caption: What there is to see.
+        y_range: Ends of the y axis.
+        caption: Text below the figure.
         mark: A vertical line, and its name.
     """
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
@@ -262,5 +262,5 @@ def ticks(low: float, high: float) -> list[float]:
 
 
 def figure(content: str, caption: str) -> str:
-    """A figure of a page, on one line so that Markdown leaves it as it is."""
+    """Return a figure of a page on one line, so that Markdown does not change it."""
     return f"<figure>{content}<figcaption>{caption}</figcaption></figure>"

@@ -1,4 +1,4 @@
-"""What mkdocs puts into the pages when it builds them: figures, tables, the version."""
+"""Hooks of mkdocs, which put figures, tables and the version into the pages."""
 
 import re
 from importlib.metadata import version
@@ -15,10 +15,10 @@ DRAW = {
 
 
 def on_config(config: Any) -> None:
-    """The pages say which version they are of."""
+    """Show the version of the package on the pages."""
     config.copyright = f"lh2face {version('lh2face')}, Apache-2.0"
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put what the code makes in the place of ``<!-- figure: NAME -->`` and the like."""
+    """Replace ``<!-- figure: NAME -->`` and similar marks by generated figures and tables."""
     return MARK.sub(lambda mark: DRAW[mark[1]](mark[2]), markdown)

@@ -1,9 +1,9 @@
-"""The picture of the README and of the home page: synthetic faces and their reconstructions.
+"""Draw the picture of the README and of the home page: synthetic faces and their reconstructions.
 
     python docs/build/picture.py runs/depth docs/pictures/faces.svg
 
-draws it from the ``samples.npz`` of a finished run. A JPEG inside of an SVG, so that the repository
-holds text alone.
+The script draws ``samples.npz`` of a finished run. The picture is a JPEG inside an SVG, so that the
+repository holds only text.
 """
 
 import sys
@@ -22,7 +22,7 @@ TURNS = (-40, -20, 20, 40)  # degrees
 
 
 def draw(samples: dict[str, np.ndarray]) -> str:
-    """The SVG of a run's sample faces, a row per face."""
+    """Return the SVG of a run's sample faces, one row per face."""
     columns = {label: samples[name][:FACES] for name, label in PARTS.items()}
     angles = samples["turns"].tolist()
     for degrees in TURNS:

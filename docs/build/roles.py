@@ -1,4 +1,4 @@
-"""Docstrings name other objects as Sphinx does; this links them as mkdocs does."""
+"""Convert references of Sphinx in docstrings to links of mkdocs."""
 
 import re
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 import griffe
 
 ROLE = re.compile(r":(?:class|func|meth|attr):`([\w.]+)`")
-# Unlinked where the other object is on no page.
+# The reference is not linked if the other object is on no page.
 LINK = '<autoref optional identifier="{path}"><code>{name}</code></autoref>'
 
 
 class Roles(griffe.Extension):
-    """Turns ``:class:`Name` `` into a link, its name resolved where the docstring stands."""
+    """Turns ``:class:`Name` `` into a link; the name is resolved in the module of the docstring."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """Rewrite the docstring of a class, function or module."""
@@ -20,7 +20,7 @@ class Roles(griffe.Extension):
 
 
 def link(obj: griffe.Object, name: str) -> str:
-    """A reference to ``name`` as seen from ``obj``."""
+    """Return a link to ``name``, resolved from ``obj``."""
     try:
         path = obj.resolve(name)
     except griffe.NameResolutionError:

@@ -190,9 +190,9 @@ def depth(reconstructor: In, benchmarks: In, out: Out) -> None:
 
 
 @app.command(rich_help_panel=STAGES)
-def init(out: Out, seed: Seed) -> None:
+def untrained(out: Out, seed: Seed) -> None:
     """Write an untrained network, the baseline of the table."""
-    from lh2face.stages import init as stage
+    from lh2face.stages import untrained as stage
 
     stage.run(load(), out, seed=seed)
 
@@ -244,8 +244,8 @@ def embed(
     model: In,
     aligned: In,
     out: Out,
-    shard: Annotated[int, typer.Option(help="Which part of the benchmark, from 0.")] = 0,
-    shards: Annotated[int, typer.Option(min=1, help="Number of parts.")] = 1,
+    shard: Annotated[int, typer.Option(help="Which shard of the benchmark, from 0.")] = 0,
+    shards: Annotated[int, typer.Option(min=1, help="Number of shards.")] = 1,
 ) -> None:
     """Embed a benchmark's faces with a model."""
     from lh2face.stages import embed as stage
@@ -325,7 +325,7 @@ def evaluate_ijb(
     galleries: Annotated[
         Literal["each", "merged"], typer.Option(help="Merged: as insightface's ijb_1n prints.")
     ] = "each",
-    figures: Annotated[
+    formulas: Annotated[
         Literal["definition", "insightface"],
         typer.Option(help="1:N by definition, or as insightface's ijb_evals prints."),
     ] = "definition",
@@ -343,7 +343,7 @@ def evaluate_ijb(
 
     switches = Protocol(
         flip=flip, norm=norm, detector_score=detector_score, pooling=pooling, matching=matching,
-        vmf_dim=vmf_dim, galleries=galleries, figures=figures, bootstrap=bootstrap, seed=seed,
+        vmf_dim=vmf_dim, galleries=galleries, formulas=formulas, bootstrap=bootstrap, seed=seed,
     )  # fmt: skip
     tool.run(
         root, protocol, out, switches, model=model, checkpoint=checkpoint, features=features,
@@ -517,7 +517,7 @@ def info(path: In) -> None:
 
     from rich import print_json
 
-    from lh2face.artifacts.provenance import read_provenance
+    from lh2face.artifacts.info import read_provenance
 
     print_json(json.dumps(read_provenance(path)))
 

@@ -26,11 +26,11 @@ __all__ = [
 
 
 # The module that registers the package's own classes. It is above this one, so its name is given.
-PARTS = "lh2face.register"
-# A class that builds its parts by name may be used without a config that imports PARTS, so the
+REGISTER = "lh2face.register"
+# A class that builds its parts by name may be used without a config that imports REGISTER, so the
 # first look-up does. mmengine takes locations when a registry is made; these were made by mmengine.
 for _registry in (DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS):
-    _registry._locations.append(PARTS)
+    _registry._locations.append(REGISTER)
     _registry._imported = False
 
 
@@ -49,7 +49,7 @@ class Role(NamedTuple):
 
     def classes(self) -> dict[str, type]:
         """The registered classes that can be this part, by name."""
-        import_module(PARTS)
+        import_module(REGISTER)
 
         found = sorted(self.registry.module_dict.items())
         return {name: cls for name, cls in found if inspect.isclass(cls) and self.fits(cls)}

@@ -1,4 +1,4 @@
-"""What tests of the adapters share: the documentation's own lines."""
+"""A fixture for tests of the adapters: they run the code blocks of the documentation."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,5 @@
-"""arcface_torch, run as it is: a stand-in always, the real one where a variable names it.
+"""The adapter runs arcface_torch unmodified: a stand-in always, and the real toolbox if the
+variable below names it.
 
 ``LH2FACE_ARCFACE_TORCH`` is the folder ``recognition/arcface_torch`` of an insightface checkout.
 """
@@ -62,7 +63,7 @@ config.head = dict(type="LH2FaceHead", vmf_dim=256)
 
 @pytest.fixture(scope="module")
 def pictures() -> list[np.ndarray]:
-    """Symmetric, so that mirroring at random changes nothing."""
+    """Pictures that are symmetric, so that random mirroring does not change them."""
     rng = np.random.default_rng(0)
     half = rng.integers(0, 256, (BATCH, 8, 4, 3), dtype=np.uint8)
     small = np.concatenate([half, half[:, :, ::-1]], axis=2)
@@ -84,7 +85,7 @@ def records(tmp_path_factory, pictures) -> Path:
 
 
 def launch(toolbox: Path, folder: Path, records: Path, world: int, **changes: object) -> str:
-    """Train through the command; the toolbox's log."""
+    """Train with the command, and return the toolbox's log."""
     ended = start(toolbox, folder, records, world, **changes)
     assert [code for code, _ in ended] == [0] * world, ended[0][1][-5000:]
     return (folder / "out" / "training.log").read_text()
@@ -93,7 +94,7 @@ def launch(toolbox: Path, folder: Path, records: Path, world: int, **changes: ob
 def start(
     toolbox: Path, folder: Path, records: Path, world: int, more: str = "", **changes: object
 ) -> list[tuple[int, str]]:
-    """Exit code and output of each process of a training run; ``more`` ends the config."""
+    """Return exit code and output of each process; ``more`` is added to the config."""
     (folder / "mine").mkdir(exist_ok=True)
     text = CONFIG.format(
         rec=records,
@@ -119,7 +120,7 @@ def start(
 
 
 def environments(world: int) -> list[dict[str, str]]:
-    """What torchrun would set for each process, with a free port."""
+    """Return the environment that torchrun would set for each process; the port is free."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -142,7 +143,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, records) -> Path:
-    """Two steps by the stand-in in one process."""
+    """The folder of a training of two steps with the stand-in, in one process."""
     before, folder = digests(STAND_IN), tmp_path_factory.mktemp("one")
     log = launch(STAND_IN, folder, records, 1)
     assert digests(STAND_IN) == before
@@ -150,10 +151,10 @@ def trained(tmp_path_factory, records) -> Path:
     return folder
 
 
-def test_stand_in_trains_alike_in_two_processes(tmp_path, records, trained):
+def test_two_processes_train_like_one(tmp_path, records, trained):
     one = losses((trained / "out" / "training.log").read_text())
     two = losses(launch(STAND_IN, tmp_path, records, 2))
-    # The initial proxies are the same; the toolbox sends gradients in half precision.
+    # The initial proxies are the same. Later steps differ: the toolbox sends gradients in float16.
     assert two[0] == pytest.approx(one[0], rel=1e-6)
     assert two[1] == pytest.approx(one[1], rel=1e-3) and one[1] < one[0]
     models = [torch.load(folder / "out" / "model.pt") for folder in (trained, tmp_path)]
@@ -165,7 +166,7 @@ def test_stand_in_trains_alike_in_two_processes(tmp_path, records, trained):
     assert [len(part["head.head.proxies.weight"]) for part in parts] == [2, 2]
 
 
-def test_stand_in_goes_on_as_the_head_alone_would(trained, records, pictures):
+def test_a_resumed_step_has_the_loss_of_the_head_alone(trained, records, pictures):
     saved = torch.load(trained / "out" / "checkpoint_gpu_0.pt")
     assert (saved["epoch"], saved["global_step"]) == (2, 2)
     log = launch(STAND_IN, trained, records, 1, epochs=3, resume=True)
@@ -189,7 +190,7 @@ def test_stand_in_goes_on_as_the_head_alone_would(trained, records, pictures):
 
 @needs_real
 @pytest.mark.parametrize("world", [1, 2])
-def test_real_toolbox_trains_and_goes_on(tmp_path, records, world):
+def test_real_toolbox_trains_and_resumes(tmp_path, records, world):
     toolbox = Path(REAL)
     before = digests(toolbox)
     launch(toolbox, tmp_path, records, world, more="config.sample_rate = 0.5")
@@ -205,7 +206,7 @@ def test_real_toolbox_trains_and_goes_on(tmp_path, records, world):
     )
 
 
-# Smaller and shorter than the documented config, which it takes over as it is.
+# A config that takes over the documented one, with a smaller network and fewer steps.
 SMALLER = """
 from configs.faces import config
 config.network, config.batch_size, config.num_epoch = "mbf", {batch}, 1
@@ -235,7 +236,7 @@ def test_documented_lines_train(toolbox, snippets, records, tmp_path):
         ["bash", "-ec", lines],
         cwd=tmp_path,
         env={
-            # Without them the script takes a port of its own, which another run may have.
+            # Without these variables the script takes a fixed port, which another run may use.
             **environments(1)[0],
             "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -245,13 +246,13 @@ def test_documented_lines_train(toolbox, snippets, records, tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     log = (tmp_path / "work" / "training.log").read_text()
-    # Two steps in one process, one in two.
+    # One process takes two steps, each of two processes takes one.
     assert re.findall(r"\[lfw\]\[(\d)\]Accuracy-Flip: \d", log) == ["1", "2", "1"]
     assert (tmp_path / "work" / "model.pt").is_file()
 
 
 def attributes(toolbox: Path) -> dict[str, object]:
-    """The base config of a toolbox."""
+    """Return the values of a toolbox's base config."""
     space: dict = {}
     exec((toolbox / "configs" / "base.py").read_text(), space)
     return dict(space["config"])
@@ -263,7 +264,7 @@ def test_stand_in_has_the_real_base_config(importable):
 
 
 @pytest.mark.parametrize("toolbox", TOOLBOXES)
-def test_all_that_the_script_reads_is_there(toolbox, importable):
+def test_every_key_that_the_script_reads_is_known(toolbox, importable):
     read = set(re.findall(r"cfg\.(\w+)", (toolbox / "train_v2.py").read_text()))
     script_sets = {"total_batch_size", "warmup_step", "total_step", "items"}
     only_with_wandb = {"notes"}
@@ -275,7 +276,7 @@ def test_all_that_the_script_reads_is_there(toolbox, importable):
 
 @pytest.fixture
 def importable(monkeypatch, tmp_path):
-    """The stand-in on the import path, and out of it again."""
+    """Put the stand-in on the import path for the time of a test."""
     before = set(sys.modules)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.syspath_prepend(STAND_IN)
@@ -287,7 +288,7 @@ def importable(monkeypatch, tmp_path):
 
 @pytest.fixture
 def settings(importable, records) -> dict:
-    """The values of a config that is right."""
+    """The values of a valid config."""
     folder = importable / "mine"
     folder.mkdir()
     text = CONFIG.format(rec=records, out=importable, epochs=1, batch=BATCH, resume=False)
@@ -303,12 +304,12 @@ def settings(importable, records) -> dict:
         ("configs/absent", "config: expected the name of a file, found 'absent'; looked in .*mine"),
     ],
 )
-def test_config_that_is_not_found_is_named(settings, importable, config, message):
+def test_a_missing_config_is_named_in_the_error(settings, importable, config, message):
     with pytest.raises(ValueError, match=message):
         read_config(config, importable / "mine")
 
 
-def test_defaults_give_way_to_the_config(settings, importable):
+def test_the_config_replaces_defaults(settings, importable):
     assert settings["warmup_epoch"] == 0 and settings.val_targets == ["lfw", "cfp_fp", "agedb_30"]
     more = "from configs.tiny import config\nconfig.val_targets = []\nconfig.warmup_epoch = 2\n"
     (importable / "mine" / "other.py").write_text(more)
@@ -317,7 +318,7 @@ def test_defaults_give_way_to_the_config(settings, importable):
 
 
 @pytest.mark.parametrize("key", REQUIRED)
-def test_value_that_is_missing_is_named(settings, key):
+def test_a_missing_value_is_named_in_the_error(settings, key):
     check(settings, "configs/tiny")
     with pytest.raises(ValueError, match=rf"^configs/tiny: expected config.{key} = .*found none$"):
         check({name: value for name, value in settings.items() if name != key}, "configs/tiny")
@@ -347,7 +348,7 @@ def test_value_that_is_missing_is_named(settings, key):
         ("head", {"type": "ShardedHead", "head": {"type": "LH2FaceHead"}}, "config.head: Sharded"),
     ],
 )
-def test_value_that_cannot_be_used_is_named(settings, key, value, message):
+def test_an_invalid_value_is_named_in_the_error(settings, key, value, message):
     settings = {**settings, key: value}
     with pytest.raises(ValueError, match=message) as error:
         check(settings, "configs/tiny")
@@ -355,7 +356,7 @@ def test_value_that_cannot_be_used_is_named(settings, key, value, message):
 
 
 @pytest.mark.parametrize("name", [".", "absent.py", "absent/train_v2.py", "configs/base.py"])
-def test_script_that_is_not_the_toolboxs_is_named(name):
+def test_a_script_of_something_else_is_named_in_the_error(name):
     with pytest.raises(ValueError, match=r"^script: expected train_v2.py .*, found "):
         run(STAND_IN / name, "configs/tiny")
 
@@ -375,13 +376,13 @@ NETWORK = (
         pytest.param(2, *NETWORK, marks=pytest.mark.faults),
     ],
 )
-def test_what_is_wrong_is_one_line_in_each_process(tmp_path, records, world, more, message):
+def test_each_process_prints_an_error_as_one_line(tmp_path, records, world, more, message):
     for code, output in start(STAND_IN, tmp_path, records, world, more=more):
         assert code == 1 and "Traceback" not in output
         assert re.search(rf"^lh2face: {message}", output.splitlines()[-1]), output
 
 
-def test_checkpoint_of_other_classes_is_refused():
+def test_a_checkpoint_with_other_classes_is_refused():
     centres = class_centres({"type": "LH2FaceHead"}).PartialFC_V2
     trained = centres(None, 8, 4)
     state = trained.state_dict()
@@ -397,7 +398,7 @@ def test_checkpoint_of_other_classes_is_refused():
 
 @pytest.fixture
 def broken(tmp_path, monkeypatch) -> None:
-    """An mxnet and a torchvision that do not import, and an easydict that does."""
+    """Installs an mxnet and a torchvision that fail to import, and an easydict that imports."""
     errors = {
         "mxnet": "AttributeError(\"module 'numpy' has no attribute 'bool'\")",
         "torchvision": "RuntimeError('operator torchvision::nms does not exist')",
@@ -420,7 +421,7 @@ def broken(tmp_path, monkeypatch) -> None:
         del sys.modules[name]
 
 
-def test_stand_ins_replace_what_does_not_import(broken, tmp_path):
+def test_our_stand_ins_replace_modules_that_fail_to_import(broken, tmp_path):
     path = list(sys.path)
     assert "numpy" in str(packages.problem("mxnet")) and "mxnet.part" not in sys.modules
     packages.supply()
@@ -455,7 +456,7 @@ def test_folder_of_images_needs_torchvision(importable):
         datasets.ImageFolder("photos", None)
 
 
-def test_bins_are_read_as_the_toolbox_would(records, pictures):
+def test_bins_are_read_as_the_toolbox_reads_them(records, pictures):
     (images, mirrored), same = load_bin(str(records / "lfw.bin"), (112, 112))
     assert images.shape == (80, 3, 112, 112) and images.dtype == torch.float32
     expected = torch.from_numpy(pictures[3]).permute(2, 0, 1).float()
@@ -463,6 +464,6 @@ def test_bins_are_read_as_the_toolbox_would(records, pictures):
     assert same == [True, False] * 20
 
 
-def test_threshold_at_a_rate_that_repeats():
+def test_the_threshold_is_found_where_rates_repeat():
     rates, thresholds = np.array([0.0, 0.0, 0.0, 0.5, 1.0]), np.arange(5.0)
     assert interp1d(rates, thresholds, kind="slinear")(0.25) == pytest.approx(2.5)

@@ -1,7 +1,7 @@
-"""The heads in pytorch-metric-learning, AdaFace's and CVLface's training.
+"""The heads train in pytorch-metric-learning and in the training code of AdaFace and CVLface.
 
-The first is run as it is. The others are small stand-ins beside this file, and the real ones too
-where ``ADAFACE`` and ``CVLFACE`` name a checkout.
+pytorch-metric-learning is installed. AdaFace and CVLface are small stand-ins beside this file; the
+real ones are tested too if ``ADAFACE`` and ``CVLFACE`` name a checkout.
 """
 
 import importlib
@@ -27,7 +27,7 @@ LH2FACE = {"type": "LH2FaceHead", "vmf_dim": 256}
 
 
 def toolboxes(variable: str, stand_in: str) -> list:
-    """The folder of the stand-in, and that of the real toolbox where the variable names one."""
+    """Return the folder of the stand-in, and that of the real toolbox if the variable names one."""
     missing = pytest.mark.skipif(variable not in os.environ, reason=f"{variable} names no checkout")
     real = Path(os.environ.get(variable, ""))
     return [
@@ -38,7 +38,7 @@ def toolboxes(variable: str, stand_in: str) -> list:
 
 @pytest.fixture
 def importable(monkeypatch):
-    """Puts folders on the import path, and takes what is imported from there out again."""
+    """Return a function that puts folders on the import path; their modules are unloaded later."""
     before = set(sys.modules)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     yield monkeypatch.syspath_prepend
@@ -47,7 +47,7 @@ def importable(monkeypatch):
 
 
 def run_snippet(adapter: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run the page's script for a toolbox up to where it starts the toolbox's own."""
+    """Run the page's script for a toolbox, up to the line that starts the toolbox's own script."""
     snippets = re.findall(
         r"^```py title[^\n]*\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE
     )
@@ -59,7 +59,7 @@ def run_snippet(adapter: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert (folder / path).is_file() and name == "__main__"
 
 
-def test_metric_learning_takes_it_as_a_loss():
+def test_metric_learning_combines_a_head_with_other_losses():
     torch.manual_seed(0)
     loss = HeadLoss(**LH2FACE, num_classes=5, in_channels=8)
     z, y = 9 * torch.randn(6, 8), torch.tensor([0, 1, 2, 3, 4, 0])
@@ -69,7 +69,7 @@ def test_metric_learning_takes_it_as_a_loss():
     torch.testing.assert_close(both(z, y), expected)
 
 
-def test_metric_learning_agrees_on_cosface():
+def test_cosface_has_the_loss_of_metric_learnings_cosface():
     torch.manual_seed(0)
     theirs = losses.CosFaceLoss(5, 8, margin=0.35, scale=64)
     ours = HeadLoss(type="CosFaceHead", num_classes=5, in_channels=8)
@@ -79,14 +79,14 @@ def test_metric_learning_agrees_on_cosface():
 
 
 @pytest.mark.parametrize("name", ["indices_tuple", "ref_emb", "ref_labels"])
-def test_what_a_head_cannot_use_is_refused(name):
+def test_arguments_that_a_head_cannot_use_are_refused(name):
     loss = HeadLoss(type="CosFaceHead", num_classes=5, in_channels=8)
     z, y = torch.randn(6, 8), torch.zeros(6, dtype=torch.int64)
     with pytest.raises(ValueError, match=f"{name}: expected None, found Tensor; a head compares"):
         loss(z, y, **{name: z})
 
 
-def test_metric_learning_trains_with_it():
+def test_metric_learning_trains_with_a_head():
     torch.manual_seed(0)
     people = torch.randn(4, 6)
     data = torch.utils.data.TensorDataset(people.repeat(8, 1), torch.arange(4).repeat(8))
@@ -109,7 +109,7 @@ def test_metric_learning_trains_with_it():
 
 
 class LightningModule(torch.nn.Module):
-    """The part of Lightning's that the trainer of AdaFace uses in a step."""
+    """The part of Lightning's module that AdaFace's trainer uses in a step."""
 
     def save_hyperparameters(self):
         self.hparams = SimpleNamespace(**inspect.currentframe().f_back.f_locals["kwargs"])
@@ -119,7 +119,7 @@ class LightningModule(torch.nn.Module):
 
 
 @pytest.mark.parametrize("toolbox", toolboxes("ADAFACE", "adaface"))
-def test_adaface_trains_with_it(importable, monkeypatch, toolbox):
+def test_adaface_trains_with_a_head(importable, monkeypatch, toolbox):
     core = ModuleType("pytorch_lightning.core")
     core.LightningModule = LightningModule
     monkeypatch.setitem(sys.modules, "pytorch_lightning", ModuleType("pytorch_lightning"))
@@ -136,7 +136,7 @@ def test_adaface_trains_with_it(importable, monkeypatch, toolbox):
     monkeypatch.setattr(trainer, "get_current_lr", lambda: 0.01)
     [optimizer], _ = trainer.configure_optimizers()
     images, labels = torch.randn(3, 3, 112, 112), torch.arange(3)
-    trainer.eval()  # the same embeddings at each call; the head keeps no running mean
+    trainer.eval()  # so that embeddings are the same at each call, and the running mean stays
     with torch.no_grad():
         unit, norms = trainer.model(images)
     alone = LH2FaceHead(3, 512, vmf_dim=256).eval()
@@ -153,7 +153,7 @@ def test_adaface_trains_with_it(importable, monkeypatch, toolbox):
 
 @pytest.mark.parametrize("kind", ["fc", "partial_fc"])
 @pytest.mark.parametrize("toolbox", toolboxes("CVLFACE", "cvlface"))
-def test_cvlface_trains_with_it(importable, monkeypatch, tmp_path, toolbox, kind):
+def test_cvlface_trains_with_a_head(importable, monkeypatch, tmp_path, toolbox, kind):
     real = toolbox / "cvlface" / "research" / "recognition" / "code" / "run_v1"
     code = real if real.is_dir() else toolbox
     importable(code)
@@ -173,7 +173,7 @@ def test_cvlface_trains_with_it(importable, monkeypatch, tmp_path, toolbox, kind
         world_size=2 if kind == "partial_fc" else 1,
     ).train()
     [weight] = classifier.parameters()
-    # Partial FC there fills up to the same number of classes in every process.
+    # CVLface's Partial FC pads: every process has the same number of classes.
     assert len(weight) == (4 if kind == "partial_fc" else 3)
     z, y = torch.randn(5, 512, requires_grad=True), torch.tensor([0, 1, 2, 2, 1])
     loss = classifier(z, y)

@@ -1,4 +1,4 @@
-"""The exported file in insightface's own hands, against the model as the pipeline runs it."""
+"""insightface's own code gives, from an exported file, the embeddings of the pipeline's model."""
 
 import json
 import sys
@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from lh2face.adapters.insightface import AreaResize, export_onnx
-from lh2face.artifacts.model import DESCRIPTION, save_model
+from lh2face.artifacts.file_names import DESCRIPTION
+from lh2face.artifacts.model import save_model
 from lh2face.cli import main
 from lh2face.data.align import norm_crop
 from lh2face.data.images import decode_rgb
@@ -30,7 +31,9 @@ BACKBONES = [
 
 
 def save_untrained(folder: Path, backbone: dict, faces: list[bytes] = ()) -> Path:
-    """A model whose batch normalisation has seen the faces, so that embeddings tell them apart."""
+    """Save an untrained model whose batch statistics are those of the faces.
+
+    Without them all embeddings would be nearly equal."""
     torch.manual_seed(0)
     config = {"type": "FaceRecognizer", "backbone": backbone}
     model = MODELS.build(config)
@@ -48,7 +51,7 @@ def save_untrained(folder: Path, backbone: dict, faces: list[bytes] = ()) -> Pat
 
 @pytest.fixture(scope="session")
 def synthetic_faces() -> list[bytes]:
-    """Rendered photographs, aligned, as PNG."""
+    """Aligned synthetic faces, as PNG."""
     rng, seeds = np.random.default_rng(0), np.random.SeedSequence(0).spawn(4)
     scenes = [random_scene("any", rng, seed) for seed in seeds]
     taken = photograph(sample_identity(rng), scenes, 128)
@@ -58,7 +61,7 @@ def synthetic_faces() -> list[bytes]:
 
 @pytest.fixture(scope="session")
 def real_faces(shared_data) -> list[bytes]:
-    """Photographs from AT&T at 112 px, as PNG."""
+    """Photos of the AT&T faces at 112 px, as PNG."""
     paths = sorted((shared_data / "att_faces").glob("s*/1.pgm"))[:12]
     return [png(cv2.resize(cv2.imread(str(path)), (112, 112))) for path in paths]
 
@@ -89,7 +92,7 @@ def test_get_feat_equals_the_model(tmp_path, request, faces, backbone):
 
 
 @pytest.mark.parametrize("size", [16, 32, 48, 64, 80, 96])
-def test_shrinking_equals_opencv(size):
+def test_shrinking_in_the_graph_equals_opencv(size):
     image = np.random.default_rng(0).integers(0, 256, (112, 112, 3), dtype=np.uint8)
     pixels = decode_rgb(png(image[..., ::-1]), size, "test").astype(np.float32)
     inputs = torch.from_numpy(image.astype(np.float32) / 127.5 - 1).permute(2, 0, 1)
@@ -118,7 +121,7 @@ def test_command_writes_the_file(tmp_path, monkeypatch, capsys):
         (None, {"image_size": 128}, "image_size: only up to 112, .* found 128"),
     ],
 )
-def test_what_cannot_be_exported_exactly_is_refused(tmp_path, part, change, message):
+def test_a_model_that_cannot_be_exported_exactly_is_refused(tmp_path, part, change, message):
     folder = save_untrained(tmp_path / "model", BACKBONES[1])
     description = json.loads((folder / DESCRIPTION).read_text())
     (description[part] if part else description).update(change)

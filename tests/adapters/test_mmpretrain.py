@@ -1,4 +1,6 @@
-"""Heads as mmpretrain's ImageClassifier calls them; marked: in the real one, by the page's lines.
+"""Heads behave as mmpretrain's ImageClassifier expects.
+
+Tests marked ``mmpretrain`` run the real toolbox with the commands of the documentation.
 
 ``LH2FACE_MMPRETRAIN`` may name a checkout of mmpretrain to use instead of the installed package.
 """
@@ -33,7 +35,8 @@ SITE = ROOT / ".venv-mmpretrain"
 PYTHON = SITE / "bin" / "python"
 CHECKOUT = os.environ.get("LH2FACE_MMPRETRAIN")
 HEADS = [name for name in heads.__all__ if name != "Proxies"]
-# Arguments without which a head's loss is the softmax cross-entropy of its scores, and its name.
+# Arguments that switch a head's margin off, so that its loss of this name is the softmax
+# cross-entropy of its scores.
 PLAIN = {
     "AdaFaceHead": ({"margin": 0.0}, "loss"),
     "ArcFaceHead": ({"margin": 0.0}, "loss"),
@@ -75,7 +78,7 @@ def test_every_head_gives_embeddings_and_scores(name, batch):
 
 
 class Sample:
-    """What a head does with mmpretrain's data sample."""
+    """The part of mmpretrain's data sample that a head uses."""
 
     def __init__(self, **fields):
         self.__dict__.update(fields)
@@ -124,7 +127,7 @@ def test_mixed_labels_are_refused(type, batch):
         head.loss((embeddings,), samples)
 
 
-def test_scores_of_divided_classes_are_refused(batch, monkeypatch):
+def test_scores_of_sharded_classes_are_refused(batch, monkeypatch):
     monkeypatch.setattr("lh2face.distributed.proxies.world_size", lambda: 2)
     monkeypatch.setattr("lh2face.distributed.proxies.dist.broadcast_object_list", lambda seed: None)
     head = ShardedHead({"type": "CosFaceHead", "num_classes": 5, "in_channels": 8})
@@ -133,7 +136,7 @@ def test_scores_of_divided_classes_are_refused(batch, monkeypatch):
 
 
 class Rates(Hook):
-    """Keeps the learning rate of each iteration."""
+    """Hook that keeps the learning rate of each iteration."""
 
     def __init__(self) -> None:
         self.all: list[float] = []
@@ -143,7 +146,7 @@ class Rates(Hook):
 
 
 class Least(BaseModel):
-    """The least that can be trained."""
+    """The smallest model that can be trained."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -177,7 +180,7 @@ def test_learning_rate_follows_the_number_of_epochs(length, tmp_path):
 
 @pytest.fixture(scope="module")
 def toolbox() -> dict[str, str]:
-    """The environment in which ``python`` is that of the real toolbox."""
+    """Environment variables with which ``python`` is that of the real toolbox."""
     if not PYTHON.exists():
         pytest.skip("needs mmpretrain's own environment: make test-mmpretrain")
     paths = [*([CHECKOUT] if CHECKOUT else []), str(ROOT / "plugin")]
@@ -186,7 +189,7 @@ def toolbox() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory, toolbox) -> Path:
-    """A folder as the page describes it: tools, photos to train with, others to validate."""
+    """A folder as the page describes it: tools, photos for training, others for validation."""
     folder = tmp_path_factory.mktemp("mmpretrain")
     packaged = SITE / "lib/python3.11/site-packages/mmpretrain/.mim"
     (folder / "tools").symlink_to((Path(CHECKOUT) if CHECKOUT else packaged) / "tools")
@@ -198,7 +201,7 @@ def workplace(tmp_path_factory, toolbox) -> Path:
                 image = rng.integers(0, 256, (112, 112, 3), np.uint8)
                 cv2.imwrite(str(folder / "data" / root / str(person) / f"{i}.png"), image)
     (folder / "bin").mkdir()
-    # torchvision imports there by the script only.
+    # torchvision imports there only through run.py.
     python = f'#!/bin/sh\n[ "$1" = -c ] || set -- {HERE / "run.py"} "$@"\nexec {PYTHON} "$@"\n'
     (folder / "bin" / "python").write_text(python)
     (folder / "bin" / "python").chmod(0o755)
@@ -208,8 +211,8 @@ def workplace(tmp_path_factory, toolbox) -> Path:
 
 @pytest.mark.mmpretrain
 @pytest.mark.parametrize("tests", [HERE / "in_toolbox.py", ROOT / "tests/backbones/test_timm.py"])
-def test_in_the_environment_of_the_real_toolbox(workplace, toolbox, tests):
-    """The heads in its classifier; and timm, which needs torchvision as it does."""
+def test_these_files_pass_in_the_environment_of_the_real_toolbox(workplace, toolbox, tests):
+    """The heads work in the real classifier; timm is tested there too, as it needs torchvision."""
     program = Path(pytest.__file__).with_name("__main__.py")
     arguments = ["-q", "-p", "no:cacheprovider", f"--rootdir={ROOT}"]
     done = subprocess.run(
@@ -220,13 +223,13 @@ def test_in_the_environment_of_the_real_toolbox(workplace, toolbox, tests):
 
 
 def logs(folder: Path) -> str:
-    """What the toolbox logged below a folder, oldest first."""
+    """Return the toolbox's logs below a folder, oldest first."""
     return "".join(path.read_text() for path in sorted(folder.glob("*/*.log")))
 
 
 @pytest.mark.mmpretrain
 @pytest.mark.timeout(900)
-def test_documented_lines_train_validate_resume_and_predict(workplace, toolbox, snippets):
+def test_documented_commands_train_resume_and_predict(workplace, toolbox, snippets):
     [lines] = snippets("docs/how-to/plug-in.md", "mmpretrain", "bash")
     train, test = re.split(r"(?=^python tools/test)", lines, flags=re.MULTILINE)
     train = train.replace("=1000", "=3").strip()
@@ -244,18 +247,18 @@ def test_documented_lines_train_validate_resume_and_predict(workplace, toolbox, 
     first, second = (logs(workplace / folder) for folder in ("work", "again"))
     found = [epochs(log) for log in (first, second)]
     assert list(found[0]) == [1, 2] and list(found[1]) == [2]
-    # The schedule goes on where it was; a picture is mirrored by other numbers than before.
+    # The schedule goes on where it was. Losses differ: other pictures are mirrored than before.
     assert found[1][2][0] == found[0][2][0]
     assert float(found[0][2][1]) == pytest.approx(float(tested), abs=1e-3)
 
 
 def epochs(log: str) -> dict[int, tuple[str, str]]:
-    """Learning rate at the end of each epoch, and the accuracy of its validation."""
+    """Return learning rate and validation accuracy of each epoch of a log."""
     rates = re.findall(r"Epoch\(train\) +\[(\d)\]\[3/3\] +lr: (\S+) .* loss_vmf: \d", log)
     accuracies = re.findall(r"Epoch\(val\) +\[\d\]\[1/1\] +accuracy/top1: (\S+)", log)
     return {int(n): (rate, acc) for (n, rate), acc in zip(rates, accuracies, strict=True)}
 
 
 def path_of(train: str) -> str:
-    """The command by which the page finds the config."""
+    """Return the command with which the page finds the config."""
     return re.search(r"\$\((.*)\)\n", train)[1]

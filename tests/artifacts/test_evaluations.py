@@ -16,9 +16,9 @@ TAR = "verification.tar.0.001"
 RNG = np.random.default_rng(0)
 
 
-def write_run(folder, tar, luck, seeds=(0, 1), rounds=200, benchmark="people"):
-    """Write evaluations whose draws are the figure plus random errors, which runs may share."""
-    for seed, own in zip(seeds, luck, strict=True):
+def write_run(folder, tar, errors, seeds=(0, 1), rounds=200, benchmark="people"):
+    """Write an evaluation per seed; its draws are ``tar`` plus the errors given per seed."""
+    for seed, own in zip(seeds, errors, strict=True):
         out = folder / str(seed) / "evaluation" / benchmark
         out.mkdir(parents=True)
         metrics = {"verification": {"tar": {"0.001": tar}}, "bins": {"low_light": {"accuracy": 1}}}
@@ -34,10 +34,12 @@ def run_of(folder, benchmark="people"):
     return read_run(*evaluations_below(folder)[benchmark])
 
 
-def test_shared_luck_is_left_out_of_the_difference(tmp_path):
-    luck, other = RNG.normal(scale=0.1, size=(2, 2, 200))
-    a = run_of(write_run(tmp_path / "a", 0.5, luck))
-    paired = run_of(write_run(tmp_path / "b", 0.45, luck + RNG.normal(scale=0.001, size=(2, 200))))
+def test_errors_that_two_runs_share_cancel_in_their_difference(tmp_path):
+    errors, other = RNG.normal(scale=0.1, size=(2, 2, 200))
+    a = run_of(write_run(tmp_path / "a", 0.5, errors))
+    paired = run_of(
+        write_run(tmp_path / "b", 0.45, errors + RNG.normal(scale=0.001, size=(2, 200)))
+    )
     alone = run_of(write_run(tmp_path / "c", 0.45, other))
     tar, accuracy = compare(a, paired)
     assert tar.figure == "verification.tar.0.001" and (tar.first, tar.second) == (0.5, 0.45)
@@ -47,8 +49,8 @@ def test_shared_luck_is_left_out_of_the_difference(tmp_path):
 
 
 @pytest.mark.parametrize("seeds", [2, 5])
-def test_luck_of_the_seeds_is_that_of_students_t(seeds):
-    # Without noise in the templates.
+def test_the_interval_over_seeds_is_students_t(seeds):
+    # Draws without noise, so that only seeds vary.
     ahead = RNG.normal(size=seeds)
     a, b = (Run({TAR: f}, {TAR: f[:, None] + np.zeros(2000)}) for f in (ahead, np.zeros(seeds)))
     (found,) = compare(a, b)
@@ -57,8 +59,8 @@ def test_luck_of_the_seeds_is_that_of_students_t(seeds):
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 10])
-def test_an_interval_covers_no_difference_as_often_as_it_says(seeds):
-    """Runs that differ by errors of the seeds and by errors of the templates, which seeds share."""
+def test_an_interval_covers_zero_as_often_as_it_claims(seeds):
+    """The runs differ by an error per seed and by one error of the templates for all seeds."""
     trials, covered = 400, 0
     for _ in range(trials):
         figures = RNG.normal(size=seeds) + RNG.normal(scale=0.5)
@@ -69,17 +71,17 @@ def test_an_interval_covers_no_difference_as_often_as_it_says(seeds):
     assert covered / trials > 0.92
 
 
-def test_what_cannot_be_compared_is_named(tmp_path):
-    luck = RNG.normal(size=(2, 200))
-    a = run_of(write_run(tmp_path / "a", 0.5, luck))
+def test_runs_that_cannot_be_compared_are_named_in_the_error(tmp_path):
+    errors = RNG.normal(size=(2, 200))
+    a = run_of(write_run(tmp_path / "a", 0.5, errors))
     with pytest.raises(ValueError, match=r"the runs differ in \(seeds, rounds\)"):
-        compare(a, run_of(write_run(tmp_path / "b", 0.5, luck[:1], seeds=(0,))))
+        compare(a, run_of(write_run(tmp_path / "b", 0.5, errors[:1], seeds=(0,))))
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"empty: no draws\.csv below it"):
         evaluations_below(tmp_path / "empty")
     with pytest.raises(ValueError, match=r"no draws; evaluate with evaluate\.bootstrap"):
-        run_of(write_run(tmp_path / "none", 0.5, luck, rounds=0))
-    write_run(tmp_path / "a", 0.5, luck[:1], seeds=(2,), rounds=100)
+        run_of(write_run(tmp_path / "none", 0.5, errors, rounds=0))
+    write_run(tmp_path / "a", 0.5, errors[:1], seeds=(2,), rounds=100)
     with pytest.raises(ValueError, match=r"differ in rounds: \[100, 200\]"):
         run_of(tmp_path / "a")
 
@@ -104,10 +106,10 @@ HEADER = "verification.tar.0.001,bins.low_light.accuracy\n"
         (
             "draws.csv",
             b"\xff\0\n1\n",
-            r"metrics\.json: expected a number as '.*', which is a column of draws",
+            r"draws\.csv:1: not UTF-8",
         ),
         ("draws.csv", HEADER + '"' + "1" * 200_000, r"draws\.csv:2: expected 2 numbers"),
-        ("draws.csv", "a,a\n1,2\n", r"draws\.csv:1: expected each figure once"),
+        ("draws.csv", "a,a\n1,2\n", r"draws\.csv:1: expected each name once"),
         ("metrics.json", "{", r"metrics\.json: not valid JSON"),
         ("metrics.json", "[]", r"metrics\.json: expected a JSON object, found list"),
         ("metrics.json", '{"verification": {"tar": {"0.001": null}}}', "found None"),
@@ -119,7 +121,7 @@ HEADER = "verification.tar.0.001,bins.low_light.accuracy\n"
         ("provenance.json", '{"data": [], "params": {}}', r"provenance\.json: expected the data"),
     ],
 )
-def test_damaged_evaluations_are_one_line(tmp_path, name, text, message):
+def test_damaged_evaluations_give_an_error_of_one_line(tmp_path, name, text, message):
     folder = write_run(tmp_path / "a", 0.5, np.zeros((1, 5)), seeds=(0,))
     edited(folder, name, text)
     with pytest.raises(ValueError, match=message) as raised:
@@ -128,7 +130,7 @@ def test_damaged_evaluations_are_one_line(tmp_path, name, text, message):
     assert str(folder) in str(raised.value)
 
 
-def test_a_round_without_a_kind_is_left_out(tmp_path):
+def test_a_draw_that_is_nan_is_left_out(tmp_path):
     folder = write_run(tmp_path / "a", 0.5, np.zeros((1, 5)), seeds=(0,))
     edited(folder, "draws.csv", HEADER + "nan,1\n0.4,1\n")
     (found, _) = compare(run_of(folder), run_of(folder))
@@ -141,9 +143,9 @@ def provenance(folder, seed=0, benchmark="people", **data):
         (path / "provenance.json").write_text(json.dumps(made))
 
 
-def test_few_people_are_warned_of(tmp_path, capsys):
-    luck = RNG.normal(size=(2, 20))
-    a, b = (write_run(tmp_path / name, 0.5, luck) for name in "ab")
+def test_a_comparison_on_few_people_warns(tmp_path, capsys):
+    errors = RNG.normal(size=(2, 20))
+    a, b = (write_run(tmp_path / name, 0.5, errors) for name in "ab")
     for people, said in (
         (None, "not known"),
         (10, "only 10 people"),
@@ -159,8 +161,8 @@ def test_few_people_are_warned_of(tmp_path, capsys):
 
 
 def test_runs_on_different_benchmarks_are_refused(tmp_path, capsys):
-    luck = RNG.normal(size=(2, 20))
-    a, b = (write_run(tmp_path / name, 0.5, luck) for name in "ab")
+    errors = RNG.normal(size=(2, 20))
+    a, b = (write_run(tmp_path / name, 0.5, errors) for name in "ab")
     show(a, b)
     assert capsys.readouterr().out.count("it has no provenance.json") == 2
     provenance(a, meta="1", pairs="2")
@@ -170,7 +172,7 @@ def test_runs_on_different_benchmarks_are_refused(tmp_path, capsys):
     for changed, what in (
         ({"meta": "1", "pairs": "3"}, "pairs"),
         ({"meta": "2", "pairs": "3"}, "meta, pairs"),
-        ({"meta": "2"}, "meta"),  # lh2face evaluate-ijb has no pairs of photos
+        ({"meta": "2"}, "meta"),  # as `lh2face evaluate-ijb` writes it, without pairs of photos
         ({"meta": "1", "pairs": "2", "seed": 1}, "seed of the bootstrap"),
     ):
         provenance(b, **changed)
@@ -178,55 +180,55 @@ def test_runs_on_different_benchmarks_are_refused(tmp_path, capsys):
             show(a, b)
 
 
-def test_every_benchmark_that_both_have_is_compared_by_its_name(tmp_path, capsys):
-    luck = RNG.normal(size=(2, 20))
+def test_benchmarks_are_matched_by_name(tmp_path, capsys):
+    errors = RNG.normal(size=(2, 20))
     a, b = tmp_path / "a", tmp_path / "b"
     for folder, by_name in (
         (a, {"lfw": 0.5, "people": 0.3, "ijbc": 0}),
         (b, {"lfw": 0.4, "people": 0.1}),
     ):
         for benchmark, tar in by_name.items():
-            write_run(folder, tar, luck, benchmark=benchmark)
+            write_run(folder, tar, errors, benchmark=benchmark)
             provenance(folder, benchmark=benchmark, pairs=benchmark)
     both = read_both(a, b)
     assert list(both) == ["lfw", "people"]
-    # Neither run is a mixture: two seeds each, all of one benchmark.
+    # Both runs have two seeds, and no seed is of another benchmark.
     for name, tars in {"lfw": (0.5, 0.4), "people": (0.3, 0.1)}.items():
         assert [run.figures[TAR].tolist() for run in both[name]] == [[tar] * 2 for tar in tars]
     show(a, b)
     printed = capsys.readouterr().out
     assert "+10.00" in printed and "+20.00" in printed and "ijbc" not in printed
-    # A seed, or an evaluation.
+    # A path may also name a seed, or one evaluation.
     assert list(read_both(a / "0", b / "0")) == ["lfw", "people"]
     lfw = a / "0" / "evaluation" / "lfw"
     assert list(read_both(lfw, b / "1")) == ["lfw"]
     with pytest.raises(ValueError, match="they share no benchmark: found ijbc and lfw, people"):
         read_both(a / "0" / "evaluation" / "ijbc", b)
-    # What is wrong on one of them names it.
+    # An error on one benchmark names that benchmark.
     shutil.rmtree(b / "1" / "evaluation" / "people")
     with pytest.raises(ValueError, match=r"people: the runs differ in \(seeds, rounds\)"):
         show(a, b)
 
 
-def test_what_evaluate_ijb_wrote_has_no_name(tmp_path, monkeypatch):
-    luck = RNG.normal(size=(1, 20))
+def test_evaluations_by_evaluate_ijb_have_no_name(tmp_path, monkeypatch):
+    errors = RNG.normal(size=(1, 20))
     for name, tar, pairs in (("a", 0.5, "1"), ("b", 0.4, "1"), ("c", 0.4, "2")):
-        write_run(tmp_path / "runs" / name, tar, luck, seeds=(0,), benchmark="ijbc")
+        write_run(tmp_path / "runs" / name, tar, errors, seeds=(0,), benchmark="ijbc")
         provenance(tmp_path / "runs" / name, benchmark="ijbc", pairs=pairs)
         (tmp_path / "runs" / name / "0" / "evaluation" / "ijbc").rename(tmp_path / name)
     assert list(read_both(tmp_path / "a", tmp_path / "b")) == [""]
     monkeypatch.chdir(tmp_path / "a")
     assert list(read_both(Path(), tmp_path / "b")) == [""]
-    # Beside one of the pipeline it is that one's benchmark.
-    runs = write_run(tmp_path / "model", 0.3, luck, seeds=(0,), benchmark="ijbc")
+    # Compared with an evaluation of the pipeline, it counts as the same benchmark.
+    runs = write_run(tmp_path / "model", 0.3, errors, seeds=(0,), benchmark="ijbc")
     provenance(runs, benchmark="ijbc", pairs="1")
     first, second = read_both(tmp_path / "a", runs)["ijbc"]
     assert (first.figures[TAR], second.figures[TAR]) == (0.5, 0.3)
-    # Among several there is no telling which.
-    write_run(runs, 0.3, luck, seeds=(0,), benchmark="lfw")
+    # Compared with several evaluations, it could be any of them.
+    write_run(runs, 0.3, errors, seeds=(0,), benchmark="lfw")
     with pytest.raises(ValueError, match="they share no benchmark: found one without a name and"):
         read_both(tmp_path / "a", runs)
-    # Of two benchmarks below one folder none is taken for a seed of the other.
+    # Evaluations on two benchmarks below one folder are not taken for two seeds.
     with pytest.raises(ValueError, match="its evaluations below it differ in pairs"):
         several = tmp_path / "several"
         several.mkdir()
@@ -235,20 +237,20 @@ def test_what_evaluate_ijb_wrote_has_no_name(tmp_path, monkeypatch):
         read_both(several, several)
 
 
-def test_what_a_kill_left_is_no_evaluation(tmp_path):
+def test_a_partial_evaluation_of_a_killed_process_is_ignored(tmp_path):
     run = write_run(tmp_path / "a", 0.5, RNG.normal(size=(1, 5)), seeds=(0,))
     write_run(tmp_path / "a", 0.5, RNG.normal(size=(1, 5)), (0,), benchmark=".people.0123.partial")
     assert list(evaluations_below(run)) == ["people"]
 
 
-def test_names_of_lists_may_have_points(tmp_path):
+def test_names_of_lists_may_contain_dots(tmp_path):
     folder = write_run(tmp_path / "a", 0.5, np.zeros((1, 5)), seeds=(0,))
     edited(folder, "metrics.json", '{"bins": {"lfw": {"v2": 1}, "lfw.v2": {"accuracy": 0.75}}}')
     edited(folder, "draws.csv", "bins.lfw.v2.accuracy\n0.5\n")
     assert run_of(folder).figures["bins.lfw.v2.accuracy"] == 0.75
 
 
-def test_names_of_folders_are_text(tmp_path, capsys):
+def test_names_of_folders_are_shown_as_text(tmp_path, capsys):
     folder = write_run(tmp_path / "[bold]", 0.5, RNG.normal(size=(1, 20)), seeds=(0,))
     show(folder, folder)
     assert "[bold]" in capsys.readouterr().out.replace("\n", "")
@@ -268,5 +270,5 @@ def test_names_of_folders_are_text(tmp_path, capsys):
         ("conditions.no.2.0.001", "no.2 TAR at FAR 1e-3"),
     ],
 )
-def test_titles(path, words):
+def test_titles_of_figures(path, words):
     assert title(path) == words

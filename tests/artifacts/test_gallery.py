@@ -1,4 +1,4 @@
-"""A gallery on disk: what is written is read, and what is damaged or another model's is refused."""
+"""A gallery is read back as it was written; a damaged one and one of another model are refused."""
 
 import json
 from pathlib import Path
@@ -16,14 +16,14 @@ KAPPA = {"mean": 2.0, "std": 1.0, "p5": 0.5}
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
-    """A gallery of three people, one of whose names is no UTF-8."""
+    """A gallery of three people, one of whose names is not UTF-8."""
     monkeypatch.setattr(artifact, "model_digest", str)
     people = {"b": 2, "caf\udce9": 1, "a\n": 5}
     write_gallery(tmp_path, Gallery(people, KAPPA, np.eye(3, 4), np.array([0.25, -1])), Path("m"))
     return tmp_path
 
 
-def test_what_is_written_is_read(folder):
+def test_a_gallery_is_read_back_as_it_was_written(folder):
     found = read_gallery(folder, Path("m"))
     assert list(found.people.items()) == [("b", 2), ("caf\udce9", 1), ("a\n", 5)]
     assert found.kappa == KAPPA
@@ -31,7 +31,7 @@ def test_what_is_written_is_read(folder):
     np.testing.assert_array_equal(found.non_mated, [0.25, -1])
 
 
-def test_another_models_is_refused(folder):
+def test_a_gallery_of_another_model_is_refused(folder):
     with pytest.raises(ValueError, match=r"gallery\.json: .* another model, of weights m; those"):
         read_gallery(folder, Path("other"))
 
@@ -50,8 +50,8 @@ def test_a_damaged_record_is_refused(folder, key, value):
         read_gallery(folder, Path("m"))
 
 
-def test_another_enrolments_templates_are_refused(folder):
-    """Of as many people: only the digest tells that the names belong to others."""
+def test_templates_of_another_enrolment_are_refused(folder):
+    """The number of people is the same: only the digest shows that the names are of others."""
     arrays = {"templates": np.eye(3, 4)[::-1].copy(), "non_mated": np.array([0.25, -1])}
     save_file(arrays, folder / TEMPLATES)
     with pytest.raises(ValueError, match=r"templates\.safetensors: damaged, or not the file"):
@@ -69,8 +69,8 @@ def test_another_enrolments_templates_are_refused(folder):
         {"templates": np.eye(1, 4), "non_mated": np.zeros(2)},
     ],
 )
-def test_templates_that_fit_no_people_are_refused(folder, arrays):
-    """Even with a record that has the file's digest."""
+def test_templates_of_a_wrong_shape_are_refused(folder, arrays):
+    """They are refused even if the record holds the file's digest."""
     save_file(arrays, folder / TEMPLATES)
     record = json.loads((folder / RECORD).read_text())
     (folder / RECORD).write_text(json.dumps(record | {"templates": digest(folder / TEMPLATES)}))
@@ -80,7 +80,7 @@ def test_templates_that_fit_no_people_are_refused(folder, arrays):
 
 @pytest.mark.parametrize("content", [b"", b"text", bytes(100)])
 @pytest.mark.parametrize("name", [RECORD, TEMPLATES])
-def test_a_file_that_is_none_is_refused(folder, name, content):
+def test_a_damaged_or_missing_file_is_refused(folder, name, content):
     (folder / name).write_bytes(content)
     with pytest.raises(ValueError, match=name.replace(".", r"\.")):
         read_gallery(folder, Path("m"))

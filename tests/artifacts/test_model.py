@@ -1,4 +1,4 @@
-"""Folders of trained models that are damaged, or of another make than they say."""
+"""A model folder loads as it was saved; a damaged one gives one line and costs no memory."""
 
 import json
 import os
@@ -10,10 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from lh2face.artifacts.file_names import DESCRIPTION, RECONSTRUCTOR_WEIGHTS, WEIGHTS
 from lh2face.artifacts.model import (
-    DESCRIPTION,
-    RECONSTRUCTOR_WEIGHTS,
-    WEIGHTS,
     head_dim,
     load_model,
     load_reconstructor,
@@ -49,7 +47,7 @@ def fitted(tmp_path):
 
 
 def test_others_may_read_the_weights(folder):
-    """safetensors' own writer makes files for their owner alone."""
+    """safetensors itself writes files that only their owner may read."""
     modes = {path.stat().st_mode & 0o777 for path in folder.iterdir()}
     assert modes == {0o666 & ~umask()}
 
@@ -79,7 +77,7 @@ def refused(load, folder) -> str:
     return str(raised.value)
 
 
-def test_a_whole_folder_loads(folder):
+def test_a_model_folder_loads_as_it_was_saved(folder):
     weights = load_file(folder / WEIGHTS)
     loaded = load_model(folder).state_dict()
     assert weights.keys() == loaded.keys()
@@ -87,7 +85,7 @@ def test_a_whole_folder_loads(folder):
 
 
 @pytest.mark.parametrize("kept", [0, 4, 8, 100, 0.5, -1])
-def test_weights_cut_short_are_named(folder, fitted, kept):
+def test_truncated_weights_are_named_in_the_error(folder, fitted, kept):
     places = ((folder / WEIGHTS, load_model), (fitted / RECONSTRUCTOR_WEIGHTS, load_reconstructor))
     for path, load in places:
         raw = path.read_bytes()
@@ -95,7 +93,7 @@ def test_weights_cut_short_are_named(folder, fitted, kept):
         assert f"{path}: damaged or cut short" in refused(load, path.parent)
 
 
-def test_weights_of_another_model_are_named(folder):
+def test_weights_that_do_not_fit_the_description_are_refused(folder):
     path = folder / WEIGHTS
     weights = load_file(path)
     save_file({**weights, "more": torch.zeros(3)}, path)
@@ -110,8 +108,8 @@ def test_weights_of_another_model_are_named(folder):
     assert "model.safetensors: no such file" in refused(load_model, folder)
 
 
-def test_sizes_that_the_weights_do_not_have_take_no_memory(folder, fitted):
-    # Petabytes, were they built before the weights are looked at.
+def test_a_description_of_huge_sizes_is_refused_without_allocating(folder, fitted):
+    # Built before the weights are looked at, these models would take petabytes.
     huge = {"type": "IResNet", "embedding_size": 10**14, "image_size": 32}
     change(fitted, reconstructor={**RECONSTRUCTOR, "width": 10**6})
     assert "reconstructor.safetensors: weights do not fit" in refused(load_reconstructor, fitted)
@@ -136,7 +134,7 @@ def test_sizes_that_the_weights_do_not_have_take_no_memory(folder, fitted):
         ({"provenance": {"params": {"train": "x"}}}, "provenance.params.train: expected a mapping"),
     ],
 )  # fmt: skip
-def test_a_description_of_wrong_types_is_named(folder, values, message):
+def test_wrong_values_in_a_description_are_named(folder, values, message):
     change(folder, **values)
     assert message in refused(read_description, folder)
 
@@ -153,18 +151,18 @@ def test_a_description_of_wrong_types_is_named(folder, values, message):
         ({"type": ["HeadOfAnotherPackage"]}, None),
     ],
 )
-def test_the_dimension_is_that_of_the_head(folder, head, dim):
+def test_the_vmf_dimension_is_read_from_the_head(folder, head, dim):
     change(folder, head=head)
     assert head_dim(folder) == dim
 
 
-def test_a_model_of_others_has_no_dimension(folder):
+def test_an_onnx_model_has_no_vmf_dimension(folder):
     (folder / "model.onnx").touch()
     assert head_dim(folder) is None and head_dim(folder / "model.onnx") is None
 
 
 @pytest.mark.parametrize("found", [1, 2.5, "64", True, [64]])
-def test_a_dimension_that_is_none_is_named(folder, found):
+def test_an_invalid_vmf_dimension_is_named(folder, found):
     change(folder, head={"type": "LH2FaceHead", "vmf_dim": found})
     assert "head.vmf_dim: expected a whole number of at least 2, found" in refused(head_dim, folder)
 
@@ -174,19 +172,19 @@ def test_a_dimension_that_is_none_is_named(folder, found):
     ["", "{", "[]", "3", "null", "{}", '{"recognizer": 1}', "[" * 100_000, "\udcff", "1" * 5000],
     ids=range(10),
 )
-def test_what_is_no_description_is_named(folder, text):
+def test_a_damaged_description_is_named(folder, text):
     (folder / DESCRIPTION).write_text(text, errors="surrogateescape")
     for load in (read_description, load_model, load_reconstructor):
         assert "model.json: " in refused(load, folder)
 
 
-def test_a_description_of_a_size_that_none_has_is_not_read(folder):
+def test_a_huge_description_is_refused_unread(folder):
     os.truncate(folder / DESCRIPTION, 1 << 40)
     with pytest.raises(ValueError, match=r"model\.json: expected at most 67108864 bytes"):
         read_description(folder)
 
 
-def test_weights_that_may_not_be_read_are_not_said_to_be_absent(folder, monkeypatch):
+def test_missing_permission_is_not_reported_as_a_missing_file(folder, monkeypatch):
     opened = Path.open
 
     def refuse(path, *arguments, **options):
@@ -199,7 +197,7 @@ def test_weights_that_may_not_be_read_are_not_said_to_be_absent(folder, monkeypa
         load_model(folder)
 
 
-def test_weights_go_into_a_model_that_is_there(fitted):
+def test_weights_are_loaded_into_an_existing_model(fitted):
     model = build("reconstructor", RECONSTRUCTOR, "test")
     load_weights(model, fitted / RECONSTRUCTOR_WEIGHTS)
     saved = load_file(fitted / RECONSTRUCTOR_WEIGHTS)
@@ -209,7 +207,7 @@ def test_weights_go_into_a_model_that_is_there(fitted):
         load_weights(other, fitted / RECONSTRUCTOR_WEIGHTS)
 
 
-def test_the_linear_model_is_loaded_too(tmp_path):
+def test_a_linear_reconstructor_is_loaded(tmp_path):
     config = {"type": "Linear3DMMReconstructor", "image_size": 16, "width": 4, "shape_modes": 2}
     config |= {"albedo_modes": 2, "faces": 4}
     save_file(build("reconstructor", config, "t").state_dict(), tmp_path / RECONSTRUCTOR_WEIGHTS)
@@ -220,7 +218,7 @@ def test_the_linear_model_is_loaded_too(tmp_path):
 
 
 @pytest.mark.parametrize("changed", ["a/w.data", "b/w.data"])
-def test_weights_beside_an_onnx_file_count_whatever_their_folder(tmp_path, changed):
+def test_the_digest_covers_external_weights_of_an_onnx_file(tmp_path, changed):
     weights = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()

@@ -1,4 +1,4 @@
-"""A model card shows what a stranger's file says, and nothing of it acts as Markdown or HTML."""
+"""A model card shows text out of files as text; none of it acts as Markdown or HTML."""
 
 from html.parser import HTMLParser
 
@@ -9,7 +9,7 @@ from lh2face.artifacts.model_card import model_card
 NASTY = '</pre><script>alert(1)</script> | `x` \n# "a" [b](javascript:c) *d* \udce9'
 
 
-def test_names_are_text():
+def test_names_are_shown_as_text():
     markdown = pytest.importorskip("markdown", reason="Markdown is not installed")
 
     class Page(HTMLParser):
@@ -52,7 +52,7 @@ def test_names_are_text():
     assert r"\n# " in nasty.text and r"\udce9" in nasty.text
 
 
-def test_each_source_has_a_row():
+def test_each_source_of_faces_has_a_row():
     counted = {
         "ms1m": {"origin": "photos", "images": 5000, "identities": 90, "left_out": 0},
         "mine": {"origin": "photos", "images": 40, "identities": 8, "left_out": 3},
@@ -74,7 +74,7 @@ PAIRS = {
 }  # fmt: skip
 
 
-def test_of_an_evaluation_the_card_has_the_parts_that_are_there():
+def test_the_card_shows_only_measured_parts_of_an_evaluation():
     templates = model_card("m", DESCRIPTION, {"origin": "photos", **TEMPLATES})
     assert "Source of the faces that it was measured on: photos. Percent." in templates
     assert "| TAR at FAR 1e-4 | 50.0 | 40.0 … 60.0 |" in templates and "1e-6" not in templates

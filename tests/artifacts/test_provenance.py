@@ -1,4 +1,4 @@
-"""A result says where it comes from."""
+"""Each result records its origin: commit, parameters, data and versions."""
 
 import json
 import subprocess
@@ -6,7 +6,8 @@ import subprocess
 import pytest
 
 from lh2face.artifacts import provenance as stage
-from lh2face.artifacts.provenance import provenance, read_provenance, write_provenance
+from lh2face.artifacts.info import read_provenance
+from lh2face.artifacts.provenance import provenance, write_provenance
 from lh2face.files.digests import digest, digests
 from lh2face.onnx.files import write_metadata
 
@@ -18,7 +19,7 @@ def git(folder, *command):
     subprocess.run(["git", *who, *command], cwd=folder, check=True, capture_output=True)
 
 
-def test_the_commit_and_whether_files_differ_from_it(tmp_path, monkeypatch):
+def test_provenance_has_the_commit_and_whether_files_differ_from_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert stage.commit() is None
     git(tmp_path, "init")
@@ -53,7 +54,7 @@ def test_equal_parameters_have_one_digest():
     assert one["versions"].keys() >= {"lh2face", "torch", "mmengine"} and one["device"]
 
 
-def test_it_is_found_beside_a_metric_in_a_model_and_in_onnx(tmp_path):
+def test_provenance_is_found_beside_metrics_in_models_and_in_onnx(tmp_path):
     import onnx
 
     write_provenance(tmp_path, MADE)
@@ -70,7 +71,7 @@ def test_it_is_found_beside_a_metric_in_a_model_and_in_onnx(tmp_path):
         assert read_provenance(path) == MADE, path
 
 
-def test_what_says_nothing_is_named(tmp_path):
+def test_a_file_without_provenance_is_named(tmp_path):
     import onnx
 
     with pytest.raises(ValueError, match=r"it has no provenance"):
@@ -83,7 +84,7 @@ def test_what_says_nothing_is_named(tmp_path):
         read_provenance(tmp_path / "x.onnx")
 
 
-def test_the_command_prints_it(tmp_path):
+def test_the_command_prints_provenance(tmp_path):
     write_provenance(tmp_path, MADE)
     done = subprocess.run(["lh2face", "info", tmp_path], capture_output=True, text=True)
     assert json.loads(done.stdout) == MADE
@@ -101,7 +102,7 @@ def test_the_command_prints_it(tmp_path):
     ],
 )
 @pytest.mark.parametrize("name", ["model.json", "provenance.json"])
-def test_damaged_records_are_named(tmp_path, name, content, message):
+def test_damaged_provenance_is_named(tmp_path, name, content, message):
     if name == "provenance.json" and b"me" in content:
         content = b'"me"'
         message = "expected a JSON object, found str"
@@ -111,7 +112,7 @@ def test_damaged_records_are_named(tmp_path, name, content, message):
     assert str(tmp_path) in str(raised.value) and "\n" not in str(raised.value)
 
 
-def test_entries_of_other_programs_do_not_hide_ours(tmp_path):
+def test_onnx_metadata_of_other_programs_does_not_hide_provenance(tmp_path):
     onnx = pytest.importorskip("onnx")
     path = tmp_path / "m.onnx"
     onnx.save(onnx.helper.make_model(onnx.helper.make_graph([], "g", [], [])), path)

@@ -1,4 +1,4 @@
-"""A reference holds a run's table, and tells runs that reproduce it from runs that do not."""
+"""A reference file holds the table of a run, and shows whether another run reproduces it."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ TAR, RANK = "verification.tar.0.001", "identification.rank.1"
 
 
 def write_runs(folder, tar, digest="d", seeds=3, rounds=400):
-    """Runs of two models; the second is 10 points worse."""
+    """Write runs of two models; the second is 10 points worse."""
     rng = np.random.default_rng(0)
     for model, less in (("a", 0.0), ("b", 0.1)):
         for seed in range(seeds):
@@ -45,13 +45,14 @@ def test_a_run_agrees_with_its_own_table(tmp_path):
         assert (tar.figure, rank.figure) == (TAR, RANK)
         assert tar.first == tar.second == pytest.approx(mean)
         assert not tar.significant and not rank.significant
-        # Student's t of three seeds of standard deviation 0.01: 4.3 · 0.01 / √3, and the templates.
+        # Half the interval is Student's t for three seeds of standard deviation 0.01, which is
+        # 4.3 · 0.01 / √3, and the error of the templates.
         low, high = tar.interval
         assert 0.023 < (high - low) / 2 < 0.032
     assert file.stat().st_size < 10_000
 
 
-def test_a_run_that_is_worse_is_told(tmp_path, monkeypatch, capsys):
+def test_a_run_that_is_worse_differs_significantly(tmp_path, monkeypatch, capsys):
     file = tmp_path / "reference.json"
     monkeypatch.setattr(
         sys, "argv", ["lh2face", "reference", f"{write_runs(tmp_path / 'runs', 0.8)}", f"{file}"]
@@ -69,7 +70,7 @@ def test_a_run_that_is_worse_is_told(tmp_path, monkeypatch, capsys):
     assert "2 of 4 figures" in said
 
 
-def test_other_benchmarks_under_one_name_are_refused(tmp_path):
+def test_a_different_benchmark_of_the_same_name_is_refused(tmp_path):
     file = tmp_path / "reference.json"
     write_reference(write_runs(tmp_path / "runs", 0.8), file)
     other = write_runs(tmp_path / "other", 0.8, digest="e")
@@ -93,14 +94,14 @@ def test_other_benchmarks_under_one_name_are_refused(tmp_path):
         ),
     ],
 )
-def test_a_file_of_something_else_is_a_line(tmp_path, content, message):
+def test_a_file_that_is_no_reference_is_refused(tmp_path, content, message):
     (file := tmp_path / "reference.json").write_text(content)
     with pytest.raises(ValueError, match=message) as raised:
         against_reference(write_runs(tmp_path / "runs", 0.8), file)
     assert "\n" not in str(raised.value)
 
 
-def test_a_file_of_somebody_is_not_replaced(tmp_path):
+def test_a_file_of_the_user_is_not_replaced(tmp_path):
     (file := tmp_path / "mine.json").write_text('{"mine": 1}')
     with pytest.raises(ValueError, match="expected a file of"):
         write_reference(write_runs(tmp_path / "runs", 0.8), file)

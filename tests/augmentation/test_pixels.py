@@ -1,4 +1,4 @@
-"""Pixels against Pillow, SciPy and what is computed by hand."""
+"""Changes of pixels equal those of Pillow and SciPy, or values computed by hand."""
 
 import io
 
@@ -12,13 +12,13 @@ from lh2face.augmentation import pixels
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(0, 256, (24, 20, 3), np.uint8)
-# As smooth as a photo.
+# A smooth image, like a photo.
 SMOOTH = cv2.GaussianBlur(RNG.integers(0, 256, (40, 40, 3), np.uint8), (0, 0), 3)
 SMOOTH = cv2.normalize(SMOOTH, None, 0, 255, cv2.NORM_MINMAX)
 
 
 def difference(first: np.ndarray, second: np.ndarray) -> int:
-    """The greatest difference of two images."""
+    """Return the greatest difference of two images."""
     assert first.shape == second.shape and first.dtype == second.dtype == np.uint8
     return int(np.abs(first.astype(int) - second).max())
 
@@ -32,19 +32,19 @@ def difference(first: np.ndarray, second: np.ndarray) -> int:
         (pixels.saturation, ImageEnhance.Color),
     ],
 )
-def test_photometric_changes_are_pillows(ours, theirs, factor):
+def test_photometric_changes_equal_pillows(ours, theirs, factor):
     expected = np.asarray(theirs(Image.fromarray(NOISE)).enhance(factor))
-    # Pillow cuts fractions off where we round.
+    # Pillow truncates, and we round.
     assert difference(ours(NOISE, factor), expected) <= 1
 
 
-def test_mirror_is_pillows_and_its_own_inverse():
+def test_mirror_equals_pillows_and_is_its_own_inverse():
     expected = np.asarray(Image.fromarray(NOISE).transpose(Image.Transpose.FLIP_LEFT_RIGHT))
     assert difference(pixels.mirror(NOISE), expected) == 0
     assert difference(pixels.mirror(pixels.mirror(NOISE)), NOISE) == 0
 
 
-def test_what_is_outside_of_the_kept_rectangle_is_black():
+def test_pixels_outside_the_kept_rectangle_are_black():
     kept = pixels.keep_rectangle(NOISE, 3, 5, 7, 11)
     inside = np.zeros((24, 20), bool)
     inside[3:10, 5:16] = True
@@ -52,7 +52,7 @@ def test_what_is_outside_of_the_kept_rectangle_is_black():
     assert difference(pixels.keep_rectangle(NOISE, 0, 0, 24, 20), NOISE) == 0
 
 
-def test_a_cover_lies_where_it_is_laid():
+def test_a_cover_replaces_its_rectangle_only():
     cover = np.full((2, 4, 3), 7, np.uint8)
     before = NOISE.copy()
     covered = pixels.cover_rectangle(NOISE, 22, 16, cover)
@@ -61,7 +61,7 @@ def test_a_cover_lies_where_it_is_laid():
     assert difference(covered, NOISE) == 0 and difference(NOISE, before) == 0
 
 
-def test_low_resolution_by_hand():
+def test_low_resolution_equals_averages_by_hand():
     blocks = pixels.low_resolution(NOISE, 0.5, cv2.INTER_AREA, cv2.INTER_NEAREST)
     means = NOISE.reshape(12, 2, 10, 2, 3).mean((1, 3))
     assert np.abs(blocks - means.repeat(2, 0).repeat(2, 1)).max() <= 0.5
@@ -71,7 +71,7 @@ def test_low_resolution_by_hand():
     assert (one == one[0, 0]).all()
 
 
-def test_jpeg_is_pillows():
+def test_jpeg_equals_pillows():
     for quality in (30, 60, 95):
         stream = io.BytesIO()
         Image.fromarray(SMOOTH).save(stream, "JPEG", quality=quality, subsampling="4:2:0")
@@ -83,10 +83,10 @@ def test_jpeg_is_pillows():
 
 
 @pytest.mark.parametrize("sigma", [0.1, 0.7, 2.0])
-def test_gaussian_blur_is_scipys(sigma):
+def test_gaussian_blur_equals_scipys(sigma):
     floats = NOISE.astype(float)
     expected = ndimage.gaussian_filter(floats, (sigma, sigma, 0), mode="mirror", truncate=4)
-    # OpenCV's kernel ends after three deviations, and its weights have eight bits.
+    # OpenCV's kernel ends after three standard deviations, and its weights have eight bits.
     assert np.abs(pixels.gaussian_blur(NOISE, sigma) - expected).max() < 2.5
 
 
@@ -97,8 +97,8 @@ def test_motion_blur_along_an_axis_is_a_running_mean(degrees, axis):
     assert np.abs(pixels.motion_blur(NOISE, 5, degrees) - expected).max() <= 0.51
 
 
-def test_motion_blur_keeps_what_is_alike_along_its_line():
-    """Stripes along the line stay, stripes across it go; 45° counter-clockwise."""
+def test_motion_blur_keeps_stripes_along_its_line():
+    """At 45°, counter-clockwise, stripes along the line stay and stripes across it vanish."""
     row, column = np.indices((40, 40))
     rising = np.where((row + column) % 8 < 4, 0, 255).astype(np.uint8)[..., None].repeat(3, 2)
     along, across = (np.ptp(pixels.motion_blur(rising, 7, d)[8:-8, 8:-8]) for d in (45, 135))

@@ -1,4 +1,4 @@
-"""Transforms as a pipeline calls them: shares, ranges, seeds, what is refused."""
+"""Random transforms keep to probabilities and ranges, follow seeds and refuse bad arguments."""
 
 import cv2
 import numpy as np
@@ -24,7 +24,7 @@ def changed(name: str, seed: int = 0, **arguments) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_shape_type_and_the_image_itself_stay(name):
+def test_shape_and_dtype_are_kept_and_the_input_is_not_changed(name):
     before = NOISE.copy()
     for seed in range(20):
         image = changed(name, seed)
@@ -33,7 +33,7 @@ def test_shape_type_and_the_image_itself_stay(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_same_generator_gives_the_same_pixels_and_no_other_is_used(name):
+def test_pixels_follow_from_the_generator_alone(name):
     states = np.random.get_state()[1].copy(), torch.get_rng_state()
     assert (changed(name, 3) == changed(name, 3)).all()
     assert (np.random.get_state()[1] == states[0]).all()
@@ -44,16 +44,16 @@ def test_the_same_generator_gives_the_same_pixels_and_no_other_is_used(name):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
-def test_the_share_of_changed_images(name, probability):
+def test_the_share_of_changed_images_is_the_probability(name, probability):
     transform, rng = TRANSFORMS.build({"type": name, "probability": probability}), Draws()
     tiny, count = NOISE[:8, :8], 600
     results = [{"img": tiny, "rng": rng.of(0, 0, i)} for i in range(count)]
     share = np.mean([transform(one) is not one for one in results])
-    # Four standard deviations.
+    # The bound is four standard deviations.
     assert abs(share - probability) <= 4 * (probability * (1 - probability) / count) ** 0.5
 
 
-def test_other_keys_pass_and_without_a_generator_the_process_gives_one():
+def test_other_keys_are_kept_and_the_generator_is_optional():
     transform = TRANSFORMS.build({"type": "RandomOcclusion", "probability": 1.0})
     given = {"img": NOISE, "gt_label": 3}
     torch.manual_seed(1)
@@ -67,7 +67,7 @@ def test_other_keys_pass_and_without_a_generator_the_process_gives_one():
 @pytest.mark.parametrize(
     "image", [NOISE.astype(np.float32), NOISE[..., 0], NOISE[..., :1], NOISE[None]]
 )
-def test_another_kind_of_image_is_refused(image):
+def test_an_image_of_a_wrong_shape_or_dtype_is_refused(image):
     transform = TRANSFORMS.build({"type": "RandomMirror"})
     with pytest.raises(ValueError, match=r"^img: RandomMirror expected uint8 .* found .*of shape"):
         transform({"img": image})
@@ -125,23 +125,23 @@ def test_rectangles_lie_inside_and_have_the_area(seed, area, ratio, shape):
     image = np.zeros((*shape, 3), np.uint8)
     top, left, height, width = rectangle(np.random.default_rng(seed), image, area, ratio)
     assert 0 <= top <= shape[0] - height and 0 <= left <= shape[1] - width
-    # Rounding moves each side by half a pixel.
+    # Rounding moves each side by up to half a pixel.
     assert (height - 0.51) * (width - 0.51) <= area[1] * image[..., 0].size
     assert (height + 0.51) * (width + 0.51) >= area[0] * image[..., 0].size
 
 
-def test_a_rectangle_of_less_than_a_pixel_is_one():
+def test_a_rectangle_is_at_least_one_pixel():
     image = np.zeros((3, 3, 3), np.uint8)
     found = rectangle(np.random.default_rng(0), image, (1e-4, 1e-4), (1, 1))
     assert found[2:] == (1, 1)
 
 
-def test_rectangles_reach_all_of_the_image_and_of_their_ranges():
+def test_rectangles_cover_the_image_and_their_ranges():
     rng, image = np.random.default_rng(0), np.zeros((100, 100, 3), np.uint8)
     found = np.array([rectangle(rng, image, (0.2, 1.0), (3 / 4, 4 / 3)) for _ in range(2000)])
     top, left, height, width = found.T
     shares, ratios = height * width / 1e4, height / width
-    # Uniform areas: a mean of 0.6 with a standard error of 0.005.
+    # Areas are uniform: their mean is 0.6 with a standard error of 0.005.
     assert abs(shares.mean() - 0.6) < 0.025 and shares.min() < 0.21 and shares.max() > 0.99
     assert 0.73 < ratios.min() < 0.78 and 1.29 < ratios.max() < 1.37
     assert abs(np.log(ratios).mean()) < 0.02
@@ -153,7 +153,7 @@ def test_rectangles_reach_all_of_the_image_and_of_their_ranges():
 
 @pytest.fixture
 def calls(monkeypatch):
-    """The arguments that each function of pixels was called with."""
+    """Records the arguments of each call to a function of ``pixels``."""
     found: dict[str, list] = {}
     for name in ("low_resolution", "brightness", "contrast", "saturation", "jpeg",
                  "gaussian_blur", "motion_blur"):  # fmt: skip
@@ -166,7 +166,7 @@ def calls(monkeypatch):
     return found
 
 
-def test_draws_fill_their_ranges(calls):
+def test_drawn_arguments_fill_their_ranges(calls):
     for seed in range(400):
         changed("RandomLowResolution", seed)
         changed("RandomPhotometric", seed, brightness=0.5, contrast=0.2, saturation=0)
@@ -185,12 +185,12 @@ def test_draws_fill_their_ranges(calls):
     length, degrees = zip(*calls["motion_blur"], strict=True)
     assert set(length) == {3, 5, 7}
     fills(degrees, 0, 180)
-    # 100 expected, with a standard deviation of 9.
+    # 100 are expected, with a standard deviation of 9.
     assert 60 < len(length) < 140
 
 
 def fills(values, low: float, high: float) -> None:
-    """Every value is in a range, and they come near its ends."""
+    """Return whether all values are in the range, and some are near each end."""
     margin = 0.05 * (high - low)
     assert low <= min(values) < low + margin and high - margin < max(values) <= high
 
@@ -223,13 +223,13 @@ def test_occlusion_covers_with_noise_only_a_rectangle():
         assert abs(inside.mean() - 127.5) < 15 and inside.std() > 60
 
 
-def test_a_pipeline_of_mmengine_takes_them_all():
+def test_mmengine_builds_a_pipeline_of_all_transforms():
     pipeline = Compose([{"type": name, "probability": 1.0} for name in NAMES])
     found = pipeline({"img": NOISE, "rng": np.random.default_rng(0)})
     assert found["img"].shape == NOISE.shape and (found["img"] != NOISE).any()
 
 
-def test_streams_repeat_and_are_independent():
+def test_random_streams_repeat_and_are_independent():
     draws, numbers = Draws(), {}
     for seed in range(3):
         for epoch in range(10):
@@ -250,7 +250,7 @@ def test_streams_repeat_and_are_independent():
 
 
 @pytest.mark.parametrize("key", [(2**64 - 1, 2**64 - 1, 2**64 - 1), (2**32, 0, 2**40)])
-def test_streams_of_large_numbers(key):
+def test_random_streams_accept_large_numbers(key):
     draws = Draws()
     first = draws.of(*key).random(4)
     assert (draws.of(*key).random(4) == first).all()

@@ -1,4 +1,4 @@
-"""Turned faces against the renderer itself, the template of alignment and symmetry."""
+"""Turned faces agree with the renderer, with the template of alignment and with symmetry."""
 
 import json
 import math
@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from lh2face.artifacts.model import DESCRIPTION, RECONSTRUCTOR_WEIGHTS, write_weights
+from lh2face.artifacts.file_names import DESCRIPTION, RECONSTRUCTOR_WEIGHTS
+from lh2face.artifacts.model import write_weights
 from lh2face.augmentation import TurnedFaces, turned
 from lh2face.augmentation.turned import CENTRE, aligned_view, background, turn, warps
 from lh2face.data.align import TEMPLATE, estimate_norm
@@ -18,7 +19,7 @@ from lh2face.registry import MODELS
 from lh2face.rendering import DepthMeshRenderer, focal_length, project, transform
 
 SIZE = 48
-# Few views at a wide range, so that tests are quick.
+# Few views of a wide range keep the tests fast.
 YAW, PITCH = (20.0, 70.0), 10.0
 
 
@@ -37,8 +38,8 @@ def smooth(size: int = SIZE) -> np.ndarray:
 
 
 @pytest.mark.parametrize("degrees", [(0, 0), (0, 30), (0, -60), (10, 45), (-20, 75)])
-def test_a_turned_face_is_aligned(degrees):
-    """Its five points, found by the camera's own functions, need no other alignment."""
+def test_a_turned_face_is_aligned_again(degrees):
+    """The camera's functions put its five landmarks where the template has them."""
     depth, _ = turned._surface(112)
     view = aligned_view(depth, *map(math.radians, degrees))
     assert view[0, :2].tolist() == pytest.approx(np.radians(degrees), abs=1e-6)
@@ -51,7 +52,7 @@ def test_a_turned_face_is_aligned(degrees):
     assert np.abs(moved - TEMPLATE).max() < 0.1
 
 
-def test_an_image_is_sampled_as_the_renderer_draws_it():
+def test_a_turned_image_equals_the_renderers():
     image = smooth()
     depth, surface = turned._surface(SIZE)
     view = aligned_view(depth, 0.1, 0.8)
@@ -63,12 +64,12 @@ def test_an_image_is_sampled_as_the_renderer_draws_it():
     assert 0.15 < full.mean() < 0.6 and not (full & ~mask[0].numpy()).any()
     difference = np.abs(turn(image, warp) - expected[0].permute(1, 2, 0).numpy())[full]
     assert difference.mean() < 1 and difference.max() < 12
-    # Where there is no head at all, the background shows.
+    # Where the head covers nothing, the background shows.
     none = warp.head == 0
     assert none.any() and (turn(image, warp)[none] == background(image)[none]).all()
 
 
-def test_a_face_that_is_not_turned_is_the_image():
+def test_a_turn_by_zero_returns_the_image():
     image = smooth()
     for warp in warps(SIZE, (0.0, 0.0), 0.0, "mean"):
         inside = warp.head > 0.999
@@ -87,8 +88,8 @@ def test_left_and_right_are_mirror_images():
     assert difference.mean() < 2
 
 
-def test_which_side_is_turned_away():
-    """By a positive yaw the nose, which is near, goes to the left: the left half is the far one."""
+def test_a_positive_yaw_turns_the_left_half_away():
+    """With a positive yaw the nose, which is near, moves to the left; the left half turns away."""
     depth, surface = turned._surface(SIZE)
     middle = (SIZE - 1) / 2
     shares = []
@@ -110,7 +111,7 @@ def test_views_fill_the_range_on_both_sides(monkeypatch):
     assert (yaw > 0).sum() == 64
     assert np.abs(yaw).min() == pytest.approx(20) and np.abs(yaw).max() == pytest.approx(70)
     assert -10 <= pitch.min() < -9 and 9 < pitch.max() <= 10
-    # Each side has all angles.
+    # Both sides have all angles.
     for side in (yaw[yaw > 0], -yaw[yaw < 0]):
         assert side.min() < 24 and side.max() > 66 and abs(side.mean() - 45) < 5
 
@@ -119,7 +120,7 @@ def test_the_background_has_the_colours_beside_the_head():
     surface = turned._surface(SIZE)[1].numpy()
     image = np.where(surface[..., None], [255, 0, 0], [0, 0, 200]).astype(np.uint8)
     found = background(image)
-    # Cells at the outline hold a part of both.
+    # Grid cells at the outline mix head and background.
     assert found[..., 0].mean() < 60 and found[..., 2].mean() > 150
     assert found[0, 0].tolist() == pytest.approx([0, 0, 200], abs=25)
 
@@ -130,7 +131,7 @@ def test_other_shapes_are_refused():
         TurnedFaces(1.0)(face)
 
 
-def test_faces_of_the_linear_model_are_as_different_as_people(monkeypatch):
+def test_depths_of_the_linear_model_differ_from_each_other(monkeypatch):
     monkeypatch.setattr(turned, "VIEWS", 400)
     turned._modelled.cache_clear()
     drawn, head = turned._modelled(SIZE), turned._surface(SIZE)[1]
@@ -145,7 +146,7 @@ def test_faces_of_the_linear_model_are_as_different_as_people(monkeypatch):
 
 
 def test_the_outline_of_a_modelled_face_is_not_torn():
-    """It is not much longer than that of the mean face."""
+    """The outline is not much longer than that of the mean face."""
 
     def length(depth: str) -> float:
         heads = np.stack([warp.head for warp in warps(SIZE, YAW, PITCH, depth)])
@@ -154,8 +155,8 @@ def test_the_outline_of_a_modelled_face_is_not_torn():
     assert length("linear_3dmm") < 1.12 * length("mean")
 
 
-def test_views_of_the_linear_model_have_faces_of_their_own():
-    """At one angle the mean depth gives one picture to either side, the linear model many."""
+def test_each_view_of_the_linear_model_has_its_own_depth():
+    """At a fixed angle the mean depth gives one picture per side; the linear model gives many."""
     image = smooth()
     different = {
         depth: len({turn(image, warp).tobytes() for warp in warps(SIZE, (45.0, 45.0), 0.0, depth)})
@@ -165,8 +166,8 @@ def test_views_of_the_linear_model_have_faces_of_their_own():
 
 
 @pytest.mark.parametrize("yaw", [-0.9, 0.4])
-def test_a_depth_of_ones_own_moves_what_a_view_shows(yaw):
-    """The renderer's picture of a person's own depth is nearer than that of the mean by far."""
+def test_a_persons_own_depth_is_nearer_to_the_truth_than_the_mean(yaw):
+    """The warp for a person's own depth is far nearer to the exact one than that of the mean."""
     depth, surface = turned._surface(SIZE)
     relief = canonical_faces(100, SIZE)[0][40] - depth
     relief -= relief[surface].median()
@@ -182,7 +183,7 @@ def test_a_depth_of_ones_own_moves_what_a_view_shows(yaw):
 
 @pytest.fixture
 def reconstructor(tmp_path):
-    """The folder of an untrained reconstructor; its depths differ from image to image."""
+    """The folder of an untrained reconstructor, whose depths differ between images."""
     torch.manual_seed(0)
     config = {"type": "Unsup3DReconstructor", "image_size": 16, "width": 4}
     model = MODELS.build(config)
@@ -192,7 +193,7 @@ def reconstructor(tmp_path):
     return str(tmp_path)
 
 
-def test_a_learned_depth_is_found_in_the_image_once(reconstructor, monkeypatch):
+def test_a_learned_depth_is_predicted_once_per_image(reconstructor, monkeypatch):
     image, other = smooth(), smooth()[:, ::-1].copy()
     found = turned.learned(reconstructor)
     asked = []
@@ -226,14 +227,14 @@ def test_an_image_is_turned_on_its_learned_depth(reconstructor, monkeypatch):
     assert (draw() == mean).all()
 
 
-def test_a_folder_without_a_reconstructor_is_named_when_an_image_is_turned(tmp_path):
+def test_a_folder_without_a_reconstructor_is_named_at_the_first_image(tmp_path):
     transform = TurnedFaces(1.0, depth="learned", reconstructor=str(tmp_path / "none"))
     with pytest.raises(ValueError, match=r"none/model\.json: "):
         transform({"img": smooth(), "rng": np.random.default_rng(0)})
 
 
 @pytest.mark.parametrize(("degrees", "left_alone"), [(0, False), (-16, False), (24, True)])
-def test_a_face_that_is_turned_already_stays_as_it_is(degrees, left_alone):
+def test_a_face_that_is_already_turned_stays_as_it_is(degrees, left_alone):
     points = landmark_points(turned._surface(SIZE)[0])
     view = aligned_view(turned._surface(SIZE)[0], 0.0, math.radians(degrees))
     landmarks = seen_landmarks(points, view, SIZE, CENTRE)[0].numpy()
@@ -248,7 +249,7 @@ def test_landmarks_turn_with_the_face():
     found = TurnedFaces(1.0, YAW, PITCH)(face)["landmarks"]
     assert found.shape == (5, 2) and found.dtype == np.float32
     assert turned.is_turned(found)
-    # They are aligned, and the face that they show is turned as far as one of the views.
+    # The landmarks are aligned, and their yaw is that of one of the views.
     moved = np.c_[found, np.ones(5)] @ estimate_norm(found).T
     assert np.abs(moved - found).max() < 0.1
     yaw = view_of_landmarks(torch.from_numpy(found)[None], CENTRE)[0, 1].rad2deg().abs()

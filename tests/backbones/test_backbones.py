@@ -1,4 +1,5 @@
-"""Backbones: published sizes, any input size, memory formats."""
+"""Backbones have the published sizes and names, and work with any valid input size and memory
+format."""
 
 import pytest
 import torch
@@ -24,21 +25,21 @@ def small(name: str, size: int) -> torch.nn.Module:
 @pytest.mark.parametrize(
     ("model", "millions"),
     [
-        # MobileFaceNet's paper gives 4.0 MB of float32 at d = 128; the others are the sizes of
-        # the weights in circulation.
+        # MobileFaceNet's paper gives 4.0 MB of float32 at d = 128; the others are those
+        # of published weights.
         (lambda: MobileFaceNet(embedding_size=128), 4.0 / 4),
         (lambda: IResNet(18), 24.0),
         (lambda: IResNet(50), 43.6),
         (lambda: IResNet(100), 65.2),
     ],
 )
-def test_published_number_of_parameters(model, millions):
+def test_the_number_of_parameters_is_the_published_one(model, millions):
     assert count(model()) / 1e6 == pytest.approx(millions, rel=0.01)
 
 
 @pytest.mark.parametrize("name", ["MobileFaceNet", "IResNet"])
 @pytest.mark.parametrize("size", [16, 32, 48, 112])
-def test_any_size_divisible_by_16(name, size):
+def test_any_size_divisible_by_16_works(name, size):
     embeddings = small(name, size)(torch.rand(2, 3, size, size) * 2 - 1)
     assert embeddings.shape == (2, 24)
     assert embeddings.dtype == torch.float32
@@ -59,7 +60,7 @@ def test_unknown_depth_and_width_are_refused():
 
 
 @pytest.mark.parametrize("name", ["MobileFaceNet", "IResNet"])
-def test_more_input_channels(name):
+def test_the_first_layer_takes_more_input_channels(name):
     model = MODELS.build({"type": name, "image_size": 32, "in_channels": 7})
     assert model(torch.zeros(2, 7, 32, 32)).shape == (2, 512)
 
@@ -75,7 +76,7 @@ def test_channels_last_changes_nothing(name):
 
 
 @pytest.mark.parametrize("name", ["MobileFaceNet", "IResNet"])
-def test_float32_embeddings_under_autocast(name):
+def test_embeddings_are_float32_under_autocast(name):
     with torch.autocast("cpu", torch.bfloat16):
         embeddings = small(name, 32)(torch.rand(2, 3, 32, 32))
     assert embeddings.dtype == torch.float32
@@ -87,7 +88,7 @@ def test_width_scales_the_channels():
     assert MobileFaceNet(width=0.01).stem[0][0].out_channels == 8
 
 
-def test_iresnet_keeps_the_names_in_circulation():
+def test_iresnet_has_the_parameter_names_of_published_weights():
     names = set(IResNet(18).state_dict())
     assert {
         "conv1.weight",

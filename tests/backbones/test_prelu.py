@@ -1,4 +1,4 @@
-"""PReLU with a quick gradient is PReLU."""
+"""Our PReLU, whose gradient is faster, equals PyTorch's."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def gradients(module: nn.Module, x: torch.Tensor, grad: torch.Tensor) -> list[to
 )
 def test_equal_to_pytorch(shape, slope, channels_last, seed):
     generator = torch.Generator().manual_seed(seed)
-    # Whole numbers, so that exact zeros, where the two branches meet, are among them.
+    # Whole numbers include zeros, where the two branches meet.
     x = torch.randint(-2, 3, shape, generator=generator).float()
     grad = torch.randn(shape, generator=generator)
     if channels_last and len(shape) == 4:
@@ -33,7 +33,7 @@ def test_equal_to_pytorch(shape, slope, channels_last, seed):
         torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-5)
 
 
-def test_gradcheck():
+def test_gradients_pass_gradcheck():
     torch.manual_seed(0)
     module = PReLU(3).double()
     x = torch.randn(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
@@ -43,7 +43,7 @@ def test_gradcheck():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_inputs_under_autocast(dtype):
+def test_half_precision_inputs_work_under_autocast(dtype):
     x = torch.linspace(-2, 2, 12).reshape(2, 3, 2).to(dtype)
     found = gradients(PReLU(3), x, torch.ones_like(x))
     assert found[0].dtype == found[1].dtype == dtype
@@ -51,6 +51,6 @@ def test_half_inputs_under_autocast(dtype):
     torch.testing.assert_close(found[2], x.float().clamp(max=0).sum((0, 2)), rtol=1e-2, atol=1e-2)
 
 
-def test_evaluation_runs_pytorchs_own():
+def test_evaluation_runs_pytorchs_prelu():
     module, x = PReLU(3).eval(), torch.randn(2, 3, 4)
     assert torch.equal(module(x), nn.functional.prelu(x, module.weight))

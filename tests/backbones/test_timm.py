@@ -1,4 +1,4 @@
-"""Networks of timm as backbones; ``make test-mmpretrain`` runs this where timm is installed."""
+"""Networks of timm work as backbones; ``make test-mmpretrain`` installs timm and runs this file."""
 
 import sys
 
@@ -10,11 +10,11 @@ from lh2face.artifacts.model import load_model, save_model
 from lh2face.backbones import TimmBackbone
 from lh2face.registry import MODELS
 
-# A convolutional network, one with attention of a fixed size, one that downsamples in a stem.
+# A convolutional network, one with attention of a fixed size, and one that downsamples in a stem.
 NAMES = ["resnet10t", "vit_tiny_patch16_224", "convnext_atto"]
 
 
-def test_without_timm_the_extra_is_named(monkeypatch):
+def test_without_timm_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ImportError, match=r'needs timm.*pip install "lh2face\[timm\]"'):
         TimmBackbone("resnet18")
@@ -29,7 +29,7 @@ def timm():
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch):
-    """Nothing here may be fetched."""
+    """Makes every download fail."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
@@ -41,13 +41,13 @@ def backbone(name: str, **changes) -> TimmBackbone:
 
 @pytest.mark.parametrize("size", [32, 112])
 @pytest.mark.parametrize("name", NAMES)
-def test_sizes_and_channels(timm, name, size):
+def test_embeddings_have_the_expected_shape(timm, name, size):
     found = backbone(name, image_size=size, in_channels=4)(torch.zeros(2, 4, size, size))
     assert found.shape == (2, 24) and found.dtype == torch.float32
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_network_is_timms_on_images_scaled_as_timm_scales_them(timm, name):
+def test_outputs_equal_timms_on_images_normalised_by_timm(timm, name):
     model = backbone(name).eval()
     config = timm.get_pretrained_cfg(name)
     arguments = {"img_size": 64} if config.fixed_input_size else {}
@@ -59,7 +59,7 @@ def test_the_network_is_timms_on_images_scaled_as_timm_scales_them(timm, name):
     torch.testing.assert_close(model(2 * pixels - 1), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_building_draws_once_and_on_meta_not_at_all(timm):
+def test_building_draws_weights_once_and_none_on_the_meta_device(timm):
     torch.manual_seed(0)
     timm.create_model("resnet10t", num_classes=24)
     expected = torch.rand(3)
@@ -86,14 +86,14 @@ def test_building_draws_once_and_on_meta_not_at_all(timm):
         ({"name": "vgg11", "drop_path_rate": 0.1}, "vgg11: cannot be built .*drop_path_rate"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_built_is_named(timm, arguments, message):
+def test_a_network_that_cannot_be_built_is_named(timm, arguments, message):
     with pytest.raises(ValueError, match=message):
         TimmBackbone(**arguments)
 
 
 @pytest.fixture
 def published(timm, monkeypatch):
-    """Weights as if they had been fetched; how often they were."""
+    """Replaces timm's download of weights; counts how often it is called."""
     create, calls = timm.create_model, []
 
     def create_model(*args, pretrained=False, **kwargs):
@@ -110,7 +110,7 @@ def published(timm, monkeypatch):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("pretrained", [True, False])
-def test_published_weights_come_when_training_begins_and_only_if_asked(published, name, pretrained):
+def test_published_weights_are_loaded_when_training_begins_if_asked(published, name, pretrained):
     config = {"type": "TimmBackbone", "name": name, "embedding_size": 24, "image_size": 64}
     model = MODELS.build(
         {"type": "FaceRecognizer", "backbone": {**config, "pretrained": pretrained}}
@@ -126,7 +126,7 @@ def test_published_weights_come_when_training_begins_and_only_if_asked(published
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_saves_loads_and_exports(timm, tmp_path, name, published):
+def test_a_timm_backbone_is_saved_loaded_and_exported(timm, tmp_path, name, published):
     ort = pytest.importorskip("onnxruntime")
     config = {
         "type": "FaceRecognizer",
@@ -146,7 +146,7 @@ def test_saves_loads_and_exports(timm, tmp_path, name, published):
     assert not published
 
 
-def test_trains_under_autocast(timm):
+def test_a_timm_backbone_trains_under_autocast(timm):
     model = backbone("convnext_atto", drop_path_rate=0.1, drop_rate=0.1).train()
     with torch.autocast("cpu", torch.bfloat16):
         found = model(torch.rand(2, 3, 64, 64))

@@ -1,4 +1,4 @@
-"""The Vision Transformer against the toolbox's own file and PyTorch's layers.
+"""The Vision Transformer equals that of arcface_torch and PyTorch's encoder layer.
 
 ``LH2FACE_ARCFACE_TORCH`` is the folder ``recognition/arcface_torch`` of an insightface checkout.
 """
@@ -19,7 +19,7 @@ from lh2face.registry import MODELS
 
 REAL = os.environ.get("LH2FACE_ARCFACE_TORCH")
 SMALL = {"embedding_size": 24, "image_size": 48, "width": 32, "depth": 3, "heads": 4}
-# Of the toolbox's own configs: name there, our arguments.
+# Names in the toolbox's configs, and our arguments for the same network.
 PUBLISHED = {
     "vit_t": {"width": 256},
     "vit_s": {"width": 512},
@@ -41,7 +41,7 @@ def images(count: int, size: int = 48, channels: int = 3) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def theirs():
-    """The toolbox's class, on what it calls of timm."""
+    """The toolbox's class, with stand-ins for the functions of timm that it calls."""
     if not REAL:
         pytest.skip("LH2FACE_ARCFACE_TORCH names no checkout")
     layers = ModuleType("timm.models.layers")
@@ -57,9 +57,9 @@ def theirs():
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_names_and_shapes_are_the_toolboxs(theirs, name, monkeypatch):
+def test_names_and_shapes_equal_the_toolboxs(theirs, name, monkeypatch):
     ours = PUBLISHED[name]
-    # Their drop rates are read out of a tensor, which one without memory does not allow.
+    # The toolbox reads drop rates out of a tensor, which a tensor on the meta device forbids.
     linspace = torch.linspace
     monkeypatch.setattr(torch, "linspace", lambda *range_: linspace(*range_, device="cpu"))
     with torch.device("meta"):
@@ -71,13 +71,13 @@ def test_names_and_shapes_are_the_toolboxs(theirs, name, monkeypatch):
     assert {k: v.shape for k, v in found.items()} == {k: v.shape for k, v in expected.items()}
 
 
-def test_with_the_toolboxs_weights_the_embeddings_are_the_toolboxs(theirs):
+def test_embeddings_equal_the_toolboxs_for_its_weights(theirs):
     torch.manual_seed(1)
     reference = theirs(img_size=48, patch_size=9, num_classes=24, embed_dim=32, depth=3,
                        num_heads=4, mask_ratio=0.0)  # fmt: skip
     for parameter in reference.parameters():
         nn.init.normal_(parameter, std=0.3)
-    reference.train()(images(8))  # for the statistics of the last layers
+    reference.train()(images(8))  # sets the batch statistics of the last layers
     model = small()
     model.load_state_dict(reference.state_dict())
     torch.testing.assert_close(
@@ -85,7 +85,7 @@ def test_with_the_toolboxs_weights_the_embeddings_are_the_toolboxs(theirs):
     )
 
 
-def test_names_in_circulation():
+def test_names_of_published_weights_are_kept():
     names = set(small(depth=1).state_dict())
     linear = {f"blocks.0.{part}.{kind}" for part in ("norm1", "norm2", "attn.proj", "mlp.fc1",
               "mlp.fc2") for kind in ("weight", "bias")}  # fmt: skip
@@ -98,8 +98,8 @@ def test_names_in_circulation():
     }  # fmt: skip
 
 
-def test_a_block_is_pytorchs_encoder_layer():
-    """Which has the same weights under other names, GELU or ReLU, and a bias of q, k, v."""
+def test_a_block_equals_pytorchs_encoder_layer():
+    """PyTorch's layer has other names for the weights, GELU or ReLU, and a bias of q, k, v."""
     torch.manual_seed(0)
     block = Block(32, 4, drop_path=0.5).eval()
     layer = nn.TransformerEncoderLayer(
@@ -114,14 +114,14 @@ def test_a_block_is_pytorchs_encoder_layer():
         "linear2.weight": block.mlp.fc2.weight, "linear2.bias": block.mlp.fc2.bias,
     }  # fmt: skip
     with torch.no_grad():
-        block.mlp.fc1.weight.mul_(9)  # so that the 6 of ReLU6 counts
+        block.mlp.fc1.weight.mul_(9)  # so that some values exceed the 6 of ReLU6
     layer.load_state_dict({**layer.state_dict(), **pairs})
     x = torch.randn(2, 7, 32)
     torch.testing.assert_close(block(x), layer(x), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [9, 32, 48, 112])
-def test_sizes_and_channels(size):
+def test_embeddings_have_the_expected_shape(size):
     model = small(image_size=size, in_channels=4)
     assert model.pos_embed.shape[1] == (size // 9) ** 2
     found = model(images(3, size, 4))
@@ -147,7 +147,7 @@ def test_bad_arguments_are_named(arguments, message):
         small(**arguments)
 
 
-def test_masking_replaces_that_share_of_the_tokens_in_training_alone():
+def test_masking_replaces_the_given_share_of_tokens_only_in_training():
     model = small(mask_ratio=0.4, drop_path=0.0, depth=1)
     with torch.no_grad():
         model.mask_token.fill_(100.0)
@@ -162,7 +162,7 @@ def test_masking_replaces_that_share_of_the_tokens_in_training_alone():
 
 
 def test_masked_tokens_keep_their_places():
-    """With blocks that change nothing, a token that is seen is the one of evaluation."""
+    """With blocks that change nothing, a visible token equals the token in evaluation."""
     model = small(mask_ratio=0.4)
     model.blocks = nn.ModuleList()
     x = model.patch_embed(images(4)) + model.pos_embed
@@ -172,7 +172,7 @@ def test_masked_tokens_keep_their_places():
     torch.testing.assert_close(found[~kept], model.mask_token[0].expand(40, -1))
 
 
-def test_stochastic_depth_keeps_the_mean():
+def test_stochastic_depth_keeps_the_expected_output():
     block = Block(8, 2, drop_path=0.25).train()
     torch.manual_seed(0)
     found = block.dropped(torch.ones(4000, 3, 8))
@@ -182,7 +182,7 @@ def test_stochastic_depth_keeps_the_mean():
     assert [block.drop_path for block in small(drop_path=0.2).blocks] == [0, 0.1, 0.2]
 
 
-def test_trains_and_is_float32_under_autocast():
+def test_the_network_trains_and_gives_float32_under_autocast():
     model = small().train()
     with torch.autocast("cpu", torch.bfloat16):
         found = model(images(4))

@@ -1,4 +1,4 @@
-"""Landmarks that are no face's are refused; those of real faces never."""
+"""Landmarks that cannot be a face's are refused; those of real faces are accepted."""
 
 import csv
 
@@ -28,15 +28,15 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_landmarks_of_no_face(name):
+def test_landmarks_that_are_no_face_are_refused(name):
     landmarks, message = BAD[name]
     with pytest.raises(ValueError, match=message):
         check_landmarks(landmarks, 112, 112)
 
 
 @pytest.mark.parametrize("degrees", range(0, 360, 45))
-def test_a_turned_face_is_one(degrees):
-    """Photos lie on their sides; landmarks of a face in a corner reach over the border."""
+def test_landmarks_of_a_rotated_face_are_accepted(degrees):
+    """Photos may lie on their sides, and landmarks may reach over the border of the photo."""
     turn = np.radians(degrees)
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     check_landmarks((FACE - 56) @ rotation.T + 56, 112, 112)
@@ -45,7 +45,7 @@ def test_a_turned_face_is_one(degrees):
 
 
 @pytest.mark.parametrize("name", ["wild", "cfp"])
-def test_real_faces_are_faces(shared_data, name):
+def test_landmarks_of_real_faces_are_accepted(shared_data, name):
     path = shared_data / "real" / name / "landmarks.csv"
     if not path.exists():
         pytest.skip("the real faces are not there")

@@ -1,4 +1,4 @@
-"""A benchmark on disk: what is written is read, and what cannot be one is named."""
+"""A benchmark folder is read back as it was written; a damaged one is named."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def write_lists(folder, names):
     write_meta(folder, "ijbx", meta)
 
 
-def test_what_is_written_is_read(tmp_path):
+def test_a_benchmark_is_read_back_as_it_was_written(tmp_path):
     columns = {"name": NAMES, "identity": range(6), "kind": ["a"] * 6, "yaw": [0.5] * 6}
     made = read_benchmark(write(tmp_path / "it", columns))
     assert made.names == NAMES and made.origin == "photos" and made.templates is None
@@ -39,7 +39,7 @@ def test_what_is_written_is_read(tmp_path):
     assert (listed.same.tolist(), listed.fold.tolist()) == ([True, False], [3, 4])
 
 
-def test_lists_in_the_folder_or_elsewhere(tmp_path):
+def test_lists_are_read_from_the_folder_or_from_elsewhere(tmp_path):
     names = [f"{i}.png" for i in range(6)]
     write_lists(tmp_path / "elsewhere", names)
     for number, root in enumerate((str(tmp_path / "elsewhere"), "../elsewhere")):
@@ -77,12 +77,12 @@ def test_damaged_files_are_named(tmp_path, file, text, message):
         read()
 
 
-def test_no_benchmark_is_named(tmp_path):
+def test_a_folder_without_a_benchmark_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"benchmark\.json: no such file"):
         read_benchmark(tmp_path)
 
 
-def test_names_stay_below_their_folder(tmp_path):
+def test_names_that_leave_the_folder_are_refused(tmp_path):
     assert below(tmp_path, "a/../b.csv") == tmp_path / "b.csv"
     for name in ("../b.csv", "/etc/passwd", "a/../../b"):
         with pytest.raises(ValueError, match="leads out of"):

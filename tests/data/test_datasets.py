@@ -24,7 +24,7 @@ NOISE = [encoded(RNG.integers(0, 256, (20, 20, 3), np.uint8)) for _ in range(8)]
 
 
 def training_set(root, images, labels, *, classes: str | bytes | None = b"2,20,20\n", people=0):
-    """A folder as insightface has it; without ``property`` if ``classes`` is None."""
+    """Write a folder of insightface's layout; without ``property`` if ``classes`` is None."""
     root.mkdir(exist_ok=True)
     with RecordWriter(root / "train.rec") as writer:
         writer.write(0, b"", [len(images) + 1.0, len(images) + 1.0 + people])
@@ -37,11 +37,11 @@ def training_set(root, images, labels, *, classes: str | bytes | None = b"2,20,2
     return str(root)
 
 
-def test_training_set_gives_rgb(tmp_path):
+def test_training_images_are_rgb(tmp_path):
     blue = np.zeros((20, 20, 3), np.uint8)
     blue[..., 0] = 255
     faces = RecordFaces(training_set(tmp_path, [encoded(blue)] * 2, [0, 1]), 16)
-    # The second time from the cache.
+    # The second pass reads from the cache.
     for item in (faces[1], faces[1]):
         assert len(faces) == faces.num_classes == 2 and item["label"] == 1
         assert item["inputs"].shape == (3, 16, 16)
@@ -55,7 +55,7 @@ def test_undecodable_training_image_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("classes", [b"\xef\xbb\xbf2,20,20\n", b"2,20,20\r\n", b" 2 ", None])
-def test_number_of_classes(tmp_path, classes):
+def test_the_number_of_classes_is_read_from_property(tmp_path, classes):
     assert RecordFaces(training_set(tmp_path, NOISE[:2], [0, 1], classes=classes)).num_classes == 2
 
 
@@ -87,9 +87,7 @@ def test_a_property_that_contradicts_the_identity_records_is_named(tmp_path):
         ([0.5], r"label 0\.5: expected"),
     ],
 )
-def test_bad_labels_are_named_before_training_or_at_their_first_use(
-    tmp_path, label, message, scanned, monkeypatch
-):
+def test_bad_labels_are_named(tmp_path, label, message, scanned, monkeypatch):
     root = training_set(tmp_path, NOISE[:3], [0, label, 1])
     message = rf"train\.rec: key 2: {message}"
     if scanned:
@@ -108,14 +106,14 @@ def test_labels_may_have_gaps(tmp_path):
     assert RecordFaces(root).num_classes == 8
 
 
-def test_no_images_are_named(tmp_path):
+def test_records_without_images_are_refused(tmp_path):
     with pytest.raises(RecordError, match="no images in it"):
         RecordFaces(training_set(tmp_path, [], []))
 
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """How often an image was decoded in this process."""
+    """Lists the images that were decoded in this process."""
     calls = []
 
     def count(encoded, size, source):
@@ -141,21 +139,21 @@ def equal(first, second):
     )
 
 
-def test_what_workers_decoded_is_kept_for_later_epochs(tmp_path, decoded):
+def test_images_that_workers_decoded_are_cached_for_later_epochs(tmp_path, decoded):
     root = training_set(tmp_path, NOISE, [i % 2 for i in range(8)])
     faces = RecordFaces(root, image_size=20)
     first = epoch(faces, 2)
     assert not decoded
-    # All from the cache, which the workers filled and which outlived them.
+    # All images come from the cache, which the workers filled.
     assert equal(epoch(faces, 0), first) and not decoded
     assert equal(epoch(faces, 2), first)
-    # An image taken out of the cache is the caller's own.
+    # A caller may change an image without changing the cache.
     faces[0]["inputs"].zero_()
     assert equal(epoch(faces, 0), first)
 
 
 MIRROR = [{"type": "RandomMirror"}]
-# What draws the most numbers of each image.
+# Noise makes the pixels of each image depend on many draws.
 NOISY = [*MIRROR, {"type": "RandomOcclusion", "probability": 1.0}]
 
 
@@ -169,7 +167,7 @@ def test_the_pipeline_mirrors_half_of_the_images(tmp_path):
             assert one["label"] == two["label"]
             mirrored.append(torch.equal(two["inputs"], one["inputs"].flip(2)))
             assert mirrored[-1] or torch.equal(two["inputs"], one["inputs"])
-    # 160 expected, with a standard deviation of 9.
+    # 160 are expected, with a standard deviation of 9.
     assert 120 < sum(mirrored) < 200
 
 
@@ -180,12 +178,13 @@ def test_augmentation_follows_seed_epoch_and_index_alone(tmp_path, monkeypatch):
     for seed, number in ((0, 0), (0, 1), (1, 0)):
         faces.set_epoch(seed, number)
         found[seed, number] = epoch(faces, 0)
-    # Eight times the same image.
+    # All eight images are the same, so only draws make them differ.
     images = torch.cat([images for run in found.values() for images, _ in run])
     assert len(images.unique(dim=0)) == 24
     monkeypatch.setattr(datasets, "CACHE_BYTES", 0)
     bare = RecordFaces(root, 20, pipeline=NOISY)
-    # Epoch 0 of seed 0 until it is said otherwise; then by workers, without a cache, backwards.
+    # The data set begins with epoch 0 of seed 0. Workers, a missing cache and the order of reading
+    # change nothing.
     assert equal(epoch(bare, 0), found[0, 0])
     bare.set_epoch(0, 1)
     assert equal(epoch(bare, 2), found[0, 1])
@@ -194,7 +193,7 @@ def test_augmentation_follows_seed_epoch_and_index_alone(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("context", ["fork", "spawn"])
-def test_workers_that_are_kept_hear_of_the_epoch(tmp_path, context):
+def test_persistent_workers_are_told_the_epoch(tmp_path, context):
     root = training_set(tmp_path, NOISE, [i % 2 for i in range(8)])
     faces = RecordFaces(root, 20, pipeline=NOISY)
     loader = DataLoader(
@@ -213,13 +212,13 @@ def test_workers_that_are_kept_hear_of_the_epoch(tmp_path, context):
         (lambda results: {"img": results["img"] / 255}, r"found float64 of shape \(20, 20, 3\)"),
     ],
 )
-def test_a_pipeline_that_makes_something_else_is_named(tmp_path, change, message):
+def test_a_pipeline_with_a_wrong_result_is_named(tmp_path, change, message):
     faces = RecordFaces(training_set(tmp_path, NOISE[:2], [0, 1]), 20, pipeline=[change])
     with pytest.raises(ValueError, match=rf"^pipeline: expected .*\(20, 20, 3\), {message}"):
         faces[0]
 
 
-def test_the_cache_changes_no_result(tmp_path, decoded, monkeypatch):
+def test_images_are_the_same_with_and_without_cache(tmp_path, decoded, monkeypatch):
     root = training_set(tmp_path, NOISE, [i % 2 for i in range(8)])
     kept = RecordFaces(root, image_size=20)
     monkeypatch.setattr(datasets, "CACHE_BYTES", 8 * 3 * 20 * 20 - 1)
@@ -228,7 +227,7 @@ def test_the_cache_changes_no_result(tmp_path, decoded, monkeypatch):
     assert equal(epoch(kept, 0), epoch(bare, 0)) and len(decoded) == 24
 
 
-def test_a_process_that_is_sent_the_set_has_a_cache_of_its_own(tmp_path, decoded):
+def test_a_pickled_data_set_has_its_own_cache(tmp_path, decoded):
     faces = RecordFaces(training_set(tmp_path, NOISE[:2], [0, 1]), image_size=20)
     expected = faces[1]["inputs"]
     sent = pickle.loads(pickle.dumps(faces))
@@ -237,7 +236,7 @@ def test_a_process_that_is_sent_the_set_has_a_cache_of_its_own(tmp_path, decoded
 
 
 def source(root, labels, *, records=None, classes=None, start=0):
-    """A folder with a manifest, its records in it or somewhere else; the images are ``NOISE``."""
+    """Write a source with a manifest; its records of ``NOISE`` lie in its folder or elsewhere."""
     root.mkdir(parents=True)
     classes = classes or max(labels) + 1
     images = [NOISE[(start + i) % len(NOISE)] for i in range(len(labels))]
@@ -250,7 +249,7 @@ def source(root, labels, *, records=None, classes=None, start=0):
 
 
 def naive(*parts):
-    """Images and labels of sources one after the other, read by the reader alone."""
+    """Return images and labels of sources one after the other, read with RecordReader."""
     found, before = [], 0
     for records, classes in parts:
         reader = RecordReader(records / "train.rec")
@@ -284,7 +283,7 @@ def test_sources_are_joined_in_the_order_of_their_names(tmp_path, monkeypatch, c
         faces[7]
 
 
-def test_joined_sources_share_one_bound_of_memory(tmp_path, monkeypatch):
+def test_joined_sources_share_one_limit_of_memory(tmp_path, monkeypatch):
     for name in "ab":
         source(tmp_path / name, [0, 1])
     monkeypatch.setattr(datasets, "CACHE_BYTES", 3 * 3 * 20 * 20)
@@ -292,7 +291,7 @@ def test_joined_sources_share_one_bound_of_memory(tmp_path, monkeypatch):
     assert not RecordFaces(str(tmp_path), image_size=20)._cache
 
 
-def test_one_folder_with_a_manifest_is_its_records(tmp_path):
+def test_a_folder_with_a_manifest_reads_its_records(tmp_path):
     bare = tmp_path / "bare"
     root = source(tmp_path / "x", [0, 1, 2], records=bare)
     with_manifest, without = RecordFaces(str(root), 20), RecordFaces(str(bare), 20)
@@ -300,7 +299,7 @@ def test_one_folder_with_a_manifest_is_its_records(tmp_path):
 
 
 @pytest.mark.parametrize("scanned", [True, False])
-def test_records_that_changed_since_the_manifest_are_named(tmp_path, monkeypatch, scanned):
+def test_records_that_changed_after_the_manifest_are_named(tmp_path, monkeypatch, scanned):
     if not scanned:
         monkeypatch.setattr(datasets, "SCANNED_BYTES", 0)
     root = source(tmp_path / "a", [0, 1, 1])
@@ -313,7 +312,7 @@ def test_records_that_changed_since_the_manifest_are_named(tmp_path, monkeypatch
         RecordFaces(str(root))
 
 
-def test_a_large_file_without_property_has_the_classes_of_its_manifest(tmp_path, monkeypatch):
+def test_the_manifest_gives_the_classes_of_a_large_file(tmp_path, monkeypatch):
     root = source(tmp_path / "a", [0, 1, 1])
     (root / "property").unlink()
     monkeypatch.setattr(datasets, "SCANNED_BYTES", 0)
@@ -321,7 +320,7 @@ def test_a_large_file_without_property_has_the_classes_of_its_manifest(tmp_path,
     assert RecordFaces(str(root)).num_classes == 2
 
 
-def test_a_label_beyond_its_source_is_nobody_of_the_next(tmp_path, monkeypatch):
+def test_a_label_outside_its_source_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets, "SCANNED_BYTES", 0)
     source(tmp_path / "a", [0, 5], classes=2)
     source(tmp_path / "b", [0, 1, 2, 3, 4, 5])
@@ -348,20 +347,20 @@ POINTS = RNG.uniform(20, 90, (2, 5, 2)).astype(np.float32)
 
 
 def with_landmarks(root, points=POINTS):
-    """Two faces and their landmarks."""
+    """Write two faces with their landmarks."""
     folder = training_set(root, NOISE[:2], [0, 1])
     np.save(root / "aligned_landmarks.npy", points)
     return folder
 
 
-def test_landmarks_come_with_their_faces_and_are_mirrored_with_them(tmp_path):
+def test_landmarks_are_mirrored_with_their_faces(tmp_path):
     root = with_landmarks(tmp_path)
     assert "landmarks" not in RecordFaces(root, 20)[0]
     faces = RecordFaces(root, 20, landmarks=True)
     assert [faces[index]["landmarks"].tolist() for index in (0, 1)] == POINTS.tolist()
     mirror = [{"type": "RandomMirror", "probability": 1.0}]
     mirrored = RecordFaces(root, 20, mirror, landmarks=True)[1]["landmarks"]
-    # Left eye, right eye, nose, left and right mouth corner: left as seen in the image.
+    # The order is left eye, right eye, nose, left and right mouth corner, as seen in the image.
     expected = [[111 - x, y] for x, y in POINTS[1, [1, 0, 2, 4, 3]].tolist()]
     assert mirrored.dtype == torch.float32
     assert np.allclose(mirrored, expected, atol=1e-4)
@@ -375,13 +374,13 @@ def test_landmarks_come_with_their_faces_and_are_mirrored_with_them(tmp_path):
         (np.where(POINTS > 80, np.nan, POINTS), "not all landmarks are finite"),
     ],
 )
-def test_landmarks_that_cannot_be_those_of_the_faces_are_named(tmp_path, points, message):
+def test_landmarks_of_a_wrong_shape_or_value_are_named(tmp_path, points, message):
     root = with_landmarks(tmp_path, points)
     with pytest.raises(ManifestError, match=rf"aligned_landmarks\.npy: {message}"):
         RecordFaces(root, landmarks=True)
 
 
-def test_faces_without_landmarks_are_named(tmp_path):
+def test_missing_landmarks_are_named(tmp_path):
     root = training_set(tmp_path, NOISE[:2], [0, 1])
     with pytest.raises(ManifestError, match=r"aligned_landmarks\.npy: no such file; only faces"):
         RecordFaces(root, landmarks=True)

@@ -1,4 +1,4 @@
-"""Alignment, the image folder."""
+"""Alignment equals insightface's, and folders of photos become benchmarks and training records."""
 
 import warnings
 
@@ -10,8 +10,9 @@ from lh2face.data.align import TEMPLATE, norm_crop
 from lh2face.data.benchmarks.image_folder import ImageFolderBenchmark
 from lh2face.data.ijb_meta import read_meta
 from lh2face.data.image_folder import ImageFolderError
+from lh2face.data.parameters import HeldOut
 from lh2face.data.recordio import RecordReader
-from lh2face.data.training_sources import HeldOut, ImageFolder
+from lh2face.data.training_sources import ImageFolder
 
 RNG = np.random.default_rng(0)
 
@@ -97,7 +98,7 @@ def test_a_folder_of_too_few_people_is_named(tmp_path):
             run_convert(root, tmp_path / f"out of {root.name}", held_out=0.1)
 
 
-def test_one_part_alone_has_everybody(tmp_path):
+def test_a_single_part_has_all_people(tmp_path):
     root = folder(tmp_path / "photos")
     run_convert(root, tmp_path / "out", held_out=None, parts=["benchmark"])
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["benchmark"]
@@ -109,7 +110,7 @@ def test_one_part_alone_has_everybody(tmp_path):
     assert len(RecordReader(tmp_path / "other" / "train" / "train.rec")) == 1 + 10 * 3
 
 
-def test_image_folder_probes_are_templates_of_their_own(tmp_path):
+def test_each_probe_photo_of_a_folder_is_a_template(tmp_path):
     run_convert(folder(tmp_path / "photos", images=6), tmp_path / "out")
     meta = read_meta(tmp_path / "out" / "benchmark", "bench")
     sizes = np.bincount(meta.template_ids)[1:]

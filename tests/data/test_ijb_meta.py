@@ -1,4 +1,4 @@
-"""Meta files of IJB: what is written is read, and what is wrong is named by file and line."""
+"""Meta files of IJB are read back as they were written; errors name file and line."""
 
 import dataclasses
 import os
@@ -43,7 +43,7 @@ def test_round_trip(tmp_path, meta):
     assert found.galleries["G1"].subject_ids.tolist() == [7]
 
 
-def test_the_fields_own_csv_has_more_columns_and_a_line_an_image(tmp_path, meta):
+def test_published_csv_files_with_a_line_per_image_are_read(tmp_path, meta):
     write_meta(tmp_path, "ijbb", meta)
     (tmp_path / "meta" / "ijbb_1N_gallery_G1.csv").write_text(
         'TEMPLATE_ID,SUBJECT_ID,FILENAME,X\n4,7,"a, b.jpg",0.5\n1,9,c.jpg,\n4,7,d.jpg,1\n'
@@ -75,7 +75,7 @@ def test_the_fields_own_csv_has_more_columns_and_a_line_an_image(tmp_path, meta)
         ("1N_probe_mixed.csv", "4,7", "4,Q", "mixed.csv:2: expected a whole number, found 'Q'"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_named_by_file_and_line(tmp_path, meta, file, old, new, message):
+def test_errors_name_file_and_line(tmp_path, meta, file, old, new, message):
     write_meta(tmp_path, "ijbb", meta)
     path = tmp_path / "meta" / f"ijbb_{file}"
     text = path.read_text()
@@ -99,7 +99,7 @@ def test_what_is_wrong_is_named_by_file_and_line(tmp_path, meta, file, old, new,
     ],
     ids=["mark", "windows", "tabs", "blanks", "blank ends", "blank lines", "no end", "all"],
 )  # fmt: skip
-def test_how_a_list_is_typed_changes_nothing(tmp_path, meta, tidied):
+def test_separators_and_line_ends_do_not_matter(tmp_path, meta, tidied):
     write_meta(tmp_path, "ijbb", meta)
     expected = read_meta(tmp_path, "ijbb")
     files = list((tmp_path / "meta").iterdir())
@@ -122,7 +122,7 @@ def test_lines_are_counted_as_the_file_has_them(tmp_path, meta):
         read_meta(tmp_path, "ijbb")
 
 
-def test_a_pipe_is_refused_and_not_waited_for(tmp_path, meta):
+def test_a_pipe_is_refused_without_waiting(tmp_path, meta):
     write_meta(tmp_path, "ijbb", meta)
     path = tmp_path / "meta" / "ijbb_face_tid_mid.txt"
     path.unlink()
@@ -131,7 +131,7 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path, meta):
         read_meta(tmp_path, "ijbb")
 
 
-def test_what_is_read_is_what_is_listed(tmp_path, meta):
+def test_every_file_that_is_read_is_in_the_list_of_inputs(tmp_path, meta):
     write_meta(tmp_path, "ijbb", meta)
     assert set(meta_paths(tmp_path, "ijbb")) == set((tmp_path / "meta").iterdir())
 
@@ -153,14 +153,14 @@ def test_a_protocol_without_galleries_is_named(tmp_path, meta):
 
 
 @pytest.mark.parametrize("level", ["meta", "..", "meta/bench_face_tid_mid.txt"])
-def test_a_folder_of_the_wrong_level_is_named_with_what_is_expected(tmp_path, meta, level):
+def test_a_folder_of_the_wrong_level_is_named(tmp_path, meta, level):
     write_meta(tmp_path, "bench", meta)
     words = "bench_name_5pts_score.txt: no such file; expected a folder with meta/bench_name"
     with pytest.raises(FileNotFoundError, match=words):
         read_meta(tmp_path / level, "bench")
 
 
-def test_a_list_of_a_size_that_none_has_is_not_read(tmp_path, meta):
+def test_a_huge_list_is_refused_unread(tmp_path, meta):
     write_meta(tmp_path, "bench", meta)
     os.truncate(tmp_path / "meta" / "bench_face_tid_mid.txt", 1 << 40)
     with pytest.raises(ValueError, match=r"tid_mid\.txt: 1099511627776 bytes; a list has at most"):

@@ -1,4 +1,4 @@
-"""The image folder: every picture used or listed, landmarks as editors leave them, growth."""
+"""Every photo of an image folder is used or listed, and landmark files of any editor are read."""
 
 import csv
 import os
@@ -12,9 +12,10 @@ import pytest
 from lh2face.data import template_lists
 from lh2face.data.benchmarks.image_folder import ImageFolderBenchmark
 from lh2face.data.image_folder import ImageFolderError, held_out, read_landmarks
+from lh2face.data.parameters import HeldOut
 from lh2face.data.recordio import RecordReader
 from lh2face.data.synthetic import generate
-from lh2face.data.training_sources import HeldOut, ImageFolder
+from lh2face.data.training_sources import ImageFolder
 
 RNG = np.random.default_rng(0)
 FACE = [40, 52, 75, 52, 57, 72, 43, 92, 72, 92]
@@ -39,7 +40,7 @@ def run(root, out, landmarks=None):
 
 
 def used(out):
-    """How many photos are in the training set and in the benchmark."""
+    """Return the number of photos in the training set and in the benchmark."""
     train = len(RecordReader(out / "train" / "train.rec")) - 1
     return train + len(list((out / "benchmark" / "loose_crop").iterdir()))
 
@@ -67,8 +68,8 @@ def test_every_picture_is_used_or_listed(tmp_path):
     assert not list((tmp_path / "out").glob("tmp*"))
 
 
-def test_equal_files_count_once_or_not_at_all(tmp_path):
-    """A pair of one picture is no pair, and a picture of two people has a wrong name once."""
+def test_equal_files_of_a_person_count_once_and_of_two_people_never(tmp_path):
+    """A pair of equal files shows nothing, and one of two names for the same file is wrong."""
     root = folder(tmp_path / "photos")
     (root / "p0" / "copy.jpg").write_bytes((root / "p0" / "0.jpg").read_bytes())
     (root / "p1" / "mine.jpg").write_bytes((root / "p2" / "1.jpg").read_bytes())
@@ -89,7 +90,7 @@ def write_landmarks(path, root, change=None, form="{},{}\n", join=","):
     return path
 
 
-def test_photos_with_landmarks_of_no_face_are_listed(tmp_path):
+def test_photos_with_impossible_landmarks_are_listed(tmp_path):
     root = folder(tmp_path / "photos")
     bad = {"p0/0.jpg": ["nan"] * 10, "p1/1.jpg": [-1] * 10, "p2/2.jpg": [9000 + v for v in FACE]}
     points = write_landmarks(root / "l.csv", root, bad)
@@ -110,7 +111,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_landmark_files_as_editors_leave_them(tmp_path, name):
+def test_landmark_files_are_read_as_editors_save_them(tmp_path, name):
     root = folder(tmp_path / "photos", 2, 1)
     path = write_landmarks(tmp_path / "l.csv", root, None, *FORMS[name])
     if name == "mark":
@@ -121,7 +122,7 @@ def test_landmark_files_as_editors_leave_them(tmp_path, name):
         np.testing.assert_array_equal(points, np.reshape(FACE, (5, 2)))
 
 
-def test_landmarks_are_found_by_any_spelling_of_a_path(tmp_path, monkeypatch):
+def test_paths_in_landmark_files_are_normalised(tmp_path, monkeypatch):
     root = folder(tmp_path / "photos", 1, 1)
     (tmp_path / "link").symlink_to("photos")
     (tmp_path / "l.csv").write_text(f"p0/../p0/0.jpg,{','.join(map(str, FACE))}\n")
@@ -131,7 +132,7 @@ def test_landmarks_are_found_by_any_spelling_of_a_path(tmp_path, monkeypatch):
         assert list(found) == [(root / "p0" / "0.jpg").resolve()]
 
 
-def test_landmark_files_of_any_names(tmp_path):
+def test_landmark_files_may_name_any_file(tmp_path):
     name = os.fsdecode(b"\xe4.jpg")
     (tmp_path / name).touch()
     (tmp_path / "l.csv").write_bytes(os.fsencode(name) + b"," + b",".join([b"1"] * 10))
@@ -162,14 +163,14 @@ def test_bad_landmark_files_are_named(tmp_path, content, message):
         read_landmarks(tmp_path / "l.csv", tmp_path)
 
 
-def test_a_photo_named_twice_alike_does_no_harm(tmp_path):
+def test_a_line_that_is_repeated_is_accepted(tmp_path):
     (tmp_path / "a").touch()
     (tmp_path / "l.csv").write_text("a,nan,2,3,4,5,6,7,8,9,10\n" * 2)
     assert len(read_landmarks(tmp_path / "l.csv", tmp_path)) == 1
 
 
 def test_no_verification_pair_repeats_an_image(tmp_path):
-    """With two photos a person, two draws of one would agree every other time."""
+    """There are two photos per person, so half of independent draws would repeat an image."""
     run(folder(tmp_path / "photos", images=2), tmp_path / "out")
     with (tmp_path / "out" / "benchmark" / "pairs" / "photos.csv").open() as file:
         pairs = [(row["first"], row["second"]) for row in csv.DictReader(file)]
@@ -188,7 +189,7 @@ def test_no_pair_of_a_synthetic_bin_repeats_an_image():
     assert same == [bool(label) for *_, label in pairs] == [True, False] * 200
 
 
-def test_few_templates_are_compared_with_all():
+def test_few_templates_give_all_pairs():
     first, second = template_lists.template_pairs(
         np.repeat(np.arange(4), 2), np.random.default_rng(0)
     )
@@ -197,8 +198,9 @@ def test_few_templates_are_compared_with_all():
 
 
 @pytest.mark.parametrize("templates", [41, 42, 43, 300])
-def test_impostors_of_many_templates_are_drawn(monkeypatch, templates):
-    """All genuine pairs; of impostors as many as allowed, none twice, every template as often."""
+def test_impostor_pairs_of_many_templates_are_sampled(monkeypatch, templates):
+    """All genuine pairs are there, and so many impostor pairs that every template has about
+    ``IMPOSTORS``; no pair comes twice."""
     most = 20
     monkeypatch.setattr(template_lists, "IMPOSTORS", most)
     subjects = np.arange(templates) // 3
@@ -216,7 +218,7 @@ def test_impostors_of_many_templates_are_drawn(monkeypatch, templates):
         assert set(zip(*other, strict=True)) != set(zip(first, second, strict=True))
 
 
-def test_several_folds_leave_out_the_people_of_each():
+def test_several_folds_hold_out_the_people_of_each():
     found = SimpleNamespace(people=range(11), root=Path("photos"))
 
     def kept(fold: int | list[int]) -> list[int]:

@@ -1,4 +1,4 @@
-"""The decoder: good pictures as OpenCV decodes them, bad ones refused before they cost anything."""
+"""The decoder reads valid pictures as OpenCV does, and refuses bad ones at little cost."""
 
 import io
 import os
@@ -86,12 +86,12 @@ GOOD = {
     "PGM": saved("PPM", "L"),
     "PBM": saved("PPM", "1"),
 }
-# Another byte order of a segment that libjpeg skips, so that the size is left to Pillow.
+# libjpeg skips a fill byte before a marker; reading the size is then left to Pillow.
 GOOD["JPEG with fill bytes"] = GOOD["JPEG"][:2] + b"\xff" + GOOD["JPEG"][2:]
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_good_pictures_are_as_opencv_decodes_them(name):
+def test_valid_pictures_are_decoded_as_opencv_does(name):
     expected = cv2.imdecode(np.frombuffer(GOOD[name], np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
     np.testing.assert_array_equal(decode_rgb(GOOD[name], None, "a"), expected)
     assert decoded_size(GOOD[name], "a") == expected.shape[:2]
@@ -99,8 +99,8 @@ def test_good_pictures_are_as_opencv_decodes_them(name):
     assert small.shape == (16, 16, 3) and small.dtype == np.uint8
 
 
-def test_what_the_pixels_are():
-    """Values that do not come from OpenCV: RGB order, 16 to 8 bits, transparency, orientation."""
+def test_pixels_have_known_values():
+    """RGB order, 16 to 8 bits, transparency and orientation give values known without OpenCV."""
     for name in ("PNG", "BMP", "TIFF", "PPM", "PNG of 16 bits"):
         found = decode_rgb(GOOD[name], None, "a")
         given = PIXELS[..., ::-1] if name.endswith("bits") else PIXELS
@@ -114,21 +114,21 @@ def test_what_the_pixels_are():
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "PNG"])
-def test_the_first_of_several_frames(kind):
+def test_the_first_of_several_frames_is_read(kind):
     file = io.BytesIO()
     second = Image.fromarray(PIXELS[::-1].copy())
     Image.fromarray(PIXELS).save(file, kind, save_all=True, append_images=[second])
     np.testing.assert_array_equal(decode_rgb(file.getvalue(), None, "a"), PIXELS)
 
 
-def test_jpeg_round_trip():
+def test_jpeg_is_written_and_read_back():
     smooth = cv2.GaussianBlur(PIXELS, (0, 0), 8)
     difference = decode_rgb(encode_jpeg(smooth), None, "a").astype(int) - smooth
     assert np.abs(difference).max() < 12
     assert len(encode_jpeg(PIXELS, 30)) < len(encode_jpeg(PIXELS))
 
 
-SIDE = 11_586  # its square is just above the limit
+SIDE = 11_586  # the square of this size is just above the limit
 BAD = {
     "empty": (b"", "the file is empty"),
     "text": (b"no picture", "not a picture, or none of JPEG, PNG"),
@@ -161,7 +161,7 @@ def test_bad_pictures_are_named(name):
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_pictures_cut_short_are_refused(name):
+def test_truncated_pictures_are_refused(name):
     encoded = GOOD[name]
     for length in {len(encoded) - 1, len(encoded) - 2, len(encoded) * 2 // 3, len(encoded) // 3}:
         # A TIFF or GIF may end in bytes that belong to no pixel.
@@ -179,8 +179,8 @@ def shape_or_reason(read, encoded):
 
 
 @pytest.mark.parametrize("name", [name for name in GOOD if "JPEG" in name])
-def test_the_size_is_that_of_a_whole_picture(name):
-    """What reads less than the colours refuses the same files, wherever the damage is."""
+def test_reading_the_size_refuses_what_decoding_refuses(name):
+    """Reading the size alone refuses the same damaged files as decoding the pixels."""
     rng, refused = np.random.default_rng(0), 0
     for _ in range(INPUTS):
         damaged = bytearray(GOOD[name])
@@ -193,8 +193,8 @@ def test_the_size_is_that_of_a_whole_picture(name):
     assert 0 < refused < INPUTS
 
 
-def test_a_bomb_takes_no_memory():
-    """2 MB that would unpack to 0.4 GB, refused before it does."""
+def test_a_decompression_bomb_takes_no_memory():
+    """A file of 2 MB, which would unpack to 0.4 GB, is refused before it is unpacked."""
     packer = zlib.compressobj(1)
     rows = bytes((3 * SIDE + 1) * 50)
     bomb = png(SIDE, SIDE, b"".join([packer.compress(rows) for _ in range(0, SIDE, 50)]))
@@ -214,7 +214,7 @@ except ImageError:
 
 
 def test_a_jpeg_of_very_many_scans_is_refused(monkeypatch):
-    """Each scan is another pass over all pixels, for a few bytes of the file."""
+    """Each scan takes a few bytes of the file, and another pass over all pixels."""
     monkeypatch.setattr(images, "MAX_SCANNED_PIXELS", 40 * PIXELS.shape[0] * PIXELS.shape[1])
     encoded = GOOD["progressive JPEG"]
     assert decode_rgb(encoded, None, "a").shape == PIXELS.shape
@@ -232,8 +232,8 @@ def test_a_jpeg_of_very_many_scans_is_refused(monkeypatch):
     cut=st.integers(0, 6000),
 )
 @example(name="PNG", edits=[(16, b"\x7f\xff\xff\xff")], cut=0)
-def test_damaged_pictures(name, edits, cut):
-    """A picture or one line, whatever the damage; most of it is in the header."""
+def test_damaged_pictures_give_a_picture_or_one_line(name, edits, cut):
+    """Most of the damage is in the header."""
     encoded = bytearray(GOOD[name])
     for place, content in edits:
         at = place % min(len(encoded), 700)
@@ -247,14 +247,14 @@ def test_damaged_pictures(name, edits, cut):
         assert found.shape == (112, 112, 3) and found.dtype == np.uint8
 
 
-def test_a_file_is_read(tmp_path):
+def test_a_file_is_read_as_bytes(tmp_path):
     (tmp_path / "a").write_bytes(b"content")
     (tmp_path / "link").symlink_to("a")
     assert read_file(tmp_path / "a") == read_file(tmp_path / "link") == b"content"
 
 
 @pytest.mark.timeout(20)
-def test_files_that_are_none_are_named(tmp_path):
+def test_paths_that_are_no_files_are_named(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
     (tmp_path / "gone").symlink_to("/nowhere/gone.jpg")
@@ -283,7 +283,7 @@ def test_a_file_without_permission_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("size", [24, 400])
-def test_a_png_whose_chunks_do_not_fit_never_reaches_opencv(size, monkeypatch):
+def test_a_png_with_wrong_chunk_sizes_never_reaches_opencv(size, monkeypatch):
     """OpenCV would allocate up to 4 GiB for one chunk."""
     pixels = np.random.default_rng(0).integers(0, 255, (size, size, 3), np.uint8)
     good = cv2.imencode(".png", pixels)[1].tobytes()

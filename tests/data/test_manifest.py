@@ -1,4 +1,4 @@
-"""The manifest of a folder of training faces: what is written is read, and every bad file named."""
+"""The manifest of training faces is read back as it was written; bad ones are named."""
 
 import json
 import os
@@ -21,14 +21,14 @@ from lh2face.data.manifest import (
 GOOD = Manifest("photos", "/data/ms1mv3", True, 12, 3, 1, "12 images", "0" * 64)
 
 
-def test_what_is_written_is_read(tmp_path):
+def test_a_manifest_is_read_back_as_it_was_written(tmp_path):
     for name in ("/data/ms1mv3", ".", "fotos/Äpfel", os.fsdecode(b"n\xe4me")):
         written = replace(GOOD, records=name)
         write_manifest(tmp_path, written)
         assert read_manifest(tmp_path) == written
 
 
-def test_where_the_records_lie(tmp_path):
+def test_the_path_of_the_records_is_resolved(tmp_path):
     assert records_of(tmp_path, replace(GOOD, records=".")) == tmp_path
     assert str(records_of(tmp_path, replace(GOOD, records="data/x"))) == "data/x"
     assert str(records_of(tmp_path, GOOD)) == "/data/ms1mv3"
@@ -81,7 +81,7 @@ def test_a_missing_key_is_named(tmp_path, key):
         ("[" * 100_000, "not valid JSON"),
     ],
 )
-def test_what_is_no_manifest_is_named(tmp_path, content, message):
+def test_a_file_that_is_no_manifest_is_named(tmp_path, content, message):
     if content is not None:
         (tmp_path / MANIFEST).write_text(content)
     with pytest.raises(ManifestError, match=message):
@@ -95,7 +95,7 @@ def sources(root, **manifests):
     return root
 
 
-def test_a_folder_stands_for_itself_or_for_those_in_it(tmp_path):
+def test_a_folder_is_one_source_or_holds_several(tmp_path):
     root = sources(tmp_path, b=GOOD, a=GOOD, B=GOOD)
     (root / ".ipynb_checkpoints").mkdir()
     (root / "notes.txt").touch()
@@ -116,7 +116,7 @@ def test_folders_that_are_no_sources_are_named(tmp_path):
         face_folders(root)
 
 
-def test_the_origin_is_that_of_all(tmp_path):
+def test_the_origin_of_several_sources_is_combined(tmp_path):
     synthetic = replace(GOOD, origin="synthetic")
     assert (
         origin_of(face_folders(sources(tmp_path / "one", a=synthetic, b=synthetic))) == "synthetic"

@@ -11,7 +11,7 @@ def test_results_come_in_order(workers, count):
     assert list(in_order(lambda x: x * x, range(count), workers)) == [x * x for x in range(count)]
 
 
-def test_few_items_are_read_ahead():
+def test_only_few_items_are_read_ahead():
     read, workers = [], 2
     items = (read.append(i) or i for i in range(100 * CHUNK))
     for done, _ in enumerate(in_order(lambda x: x, items, workers)):
@@ -19,7 +19,7 @@ def test_few_items_are_read_ahead():
     assert len(read) == 100 * CHUNK
 
 
-def test_an_error_is_the_callers_and_ends_the_threads():
+def test_an_error_is_raised_to_the_caller_and_ends_the_threads():
     def fail(x):
         raise ValueError(f"item {x}")
 

@@ -29,7 +29,7 @@ def write(path, images, labels=None):
     return path
 
 
-def test_bytes_of_a_record(tmp_path):
+def test_a_record_has_the_bytes_of_the_format(tmp_path):
     path = write(tmp_path / "a.rec", [b"jpeg!"])
     payload = struct.pack("<IfQQ", 0, 0.0, 0, 0) + b"jpeg!"
     expected = struct.pack("<II", 0xCED7230A, len(payload)) + payload + bytes(-len(payload) % 4)
@@ -70,8 +70,8 @@ def test_identities_above_float32_are_exact(tmp_path):
     assert [identity(reader[k][0]) for k in range(4)] == labels
 
 
-def test_id2_counts_only_where_float32_is_not_exact(tmp_path):
-    """Other writers keep what they like in id2."""
+def test_id2_is_the_identity_only_where_float32_is_not_exact(tmp_path):
+    """Other writers use id2 for other values."""
     path = tmp_path / "a.rec"
     payloads = [HEADER.pack(0, label, 0, 7) + b"x" for label in (3.0, 2.0**24, 2.0**24 - 1)]
     payloads.append(HEADER.pack(0, 2.0**25, 0, 0) + b"x")
@@ -83,14 +83,14 @@ def test_id2_counts_only_where_float32_is_not_exact(tmp_path):
     assert reader.identities(reader.keys).tolist() == expected
 
 
-def test_an_identity_of_numpy_is_written_as_a_whole_number(tmp_path):
+def test_an_identity_may_be_a_numpy_integer(tmp_path):
     """The keys of a reader are NumPy numbers, and identities computed from them are too."""
     reader = RecordReader(write(tmp_path / "a.rec", [b"x"], [np.int64(2**24 + 1)]))
     assert identity(reader[0][0]) == 2**24 + 1
 
 
 @pytest.mark.parametrize("label", [float("nan"), -1.0, 0.5, float("inf"), [float("nan"), 1.0]])
-def test_labels_that_are_no_identity_are_named(tmp_path, label):
+def test_labels_that_are_no_whole_number_are_named(tmp_path, label):
     with RecordWriter(tmp_path / "a.rec") as writer:
         writer.write(4, b"x", [3.0, 0.0])
         writer.write(5, b"x", label if isinstance(label, list) else [label])
@@ -103,8 +103,8 @@ def test_labels_that_are_no_identity_are_named(tmp_path, label):
 
 @settings(max_examples=50, deadline=None)
 @given(data=st.data())
-def test_identities_are_those_of_the_records(tmp_path_factory, data):
-    """Of any writer: labels alone, several of them, in id2, records in parts."""
+def test_identities_are_read_from_records_of_any_writer(tmp_path_factory, data):
+    """The identity may be the label, the first of several, or in id2; records may be in parts."""
     label = st.integers(0, 2**40) | st.lists(st.integers(0, 2**20).map(float), min_size=1)
     labels = data.draw(st.lists(label, min_size=1, max_size=6))
     image = data.draw(st.sampled_from([b"", b"x", MAGIC_BYTES * 3]))
@@ -117,7 +117,7 @@ def test_identities_are_those_of_the_records(tmp_path_factory, data):
 
 
 def insightface(path, images, people, counts, keys=None, lost=()):
-    """A file as insightface writes it; ``counts`` in record 0, index lines of ``lost`` left out."""
+    """Write a file as insightface does, with ``counts`` in record 0; the index lacks ``lost``."""
     with RecordWriter(path) as writer:
         writer.write(0, b"", counts)
         for key in range(1, images + 1) if keys is None else keys:
@@ -131,7 +131,7 @@ def insightface(path, images, people, counts, keys=None, lost=()):
 
 
 @pytest.mark.parametrize("people", [0, 2])
-def test_insightface_counts_in_record_0(tmp_path, people):
+def test_record_0_of_insightface_counts_the_images(tmp_path, people):
     found = record_layout(insightface(tmp_path / "a.rec", 4, people, [5.0, 5.0 + people]))
     assert found.images.tolist() == [1, 2, 3, 4] and found.counted == 4
     assert found.identities.tolist() == [5, 6][:people]
@@ -140,7 +140,7 @@ def test_insightface_counts_in_record_0(tmp_path, people):
 
 @pytest.mark.parametrize("images", [2**24 - 2, 2**24 - 1, 2**24, 18_322_621, 42_474_557, 2**26 + 3])
 @pytest.mark.parametrize("people", [1, 2])
-def test_counts_that_float32_does_not_hold(tmp_path, images, people):
+def test_counts_that_float32_rounds_are_recovered(tmp_path, images, people):
     """WebFace42M has 42 474 557 images: float32(images + 1) is 42 474 560."""
     keys = [1, 2, *range(images - 6, images + 1)]
     counts = [float(images + 1), float(images + 1 + people)]
@@ -150,8 +150,8 @@ def test_counts_that_float32_does_not_hold(tmp_path, images, people):
 
 
 @pytest.mark.parametrize("labels", [8, 0, [0.0, 1.0], [3.0, 5.0], [2.0], [1.0, 2.0, 3.0]])
-def test_a_record_0_with_an_image_is_one(tmp_path, labels):
-    """im2rec writes one label with each image, or several, from key 0 on."""
+def test_a_record_0_with_an_image_is_an_image(tmp_path, labels):
+    """im2rec numbers images from key 0, and writes one or several labels with each."""
     found = record_layout(RecordReader(write(tmp_path / "a.rec", [b"x"] * 3, [labels, 1, 2])))
     assert found.images.tolist() == [0, 1, 2] and found.counted is None
     assert not len(found.identities)
@@ -159,7 +159,7 @@ def test_a_record_0_with_an_image_is_one(tmp_path, labels):
 
 @pytest.mark.parametrize("counts", [[3.0, 2.0], [0.0, 2.0], [2.5, 4.0], [2.0], [float("nan")] * 2,
                                     [float("inf")] * 2, [3e30, 3e30], [1.0, 2.0, 3.0]])  # fmt: skip
-def test_counts_that_are_none_are_named(tmp_path, counts):
+def test_invalid_counts_are_named(tmp_path, counts):
     reader = insightface(tmp_path / "a.rec", 4, 0, counts)
     with pytest.raises(RecordError, match=r"a\.rec: record 0 has no image.*expected \(a, b\)"):
         record_layout(reader)
@@ -192,8 +192,8 @@ def test_an_index_without_record_0_is_named(tmp_path):
         record_layout(insightface(tmp_path / "a.rec", 4, 2, [5.0, 7.0], lost=[0]))
 
 
-def test_keys_that_a_writer_left_out_are_no_error(tmp_path):
-    """Stage align leaves out what it cannot decode."""
+def test_keys_that_a_writer_left_out_are_allowed(tmp_path):
+    """Stage align leaves out images that it cannot decode."""
     found = record_layout(insightface(tmp_path / "a.rec", 4, 2, [5.0, 7.0], keys=[1, 3, 4]))
     assert found.images.tolist() == [1, 3, 4] and found.counted == 4
 
@@ -204,10 +204,10 @@ def test_image_keys_are_those_of_the_layout(tmp_path):
     assert not len(image_keys(RecordReader(tmp_path / "b.rec")))
 
 
-def test_reader_can_be_sent_to_another_process(tmp_path):
+def test_a_reader_can_be_pickled(tmp_path):
     path = write(tmp_path / "a.rec", [b"x"])
     sent = pickle.dumps(RecordReader(path))
-    # It is not read again.
+    # The index travels with the reader and is not read again.
     path.with_suffix(".idx").unlink()
     reader = pickle.loads(sent)
     assert reader[0][1] == b"x" and reader.keys.tolist() == [0]
@@ -269,7 +269,7 @@ def test_bad_index_is_named(tmp_path, text, message):
     ],
 )
 @pytest.mark.parametrize("block", [7, 1 << 20])
-def test_index_of_any_form(tmp_path, change, block, monkeypatch):
+def test_an_index_of_any_order_and_line_ends_is_read(tmp_path, change, block, monkeypatch):
     monkeypatch.setattr(recordio, "BLOCK", block)
     path = write(tmp_path / "a.rec", [b"%d" % i for i in range(30)])
     index = path.with_suffix(".idx")
@@ -285,7 +285,7 @@ def test_an_empty_index_has_no_records(tmp_path):
     assert not len(RecordReader(path))
 
 
-def test_what_is_no_file_is_named(tmp_path):
+def test_paths_that_are_no_files_are_named(tmp_path):
     path = write(tmp_path / "a.rec", [b"image"])
     path.with_suffix(".idx").unlink()
     os.mkfifo(path.with_suffix(".idx"))
@@ -293,7 +293,7 @@ def test_what_is_no_file_is_named(tmp_path):
         RecordReader(path)
     with pytest.raises(RecordError, match="not a file"):
         RecordReader(tmp_path)
-    # One level too high, and a file in the place of a folder.
+    # A folder one level too high, and a file instead of a folder.
     for folder in (tmp_path / "absent", path):
         with pytest.raises(FileNotFoundError, match=r"train\.rec: no such file; expected a folder"):
             RecordReader(folder / "train.rec")
@@ -301,7 +301,7 @@ def test_what_is_no_file_is_named(tmp_path):
 
 @settings(max_examples=300, deadline=None)
 @given(position=st.integers(0, 200), value=st.integers(0, 255))
-def test_flipped_bytes_give_an_error_or_a_record(tmp_path_factory, position, value):
+def test_changed_bytes_give_an_error_or_a_record(tmp_path_factory, position, value):
     path = write(tmp_path_factory.mktemp("f") / "a.rec", [b"first image", b"second", b"third one"])
     raw = bytearray(path.read_bytes())
     raw[position % len(raw)] = value
@@ -315,7 +315,7 @@ def test_flipped_bytes_give_an_error_or_a_record(tmp_path_factory, position, val
     assert all(isinstance(image, bytes) for _, image in records)
 
 
-def test_labels_of_a_list(tmp_path):
+def test_a_list_of_labels_is_written_and_read(tmp_path):
     header, _ = RecordReader(write(tmp_path / "a.rec", [b"x"], [[1.0, 2.5]]))[0]
     assert header.flag == 2
     np.testing.assert_array_equal(header.label, [1.0, 2.5])

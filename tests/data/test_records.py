@@ -1,4 +1,4 @@
-"""Folders with train.rec as people have them: what is found in them, and every bad one named."""
+"""Folders with train.rec are summarised and hashed in one pass; bad ones are named."""
 
 import hashlib
 import struct
@@ -20,7 +20,7 @@ def picture(height=16, width=16):
 
 
 def folder(root, labels, *, images=None, size="16,16", classes=None, counts=False, index=True):
-    """Records of these labels; ``property`` if ``classes`` are given."""
+    """Write records with these labels; with ``property`` if ``classes`` is given."""
     root.mkdir(parents=True, exist_ok=True)
     with RecordWriter(root / "train.rec") as writer:
         if counts:
@@ -37,7 +37,7 @@ def folder(root, labels, *, images=None, size="16,16", classes=None, counts=Fals
 @pytest.mark.parametrize("index", [True, False])
 @pytest.mark.parametrize("counts", [True, False])
 @pytest.mark.parametrize("block", [1 << 12, 1 << 24])
-def test_what_is_found_is_what_was_written(tmp_path, monkeypatch, index, counts, block):
+def test_the_summary_equals_what_was_written(tmp_path, monkeypatch, index, counts, block):
     monkeypatch.setattr(recordio, "READ_BYTES", block)
     labels = RNG.integers(0, 30, 200).tolist()
     root = folder(tmp_path, labels, counts=counts, index=index)
@@ -49,7 +49,7 @@ def test_what_is_found_is_what_was_written(tmp_path, monkeypatch, index, counts,
 
 
 @pytest.mark.parametrize("shuffled", [True, False])
-def test_the_blocks_are_the_file_and_each_record_begins_in_one(tmp_path, monkeypatch, shuffled):
+def test_blocks_cover_the_file_and_every_record_begins_in_one(tmp_path, monkeypatch, shuffled):
     monkeypatch.setattr(recordio, "READ_BYTES", 1 << 12)
     root = folder(tmp_path, list(range(60)))
     if shuffled:
@@ -68,8 +68,8 @@ def test_the_blocks_are_the_file_and_each_record_begins_in_one(tmp_path, monkeyp
     assert sorted(rows) == list(range(30))
 
 
-def test_the_digest_is_that_of_the_files(tmp_path):
-    """By sha256sum of each, whoever else is in the folder."""
+def test_the_digest_is_made_of_sha256_of_each_file(tmp_path):
+    """It equals the one computed with sha256sum; other files of the folder do not count."""
     root = folder(tmp_path, [0, 1], classes=2)
     before = records_digest(root)
     lines = [
@@ -97,7 +97,7 @@ def test_the_digest_is_that_of_the_files(tmp_path):
         ([0, 1], 5, "identities 0 … 4, 3 of them without an image"),
     ],
 )
-def test_gaps_and_an_offset_are_said(tmp_path, labels, classes, text):
+def test_gaps_and_an_offset_of_labels_are_reported(tmp_path, labels, classes, text):
     assert str(inspect_records(folder(tmp_path, labels, classes=classes))).endswith(text)
 
 
@@ -132,7 +132,7 @@ def test_bad_folders_are_named(tmp_path, make, message):
     assert "\n" not in str(error.value) and str(tmp_path) in str(error.value)
 
 
-def test_a_file_that_is_cut_short_is_named(tmp_path):
+def test_a_truncated_file_is_named(tmp_path):
     root = folder(tmp_path, [0, 1, 2])
     raw = (root / "train.rec").read_bytes()
     (root / "train.rec").write_bytes(raw[:-40])
@@ -141,8 +141,8 @@ def test_a_file_that_is_cut_short_is_named(tmp_path):
         inspect_records(root)
 
 
-def test_the_first_record_of_any_file_is_looked_at(tmp_path):
-    """A record without a header of its own, which only reading it shows."""
+def test_the_first_record_is_always_checked(tmp_path):
+    """Only reading it shows that a record has no header."""
     tmp_path.joinpath("train.rec").write_bytes(struct.pack("<II", recordio.MAGIC, 4) + b"abcd")
     with pytest.raises(RecordError, match="4 bytes, a header needs 24"):
         open_records(tmp_path)

@@ -1,4 +1,4 @@
-"""Each format written by its own library, read back, and turned into training records."""
+"""Each format, written by its own library, is read back and converted to training records."""
 
 import csv
 import io
@@ -72,7 +72,7 @@ WRITERS = {
 
 
 @pytest.mark.parametrize("source", CONVERTIBLE)
-def test_every_source_gives_what_was_written(tmp_path, source):
+def test_every_format_is_read_back(tmp_path, source):
     found = list(CONVERTIBLE[source](WRITERS[source](tmp_path)))
     expected = [(person, image) for person, image in FACES]
     if source == "magface_list":
@@ -83,7 +83,7 @@ def test_every_source_gives_what_was_written(tmp_path, source):
         assert pairs == expected
 
 
-def test_parquet_of_plain_bytes(tmp_path):
+def test_parquet_with_plain_bytes_is_read(tmp_path):
     found = list(CONVERTIBLE["parquet"](write_parquet(tmp_path, nested=False)))
     assert [face.encoded for face in found] == IMAGES
 
@@ -95,7 +95,7 @@ def run(monkeypatch, *arguments):
     return ended.value.code
 
 
-def test_records_can_be_trained_on(monkeypatch, tmp_path):
+def test_converted_records_are_a_training_set(monkeypatch, tmp_path):
     (tmp_path / "tar").mkdir()
     shards = write_webdataset(tmp_path / "tar")
     assert not run(monkeypatch, "webdataset", shards, tmp_path / "out")
@@ -105,7 +105,7 @@ def test_records_can_be_trained_on(monkeypatch, tmp_path):
     assert (tmp_path / "out" / "identities.csv").read_text() == "identity,class\nn001,0\nb 7,1\n"
 
 
-def test_a_bad_image_is_left_out_and_listed(monkeypatch, tmp_path):
+def test_a_bad_image_is_skipped_and_listed(monkeypatch, tmp_path):
     root = write_image_folder(tmp_path)
     (root / "n001" / "bad.png").write_bytes(b"no image")
     (root / "n001" / "empty.png").touch()
@@ -184,7 +184,7 @@ def test_a_tar_cannot_name_a_command(tmp_path):
 
 
 def listed(out):
-    """Reasons by file of a conversion's failures."""
+    """Return the reasons of a conversion's failures by file."""
     with (out / "failures.csv").open(encoding="utf-8") as file:
         return {row["file"]: row["reason"] for row in csv.DictReader(file)}
 
@@ -243,7 +243,7 @@ LIST_FORMS = {
 
 @pytest.mark.parametrize("form", LIST_FORMS)
 @pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["", "mark"])
-def test_lists_as_editors_leave_them(tmp_path, form, mark):
+def test_lists_are_read_as_editors_save_them(tmp_path, form, mark):
     (tmp_path / "0.png").write_bytes(IMAGES[0])
     (tmp_path / "1.png").write_bytes(IMAGES[1])
     rows = [LIST_FORMS[form].format(f"{i}.png", who) for i, who in enumerate("ab")]
@@ -262,7 +262,7 @@ def test_a_list_may_name_any_path(tmp_path, name):
 
 
 @pytest.mark.timeout(60)
-def test_bad_lines_of_a_list_are_listed(monkeypatch, tmp_path):
+def test_bad_lines_of_a_list_are_reported(monkeypatch, tmp_path):
     for i, image in enumerate(IMAGES):
         (tmp_path / f"{i}.png").write_bytes(image)
     other = cv2.imencode(".png", np.zeros((30, 20, 3), np.uint8))[1].tobytes()
@@ -290,7 +290,7 @@ def test_bad_lines_of_a_list_are_listed(monkeypatch, tmp_path):
         assert message in found[line]
 
 
-def test_the_first_image_may_not_be_the_odd_one(monkeypatch, tmp_path, capsys):
+def test_a_first_image_of_an_unusual_size_stops_the_conversion(monkeypatch, tmp_path, capsys):
     root = tmp_path / "in"
     root.mkdir()
     root = write_image_folder(root)
@@ -303,7 +303,7 @@ def test_the_first_image_may_not_be_the_odd_one(monkeypatch, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_list_without_lines_is_refused(tmp_path):
+def test_a_list_with_an_endless_line_is_refused(tmp_path):
     with (tmp_path / "list").open("wb") as file:
         file.truncate(20 << 30)
     with pytest.raises(SourceError, match="list:1: the line has 8192"):
@@ -312,15 +312,15 @@ def test_a_list_without_lines_is_refused(tmp_path):
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("source", ["magface_list", "parquet", "webdataset"])
-def test_a_pipe_is_no_source(tmp_path, source):
+def test_a_pipe_is_refused(tmp_path, source):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(SourceError, match="pipe: not a regular file"):
         list(CONVERTIBLE[source](tmp_path / "pipe"))
 
 
 @pytest.mark.parametrize("locale", [{}, {"LC_ALL": "C"}], ids=["UTF-8", "ASCII"])
-def test_names_of_any_bytes(tmp_path, locale):
-    """A finished conversion is not lost for a name that is not UTF-8, or a locale that is not."""
+def test_file_names_of_any_bytes_are_converted(tmp_path, locale):
+    """Neither a name nor a locale that is not UTF-8 makes a conversion fail."""
     for name in map(os.fsdecode, (b"\xe4", "ä".encode(), b"n")):
         (tmp_path / "in" / name).mkdir(parents=True)
         (tmp_path / "in" / name / f"{name}.png").write_bytes(IMAGES[0])
@@ -330,7 +330,7 @@ from pathlib import Path
 from lh2face.tools.records import run
 run("image_folder", Path({str(tmp_path / "in")!r}), Path({str(tmp_path / "out")!r}))
 """
-    # Python would take a C locale for UTF-8.
+    # Python would switch a C locale to UTF-8.
     plain = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     done = subprocess.run(
         [sys.executable, "-c", script],
@@ -344,21 +344,21 @@ run("image_folder", Path({str(tmp_path / "in")!r}), Path({str(tmp_path / "out")!
     assert len(listed(tmp_path / "out")) == 3
 
 
-def test_joined_tars_are_read_whole(tmp_path):
+def test_concatenated_tars_are_read_to_the_end(tmp_path):
     shards = write_webdataset(tmp_path)
     parts = [path.read_bytes() for path in sorted(shards.glob("*.tar"))]
     (tmp_path / "joined").write_bytes(b"".join(parts))
     found = list(CONVERTIBLE["webdataset"](tmp_path / "joined"))
     assert [(face.identity, face.encoded) for face in found] == FACES
-    # The same names again are other samples, not more members of the last one.
+    # A name that comes again begins another sample.
     (tmp_path / "joined").write_bytes(parts[1] + parts[1])
     assert len(list(CONVERTIBLE["webdataset"](tmp_path / "joined"))) == 4
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.skipif(not hasattr(os, "SEEK_DATA"), reason="this system does not tell holes")
-def test_the_holes_of_a_tar_are_not_read(tmp_path):
-    """A file of 64 GB that takes some kB of disk: nothing but zeros to its end, or a tar behind."""
+@pytest.mark.skipif(not hasattr(os, "SEEK_DATA"), reason="this system cannot find holes in files")
+def test_holes_of_a_sparse_tar_are_skipped(tmp_path):
+    """A file of 64 GB takes a few kB of disk: after a tar come zeros, and then another tar."""
     path = tar(tmp_path / "a.tar", {"1.png": IMAGES[0], "1.cls": b"a"})
     second = tar(tmp_path / "b", {"2.png": IMAGES[1], "2.cls": b"b"})
     os.truncate(path, 64 << 30)
@@ -370,7 +370,7 @@ def test_the_holes_of_a_tar_are_not_read(tmp_path):
 
 
 def test_damaged_tars_are_named(tmp_path):
-    """All samples or an error, wherever a block is lost, cut or overwritten."""
+    """Wherever a block is lost, cut or overwritten, all samples come out, or an error."""
     path = tar(
         tmp_path / "a.tar",
         {f"{i}.{kind}": image for i, image in enumerate(IMAGES) for kind in ("png", "cls")},
@@ -389,12 +389,12 @@ def test_damaged_tars_are_named(tmp_path):
             except SourceError as error:
                 assert str(path) in str(error)
             else:
-                # Nothing tells that blocks after the last whole member, or within it, are lost.
+                # A file that ends after a whole member does not show that more followed.
                 assert len(found) == len(IMAGES) or len(damaged) <= at
 
 
-def test_members_that_ask_for_memory_are_left_out(tmp_path):
-    """A sparse member, as GNU tar writes it, may claim gigabytes in a few hundred bytes."""
+def test_sparse_members_of_a_huge_size_are_left_out(tmp_path):
+    """A sparse member of GNU tar can claim gigabytes in a few hundred bytes."""
     info = tarfile.TarInfo("2.png")
     info.type = tarfile.GNUTYPE_SPARSE
     header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
@@ -411,7 +411,7 @@ def test_members_that_ask_for_memory_are_left_out(tmp_path):
     assert found[1].where.endswith("a.tar: 2") and "found ['cls', 'png']" in found[1].reason
 
 
-def test_a_member_that_is_there_twice_is_left_out(tmp_path):
+def test_a_sample_with_a_repeated_member_is_left_out(tmp_path):
     path = tmp_path / "a.tar"
     with tarfile.open(path, "w") as file:
         for name, content in (("1.png", b"x"), ("1.png", b"y"), ("1.cls", b"a")):
@@ -428,7 +428,7 @@ def test_parquet_rows_without_a_face_are_left_out(tmp_path):
     assert found[1].where.endswith("a.parquet: row 1")
 
 
-def test_equal_files_count_once_or_not_at_all():
+def test_equal_files_of_a_person_count_once_and_of_two_people_never():
     files = {"a/1": 1, "a/2": 2, "a/3": 1, "b/1": 3, "b/2": 3, "c/1": 4, "d/1": 3, "c/2": 1}
     digests = {Path(file): bytes([content]) for file, content in files.items()}
     reasons = {where: reason.split()[-1] for where, reason in repeated(digests)}
@@ -465,11 +465,11 @@ def test_a_dictionary_of_large_images_takes_the_memory_of_one(tmp_path, nested):
     pq.write_table(pyarrow.table({"image": [b"x"], "label": [0]}), tmp_path / "small" / "a.parquet")
     command = [sys.executable, "-c", textwrap.dedent(code), tmp_path / "a.parquet"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    # Written out, the rows of one batch alone are 512 MiB.
+    # Decoded, the rows of one batch would take 512 MiB.
     assert done.returncode == 0 and int(done.stdout) < 200, done.stdout + done.stderr
 
 
-def test_a_name_too_long_for_a_file_ends_no_conversion(tmp_path):
+def test_a_name_too_long_for_the_file_system_is_skipped(tmp_path):
     root = write_image_folder(tmp_path)
     photo = next(root.rglob("*.png")).relative_to(tmp_path)
     lines = [f"{photo} 0 1".replace("my ", "my\\ "), f"{5000 * 'x'}.png 0 1"]

@@ -10,13 +10,13 @@ from lh2face.data.synthetic_protocol import PROTOCOLS, synthetic_meta, write_pro
 @pytest.mark.parametrize(
     ("protocol", "templates", "pairs"), [("ijbb", 12_115, 8_010_270), ("ijbc", 23_124, 15_658_489)]
 )
-def test_sizes_are_those_of_the_protocols(protocol, templates, pairs):
+def test_sizes_equal_those_of_the_published_protocols(protocol, templates, pairs):
     sizes = PROTOCOLS[protocol]
     assert sizes.probes + sum(sizes.galleries.values()) == templates
     assert sizes.genuine + sizes.impostor == pairs
 
 
-def test_lists_hang_together():
+def test_lists_are_consistent():
     meta = synthetic_meta(PROTOCOLS["ijbc"].scaled(0.01))
     subject = {}
     for templates in (*meta.galleries.values(), meta.probes):
@@ -31,7 +31,7 @@ def test_lists_hang_together():
     assert (frames == 1).sum() > 0 and frames.max() > 2
 
 
-def test_same_seed_same_files(tmp_path):
+def test_the_same_seed_gives_the_same_files(tmp_path):
     for name in ("a", "b"):
         write_protocol(tmp_path / name, "ijbb", scale=0.005, seed=3)
     files = [path for path in (tmp_path / "a").rglob("*") if path.is_file()]
@@ -43,7 +43,7 @@ def test_same_seed_same_files(tmp_path):
     assert features.shape == (len(meta.names), 512) and np.isfinite(features).all()
 
 
-def test_more_impostors_than_there_are_is_an_error():
+def test_too_many_impostor_pairs_are_refused():
     sizes = replace(PROTOCOLS["ijbb"].scaled(0.001), impostor=1000)
     with pytest.raises(ValueError, match=r"impostor: at most \d+ pairs of these templates"):
         synthetic_meta(sizes)

@@ -1,4 +1,4 @@
-"""Sources of training faces: what each writes, that nothing is copied, and every bad input."""
+"""Each type of source writes its faces or refers to them without a copy; bad inputs are named."""
 
 import csv
 import io
@@ -17,6 +17,7 @@ from lh2face.data.datasets import RecordFaces
 from lh2face.data.image_folder import ImageFolderError
 from lh2face.data.images import decode_rgb, encode_jpeg
 from lh2face.data.manifest import Manifest, read_manifest
+from lh2face.data.parameters import HeldOut
 from lh2face.data.recordio import RecordReader, RecordWriter, image_keys
 from lh2face.data.records import records_digest
 from lh2face.data.sources import SourceError
@@ -24,7 +25,6 @@ from lh2face.data.synthetic import SyntheticConfig
 from lh2face.data.synthetic import write_train as write_people
 from lh2face.data.training_sources import (
     TRAINING_SOURCES,
-    HeldOut,
     ImageFolder,
     MagfaceList,
     Parquet,
@@ -48,7 +48,7 @@ def write(source, out, workers=1):
 
 
 def contents(folder):
-    """Identity and bytes of every image of a record file, by the reader alone."""
+    """Return identity and bytes of every image of a record file, read with RecordReader."""
     reader = RecordReader(folder / "train.rec")
     found = [(reader[key][0], reader[key][1]) for key in image_keys(reader)]
     return [(int(header.label), content) for header, content in found]
@@ -61,7 +61,7 @@ def names(folder):
 # --- parameters -----------------------------------------------------------------------------------
 
 
-def test_every_type_is_in_the_registry_and_begins_with_its_path():
+def test_every_type_is_registered_and_has_a_path():
     assert list(TRAINING_SOURCES) == [
         "synthetic", "image_folder", "records", "magface_list", "parquet", "webdataset",
     ]  # fmt: skip
@@ -85,7 +85,7 @@ def test_every_type_is_in_the_registry_and_begins_with_its_path():
         ("records", {"origin": "film"}),
     ],
 )
-def test_the_types_refuse_what_no_source_can_use(kind, given):
+def test_the_types_refuse_bad_parameters(kind, given):
     with pytest.raises(ValidationError):
         TypeAdapter(TRAINING_SOURCES[kind]).validate_python({"path": "x", **given})
 
@@ -106,7 +106,7 @@ def record_file(root, labels, *, counts=True, classes=None):
 
 
 @pytest.mark.parametrize("missing", [(), ("train.idx",), ("property",), ("train.idx", "property")])
-def test_records_are_read_where_they_lie(tmp_path, capsys, missing):
+def test_records_are_not_copied(tmp_path, capsys, missing):
     root = record_file(tmp_path / "ms1mv3", [0, 1, 1, 2], classes=3)
     (root / "lfw.bin").write_bytes(b"a bin")
     for name in missing:
@@ -126,8 +126,8 @@ def test_records_are_read_where_they_lie(tmp_path, capsys, missing):
     assert (joined[3]["inputs"] == bare[3]["inputs"]).all()
 
 
-def test_records_as_a_user_names_them(tmp_path, monkeypatch):
-    """A relative path stays one, so that a checkout elsewhere gives the same manifest."""
+def test_a_relative_path_of_records_stays_relative(tmp_path, monkeypatch):
+    """So a checkout in another folder gives the same manifest."""
     record_file(tmp_path / "here" / "faces", [0, 1])
     monkeypatch.chdir(tmp_path)
     assert write(Records("here/faces", "synthetic"), tmp_path / "out").records == "here/faces"
@@ -145,7 +145,7 @@ def test_a_changed_file_has_another_digest(tmp_path):
     assert write(Records(str(root)), tmp_path / "2").digest != before.digest
 
 
-def test_gaps_in_the_labels_are_said(tmp_path, capsys):
+def test_gaps_in_the_labels_are_printed(tmp_path, capsys):
     root = record_file(tmp_path / "a", [7, 9, 9], counts=False)
     assert write(Records(str(root)), tmp_path / "out").identities == 10
     assert capsys.readouterr().out == (
@@ -154,7 +154,7 @@ def test_gaps_in_the_labels_are_said(tmp_path, capsys):
     )
 
 
-# --- what is converted ----------------------------------------------------------------------------
+# --- conversion -----------------------------------------------------------------------------------
 
 PEOPLE = ["n1", "n1", "b", "n1", "b"]
 IMAGES = [picture() for _ in PEOPLE]
@@ -186,7 +186,7 @@ def tar(root):
 
 @pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("make", [magface, table, tar])
-def test_what_is_converted_keeps_its_bytes(tmp_path, capsys, make, workers):
+def test_converted_images_keep_their_bytes(tmp_path, capsys, make, workers):
     source, out = make(tmp_path), tmp_path / "out"
     found = write(source, out, workers)
     layout = "5 images, 0 identity records, no counts"
@@ -217,7 +217,7 @@ def test_faces_that_are_not_square_are_named(tmp_path):
         write(MagfaceList(str(tmp_path / "list")), tmp_path / "out")
 
 
-def test_a_list_may_be_the_path_itself_but_not_outside_of_it(tmp_path):
+def test_a_list_outside_the_folder_is_refused(tmp_path):
     source = magface(tmp_path)
     assert write(MagfaceList(str(tmp_path / "train.list")), tmp_path / "out").images == 5
     (tmp_path / "folder").mkdir()
@@ -229,7 +229,7 @@ def test_a_list_may_be_the_path_itself_but_not_outside_of_it(tmp_path):
 # --- synthetic ------------------------------------------------------------------------------------
 
 
-def test_synthetic_people_are_those_of_the_generator(tmp_path):
+def test_synthetic_faces_equal_those_of_the_generator(tmp_path):
     source = Synthetic("plugin", people=3, images_per_person=2, image_size=40, seed=5)
     found = write(source, tmp_path / "out", workers=2)
     config = SyntheticConfig(train_people=3, images_per_person=2, image_size=40)
@@ -255,12 +255,12 @@ def photos(root, people=8, images=3, size=(112, 112), extension=".png"):
 
 
 def person_of(root):
-    """Name of the person by a photo's bytes."""
+    """Return the name of the person by a photo's bytes."""
     return {path.read_bytes(): path.parent.name for path in root.glob("*/*.*")}
 
 
 @pytest.mark.parametrize("extension", [".png", ".jpg", ".bmp", ".tiff"])
-def test_photos_that_are_crops_keep_their_bytes(tmp_path, extension):
+def test_photos_that_are_aligned_crops_keep_their_bytes(tmp_path, extension):
     root, out = photos(tmp_path / "in", extension=extension), tmp_path / "out"
     found = write(ImageFolder(str(root), aligned=True), out)
     assert names(out) == ["failures.csv", "manifest.json", "property", "train.idx", "train.rec"]
@@ -274,7 +274,7 @@ def test_photos_that_are_crops_keep_their_bytes(tmp_path, extension):
     assert len(RecordFaces(str(out))) == 24
 
 
-def test_photos_of_another_size_are_still_to_be_cropped(tmp_path):
+def test_photos_of_another_size_are_marked_as_not_aligned(tmp_path):
     root = photos(tmp_path / "in", 3)
     (root / "p1" / "0.png").write_bytes(picture(200, 100))
     found = write(ImageFolder(str(root), aligned=True), tmp_path / "out")
@@ -297,7 +297,7 @@ def points_of(root, name="points.csv"):
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_landmarks_go_with_their_photos(tmp_path, workers):
+def test_landmarks_are_stored_beside_their_photos(tmp_path, workers):
     root = photos(tmp_path / "in", 3, size=(130, 140))
     points_of(root)
     (root / "p0" / "broken.png").write_bytes(b"no picture")
@@ -312,7 +312,7 @@ def test_landmarks_go_with_their_photos(tmp_path, workers):
 
 @pytest.mark.parametrize("name", ["../points.csv", "link.csv", "{}/points.csv"])
 def test_landmarks_outside_of_the_folder_are_refused(tmp_path, name):
-    """DVC would not see that they changed."""
+    """DVC would not notice a change of such a file."""
     root = photos(tmp_path / "in", 3)
     points_of(root)
     (root / "points.csv").rename(tmp_path / "points.csv")
@@ -328,7 +328,7 @@ def test_photos_without_landmarks_are_refused(tmp_path):
         write(ImageFolder(str(photos(tmp_path / "in", 3))), tmp_path / "out")
 
 
-def test_the_people_held_out_are_those_of_the_benchmark(tmp_path):
+def test_a_source_holds_out_the_people_of_the_benchmark(tmp_path):
     root = photos(tmp_path / "in")
     known, trained = person_of(root), []
     for fold in range(2):
@@ -345,7 +345,7 @@ def test_the_people_held_out_are_those_of_the_benchmark(tmp_path):
         assert tested == jpegs - mine and len(tested) == 12
     assert len(set(trained[0])) == len(set(trained[1])) == 4
     assert not set(trained[0]) & set(trained[1])
-    # Another seed holds out others.
+    # Another seed holds out other people.
     write(ImageFolder(str(root), aligned=True, held_out=HeldOut(0.5, 0, seed=0)), tmp_path / "x")
     assert {known[content] for _, content in contents(tmp_path / "x")} != set(trained[0])
 
@@ -357,13 +357,13 @@ def test_the_people_held_out_are_those_of_the_benchmark(tmp_path):
         (HeldOut(0.9), r"in: 8 people with 2 usable images or more, 1 of them for training"),
     ],
 )
-def test_too_many_held_out_are_named(tmp_path, left, message):
+def test_too_many_held_out_people_are_named(tmp_path, left, message):
     source = ImageFolder(str(photos(tmp_path / "in")), aligned=True, held_out=left)
     with pytest.raises(ImageFolderError, match=message):
         write(source, tmp_path / "out")
 
 
-def test_a_folder_of_one_person_says_what_was_left_out(tmp_path):
+def test_a_folder_of_one_person_reports_what_was_left_out(tmp_path):
     root = photos(tmp_path / "in", 1)
     (root / "p9").mkdir()
     (root / "p9" / "0.png").write_bytes(b"no picture")

@@ -1,4 +1,4 @@
-"""Bins of every writer there was, and bins that were made to do harm."""
+"""Bins of every known writer are read; damaged and malicious ones are refused and run nothing."""
 
 import os
 import pickle
@@ -23,7 +23,7 @@ def written(folder, content: bytes):
     return path
 
 
-def test_bin_round_trip(tmp_path):
+def test_bins_of_every_image_type_and_protocol_are_read(tmp_path):
     write_bin(tmp_path / "a.bin", IMAGES, SAME)
     images, same = read_bin(tmp_path / "a.bin")
     assert images == IMAGES and same.tolist() == SAME and same.dtype == bool
@@ -51,42 +51,42 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("protocol", range(6))
-def test_bins_of_python_3(tmp_path, kind, protocol):
+def test_bins_written_by_python_3_are_read(tmp_path, kind, protocol):
     if isinstance(KINDS[kind][0][0], bytearray) and protocol < 5:
         pytest.skip("only protocol 5 has bytearrays")
     content = pickle.dumps(KINDS[kind], protocol)
     if protocol < 4:
-        # As old numpy wrote it; in protocol 4 the length of a name stands before it.
+        # The name as old numpy wrote it; in protocol 4 its length comes before it.
         content = content.replace(b"numpy._core", b"numpy.core")
     images, same = read_bin(written(tmp_path, content))
     assert images == IMAGES and same.tolist() == SAME
 
 
-def test_names_of_old_numpy_in_new_protocols(tmp_path):
+def test_old_module_names_of_numpy_are_read_in_new_protocols(tmp_path):
     content = pickle.dumps((ARRAYS, SAME), protocol=4)
     new = b"\x8c\x16numpy._core.multiarray"
     assert new in content
     renamed = content.replace(new, b"\x8c\x15numpy.core.multiarray")
-    # The frame that holds the name is a byte shorter; readers that know no frames skip its length.
+    # The frame that holds the name is a byte shorter.
     assert read_bin(written(tmp_path, renamed))[0] == IMAGES
 
 
 @pytest.mark.parametrize(
     "content",
     [
-        # Python 2.7: pickle.dumps((["\xff'a", "b\n"], [True]), protocol), and of cPickle.
+        # Python 2.7's pickle and cPickle wrote these from (["\xff'a", "b\n"], [True]).
         b"((lp0\nS\"\\xff'a\"\np1\naS'b\\n'\np2\na(lp3\nI01\natp4\n.",
         b"(]q\x00(U\x03\xff'aq\x01U\x02b\nq\x02e]q\x03I01\natq\x04.",
         b"\x80\x02]q\x00(U\x03\xff'aq\x01T\x02\x00\x00\x00b\nq\x02e]q\x03\x88a\x86q\x04.",
     ],
 )
-def test_bins_of_python_2(tmp_path, content):
+def test_bins_written_by_python_2_are_read(tmp_path, content):
     images, same = read_bin(written(tmp_path, content))
     assert images == [b"\xff'a", b"b\n"] and same.tolist() == [True]
 
 
-def test_arrays_of_python_2(tmp_path):
-    """numpy 1.16 under Python 2: names and bytes are short strings, flags of a type are 0 and 1."""
+def test_arrays_written_by_python_2_are_read(tmp_path):
+    """numpy 1.16 under Python 2 writes names and bytes as short strings, and flags as 0 and 1."""
     array = (
         b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
         b"(K\x01K\x03\x85cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xff"
@@ -108,7 +108,7 @@ class Malicious:
 
 
 @pytest.mark.parametrize("protocol", range(6))
-def test_bin_never_executes(tmp_path, protocol):
+def test_a_bin_never_runs_code(tmp_path, protocol):
     victim = tmp_path / "victim"
     victim.touch()
     content = pickle.dumps(([Malicious(victim)], [True]), protocol)
@@ -121,7 +121,7 @@ U1 = b"cnumpy\ndtype\nX\x02\x00\x00\x00u1\x89\x88\x87R"
 
 
 def array(dtype: bytes, shape: bytes, content: bytes) -> bytes:
-    """A pickle whose first image is an array of these parts."""
+    """Return a pickle whose first image is an array made of these parts."""
     made = b"cnumpy._core.numeric\n_frombuffer\n(" + content + dtype + shape + b"U\x01CtR"
     return b"\x80\x03](" + made + b"C\x01ae]\x88a\x86."
 
@@ -163,9 +163,9 @@ def array(dtype: bytes, shape: bytes, content: bytes) -> bytes:
         (b"I" + b"9" * 5000 + b"\n.", "5000 digits"),
         (b"S'abc\n.", "without quotes"),
         (b"X\x01\x00\x00\x00\xff.", "utf-8"),
-        # Objects whose addresses would come out of the file.
+        # Arrays of objects: their addresses would be read from the file.
         (array(U1.replace(b"u1", b"O8"), b"K\x01\x85", b"C\x08" + b"A" * 8), "content is a bytes"),
-        # More than the file holds.
+        # An array larger than the file.
         (array(U1, b"\x8a\x05\x00\x00\x00\x00\x02\x85", b"C\x01A"), "not one-dimensional"),
         (b"\x80\x04B\xff\xff\xff\x7f.", "bytes are more than the file has left"),
         (b"\x80\x04\x8e" + b"\xff" * 8 + b".", "bytes are more than the file has left"),
@@ -178,7 +178,7 @@ def test_broken_bins_are_named(tmp_path, content, message):
     assert str(tmp_path / "a.bin") in str(error.value) and "\n" not in str(error.value)
 
 
-def test_what_is_no_file_is_named(tmp_path):
+def test_paths_that_are_no_files_are_named(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     for path in (tmp_path, tmp_path / "fifo"):
         with pytest.raises(BinError, match="not a file"):
@@ -200,10 +200,10 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 MIB = 1 << 20
 GREEDY = {
-    # Numbers by which to remember: Python's unpickler makes a table as long as the greatest.
+    # Keys of the memo: Python's unpickler makes a table as long as the greatest key.
     "text number": b"\x80\x03]p2000000000\n]\x86.",
     "number": b"\x80\x03]r" + struct.pack("<I", 2_000_000_000) + b"]\x86.",
-    # An object a byte.
+    # One object per byte of the file.
     "lists": b"]" * 8 * MIB + b".",
     "nested": b"N" + b"\x85" * 8 * MIB + b".",
     "marks": b"(" * 8 * MIB + b".",
@@ -221,14 +221,14 @@ def test_memory_is_bounded_by_the_file(tmp_path):
     *errors, kib = done.stdout.splitlines()
     assert len(errors) == len(paths)
     assert all(str(path) in error for path, error in zip(paths, errors, strict=True))
-    # Without a bound the lists alone take 500 MiB.
+    # Without the bound, the lists alone would take 500 MiB.
     assert int(kib) < 250 * 1024
 
 
 def test_damaged_bins_end_in_a_result_or_an_error(tmp_path):
-    """Bytes changed at random; LH2FACE_FUZZ=100000 makes it a longer run."""
+    """Bytes are changed at random; ``LH2FACE_FUZZ=100000`` gives a longer run."""
     rng = random.Random(0)
-    # Short images, or nearly all changes would fall into them.
+    # The images are short; otherwise nearly all changes would fall into them.
     small = [np.array([1, 2], np.uint8), np.array([3], np.uint8)]
     several = [(small, [np.True_]), (np.array([b"1", b"2"], object), np.array([1])),
                ([b"1", b"2"], [True])]  # fmt: skip

@@ -1,4 +1,4 @@
-"""A model, a detector and a reconstructor that cost little."""
+"""Stand-ins for a model, a detector and a reconstructor that cost little."""
 
 import cv2
 import numpy as np
@@ -19,14 +19,14 @@ KAPPA = {"mean": 20.0, "std": 3.0, "p5": 15.0}
 
 
 def embed(faces: np.ndarray) -> np.ndarray:
-    """Colours of the face's parts; κ is their contrast."""
+    """Return the mean colours of parts of the face as embedding; κ is their contrast."""
     both = np.stack([faces, faces[:, :, ::-1]], axis=1).astype(np.float32)
     parts = both.reshape(len(faces), 2, 7, 16, 7, 16, 3).mean((3, 5)).reshape(len(faces), 2, -1)
     return (parts - 120) / 20
 
 
 def detect(image: np.ndarray) -> list[Face]:
-    """A face in every bright square, whose side is its height."""
+    """Find a face in every bright square; its height is the side of the square."""
     _, _, stats, _ = cv2.connectedComponentsWithStats((image.mean(2) > 60).astype(np.uint8))
     return [
         Face(np.array([x, y, x + w, y + h]), TEMPLATE * (h / 112) + np.float32([x, y]), 1.0)
@@ -46,7 +46,7 @@ def faces() -> Faces:
 
 @pytest.fixture
 def photo():
-    """Draws a photo, black but for faces at some places, as PNG."""
+    """Returns a function that draws a black photo with faces at some places, as PNG."""
 
     def draw(*places: tuple[int, int, int], size: tuple[int, int] = (300, 400)) -> bytes:
         image = np.zeros((*size, 3), np.uint8)

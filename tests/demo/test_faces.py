@@ -1,4 +1,4 @@
-"""What the page is told of photos: crops, places, turns, verdicts, and what cannot be used."""
+"""The server finds, aligns, compares and turns faces, and says why a photo cannot be used."""
 
 import base64
 from dataclasses import replace
@@ -26,24 +26,25 @@ def square(side: int, grey: int = 128) -> bytes:
     return cv2.imencode(".png", np.full((side, side, 3), grey, np.uint8))[1].tobytes()
 
 
-def test_the_face_in_a_photo(faces, photo):
+def test_a_face_is_found_and_cropped(faces, photo):
     encoded = photo((160, 90, 112))
     found = faces.face(encoded, aligned=False)
     expected = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)[90:202, 160:272]
-    inner = slice(4, -4)  # the detector's landmarks are those of the template, so is the crop
+    # The detector returns the template's landmarks, so the crop equals the picture.
+    inner = slice(4, -4)
     np.testing.assert_allclose(picture(found["crop"])[inner, inner], expected[inner, inner], atol=1)
     assert found["box"] == pytest.approx([160 / 400, 90 / 300, 112 / 400, 112 / 300])
     assert found["notes"] == []
     assert found["turned"].startswith("data:image/webp;base64,")
 
 
-def test_of_several_faces_the_main_one_is_used_and_it_says_so(faces, photo):
+def test_of_several_faces_the_main_one_is_used_and_a_note_says_so(faces, photo):
     found = faces.face(photo((0, 0, 112), (140, 90, 120), (300, 10, 40)), aligned=False)
     assert found["notes"] == ["3 faces; the most central of the large ones is used"]
     assert found["box"][:2] == pytest.approx([140 / 400, 90 / 300])
 
 
-def test_a_large_photo_is_shrunk_for_the_detector_and_its_box_stays(faces, photo):
+def test_the_box_of_a_shrunk_photo_is_in_pixels_of_the_original(faces, photo):
     found = faces.face(photo((1200, 900, 800), size=(2400, 3200)), aligned=False)
     assert found["notes"] == ["faces were looked for at 1600 × 1200 px"]
     assert found["box"] == pytest.approx(
@@ -51,7 +52,7 @@ def test_a_large_photo_is_shrunk_for_the_detector_and_its_box_stays(faces, photo
     )
 
 
-def test_an_aligned_face_is_taken_as_it_is(faces):
+def test_an_aligned_face_is_not_detected_again(faces):
     found = faces.face(square(112, 77), aligned=True)
     assert found["box"] is None and (picture(found["crop"]) == 77).all()
     assert picture(faces.face(square(500), aligned=True)["crop"]).shape == (112, 112, 3)
@@ -67,18 +68,18 @@ def test_an_aligned_face_is_taken_as_it_is(faces):
         (square(55), True, "55 × 55 px is no aligned face, which is square and has at least 56"),
     ],
 )
-def test_what_cannot_be_used_is_said(faces, encoded, aligned, reason):
+def test_a_photo_that_cannot_be_used_gives_a_reason(faces, encoded, aligned, reason):
     with pytest.raises(ImageError) as raised:
         faces.face(encoded, aligned)
     assert reason in raised.value.reason
 
 
-def test_what_is_not_square_is_not_aligned(faces, photo):
+def test_a_photo_that_is_not_square_is_no_aligned_face(faces, photo):
     with pytest.raises(ImageError, match="400 × 300 px is no aligned face"):
         faces.face(photo(), aligned=True)
 
 
-def test_without_a_detector_faces_have_to_be_aligned(faces):
+def test_without_a_detector_only_aligned_faces_are_accepted(faces):
     blind = replace(faces, detect=None, reconstructor=None)
     with pytest.raises(ImageError, match="there is no detector; only aligned"):
         blind.face(square(112), aligned=False)
@@ -86,8 +87,8 @@ def test_without_a_detector_faces_have_to_be_aligned(faces):
     assert not blind.about()["detector"] and not blind.about()["reconstructor"]
 
 
-def test_a_turn_is_the_renderers_at_each_angle(faces):
-    """The face moves from one side to the other, and is opaque where the renderer covers."""
+def test_each_picture_of_a_turn_shows_its_angle(faces):
+    """The face moves from one side to the other, and only covered pixels are opaque."""
     crop = np.random.default_rng(0).integers(0, 255, (112, 112, 3), np.uint8)
     strip = cv2.imdecode(np.frombuffer(turns(faces.reconstructor, crop), np.uint8), -1)
     assert strip.shape == (TURN, TURN * len(ANGLES), 4)
@@ -97,13 +98,13 @@ def test_a_turn_is_the_renderers_at_each_angle(faces):
     assert covered[0] < covered[middle // 2] < covered[middle] > covered[-middle // 2] > covered[-1]
     left, right = (np.split(strip, len(ANGLES), axis=1)[i][..., 3] for i in (0, -1))
     at = np.arange(TURN)
-    # Turned to either side, a face covers the picture's other side.
+    # A face that is turned to one side covers more of the other side.
     assert (left.mean(0) @ at / left.mean(0).sum() - TURN / 2) * (
         right.mean(0) @ at / right.mean(0).sum() - TURN / 2
     ) < 0
 
 
-def test_a_score_its_verdict_and_what_weakens_it(faces):
+def test_a_comparison_gives_score_verdict_and_doubts(faces):
     rng = np.random.default_rng(0)
     one, other = (rng.integers(0, 255, (112, 112, 3), np.uint8) for _ in range(2))
     first, second = (cv2.imencode(".png", image)[1].tobytes() for image in (one, other))
@@ -123,13 +124,13 @@ def test_a_score_its_verdict_and_what_weakens_it(faces):
     assert found["kappa"][0]["usual"] == "the benchmark's faces: 20.00 ± 3.00"
 
 
-def test_twice_the_same_picture_is_said(faces):
+def test_two_equal_pictures_are_reported(faces):
     found = faces.score(square(112, 99), square(112, 99))
     assert found["score"] == pytest.approx(1)
     assert found["doubts"][0].startswith("both faces are the very same picture")
 
 
-def test_a_refused_verdict_is_none(faces):
+def test_a_refused_verdict_is_not_shown(faces):
     limit = Threshold(0.2, "FAR 0.1", refusal="one stranger in 10 passes")
     found = replace(faces, limit=limit, kappa=None).score(square(112, 99), square(112, 30))
     assert found["verdict"] == "none: one stranger in 10 passes"
@@ -158,13 +159,11 @@ def test_examples_are_of_one_person_or_of_two(monkeypatch, same):
     assert example(same)[0] != example(same)[0]
 
 
-def test_a_detector_that_is_absent_is_no_hindrance_unless_it_was_asked_for(
-    monkeypatch, tmp_path, capsys
-):
+def test_a_missing_detector_is_an_error_only_if_it_was_asked_for(monkeypatch, tmp_path, capsys):
     def absent(name: str):
         raise ValueError(f"{name} is not installed")
 
-    for name in ("open_embedder", "read_calibration"):
+    for name in ("open_embedder", "read_thresholds"):
         monkeypatch.setattr(module, name, lambda path: None)
     monkeypatch.setattr(module, "open_named", absent)
     opened = open_faces(tmp_path, reconstructor=None, detector=None, far=None)

@@ -1,4 +1,4 @@
-"""The page in a real browser: photos chosen and dropped, a verdict, the slider, what goes wrong."""
+"""In a real browser, photos are chosen and dropped; the page shows verdict, slider and errors."""
 
 import threading
 from dataclasses import replace
@@ -17,7 +17,7 @@ from lh2face.tools.verdict import Threshold
 
 @pytest.fixture
 def opened(browser, faces):
-    """Opens the page; what it prints or loads from elsewhere is a failure."""
+    """Opens the page; a message in its console or a request to another host fails the test."""
     servers, problems = [], []
 
     def start(faces=faces, **context):
@@ -42,7 +42,7 @@ def opened(browser, faces):
     for server in servers:
         server.shutdown()
         server.server_close()
-    # A refused photo is an answer of 422, which browsers print by themselves.
+    # A refused photo is answered with status 422, which browsers log by themselves.
     assert [problem for problem in problems if "422" not in problem] == []
 
 
@@ -82,11 +82,11 @@ def test_the_examples_are_compared_and_turned(opened, width, scheme):
         page.keyboard.press("ArrowRight")
     assert text_of(page, ".angle", 0) == text_of(page, ".angle", 1) == "+20°"
     assert page.locator(turn).screenshot() != before
-    # Nothing is wider than the page.
+    # No element is wider than the page.
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_photos_that_cannot_be_used_and_then_can(opened, photo):
+def test_a_bad_photo_shows_an_error_and_can_be_replaced(opened, photo):
     page = opened()
     choose(page, 0, b"text")
     page.wait_for_selector(".photo >> nth=0 >> .error:visible")
@@ -104,7 +104,7 @@ def test_photos_that_cannot_be_used_and_then_can(opened, photo):
         page.locator(f".photo >> nth=1 >> {s}").bounding_box() for s in (".box", ".preview")
     )
     assert box["x"] - shown["x"] == pytest.approx(shown["width"] / 2, abs=2)
-    # A photo that cannot be used takes the verdict with it.
+    # A photo that cannot be used removes the verdict.
     choose(page, 1, b"text")
     page.wait_for_selector("#result:not([data-score])", state="attached")
     assert text_of(page, "#verdict") == "One more photo, please"
@@ -127,7 +127,7 @@ def test_two_files_dropped_together_are_both_photos(opened, photo):
     assert page.locator(".box:visible").count() == 2
 
 
-def test_what_is_not_there_is_said_and_no_verdict_is_given(opened, faces):
+def test_missing_parts_are_named_and_no_verdict_is_given(opened, faces):
     limit = Threshold(0.2, "FAR 0.1", refusal="one stranger in 10 passes")
     page = opened(replace(faces, detect=None, reconstructor=None, limit=limit))
     assert "There is no detector" in text_of(page, "#lacks") and "is turned" in text_of(

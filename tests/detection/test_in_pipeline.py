@@ -1,4 +1,4 @@
-"""Photos without landmarks in sources and benchmarks: who is used, left out, and what is said."""
+"""Sources and benchmarks detect faces in photos without landmarks, and list what they leave out."""
 
 import csv
 import io
@@ -26,7 +26,7 @@ RNG = np.random.default_rng(0)
 
 
 def photo(faces, mode="RGB", kind="PNG", **options):
-    """A photo of noise whose corners say how many faces there are."""
+    """Return a photo of noise; its corner pixels tell the stand-in how many faces to find."""
     pixels = RNG.integers(60, 200, (160, 200, 3), np.uint8)
     pixels[[0, 0, -1, -1], [0, -1, 0, -1]] = faces
     file = io.BytesIO()
@@ -67,7 +67,7 @@ USELESS = {
 
 @pytest.fixture
 def people(tmp_path):
-    """One person with every kind of photo, four with two plain ones."""
+    """A folder: one person has every kind of photo, four people have two plain ones."""
     root = tmp_path / "photos"
     for name in ("p0", "p1", "p2", "p3", "p4"):
         (root / name).mkdir(parents=True)
@@ -99,7 +99,7 @@ def test_a_source_uses_the_photos_with_a_face(told, people, tmp_path, capsys, wo
     manifest = read_manifest(out)
     assert (manifest.images, manifest.left_out, manifest.aligned) == (18, 5, False)
     landmarks = np.load(out / "landmarks.npy")
-    # The turned photo is upright before a face is looked for.
+    # The rotated photo is turned upright before detection.
     names = sorted([*KINDS, "a.png", "b.png"])
     upright = np.zeros((200, 160, 3), np.uint8)
     upright[0, 0] = 1
@@ -109,7 +109,7 @@ def test_a_source_uses_the_photos_with_a_face(told, people, tmp_path, capsys, wo
     assert len(RecordReader(tmp_path / "aligned" / "train.rec")) == 1 + 18
 
 
-def test_landmarks_of_a_detector_that_are_no_face_are_left_out(told, people, tmp_path, monkeypatch):
+def test_impossible_landmarks_of_a_detector_are_left_out(told, people, tmp_path, monkeypatch):
     def swapped(image):
         return [face._replace(landmarks=face.landmarks[[1, 0, 2, 4, 3]]) for face in told(image)]
 
@@ -141,7 +141,7 @@ PAIRS = [
 ]  # fmt: skip
 
 
-def test_a_pair_without_its_face_is_left_out_and_counted(told, people, tmp_path, capsys):
+def test_a_pair_with_an_undetected_face_is_left_out_and_counted(told, people, tmp_path, capsys):
     write_pairs(people, PAIRS)
     benchmark = Pairs(str(people), "list.csv", detector=Mtcnn())
     raw, out = tmp_path / "raw", tmp_path / "out"
@@ -167,7 +167,7 @@ def test_a_pair_without_its_face_is_left_out_and_counted(told, people, tmp_path,
     assert read_benchmark(out).pairs["list"].same.tolist() == [True, False, True, False]
 
 
-def test_pairs_of_one_kind_alone_are_refused(told, people, tmp_path):
+def test_a_list_left_with_one_kind_of_pairs_is_refused(told, people, tmp_path):
     write_pairs(people, PAIRS[1:4])
     raw = tmp_path / "raw"
     raw.mkdir()
@@ -195,7 +195,7 @@ def test_parameters_that_cannot_be_used_are_named(source, message):
     assert "\n" not in str(error.value)
 
 
-def test_both_in_code_are_refused_too(told, people, tmp_path):
+def test_landmarks_and_a_detector_together_are_refused_in_code_too(told, people, tmp_path):
     for source in (
         ImageFolder(str(people), landmarks="a.csv", detector=Mtcnn()),
         ImageFolderBenchmark(str(people), aligned=True, detector=Mtcnn()),
@@ -208,7 +208,7 @@ def test_both_in_code_are_refused_too(told, people, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"), [(b"no model", "not an ONNX file"), (None, "not a")]
 )
-def test_a_detector_file_that_is_something_else_stops(people, tmp_path, content, message):
+def test_an_invalid_detector_file_stops_the_stage(people, tmp_path, content, message):
     pytest.importorskip("insightface")
     path = tmp_path / "detector.onnx"
     if content is not None:
@@ -217,8 +217,8 @@ def test_a_detector_file_that_is_something_else_stops(people, tmp_path, content,
         ImageFolder(str(people), detector=Insightface(str(path))).write(tmp_path, 1)
 
 
-def test_a_photo_on_which_insightface_fails_is_left_out(told, people, tmp_path, monkeypatch):
-    """As with MTCNN; it must not end the run over all other photos."""
+def test_a_photo_that_makes_insightface_fail_is_left_out(told, people, tmp_path, monkeypatch):
+    """One such photo must not end the run over all others."""
     retinaface = pytest.importorskip("insightface.model_zoo.retinaface")
 
     class Failing:

@@ -1,4 +1,4 @@
-"""Classes divided over 1, 2 and 3 processes against one process with all of them."""
+"""Classes sharded over 1, 2 and 3 processes give the results of one process with all classes."""
 
 import contextlib
 import io
@@ -23,13 +23,13 @@ from lh2face.registry import MODELS
 WORKER = Path(__file__).with_name("worker.py")
 WORLDS = [1, 2, 3]
 C = 7
-# DTensor's division of 7 rows.
+# How DTensor divides 7 rows.
 SHARDS = {1: [7], 2: [4, 3], 3: [3, 3, 1]}
 
 
 @pytest.fixture(scope="session")
 def results(tmp_path_factory):
-    """What the processes of a run came to, by scenario and number of processes."""
+    """Returns the results of the processes by scenario and number of processes."""
     folder = tmp_path_factory.mktemp("runs")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -50,7 +50,7 @@ def results(tmp_path_factory):
 
 
 def error(found: torch.Tensor, expected: torch.Tensor) -> float:
-    """Norm of the difference, relative to the norm."""
+    """Return the norm of the difference, relative to the norm."""
     return ((found - expected).norm() / expected.norm()).item()
 
 
@@ -75,13 +75,13 @@ def test_loss_gradients_and_statistics_equal_one_process(results, world):
                 torch.testing.assert_close(value, expected_value, rtol=bound, atol=bound)
 
 
-def test_statistics_are_compared(results):
+def test_some_heads_have_statistics_to_compare(results):
     (plain,) = results("gradients", 0)
     kept = {head for (head, _), result in plain.items() if result["statistics"]}
     assert kept == {"CurricularFaceHead", "AdaFaceHead", "LH2FaceHead"}
 
 
-def test_sampling_computes_with_the_batch_and_some_others(results):
+def test_sampled_classes_are_those_of_the_batch_and_some_others(results):
     parts = results("sampling", 2)
     classes = torch.cat([part["classes"] for part in parts])
     labels = torch.randint(C, (6,), generator=torch.Generator().manual_seed(20))
@@ -111,7 +111,7 @@ def test_evaluation_uses_all_classes(results):
     torch.testing.assert_close(parts[0]["everything"], parts[1]["everything"])
 
 
-def test_sampling_takes_the_share_asked_for():
+def test_sampling_takes_the_given_share_of_classes():
     proxies = ShardedProxies(1000, 4, sample_rate=0.1)
     labels = torch.tensor([3, 999, 3])
     sampled = proxies._sample(*proxies._locate(labels))
@@ -129,7 +129,7 @@ def test_checkpoint_of_two_processes_resumes_on_another_number(results, world):
         torch.testing.assert_close(rank["network"], expected["network"], rtol=1e-12, atol=1e-15)
 
 
-def test_mmengine_run_equals_one_process(results):
+def test_a_run_of_mmengine_equals_that_of_one_process(results):
     (plain,) = results("run", 0)
     for name in ("run", "run_on"):
         ranks = results(name, 3)
@@ -140,13 +140,13 @@ def test_mmengine_run_equals_one_process(results):
         assert error(proxies, plain["proxies"]) < 1e-5
 
 
-def test_gradients_that_overflow_in_one_process_are_left_out_in_all(results):
+def test_an_overflow_in_one_process_skips_the_step_in_all(results):
     for rank in results("overflow", 2):
         assert rank["parameter"].tolist() == [1.0, 1.0]
         assert rank["scale"] == 65536 / 2
 
 
-def test_state_of_other_classes_is_refused(results):
+def test_a_state_of_other_classes_is_refused(results):
     mine, *others = (rank.get("error") for rank in results("other_processes_state", 3))
     assert mine is None
     assert others[1].startswith(
@@ -180,7 +180,7 @@ def test_bad_arguments_are_named(arguments, message):
         ShardedProxies(**{"num_classes": 5, "in_channels": 4, **arguments})
 
 
-def test_clipping_in_one_process_is_pytorchs():
+def test_clipping_in_one_process_equals_pytorchs():
     parameters = [torch.nn.Parameter(torch.zeros(3)) for _ in range(3)]
     grads = [torch.arange(3.0), torch.full((3,), 2.0), None]
     for sharded in ([], parameters[:1], parameters):
@@ -194,7 +194,7 @@ def test_clipping_in_one_process_is_pytorchs():
 
 @pytest.fixture(scope="module")
 def checkpoint_of_one(tmp_path_factory):
-    """Write a checkpoint of one process; return it with its model and optimizer."""
+    """A checkpoint that one process wrote, with its model and optimizer."""
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
@@ -205,7 +205,7 @@ def checkpoint_of_one(tmp_path_factory):
     return path, model, optimizer
 
 
-def test_any_damage_to_a_sharded_checkpoint_is_seen_and_none_raises(checkpoint_of_one, tmp_path):
+def test_any_damage_to_a_sharded_checkpoint_is_detected(checkpoint_of_one, tmp_path):
     path, *_ = checkpoint_of_one
     assert checkpoint.is_whole(path)
     rng = random.Random(0)
@@ -222,14 +222,14 @@ def test_any_damage_to_a_sharded_checkpoint_is_seen_and_none_raises(checkpoint_o
 
 
 @pytest.mark.parametrize("content", ["{}", "[1]", "[]", '{".metadata": 1}', '{"../x": "1"}'])
-def test_a_list_of_digests_that_names_nothing_is_not_enough(checkpoint_of_one, tmp_path, content):
+def test_an_incomplete_list_of_digests_is_detected(checkpoint_of_one, tmp_path, content):
     shutil.copytree(checkpoint_of_one[0], tmp_path / "last.dcp")
     (tmp_path / "last.dcp" / checkpoint.DIGESTS).write_text(content)
     assert not checkpoint.is_whole(tmp_path / "last.dcp")
 
 
 class RunsCode:
-    """Pickles as a call."""
+    """Unpickling this object would call a function."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -238,7 +238,7 @@ class RunsCode:
         return Path.touch, (self.path,)
 
 
-def test_a_list_of_contents_runs_no_code(checkpoint_of_one, tmp_path):
+def test_reading_the_metadata_runs_no_code(checkpoint_of_one, tmp_path):
     path, model, optimizer = checkpoint_of_one
     crafted = tmp_path / "last.dcp"
     shutil.copytree(path, crafted)
@@ -248,7 +248,7 @@ def test_a_list_of_contents_runs_no_code(checkpoint_of_one, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_what_is_no_tensor_runs_no_code(checkpoint_of_one, tmp_path):
+def test_reading_an_entry_that_is_no_tensor_runs_no_code(checkpoint_of_one, tmp_path):
     _, model, optimizer = checkpoint_of_one
     state, _ = checkpoint._whole_state(model, optimizer)
     crafted = tmp_path / "last.dcp"
@@ -259,13 +259,13 @@ def test_what_is_no_tensor_runs_no_code(checkpoint_of_one, tmp_path):
 
 
 def by_getattr(cls: str, name: str) -> bytes:
-    """``getattr(cls, name)`` as pickle writes a call."""
+    """Return a pickle that calls ``getattr(cls, name)``."""
     module = "torch.distributed.checkpoint.metadata"
     return f"cbuiltins\ngetattr\n(c{module}\n{cls}\nV{name}\ntR.".encode()
 
 
-def test_members_of_enumerations_are_read_as_every_python_writes_them():
-    """Python 3.11.2 writes a call of ``getattr``; nothing else can be had by that."""
+def test_members_of_enumerations_are_read_from_any_python():
+    """Python 3.11.2 pickles them as a call of ``getattr``, which is allowed for members alone."""
 
     def read(content: bytes) -> object:
         return checkpoint.MetadataUnpickler(io.BytesIO(content)).load()
@@ -282,7 +282,7 @@ def test_members_of_enumerations_are_read_as_every_python_writes_them():
             read(by_getattr(cls, name))
 
 
-def test_a_new_checkpoint_keeps_the_one_before(checkpoint_of_one, tmp_path):
+def test_a_new_checkpoint_keeps_the_previous_one(checkpoint_of_one, tmp_path):
     _, model, optimizer = checkpoint_of_one
     path = tmp_path / "last.dcp"
     for step in range(3):
@@ -296,7 +296,7 @@ def test_a_new_checkpoint_keeps_the_one_before(checkpoint_of_one, tmp_path):
 def test_a_kill_at_any_moment_of_the_change_over_leaves_a_whole_checkpoint(
     tmp_path, monkeypatch, kind
 ):
-    """Every call that changes a name or removes something is the last of some life."""
+    """The process is killed at each call that renames or removes something."""
 
     def write(path: Path, text: str) -> None:
         if kind == "folder":

@@ -1,6 +1,7 @@
-"""Training runs of 1, 2 and 3 processes: ``worker.py FOLDER`` writes what each of them comes to.
+"""``worker.py FOLDER`` trains with 1, 2 and 3 processes, and writes the results of each.
 
-It forks them, so that all is imported once; nothing may compute before, as threads do not survive.
+Processes are forked, so modules are imported once. Nothing may compute before the fork, because
+threads do not survive it.
 """
 
 import os
@@ -33,9 +34,9 @@ HEADS = [
     {"type": "ProxyAnchorHead"},
     {"type": "LH2FaceHead", "vmf_dim": 6},
 ]
-# How the batch is divided, by number of processes; uneven too.
+# How the batch is divided, by number of processes; parts may be uneven.
 SPLITS = {1: [6], 2: [4, 2], 3: [1, 3, 2]}
-# Number of processes, 0 for one without a process group, and what is done in so many; in turn.
+# Number of processes (0 is one process without a process group), and what they do, in turn.
 PLAN = (
     (0, ["gradients", "run"]),
     (1, ["gradients"]),
@@ -81,7 +82,7 @@ class Network(nn.Module):
 
 
 def parallel(network: Network) -> nn.Module:
-    """The network as mmengine wraps it; as it is without a process group."""
+    """Return the network as mmengine wraps it; without a process group it is not wrapped."""
     if not WORLD:
         return network
     network._ddp_params_and_buffers_to_ignore = ["head.head.proxies.weight"]
@@ -99,7 +100,7 @@ def step_loss(network: Network, wrapped: nn.Module, seed: int) -> tuple[torch.Te
 
 
 def gradients(folder: Path) -> dict:
-    """Every head's losses, gradients and statistics in two steps."""
+    """Return losses, gradients and statistics of every head in two steps."""
     results = {}
     for head in HEADS:
         for dtype in (torch.float64, torch.float32):
@@ -119,7 +120,7 @@ def gradients(folder: Path) -> dict:
 
 
 def sampling(folder: Path) -> dict:
-    """A step with a part of the classes."""
+    """Take a step with a sample of the classes."""
     torch.manual_seed(RANK)
     network = Network(HEADS[-1], torch.float64, sharded=True, sample_rate=0.3)
     proxies, seen = network.proxies, []
@@ -138,7 +139,7 @@ def sampling(folder: Path) -> dict:
 
 
 def trained(folder: Path) -> dict:
-    """Some steps, a checkpoint of them, and the step after."""
+    """Take some steps, write a checkpoint, and take the next steps."""
     network = Network(HEADS[-1], torch.float64, sharded=True)
     wrapped = parallel(network)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
@@ -151,7 +152,7 @@ def trained(folder: Path) -> dict:
 
 
 def resumed(folder: Path) -> dict:
-    """What comes after the checkpoint, by another number of processes."""
+    """Take the steps after the checkpoint with another number of processes."""
     network = Network(HEADS[-1], torch.float64, sharded=True)
     network.linear.weight.data.zero_()
     network.proxies.weight.data.zero_()
@@ -200,7 +201,7 @@ class Flat(nn.Module):
 
 
 def run(folder: Path, work_dir: str = "", epochs: int = 4, resume: bool = False) -> dict:
-    """mmengine's Runner on a config, clipping gradients."""
+    """Run mmengine's Runner with clipped gradients."""
     work_dir = work_dir or f"work-{WORLD}"
     torch.manual_seed(0)
     runner = Runner(
@@ -247,17 +248,17 @@ def run(folder: Path, work_dir: str = "", epochs: int = 4, resume: bool = False)
 
 
 def run_half(folder: Path) -> dict:
-    """The same, stopped half-way."""
+    """Run the first half."""
     return run(folder, "half", epochs=2)
 
 
 def run_on(folder: Path) -> dict:
-    """From there on, by another number of processes."""
+    """Run the second half with another number of processes."""
     return run(folder, "half", resume=True)
 
 
 def overflow(folder: Path) -> dict:
-    """A step in float16 whose gradients are infinite in one process."""
+    """Take a step in float16 whose gradients are infinite in one process."""
     parameter = nn.Parameter(torch.ones(2))
     wrapper = AutocastOptimWrapper("float16", optimizer=torch.optim.SGD([parameter], lr=0.1))
     wrapper.update_params((parameter * (torch.inf if RANK else 1.0)).sum())
@@ -265,7 +266,7 @@ def overflow(folder: Path) -> dict:
 
 
 def other_processes_state(folder: Path) -> dict:
-    """What the first process holds, given to all."""
+    """Load the state of the first process into all."""
     proxies = ShardedProxies(C, D)
     state = [proxies.state_dict()]
     dist.broadcast_object_list(state)
@@ -277,7 +278,7 @@ def other_processes_state(folder: Path) -> dict:
 
 
 def work(rank: int, world: int, port: int, scenarios: list[str], folder: Path) -> None:
-    """One process."""
+    """Run the scenarios in one process."""
     global RANK, WORLD
     RANK, WORLD = rank, world
     torch.set_num_threads(1)

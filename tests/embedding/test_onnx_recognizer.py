@@ -1,4 +1,4 @@
-"""ONNX files of every kind: embeddings equal insightface's, or one line says why there are none."""
+"""Embeddings of an ONNX file equal insightface's, or one line says why the file is refused."""
 
 import os
 from pathlib import Path
@@ -24,18 +24,18 @@ def write(
     path: Path, shape=("b", 3, 112, 112), kind=FLOAT, *, nodes=(), outputs=("y",), rows="b",
     external: str | None = None, names=("", ""), inputs=1,
 ) -> Path:  # fmt: skip
-    """A recognizer that multiplies pixels by a matrix, and what is put behind it.
+    """Write a recognizer that multiplies pixels by a matrix, with further nodes behind it.
 
     Args:
         path: File to write.
-        shape: Of the input.
+        shape: Shape of the input.
         kind: Type of input, weights and outputs.
         nodes: Operator, its inputs and outputs, and attributes, after the product ``y``.
         outputs: Names of the outputs.
-        rows: First axis of the outputs.
+        rows: First dimension of the outputs.
         external: Name of the file that keeps the weights.
-        names: Of the two nodes.
-        inputs: How many there are.
+        names: Names of the two nodes.
+        inputs: Number of inputs.
     """
     pixels = int(np.prod([side for side in shape[1:] if isinstance(side, int)]))
     weights = np.random.default_rng(0).normal(size=(pixels, WIDTH)) / 100
@@ -101,7 +101,7 @@ def test_nodes_that_subtract_and_multiply_switch_normalisation_off():
 
 
 @pytest.mark.parametrize("batch", [1, None])
-def test_one_face_at_a_time(tmp_path, plain, batch):
+def test_a_model_for_one_face_at_a_time_is_run_face_by_face(tmp_path, plain, batch):
     path = write(tmp_path / "one.onnx", (batch, 3, 112, 112))
     np.testing.assert_allclose(open_recognizer(path)(FACES), plain, rtol=1e-5)
 
@@ -114,13 +114,13 @@ def test_other_precisions_are_cast(tmp_path, plain, kind, tolerance):
 
 
 @pytest.mark.parametrize("outputs", [("y", "n"), ("n", "y"), ("u", "n"), ("n", "u")])
-def test_an_embedding_beside_its_norm(tmp_path, plain, outputs):
-    """Whether it is normalised or not, and wherever it stands."""
+def test_the_embedding_is_found_beside_its_norm(tmp_path, plain, outputs):
+    """It may be normalised or not, and be the first or second output."""
     path = write(tmp_path / "m.onnx", nodes=[NORM, UNIT], outputs=outputs)
     np.testing.assert_allclose(open_recognizer(path)(FACES), plain, rtol=1e-4, atol=1e-5)
 
 
-def test_weights_beside_the_file(tmp_path, plain):
+def test_external_weights_beside_the_file_are_read(tmp_path, plain):
     path = write(tmp_path / "m.onnx", external="w.data")
     np.testing.assert_array_equal(open_recognizer(path)(FACES), plain)
     (tmp_path / "below").mkdir()
@@ -143,7 +143,7 @@ def test_weights_beside_the_file(tmp_path, plain):
         ("*/_ORT_MEM_ADDR_/*", "there is no such file beside it"),
     ],
 )
-def test_weights_come_from_its_own_folder_only(tmp_path, place, message):
+def test_external_weights_outside_the_folder_are_refused(tmp_path, place, message):
     folder, outside = tmp_path / "model", tmp_path / "w.data"
     folder.mkdir()
     write(folder / "m.onnx", external="w.data")
@@ -158,7 +158,7 @@ def test_weights_come_from_its_own_folder_only(tmp_path, place, message):
             read(path)
 
 
-def test_weights_in_a_subgraph_are_found_too(tmp_path):
+def test_external_weights_in_a_subgraph_are_checked_too(tmp_path):
     path = tmp_path / "m.onnx"
     tensor = helper.make_tensor("t", FLOAT, [1], [1.0])
     tensor.ClearField("float_data")
@@ -209,15 +209,15 @@ def test_weights_in_a_subgraph_are_found_too(tmp_path):
         ),
     ],
 )  # fmt: skip
-def test_what_is_no_recognizer_is_said_in_a_line(tmp_path, how, message):
+def test_a_model_that_is_no_recognizer_gives_one_line(tmp_path, how, message):
     path = write(tmp_path / "m.onnx", **how)
     with pytest.raises(ValueError, match=message) as raised:
         open_recognizer(path)
     assert str(raised.value).startswith(f"{path}: ") and "\n" not in str(raised.value)
 
 
-def test_a_file_that_mixes_faces_is_refused(tmp_path):
-    """Its batch is said to be free; with more than one face its rows are no longer one each."""
+def test_a_model_that_mixes_faces_of_a_batch_is_refused(tmp_path):
+    """The batch size is declared as free, but with several faces the number of rows is wrong."""
     mean = ("ReduceMean", ["y"], ["z"], {"axes": [0], "keepdims": 1})
     recognizer = open_recognizer(write(tmp_path / "m.onnx", nodes=[mean], outputs=("z",)))
     with pytest.raises(ValueError, match=r"found \(1, 16\) for 5 faces"):
@@ -227,7 +227,7 @@ def test_a_file_that_mixes_faces_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "content", [b"", b"no model", b"\x08\x07", b"\xff" * 100, b"\x0a\x00" * 1000]
 )
-def test_what_is_no_onnx_is_said_in_a_line(tmp_path, content):
+def test_a_file_that_is_no_onnx_gives_one_line(tmp_path, content):
     path = tmp_path / "m.onnx"
     path.write_bytes(content)
     for read in (open_recognizer, read_metadata):
@@ -236,7 +236,7 @@ def test_what_is_no_onnx_is_said_in_a_line(tmp_path, content):
         assert "\n" not in str(raised.value)
 
 
-def test_a_file_that_is_too_large_or_no_file_is_not_read(tmp_path):
+def test_a_huge_file_and_a_pipe_are_not_read(tmp_path):
     os.mkfifo(tmp_path / "pipe.onnx")
     with pytest.raises(ValueError, match=r"pipe\.onnx: not a file"):
         read_onnx(tmp_path / "pipe.onnx")
@@ -246,14 +246,14 @@ def test_a_file_that_is_too_large_or_no_file_is_not_read(tmp_path):
         read_onnx(tmp_path / "sparse.onnx")
 
 
-def test_damaged_files_end_in_a_line(tmp_path):
-    """Bytes changed and files cut short: a result, or a line."""
+def test_damaged_files_give_a_result_or_one_line(tmp_path):
+    """Bytes are changed, or the file is truncated."""
     whole = write(tmp_path / "m.onnx", ("b", 3, 112, 112)).read_bytes()
     rng = np.random.default_rng(0)
     path = tmp_path / "damaged.onnx"
     for _ in range(150):
         damaged = bytearray(whole)
-        # The weights are most of the file, and anything is allowed in them.
+        # The weights are most of the file, and may have any value.
         places = np.r_[rng.integers(0, 60, 2), rng.integers(len(whole) - 160, len(whole), 2)]
         for place in places:
             damaged[place] = rng.integers(0, 256)
@@ -265,7 +265,7 @@ def test_damaged_files_end_in_a_line(tmp_path):
 
 
 def test_a_graph_that_asks_for_too_much_memory_is_refused(tmp_path):
-    # The product becomes 16 GB of float32 before it is summed up again.
+    # The product would take 16 GB of float32 before it is summed.
     shape = numpy_helper.from_array(np.array([1, 250_000_000, WIDTH], np.int64))
     large = [
         ("Constant", [], ["s"], {"value": shape}),

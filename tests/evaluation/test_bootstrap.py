@@ -9,7 +9,7 @@ RNG = np.random.default_rng(0)
 
 
 def pairs_of(people: int, noise: float = 1.0):
-    """All pairs of three templates a person, and scores of a run of so much noise."""
+    """Return all pairs of templates, three per person, and noisy scores."""
     first, second = np.triu_indices(people * 3, 1)
     genuine = first // 3 == second // 3
     return 2 * genuine + noise * RNG.normal(size=len(first)), genuine, first, second
@@ -44,7 +44,9 @@ def test_draws_equal_the_weighted_roc(monkeypatch, chunk):
 
 
 def naive_draw(scores, genuine, pair, far):
-    """TAR of one round in whole numbers: at the threshold of the nearest FAR, the lower of two."""
+    """Return the TAR of one round, computed in whole numbers.
+
+    The threshold is that of the nearest FAR; of two that are equally near, the lower one."""
     total, best = pair[~genuine].sum(), None
     for threshold in [np.inf, *sorted(set(scores[pair > 0].tolist()), reverse=True)]:
         accepted = pair[~genuine & (scores >= threshold)].sum()
@@ -56,8 +58,8 @@ def naive_draw(scores, genuine, pair, far):
 
 @pytest.mark.parametrize("chunk", [3, 2048])
 @pytest.mark.parametrize("values", [2, 4, 40])
-def test_pairs_of_one_score_come_together(monkeypatch, chunk, values):
-    """FARs in eighths, so that two are often equally near: then the lower threshold counts."""
+def test_pairs_of_equal_scores_are_accepted_together(monkeypatch, chunk, values):
+    """FARs are in eighths, so that two are often equally near; then the lower threshold is used."""
     monkeypatch.setattr(bootstrap, "CHUNK", chunk)
     rng, fars, drawn = np.random.default_rng(values), [0.125, 0.25, 0.375, 0.5], 0
     for trial in range(15):
@@ -76,7 +78,7 @@ def test_pairs_of_one_score_come_together(monkeypatch, chunk, values):
 
 
 def test_a_threshold_below_the_first_guess_is_found():
-    """The impostors of the highest score are more than MARGIN times those that the FAR needs."""
+    """More than ``MARGIN`` times as many impostors as the FAR allows share the highest score."""
     scores = np.r_[np.full(40, 1.0), np.linspace(0, 0.5, 60), 0.75]
     genuine = np.arange(101) == 100
     rows = np.arange(101)
@@ -86,8 +88,8 @@ def test_a_threshold_below_the_first_guess_is_found():
     np.testing.assert_array_equal(found, [[0, 0]])
 
 
-def test_rounds_without_a_kind_are_left_out():
-    # One genuine pair, (0, 1): a round that does not draw both has nothing to count.
+def test_rounds_without_genuine_or_impostor_pairs_are_left_out():
+    # The only genuine pair is (0, 1); a round that does not draw both has no TAR.
     scores, genuine = np.array([3.0, 1.0, 2.0]), np.array([True, False, False])
     weights = np.array([[1, 0, 1, 2], [1, 2, 1, 0], [1, 1, 0, 1]], np.float32)
     draws = tar_draws(scores, genuine, np.array([0, 0, 1]), np.array([1, 2, 2]), [0.1], weights)

@@ -1,4 +1,4 @@
-"""Every public function refuses, in one line, arrays that would give a figure without a meaning."""
+"""Every public function refuses, in one line, arrays that would give meaningless figures."""
 
 from dataclasses import replace
 
@@ -57,12 +57,11 @@ REFUSED = {
     "bin: grid": (bins.grid_threshold, (NAN, L), "scores: expected finite"),
     "bin: folds": (bins.fold_accuracy, (L[:9],), "at least 10"),
     "bin: folds of numbers": (bins.fold_accuracy, (S,), "right: expected bool"),
-    "reject: scores": (quality.error_versus_reject, (S * np.nan, S), "genuine_scores: expected"),
-    "reject: quality": (quality.error_versus_reject, (S, NAN), "quality: expected finite"),
-    "reject: shapes": (quality.error_versus_reject, (S, S[1:]), "expected arrays"),
-    "reject: empty": (quality.error_versus_reject, (S[:0], S[:0]), "at least one entry"),
-    "reject: start": (quality.error_versus_reject, (S, S, np.nan), "start_fnmr: expected rates"),
-    "reject: points": (quality.error_versus_reject, (S, S, 0.1, 1), "points: expected at least 2"),
+    "reject: scores": (quality.error_versus_reject, (S * np.nan, L, S), "scores: expected finite"),
+    "reject: quality": (quality.error_versus_reject, (S, L, NAN), "quality: expected finite"),
+    "reject: shapes": (quality.error_versus_reject, (S, L, S[1:]), "expected arrays"),
+    "reject: empty": (quality.error_versus_reject, (S[:0], L[:0], S[:0]), "at least one entry"),
+    "reject: kinds": (quality.error_versus_reject, (S, L | True, S), "no impostor pairs"),
     "reject: area": (quality.reject_area, (S, NAN), "fnmr: expected rates"),
     "reject: no width": (quality.reject_area, (S[:1], S[:1]), "rejected: expected rising"),
     "calibration: NaN": (quality.calibration, (NAN, S), "predicted: expected finite"),
@@ -150,7 +149,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("function", "arguments", "message"), REFUSED.values(), ids=REFUSED)
-def test_refused_in_one_line(function, arguments, message):
+def test_bad_arrays_are_refused_in_one_line(function, arguments, message):
     with pytest.raises(EvaluationError, match=message) as raised:
         function(*arguments)
     assert "\n" not in str(raised.value)
@@ -166,17 +165,17 @@ def test_refused_in_one_line(function, arguments, message):
         ({"far": (0.1, np.nan)}, "far: expected rates from 0 to 1"),
         ({"far": ()}, "far: expected rates from 0 to 1"),
         ({"pooling": "median"}, "pooling: expected one of .*found 'median'"),
-        ({"figures": "mine"}, "figures: expected one of"),
+        ({"formulas": "mine"}, "formulas: expected one of"),
     ],
 )
-def test_switches_out_of_range_are_refused(switches, message):
+def test_options_out_of_range_are_refused(switches, message):
     with pytest.raises(EvaluationError, match=message):
         Protocol(**switches)
 
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", ">f4", "i4"])
-def test_the_type_of_the_embeddings_changes_no_figure(dtype):
-    """Most norms are above 256, whose square float16 does not hold."""
+def test_figures_do_not_depend_on_the_dtype_of_embeddings(dtype):
+    """Most norms are above 256, whose square overflows in float16."""
     whole = np.rint(200 * np.random.default_rng(1).normal(size=(60, 2, 8))).clip(-2000, 2000)
     protocol = Protocol(pooling="kappa", bootstrap=5)
     expected = run_protocol(whole, META, protocol)

@@ -14,7 +14,7 @@ FARS = (0.001, 0.01, 0.1)
 
 
 def faces():
-    """Six faces a person, profiles harder than the others."""
+    """Return six faces per person; profiles are harder than the others."""
     centres = RNG.normal(size=(PEOPLE, 1, 16))
     noise = np.where(KINDS == "profile", 2.0, 1.0)[:, None]
     vectors = (centres + noise * RNG.normal(size=(PEOPLE, len(KINDS), 16))).reshape(-1, 16)
@@ -34,23 +34,23 @@ def naive_pairs(conditions, condition):
 
 
 @pytest.mark.parametrize("condition", ["frontal", "profile", "aged"])
-def test_every_pair_once(condition):
+def test_each_pair_comes_once(condition):
     first, second = pairs_with_reference(np.tile(KINDS, 3), condition)
     pairs = list(zip(first.tolist(), second.tolist(), strict=True))
     assert set(pairs) == naive_pairs(np.tile(KINDS, 3), condition)
     assert len(pairs) == len(set(pairs))
 
 
-def test_of_too_many_pairs_some_reference_faces_are_left_out():
+def test_the_number_of_pairs_is_limited_by_leaving_out_reference_faces():
     kinds = np.tile(KINDS, 3)
     first, second = pairs_with_reference(kinds, "profile", most=9)
-    # Nine frontal faces and three profiles: every third of the nine.
+    # Of nine frontal faces every third is kept; there are three profiles.
     assert sorted(set(first.tolist())) == np.flatnonzero(kinds == "frontal")[::3].tolist()
     assert len(first) == 9 and set(second.tolist()) == {2, 8, 14}
 
 
 @pytest.mark.parametrize("matching", ["cosine", "mutual_likelihood"])
-def test_figures_and_draws_are_those_of_the_people_drawn(matching):
+def test_figures_and_draws_equal_those_of_scikit_learn(matching):
     directions, kappa, people, conditions = faces()
     protocol = Protocol(far=FARS, matching=matching, vmf_dim=16)
     weights = draw_weights(PEOPLE, rounds=5, seed=3)
@@ -64,7 +64,7 @@ def test_figures_and_draws_are_those_of_the_people_drawn(matching):
         genuine = people[first] == people[second]
         times = weights[people]
         pair = np.where(genuine[:, None], times[first], times[first] * times[second])
-        # Beside the rounds, one that draws everybody once; figures are read off the thinned curve.
+        # A last round draws everybody once, for the figures, which are read off a thinned curve.
         for r, weight in enumerate([*pair.T, np.ones(len(pair))]):
             drawn = weight > 0
             far, tar, _ = sklearn_roc(
@@ -81,12 +81,12 @@ def test_figures_and_draws_are_those_of_the_people_drawn(matching):
     assert figures["profile"]["0.1"] < figures["frontal"]["0.1"]
 
 
-def test_what_cannot_be_measured_is_left_out():
+def test_a_condition_with_too_few_pairs_is_left_out():
     directions, kappa, people, conditions = faces()
     protocol = Protocol(far=(1e-6, 0.1))
     figures, draws = tar_by_condition(directions, kappa, people, conditions, protocol)
     assert figures["frontal"]["1e-06"] is None and not draws
-    # One person: no impostors at all.
+    # With one person there are no impostors.
     alone = people == 0
     figures, _ = tar_by_condition(
         directions[alone], kappa[alone], people[alone], conditions[alone], protocol

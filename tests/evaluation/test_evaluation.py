@@ -25,7 +25,7 @@ from lh2face.evaluation.quality import (
     calibration,
     error_versus_reject,
     kappa_scale,
-    reject_area,
+    reject_areas,
 )
 from lh2face.evaluation.roc import roc_curve, share_of, tar_at_far
 from lh2face.evaluation.scores import verification_scores
@@ -51,7 +51,7 @@ def naive_templates(features, templates, media):
     return np.array(pooled)
 
 
-def test_pooling_against_loops():
+def test_pooling_equals_loops():
     features = RNG.normal(size=(60, 8)).astype(np.float32)
     templates, media = RNG.integers(3, 12, 60), RNG.integers(0, 5, 60)
     pooled, ids = pool_templates(features, templates, media)
@@ -59,7 +59,7 @@ def test_pooling_against_loops():
     np.testing.assert_allclose(pooled, naive_templates(features, templates, media), atol=1e-6)
 
 
-def test_switches_of_the_features():
+def test_options_of_features_change_embeddings_as_documented():
     embeddings, score = RNG.normal(size=(4, 2, 3)), np.array([0.5, 1, 2, 0.1])
     plain = face_features(embeddings, score, flip=False, norm=False, score=False)
     np.testing.assert_allclose(np.linalg.norm(plain, axis=1), 1)
@@ -67,8 +67,8 @@ def test_switches_of_the_features():
     np.testing.assert_allclose(full, embeddings.mean(1) * score[:, None])
 
 
-def test_pooling_weighted_by_kappa():
-    # One template of two media; in the first, κ 3 and 1 of unit directions.
+def test_pooling_by_kappa_has_known_values():
+    # A template has two media; the first has two unit directions with κ 3 and 1.
     embeddings = np.array([[[3.0, 0]], [[0, 1.0]], [[2.0, 0]]])
     kappa = concentrations(embeddings)
     assert kappa.tolist() == [3, 1, 2]
@@ -80,7 +80,7 @@ def test_pooling_weighted_by_kappa():
     np.testing.assert_allclose(pooled, [[1, 0]])
 
 
-def test_not_finite_features_are_named():
+def test_features_that_are_not_finite_are_named():
     features = np.zeros((3, 4), np.float32)
     features[1, 2] = np.nan
     with pytest.raises(EvaluationError, match="features: row 1 is not finite"):
@@ -89,7 +89,7 @@ def test_not_finite_features_are_named():
         pool_templates(features, np.array([7, 5]), np.zeros(2, int))
 
 
-def test_scores_and_absent_templates():
+def test_scores_are_cosines_and_absent_templates_are_named():
     templates, ids = np.eye(3, dtype=np.float32), np.array([2, 5, 9])
     scores = verification_scores(templates, ids, np.array([2, 9]), np.array([2, 5]))
     assert scores.tolist() == [1, 0]
@@ -109,24 +109,24 @@ def small_blocks(monkeypatch):
 @pytest.mark.parametrize("templates", [7, 100])
 @pytest.mark.parametrize("pairs", [1, 499, 5000])
 @pytest.mark.parametrize("far_apart", [1, 10**9])
-def test_blocks_and_tiles_change_nothing(small_blocks, templates, pairs, far_apart):
+def test_scores_do_not_depend_on_blocks_and_tiles(small_blocks, templates, pairs, far_apart):
     vectors = RNG.normal(size=(templates, 12))
     ids = np.sort(RNG.choice(10 * templates, templates, replace=False)) * far_apart
     first, second = RNG.integers(templates, size=(2, pairs))
     scores = verification_scores(vectors, ids, ids[first], ids[second])
     np.testing.assert_allclose(scores, (vectors[first] * vectors[second]).sum(1), atol=1e-12)
-    # Whatever the block and tile, a pair has one score to the last bit: else it would not tie.
+    # A pair has the same score to the last bit for any block and tile; otherwise ties would break.
     _, pair = np.unique(np.sort([first, second], axis=0), axis=1, return_inverse=True)
     by_pair = np.full(pair.max() + 1, np.nan)
     by_pair[pair] = scores
     np.testing.assert_array_equal(by_pair[pair], scores)
 
 
-def test_pooling_in_blocks(small_blocks):
-    test_pooling_against_loops()
+def test_pooling_does_not_depend_on_blocks(small_blocks):
+    test_pooling_equals_loops()
 
 
-def test_ten_times_the_pairs_take_no_more_memory(monkeypatch):
+def test_memory_does_not_grow_with_the_number_of_pairs(monkeypatch):
     monkeypatch.setattr(scores, "PAIRS", 1 << 14)
     vectors, ids = RNG.normal(size=(300, 16)), np.arange(300)
 
@@ -142,7 +142,7 @@ def test_ten_times_the_pairs_take_no_more_memory(monkeypatch):
 
 
 @pytest.mark.parametrize("duplicates", [0, 3000])
-def test_tar_equals_the_fields_way_to_every_printed_digit(tmp_path, duplicates):
+def test_tar_equals_that_of_the_usual_scripts_to_every_printed_digit(tmp_path, duplicates):
     meta = synthetic_meta(PROTOCOLS["ijbc"].scaled(0.03))
     write_features(tmp_path / "features.npy", meta, dim=64)
     features = np.load(tmp_path / "features.npy", mmap_mode="r")
@@ -168,13 +168,13 @@ def test_tar_equals_the_fields_way_to_every_printed_digit(tmp_path, duplicates):
         lambda rows: len({genuine for _, genuine in rows}) == 2
     )
 )
-def test_roc_and_tar_equal_the_usual_way_with_ties(rows):
+def test_roc_and_tar_equal_scikit_learns_with_ties(rows):
     scores, genuine = (np.array(column) for column in zip(*rows, strict=True))
     fpr, tpr, _ = sklearn_roc(genuine, scores)
     far, tar = roc_curve(scores, genuine)
     np.testing.assert_allclose(far, fpr)
     np.testing.assert_allclose(tar, tpr)
-    # insightface reads the curve from its end and takes the first of the nearest points.
+    # insightface searches the curve from its end and takes the first of the nearest points.
     fpr, tpr = np.flipud(fpr), np.flipud(tpr)
     for wanted in (1e-3, 0.1, 0.5):
         _, nearest = min(list(zip(abs(fpr - wanted), range(len(fpr)), strict=True)))
@@ -189,12 +189,12 @@ def test_roc_and_tar_equal_the_usual_way_with_ties(rows):
         ([1.0, np.nan], [True, False], "scores: expected finite numbers, found nan at 1"),
     ],
 )
-def test_useless_pairs_are_named(scores, genuine, message):
+def test_pairs_without_a_figure_are_refused(scores, genuine, message):
     with pytest.raises(EvaluationError, match=message):
         roc_curve(np.array(scores), np.array(genuine))
 
 
-def test_identification_against_loops():
+def test_identification_equals_loops():
     gallery = RNG.normal(size=(12, 6))
     probes = np.r_[gallery[:8] + RNG.normal(size=(8, 6)), RNG.normal(size=(20, 6))]
     subjects = np.r_[np.arange(8), np.full(20, 99)]
@@ -211,7 +211,7 @@ def test_identification_against_loops():
 
 
 def toolbox_1n(gallery, gallery_subjects, probes, probe_subjects, fpirs):
-    """Figures of one gallery, computed in loops as in insightface's ``ijb_evals.py``."""
+    """Return figures of one gallery, computed in loops as in insightface's ``ijb_evals.py``."""
     first, hits, alarms = 0, [], []
     for probe, subject in zip(probes, probe_subjects, strict=True):
         scores = [float(probe @ face) for face in gallery]
@@ -228,11 +228,11 @@ def toolbox_1n(gallery, gallery_subjects, probes, probe_subjects, fpirs):
     return first, tpir
 
 
-def test_the_toolboxs_figures_are_those_of_its_formula():
+def test_insightface_figures_equal_its_own_formula():
     people, fpirs = RNG.normal(size=(30, 8)), [0.01, 0.1, 0.5]
     subjects = RNG.integers(0, 30, 200)
     probes = people[subjects] + 0.8 * RNG.normal(size=(200, 8))
-    # Galleries of unlike size, which the mean over probes weighs and the mean over galleries not.
+    # Galleries differ in size, which weighs them in the mean over probes alone.
     lists = [(people[part], np.arange(30)[part]) for part in (slice(0, 6), slice(6, 30))]
     found = [search(*gallery, probes, subjects) for gallery in lists]
     once = np.ones((200, 1))
@@ -250,14 +250,14 @@ def test_the_toolboxs_figures_are_those_of_its_formula():
         rates_over_galleries([], fpirs, once)
 
 
-def test_a_share_is_not_one_less_by_rounding():
+def test_a_share_is_not_rounded_down_by_one():
     # 0.29 · 100 is 28.999… in floating point.
     assert share_of(0.29, 100) == 29
     assert all(share_of(k / n, n) == k for n in range(1, 300) for k in range(n + 1))
     assert share_of(0.0199, 100) == 1 and share_of(0.999999, 10) == 9
 
 
-def test_as_many_alarms_as_the_fpir_allows():
+def test_as_many_false_alarms_are_accepted_as_the_fpir_allows():
     probes = np.r_[np.linspace(0, 1, 2900), 2][:, None]
     subjects = np.r_[np.full(2900, 9), 0]
     mate = np.sort(probes[:-1, 0])[-30] + 1e-6
@@ -271,10 +271,10 @@ def test_as_many_alarms_as_the_fpir_allows():
 
 @pytest.mark.parametrize("dim", [3, 512])
 @pytest.mark.parametrize("size", [2, 7, 33])
-def test_identical_photos_tie_whatever_the_rounding(dim, size):
-    """Every gallery face is one photo, and so are the probes: the mate is last, and no hit."""
+def test_identical_photos_tie_for_any_rounding(dim, size):
+    """All gallery faces and probes are the same photo, so the mate is ranked last and is no hit."""
     photo = RNG.normal(size=dim)
-    # As pooling leaves them: the same direction, the last bits by the number of copies.
+    # Pooling gives the same direction, but the last bits depend on the number of copies.
     copies = np.stack([sum([photo] * k) for k in range(1, size + 1)])
     gallery = copies / np.linalg.norm(copies, axis=1, keepdims=True)
     probes = gallery[RNG.integers(0, size, 50)]
@@ -295,7 +295,7 @@ def test_ties_do_not_help_the_mate():
     assert result.cmc.tolist() == [0, 0, 1]
 
 
-def test_weighted_rates_count_probes_as_often_as_they_say():
+def test_weighted_rates_equal_rates_of_repeated_probes():
     gallery, probes = RNG.normal(size=(9, 4)), RNG.normal(size=(40, 4))
     subjects = RNG.integers(0, 14, 40)
     weights = RNG.integers(0, 4, (40, 5))
@@ -326,12 +326,12 @@ def test_merged_galleries_count_impostor_pairs():
 
 
 @pytest.mark.parametrize(("subjects", "kind"), [([0, 0], "non-mated"), ([7, 8], "mated")])
-def test_identification_needs_both_kinds(subjects, kind):
+def test_identification_needs_mated_and_non_mated_probes(subjects, kind):
     with pytest.raises(EvaluationError, match=f"no {kind}"):
         identification(np.ones((1, 1)), np.array([0]), np.ones((2, 1)), np.array(subjects), [0.1])
 
 
-def test_accuracy():
+def test_accuracy_has_known_values():
     scores = RNG.normal(size=200)
     assert fold_accuracy(fold_decisions(scores + 10 * (scores > 0), scores > 0)) == (1.0, 0.0)
     threshold = best_threshold(scores, scores > 0.3)
@@ -341,7 +341,7 @@ def test_accuracy():
 
 
 def toolbox_accuracy(scores, same):
-    """Ten folds as insightface's ``eval/verification.py`` works them out, by loops."""
+    """Return the accuracy over ten folds, in loops, as insightface's ``eval/verification.py``."""
     distances, accuracies = 2 - 2 * scores.astype(float), []
     for test in np.array_split(np.arange(len(scores)), 10):
         train = np.array([i for i in range(len(scores)) if i not in set(test.tolist())])
@@ -355,7 +355,7 @@ def toolbox_accuracy(scores, same):
 
 
 @pytest.mark.parametrize("pairs", [10, 127, 600])
-def test_the_toolboxs_accuracy_is_that_of_its_grid(pairs):
+def test_insightface_accuracy_equals_its_own_grid_search(pairs):
     same = RNG.random(pairs) < 0.5
     scores = (0.3 * same + 0.25 * RNG.normal(size=pairs)).clip(-1, 1).astype(np.float32)
     expected = toolbox_accuracy(scores, same)
@@ -364,28 +364,61 @@ def test_the_toolboxs_accuracy_is_that_of_its_grid(pairs):
     )
 
 
-def test_the_grid_passes_what_is_nearer_not_what_is_as_near():
-    # A squared distance of exactly 1 is no nearer than the threshold of 1; of 0.5 it is.
+def test_the_grid_accepts_distances_below_its_threshold_only():
+    # The squared distances are 0.5 and 1, and a distance equal to the threshold is rejected.
     threshold = grid_threshold(np.array([0.75, 0.5]), np.array([True, False]))
     assert 0.5 < threshold < 0.75
-    # Of the distances 0.51 … 1.00 that are right, the first.
+    # Thresholds 0.51 … 1.00 are right; the first is taken.
     assert threshold == np.nextafter(1 - np.arange(0, 4, 0.01)[51] / 2, 1)
 
 
-def test_reject_curve_rewards_a_quality_that_knows():
-    scores = RNG.normal(size=1000)
-    rejected, knows = error_versus_reject(scores, scores)
-    _, blind = error_versus_reject(scores, RNG.normal(size=1000))
-    assert knows[0] == blind[0] == pytest.approx(0.1)
-    assert knows[rejected > 0.11].max() == 0
-    assert reject_area(rejected, knows) < 0.01 < 0.07 < reject_area(rejected, blind)
+def test_the_reject_curve_rewards_a_quality_that_predicts_errors():
+    genuine = np.arange(2000) < 1000
+    scores = RNG.normal(size=2000) + 2 * genuine
+    knows = error_versus_reject(scores, genuine, np.where(genuine, scores, -scores))
+    blind = error_versus_reject(scores, genuine, RNG.normal(size=2000))
+    for curves in (knows, blind):
+        assert curves.fnmr[0] == pytest.approx(0.1)
+        assert 0.095 < curves.fnmr_at_far[0] <= 0.1  # no impostor may be between two levels
+        limit = np.quantile(scores[genuine], 0.1)
+        assert curves.far == (scores[~genuine] >= limit).mean()
+    assert knows.fnmr[knows.rejected > 0.11].max() == 0
+    areas = (reject_areas(knows), reject_areas(blind))
+    for name in ("area", "area_at_far"):
+        assert areas[0][name] < 0.02 < 0.07 < areas[1][name]
 
 
-def test_calibration_of_samples_and_of_a_wrong_dimension():
+def test_a_quality_that_lowers_all_scores_tells_nothing_at_a_constant_far():
+    """The rule that is held, written out, on comparisons whose scores rise with the quality."""
+    genuine = RNG.random(4000) < 0.5
+    quality = RNG.normal(size=4000)
+    scores = RNG.normal(size=4000) + 1.5 * genuine + quality
+    found = error_versus_reject(scores, genuine, quality)
+    assert reject_areas(found)["area"] < 0.02 < 0.09 < reject_areas(found)["area_at_far"]
+    levels = np.quantile(scores[genuine], np.linspace(0, 1, 1001))
+    ranked = np.sort(quality[genuine])[::-1]
+    for at in (0, 30, 60, 90):
+        count = round(len(ranked) * (1 - found.rejected[at]))
+        kept = quality >= ranked[count - 1]
+        others = scores[kept & ~genuine]
+        threshold = next(level for level in levels if (others >= level).mean() <= found.far)
+        assert found.fnmr_at_far[at] == (scores[kept & genuine] < threshold).mean()
+
+
+def test_reject_curves_without_any_impostor_that_is_kept_or_that_fails():
+    genuine, scores = np.arange(40) < 20, np.r_[np.linspace(0.5, 1, 20), np.linspace(-1, 0, 20)]
+    found = error_versus_reject(scores, genuine, genuine.astype(float))
+    assert found.far == 0 and found.fnmr_at_far[0] == 0  # no impostor scores as high
+    np.testing.assert_array_equal(found.fnmr_at_far[1:], found.fnmr[1:])
+    worse = error_versus_reject(-scores, genuine, scores)
+    assert worse.far == 1
+
+
+def test_the_calibration_error_is_small_only_for_the_right_dimension():
     kappa = RNG.uniform(5, 60, (4000, 2))
 
     def draw(dim):
-        # The cosine to the mode alone decides the mean cosine of two draws around it.
+        # Cosines scatter around those expected for this dimension.
         return expected_cosine(*kappa.T, dim) + 0.1 * RNG.normal(size=4000)
 
     predicted, observed, error = calibration(expected_cosine(*kappa.T, 64), draw(64))
@@ -397,8 +430,8 @@ def test_calibration_of_samples_and_of_a_wrong_dimension():
 
 @pytest.mark.parametrize("dim", [4, 64, 512])
 @pytest.mark.parametrize("scale", [0.05, 1, 30])
-def test_the_scale_of_kappa_is_found_again(dim, scale):
-    """Cosines about those that κ predicts; then κ is divided by a number."""
+def test_the_fitted_scale_of_kappa_is_the_true_one(dim, scale):
+    """Cosines scatter around those that κ predicts; κ is then divided by ``scale``."""
     kappa = RNG.uniform(dim / 4, dim, (4000, 2))
     observed = expected_cosine(*kappa.T, dim) + 0.05 * RNG.normal(size=4000)
     found = kappa_scale(kappa / scale, observed, dim)
@@ -407,7 +440,7 @@ def test_the_scale_of_kappa_is_found_again(dim, scale):
     assert mean == pytest.approx(observed.mean(), abs=1e-5)
 
 
-def test_calibrated_cosines_are_not_fitted_to_their_own_pairs():
+def test_calibrated_cosines_are_fitted_on_other_pairs():
     kappa, half = RNG.uniform(5, 60, (4000, 2)), np.arange(4000) < 2000
     observed = expected_cosine(*kappa.T, 64) + 0.02 * RNG.normal(size=4000)
     predicted = calibrated_cosine(kappa / 7, observed, half, 64)
@@ -419,17 +452,17 @@ def test_calibrated_cosines_are_not_fitted_to_their_own_pairs():
     assert alone.mean() == pytest.approx(observed.mean(), abs=1e-5)
 
 
-def test_a_scale_that_none_is_enough_for_is_the_last():
+def test_the_fitted_scale_ends_at_its_bounds():
     kappa = np.ones((1, 2))
     assert kappa_scale(kappa, np.array([-0.5]), 64) == pytest.approx(np.exp(-20))
     assert kappa_scale(kappa, np.array([1.0]), 64) == pytest.approx(np.exp(20))
 
 
-def test_expected_cosine_is_that_of_samples():
+def test_the_expected_cosine_equals_that_of_samples():
     n, rounds = 3, 20000
 
     def samples(kappa):
-        # On the sphere of R³ the cosine to the mode has a closed inverse distribution function.
+        # In three dimensions the cosine to the mode has an inverse distribution in closed form.
         u = RNG.uniform(size=rounds)
         cos = 1 + np.log(u + (1 - u) * np.exp(-2 * kappa)) / kappa
         angle, sin = RNG.uniform(0, 2 * np.pi, rounds), np.sqrt(1 - cos**2)
@@ -440,7 +473,7 @@ def test_expected_cosine_is_that_of_samples():
     assert abs(found.mean() - expected) < 4 * found.std() / np.sqrt(rounds)
 
 
-def test_mutual_likelihood_equals_that_of_vectors():
+def test_mutual_likelihood_equals_that_computed_from_vectors():
     vectors = RNG.normal(size=(40, 2, 8)) * RNG.uniform(0.1, 9, (40, 2, 1))
     kappa = np.linalg.norm(vectors, axis=2)
     directions = torch.from_numpy(vectors / kappa[..., None])

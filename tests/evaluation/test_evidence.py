@@ -1,4 +1,4 @@
-"""What a measured rate says: against the numbers of statistics, and where it is doubted."""
+"""Doubts about a measured rate follow the rule of 30 and the number of people."""
 
 import numpy as np
 import pytest
@@ -14,20 +14,20 @@ from lh2face.evaluation.evidence import (
 stats = pytest.importorskip("scipy.stats", reason="needs the pipeline extra")
 
 
-def test_thirty_errors_show_a_rate_to_thirty_percent():
-    """The rule of 30, against the Poisson distribution; and fewer do not."""
+def test_thirty_errors_determine_a_rate_within_thirty_percent():
+    """This rule of 30 is checked with the Poisson distribution; fewer errors do not suffice."""
     for errors, enough in ((ENOUGH_ERRORS, True), (ENOUGH_ERRORS // 2, False)):
         inside = np.diff(stats.poisson.cdf([0.7 * errors, 1.3 * errors], errors))[0]
         assert (inside > 0.88) == enough
 
 
-def test_enough_people_are_enough():
+def test_the_required_number_of_people_bounds_the_error():
     assert (1 - 0.03) ** ENOUGH_PEOPLE < 0.05 < (1 - 0.03) ** (ENOUGH_PEOPLE - 10)
     assert chance_error(ENOUGH_PEOPLE) == pytest.approx(10, abs=0.3)
 
 
 @pytest.mark.parametrize("people", [10, 60, 1000])
-def test_the_error_of_chance_is_that_of_the_binomial(people):
+def test_the_error_by_chance_equals_that_of_the_binomial(people):
     low, high = stats.binom.interval(0.95, people, 0.5)
     assert chance_error(people) == pytest.approx(100 * (high - low) / 2 / people, rel=0.15)
 
@@ -42,7 +42,7 @@ def test_the_error_of_chance_is_that_of_the_binomial(people):
         (None, "It is not known on how many people this was measured."),
     ],
 )
-def test_a_table_says_how_many_people(people, said):
+def test_a_table_states_the_number_of_people(people, said):
     assert said in number_of_people(people)
     assert ("only" in number_of_people(people)) == (people in (10, 99))
 
@@ -60,7 +60,7 @@ def test_a_table_says_how_many_people(people, said):
         (0.0, 50, 500, ["FAR 0 of 50 is 0 false accepts"]),
     ],
 )
-def test_doubts(value, trials, people, said):
+def test_doubts_name_large_fars_few_errors_and_few_people(value, trials, people, said):
     found = doubts("FAR", value, trials, people)
     assert len(found) == len(said)
     for doubt, part in zip(found, said, strict=True):

@@ -29,7 +29,7 @@ def embeddings():
 
 
 def naive_templates(embeddings, protocol):
-    """The protocol by loops: template id -> vector, not normalised."""
+    """Compute the protocol in loops: template id -> vector, not normalised."""
     features = embeddings.astype(float)
     features = features.mean(1) if protocol.flip else features[:, 0]
     if not protocol.norm:
@@ -66,7 +66,7 @@ def naive_score(a, b, protocol):
         {"galleries": "merged", "matching": "mutual_likelihood", "pooling": "kappa"},
     ],
 )
-def test_every_switch_against_loops(embeddings, switches):
+def test_every_option_equals_loops(embeddings, switches):
     protocol = replace(PROTOCOL, **switches)
     results = run_protocol(embeddings, META, protocol)
     templates = naive_templates(embeddings, protocol)
@@ -100,7 +100,7 @@ def test_every_switch_against_loops(embeddings, switches):
     assert results.cmc[0] == pytest.approx(np.mean(ranks))
 
 
-def test_intervals_hold_the_figures_and_runs_are_paired(embeddings):
+def test_intervals_contain_the_figures_and_runs_share_draws(embeddings):
     protocol = replace(PROTOCOL, bootstrap=40)
     first, again = (run_protocol(embeddings, META, protocol) for _ in range(2))
     figures = first.figures["verification"]
@@ -123,6 +123,6 @@ def test_intervals_hold_the_figures_and_runs_are_paired(embeddings):
     assert single.figures == without_mirror.figures
 
 
-def test_embeddings_that_do_not_fit(embeddings):
+def test_embeddings_that_do_not_fit_are_refused(embeddings):
     with pytest.raises(EvaluationError, match="embeddings: 3 for"):
         run_protocol(embeddings[:3], META, PROTOCOL)

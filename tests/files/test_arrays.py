@@ -1,4 +1,4 @@
-"""Files of numpy's: whole, or named with what is wrong."""
+"""Files of NumPy arrays are read, or the error names the file and what is wrong."""
 
 import zipfile
 
@@ -21,7 +21,7 @@ def test_arrays_are_read(whole):
     assert found["index"].tolist() == [0, 1, 2] and found["depth"].dtype == np.float16
 
 
-def test_what_is_wrong_is_named(whole, tmp_path, monkeypatch):
+def test_damaged_files_are_named(whole, tmp_path, monkeypatch):
     raw = whole.read_bytes()
     objects = tmp_path / "objects.npz"
     np.savez(objects, index=np.array([{}], object))
@@ -46,8 +46,8 @@ def test_what_is_wrong_is_named(whole, tmp_path, monkeypatch):
         read_arrays(whole)
 
 
-def test_what_a_zip_says_of_itself_is_cut_short(tmp_path):
-    """It quotes the name in an entry's header, whatever its length."""
+def test_long_messages_about_a_zip_are_shortened(tmp_path):
+    """The message of the zip module quotes an entry's name, however long it is."""
     np.savez(tmp_path / "a.npz", index=np.arange(1000))
     content = bytearray((tmp_path / "a.npz").read_bytes())
     content[26:28] = (900).to_bytes(2, "little")  # length of the name, in the header of the entry

@@ -1,4 +1,4 @@
-"""Outputs are whole, and nothing of the user's is lost for them."""
+"""Outputs are complete or absent, and no file of the user is lost."""
 
 import errno
 import json
@@ -20,7 +20,7 @@ from lh2face.files.outputs import (
     exclusive,
 )
 
-# Both ways to put a folder in place: in one step, and where the system has no such step.
+# A folder is put in place in one step, or in two where the system cannot do it in one.
 pytestmark = pytest.mark.parametrize("exchange", [True, False], ids=["exchange", "rename"])
 
 
@@ -44,7 +44,7 @@ def below(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_what_the_program_wrote_is_replaced_and_nothing_stays_beside_it(tmp_path):
+def test_an_output_of_the_program_is_replaced_and_no_file_stays_beside_it(tmp_path):
     write(tmp_path / "out", "one")
     with atomic_dir(tmp_path / "out") as folder:
         (folder / "b.txt").write_text("two")
@@ -53,7 +53,7 @@ def test_what_the_program_wrote_is_replaced_and_nothing_stays_beside_it(tmp_path
 
 
 @pytest.mark.parametrize("name", ["photo.jpg", "sub/photo.jpg", ".hidden", "sub/link"])
-def test_a_folder_with_a_file_of_the_user_is_refused_by_name(tmp_path, name):
+def test_a_folder_with_a_file_of_the_user_is_refused(tmp_path, name):
     write(tmp_path / "out")
     path = tmp_path / "out" / name
     if name.endswith("link"):
@@ -67,14 +67,14 @@ def test_a_folder_with_a_file_of_the_user_is_refused_by_name(tmp_path, name):
     assert entries(tmp_path) == ["out"]
 
 
-def test_a_file_that_was_changed_since_is_the_users(tmp_path):
+def test_a_file_that_was_changed_later_counts_as_the_users(tmp_path):
     write(tmp_path / "out")
     (tmp_path / "out" / "sub" / "a.txt").write_text("longer than before")
     with pytest.raises(OutputError, match=r"sub/a\.txt"):
         write(tmp_path / "out")
 
 
-def test_a_file_that_came_while_the_work_was_done_is_kept(tmp_path):
+def test_a_file_that_appears_during_the_work_is_kept(tmp_path):
     write(tmp_path / "out")
     with pytest.raises(OutputError, match=r"note\.txt"), atomic_dir(tmp_path / "out"):
         (tmp_path / "out" / "note.txt").write_text("mine")
@@ -83,14 +83,14 @@ def test_a_file_that_came_while_the_work_was_done_is_kept(tmp_path):
 
 
 @pytest.mark.parametrize("manifest", ["", "[]", "{", '{"files": 3}', '{"files": {"a": "3"}}'])
-def test_a_damaged_manifest_makes_nothing_the_programs(tmp_path, manifest):
+def test_with_a_damaged_manifest_all_files_count_as_the_users(tmp_path, manifest):
     (tmp_path / "a").write_text("abc")
     (tmp_path / MANIFEST).write_text(manifest)
     with pytest.raises(OutputError, match="holds a,"):
         check_output(tmp_path)
 
 
-def test_what_other_programs_leave_is_no_reason_to_stop_and_dvcs_gitignore_stays(tmp_path):
+def test_files_of_operating_systems_and_dvcs_gitignore_are_tolerated(tmp_path):
     write(tmp_path / "out")
     for name in (".gitignore", ".snakemake_timestamp", ".DS_Store"):
         (tmp_path / "out" / name).write_text(name)
@@ -102,7 +102,7 @@ def test_what_other_programs_leave_is_no_reason_to_stop_and_dvcs_gitignore_stays
 @pytest.mark.parametrize(
     ("out", "given"), [("a", "a"), ("a", "a/b"), ("a/b", "a"), ("a", "a/b/c.txt"), ("l", "a/b")]
 )
-def test_an_output_that_is_holds_or_lies_inside_an_input_is_refused(tmp_path, out, given):
+def test_an_output_that_overlaps_an_input_is_refused(tmp_path, out, given):
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "a" / "b" / "c.txt").write_text("mine")
     (tmp_path / "l").symlink_to("a")
@@ -111,20 +111,20 @@ def test_an_output_that_is_holds_or_lies_inside_an_input_is_refused(tmp_path, ou
     assert below(tmp_path) == {"a/b/c.txt"}
 
 
-def test_a_relative_input_above_the_output_is_found(tmp_path, monkeypatch):
+def test_a_relative_input_above_the_output_is_refused(tmp_path, monkeypatch):
     (tmp_path / "e" / "photos").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "e")
     with pytest.raises(OutputError, match="holds the input"):
         write(Path(".."), inputs=[Path("photos")])
 
 
-def test_a_folder_beside_an_input_of_a_longer_name_is_no_overlap(tmp_path):
+def test_a_common_prefix_of_names_is_no_overlap(tmp_path):
     (tmp_path / "train_raw").mkdir()
     write(tmp_path / "train", inputs=[tmp_path / "train_raw"])
 
 
 @pytest.mark.parametrize("there", [True, False], ids=["folder", "nothing yet"])
-def test_a_link_is_written_behind(tmp_path, there):
+def test_an_output_through_a_link_is_written_to_its_target(tmp_path, there):
     (tmp_path / "disk").mkdir()
     if there:
         (tmp_path / "disk" / "train").mkdir()
@@ -136,7 +136,7 @@ def test_a_link_is_written_behind(tmp_path, there):
     assert below(tmp_path / "disk") == {"train/sub/a.txt", f"train/{MANIFEST}"}
 
 
-def test_links_in_a_circle_are_an_error_in_words(tmp_path):
+def test_circular_links_give_an_error_in_words(tmp_path):
     (tmp_path / "a").symlink_to(tmp_path / "b")
     (tmp_path / "b").symlink_to(tmp_path / "a")
     with pytest.raises(OSError, match="a"):
@@ -151,7 +151,7 @@ def test_a_file_is_refused_before_any_work(tmp_path):
     assert (tmp_path / "out").read_text() == "mine"
 
 
-def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path):
+def test_a_failure_leaves_the_folder_as_it_was(tmp_path):
     write(tmp_path / "out")
     with pytest.raises(RuntimeError), atomic_dir(tmp_path / "out") as folder:
         (folder / "half").write_text("half")
@@ -161,7 +161,7 @@ def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path):
 
 
 @pytest.mark.parametrize("write_into", [atomic_dir, atomic_file])
-def test_a_failure_leaves_none_of_the_folders_made_for_it(tmp_path, write_into):
+def test_a_failure_removes_the_folders_made_for_the_output(tmp_path, write_into):
     (tmp_path / "made").mkdir()
     with pytest.raises(RuntimeError), write_into(tmp_path / "made" / "a" / "b" / "out"):
         raise RuntimeError
@@ -173,7 +173,7 @@ def test_a_failure_leaves_none_of_the_folders_made_for_it(tmp_path, write_into):
 
 
 def test_a_write_that_fails_without_a_name_names_the_output(tmp_path):
-    """Where the disk is full, Python's error names no file."""
+    """For a full disk, Python's own error names no file."""
     with (
         pytest.raises(OSError, match=r"No space left on device: '.*/out'") as raised,
         atomic_dir(tmp_path / "out"),
@@ -182,7 +182,7 @@ def test_a_write_that_fails_without_a_name_names_the_output(tmp_path):
     assert raised.value.errno == errno.ENOSPC and entries(tmp_path) == []
 
 
-def test_several_folders_come_into_one_that_holds_the_users_own(tmp_path):
+def test_several_folders_are_written_beside_folders_of_the_user(tmp_path):
     (tmp_path / "raw" / "photos").mkdir(parents=True)
     (tmp_path / "raw" / "photos" / "a.jpg").write_text("mine")
     for text in ("one", "two"):
@@ -194,7 +194,7 @@ def test_several_folders_come_into_one_that_holds_the_users_own(tmp_path):
     assert entries(tmp_path / "raw") == ["benchmark", "photos", "train"]
 
 
-def test_two_writers_of_one_output_are_kept_apart(tmp_path):
+def test_two_writers_of_one_output_exclude_each_other(tmp_path):
     with (
         atomic_dir(tmp_path / "out") as folder,
         pytest.raises(OutputError, match=rf"out: process {os.getpid()} on .* works here already"),
@@ -204,7 +204,7 @@ def test_two_writers_of_one_output_are_kept_apart(tmp_path):
     assert below(tmp_path) == {"out/a", f"out/{MANIFEST}"}
 
 
-def test_a_lock_that_leads_elsewhere_is_not_followed(tmp_path):
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
     (tmp_path / "precious").write_text("mine")
     (tmp_path / ".out.lock").symlink_to(tmp_path / "precious")
     with pytest.raises(OSError, match=r"\.out\.lock"):
@@ -231,13 +231,13 @@ with outputs.atomic_dir(Path(sys.argv[1])) as folder:
 
 
 @pytest.mark.parametrize("at", ["before", "after"])
-def test_a_kill_during_the_change_over_leaves_one_whole(tmp_path, at, exchange):
+def test_a_kill_during_the_change_over_leaves_a_complete_folder(tmp_path, at, exchange):
     write(tmp_path / "out")
     code = [sys.executable, "-c", KILLED, tmp_path / "out", at, str(exchange)]
     assert subprocess.run(code, check=False).returncode == 9
     if exchange:
         assert below(tmp_path / "out") in ({"new", MANIFEST}, {"sub/a.txt", MANIFEST})
-    # The next run, whatever becomes of it, finds the old folder again.
+    # The next run restores the old folder, even if it fails itself.
     with pytest.raises(RuntimeError), atomic_dir(tmp_path / "out"):
         assert (tmp_path / "out").exists()
         raise RuntimeError
@@ -256,7 +256,7 @@ def test_a_kill_between_two_renames_loses_none_of_several_folders(tmp_path):
     assert below(tmp_path) == {"train/a", "benchmark/a"}
 
 
-def test_only_its_own_leftovers_are_removed(tmp_path):
+def test_only_leftovers_of_this_output_are_removed(tmp_path):
     (tmp_path / ".out.mine.partial").mkdir()
     (tmp_path / ".out.mine.partial" / "precious").write_text("mine")
     stale = tmp_path / ".out.0123456789abcdef.partial"
@@ -266,7 +266,7 @@ def test_only_its_own_leftovers_are_removed(tmp_path):
     assert entries(tmp_path) == [".out.mine.partial", "out"]
 
 
-def test_a_file_is_replaced_whole_and_keeps_its_mode(tmp_path):
+def test_a_file_is_replaced_in_one_step_and_keeps_its_mode(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text("old")
     path.chmod(0o640)
@@ -281,7 +281,7 @@ def test_a_file_is_replaced_whole_and_keeps_its_mode(tmp_path):
     assert entries(tmp_path) == ["params.yaml"]
 
 
-def test_others_may_read_what_the_umask_lets_them(tmp_path):
+def test_outputs_follow_the_umask(tmp_path):
     before = os.umask(0o027)
     try:
         with atomic_dir(tmp_path / "dir") as folder:
@@ -297,7 +297,7 @@ def test_others_may_read_what_the_umask_lets_them(tmp_path):
     assert {modes[name] for name in ("dir", "files")} == {0o750}
 
 
-def test_files_among_the_users_own_replace_only_the_programs(tmp_path):
+def test_files_beside_the_users_replace_only_the_programs_own(tmp_path):
     (tmp_path / "notes.md").write_text("mine")
 
     def export(name: str, *inputs: Path) -> None:

@@ -1,5 +1,4 @@
-"""The project's own tables: what was written comes back, a spreadsheet runs nothing of it, and a
-damaged one is named with its line."""
+"""Tables are read back as they were written and hold no formulas; errors name the line."""
 
 import csv
 
@@ -10,14 +9,14 @@ from lh2face.files.tables import PAIR_LIST, TableError, flag, read_rows, write_r
 NAMES = ["=1+1", "'@x", "-b", "+49", "@SUM(A1)", "\tx", "007", "", "a,b", 'c"d', "e\nf", "漢", "'"]
 
 
-def test_what_was_written_is_read_back(tmp_path):
+def test_a_table_is_read_back_as_it_was_written(tmp_path):
     path = tmp_path / "a.csv"
     write_rows(path, ("=name", "value", "count"), ((name, -1.5, -2) for name in NAMES))
     found = read_rows(path, {"=name": str, "value": float, "count": int})
     assert found == [{"=name": name, "value": -1.5, "count": -2} for name in NAMES]
 
 
-def test_no_cell_is_a_formula_and_numbers_stay_numbers(tmp_path):
+def test_text_cells_are_no_formulas_and_numbers_stay_numbers(tmp_path):
     path = tmp_path / "a.csv"
     write_rows(path, ("=name", "value"), ((name, "-1.5") for name in NAMES))
     with path.open(newline="", encoding="utf-8") as file:
@@ -48,14 +47,14 @@ def test_bytes_that_are_not_utf8_are_escaped(tmp_path):
         (b"first,second,same\n" + b"a" * 200_000 + b",b,1\n", "2: field larger than"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_line(tmp_path, content, message):
+def test_errors_name_the_line(tmp_path, content, message):
     (tmp_path / "a.csv").write_bytes(content)
     with pytest.raises(TableError) as caught:
         read_rows(tmp_path / "a.csv", PAIR_LIST)
     assert str(caught.value).startswith(f"{tmp_path / 'a.csv'}:{message}")
 
 
-def test_columns_that_need_not_be_there(tmp_path):
+def test_optional_columns_may_be_missing(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbfname,yaw,other\r\n\r\na,-3,x\r\n")
     columns = {"name": str}
     assert read_rows(tmp_path / "a.csv", columns) == [{"name": "a"}]
@@ -63,11 +62,11 @@ def test_columns_that_need_not_be_there(tmp_path):
     assert read_rows(tmp_path / "a.csv", columns, maybe) == [{"name": "a", "yaw": -3.0}]
 
 
-def test_flags():
+def test_flags_are_zero_or_one():
     assert flag("1") is True and flag("0") is False
 
 
-def test_a_long_cell_gives_no_long_message(tmp_path):
+def test_a_long_cell_is_shortened_in_the_message(tmp_path):
     (tmp_path / "a.csv").write_text("far\n" + "[" * 5000 + "\n")
     with pytest.raises(ValueError, match=r"a\.csv:2: could not convert") as raised:
         read_rows(tmp_path / "a.csv", {"far": float})

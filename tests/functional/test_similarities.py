@@ -1,4 +1,4 @@
-"""The chunked reductions against the whole matrix and PyTorch's own autograd."""
+"""Chunked reductions equal those of the whole matrix, with PyTorch's autograd."""
 
 import pytest
 import torch
@@ -55,14 +55,14 @@ def assert_same(found, expected, leaves):
     torch.testing.assert_close(grads, torch.autograd.grad(wanted, leaves))
 
 
-def test_rows_and_columns(chunk_entries):
+def test_rows_and_columns_equal_those_of_the_whole_matrix(chunk_entries):
     rows, proxies, labels, offset = inputs()
     leaves = [t.requires_grad_() for t in (rows, proxies, offset)]
     found = proxy_similarities(rows, proxies, labels, offset=offset)
     assert_same(found, plain(rows, proxies, labels, offset), leaves)
 
 
-def test_anchors(chunk_entries):
+def test_anchors_equal_those_of_the_whole_matrix(chunk_entries):
     rows, proxies, _, offset = inputs()
     labels = torch.tensor([0, 10, 3, 3, 7])
     scale = torch.tensor(2.5, dtype=torch.float64)
@@ -71,7 +71,7 @@ def test_anchors(chunk_entries):
     assert_same(found, plain(rows, proxies, labels, offset, scale), leaves)
 
 
-def test_hard_negatives(chunk_entries):
+def test_hard_negatives_equal_those_of_the_whole_matrix(chunk_entries):
     rows, proxies, labels, _ = inputs()
     leaves = [t.requires_grad_() for t in (rows, proxies)]
     hard = HardNegatives(torch.linspace(-2, 2, R, dtype=torch.float64), torch.tensor(0.7), 8.0)
@@ -88,7 +88,7 @@ def test_one_class_has_no_negatives():
     assert proxies.grad.isfinite().all()
 
 
-def test_autocast_computes_products_in_its_type_and_sums_in_float32():
+def test_autocast_computes_products_in_its_dtype_and_sums_in_float32():
     rows, proxies, labels, offset = inputs(torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
         found = proxy_similarities(rows, proxies, labels, offset=offset)
@@ -107,5 +107,5 @@ def test_zero_rows_and_zero_proxies_have_finite_gradients():
     assert vectors.grad.isfinite().all() and proxies.grad.isfinite().all()
 
 
-def test_length_of_large_vectors():
+def test_norms_of_large_vectors_stay_finite():
     assert sim.length(torch.full((1, 4), 1e30)).item() == pytest.approx(2e30)

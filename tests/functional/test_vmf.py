@@ -13,13 +13,13 @@ from lh2face.functional import vmf
 mpmath.mp.dps = 50
 DIMS = (2, 3, 16, 64, 97, 98, 256, 512, 8192)
 KAPPAS = (0.0, 1e-6, 0.01, 1.0, 10.0, 64.0, 300.0, 3e3, 3e4, 1e6)
-# Their squares are beyond float32, beyond float64, and both ends of float64.
+# The squares of these κ overflow or underflow in float32 or in float64.
 EXTREME = (1e-300, 1e-45, 2e19, 1.7e308)
 
 
 @cache
 def exact(dim: int, kappa: float) -> tuple[mpmath.mpf, mpmath.mpf, mpmath.mpf]:
-    """log c_n(κ), log c_n(κ) − log c_n(0) and A_n(κ) to 50 digits."""
+    """Return log c_n(κ), log c_n(κ) − log c_n(0) and A_n(κ) with 50 digits."""
     order, k = mpmath.mpf(dim) / 2 - 1, mpmath.mpf(kappa)
     uniform = mpmath.loggamma(order + 1) - mpmath.log(2) - (order + 1) * mpmath.log(mpmath.pi)
     if k == 0:
@@ -30,7 +30,7 @@ def exact(dim: int, kappa: float) -> tuple[mpmath.mpf, mpmath.mpf, mpmath.mpf]:
 
 
 @pytest.mark.parametrize("dim", DIMS)
-def test_against_fifty_digits(dim):
+def test_float64_agrees_with_fifty_digits(dim):
     for kappa in KAPPAS + EXTREME:
         log_c, _, length = exact(dim, kappa)
         k = torch.tensor(kappa, dtype=torch.float64)
@@ -40,7 +40,7 @@ def test_against_fifty_digits(dim):
 
 
 @pytest.mark.parametrize("dim", DIMS)
-def test_float32_over_its_whole_range(dim):
+def test_float32_is_accurate_over_its_whole_range(dim):
     for kappa in (1e-45, 1.0, 300.0, 2e19, torch.finfo(torch.float32).max):
         k = torch.tensor(kappa, requires_grad=True)
         log_c, _, length = exact(dim, k.item())
@@ -55,7 +55,7 @@ def test_float32_over_its_whole_range(dim):
 
 
 @pytest.mark.parametrize("dim", DIMS)
-def test_float32_density_ratio(dim):
+def test_the_density_ratio_is_accurate_in_float32(dim):
     for kappa in KAPPAS:
         k = torch.tensor(kappa, dtype=torch.float32)
         _, ratio, _ = exact(dim, k.item())
@@ -66,14 +66,14 @@ def test_float32_density_ratio(dim):
 
 
 @pytest.mark.parametrize("dim", [2, 3, 64, 97, 98, 512])
-def test_gradients_of_both_orders(dim):
+def test_first_and_second_derivatives_pass_gradcheck(dim):
     kappa = torch.tensor([0.0, 0.2, 3.0, 40.0], dtype=torch.float64, requires_grad=True)
     assert gradcheck(lambda k: vmf.log_normalizer(k, dim), kappa)
     assert gradgradcheck(lambda k: vmf.log_normalizer(k, dim), kappa)
 
 
 @pytest.mark.parametrize("dim", [2, 64, 1024])
-def test_derivative_is_minus_mean_length(dim):
+def test_the_derivative_of_the_normalizer_is_minus_the_mean_length(dim):
     kappa = torch.tensor([0.5, 7.0, 90.0], dtype=torch.float64, requires_grad=True)
     (slope,) = torch.autograd.grad(vmf.log_normalizer_ratio(kappa, dim).sum(), kappa)
     torch.testing.assert_close(slope, -vmf.mean_resultant_length(kappa, dim))
@@ -81,8 +81,8 @@ def test_derivative_is_minus_mean_length(dim):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("dim", [2, 97, 512])
-def test_concentration_against_fifty_digits(dim, dtype):
-    """Up to the largest mean cosine below 1: the error of κ is that of its own residual."""
+def test_concentration_agrees_with_fifty_digits(dim, dtype):
+    """It holds up to the largest mean cosine below 1; its residual gives the error of κ."""
     eps = torch.finfo(dtype).eps
     for mean_length in (1e-30, 0.01, 0.3, 0.49999, 0.50001, 0.9, 1 - 1e-6, 1 - eps / 2):
         r = torch.tensor(mean_length, dtype=dtype, requires_grad=True)
@@ -96,19 +96,19 @@ def test_concentration_against_fifty_digits(dim, dtype):
         assert abs(slope.item() * derivative - 1) <= tolerance, mean_length
 
 
-def test_gradient_of_concentration():
+def test_the_gradient_of_concentration_passes_gradcheck():
     r = torch.tensor([0.01, 0.2, 0.45, 0.6, 0.9], dtype=torch.float64, requires_grad=True)
     assert gradcheck(lambda r: vmf.concentration(r, 64), r)
 
 
-def test_concentration_at_the_ends_and_outside():
+def test_concentration_has_known_limits_and_refuses_values_outside():
     found = vmf.concentration(torch.tensor([0.0, 1.0, 1.1, -0.1]), 64)
     expected = torch.tensor([0.0, torch.inf, torch.nan, torch.nan])
     torch.testing.assert_close(found, expected, equal_nan=True)
 
 
 @pytest.mark.parametrize("dim", [2, 3, 64, 512])
-def test_normalizer_of_scf_is_that_of_scipy(dim):
+def test_the_normalizer_of_scf_equals_scipys(dim):
     kappa = torch.tensor([0.0, 0.3, 5.0, 64.0, 900.0], dtype=torch.float64, requires_grad=True)
     found, order = vmf.log_normalizer_of_scf(kappa, dim), dim / 2 - 1
     k = kappa.detach().numpy()
@@ -127,7 +127,7 @@ def test_bfloat16_is_computed_in_float32():
 
 
 @pytest.mark.parametrize("dim", [2, 3, 64, 512])
-def test_log_peak_ratio_is_exact_and_has_the_shortfall_as_its_slope(dim):
+def test_log_peak_ratio_is_exact_and_its_derivative_is_one_minus_the_mean_length(dim):
     for kappa in (0.0, 1e-6, 0.3, 20.0, 700.0, 1e5):
         k = torch.tensor(kappa, dtype=torch.float64, requires_grad=True)
         _, ratio, mean = exact(dim, kappa)
@@ -151,7 +151,7 @@ def test_mutual_likelihood_prefers_agreement_and_ignores_the_uncertain():
 @pytest.mark.parametrize("dim", [4, 512])
 @pytest.mark.parametrize("kappa", [0.0, 1e-45, 1e-20, 1.0, 300.0, 2e19, 3e38])
 @pytest.mark.parametrize("other", [(1.0, 0.0), (0.6, 0.8), (0.0, 1.0), (-0.6, 0.8), (-1.0, 0.0)])
-def test_mutual_likelihood_over_the_range_of_float32(kappa, other, dim):
+def test_mutual_likelihood_is_accurate_over_the_range_of_float32(kappa, other, dim):
     k, half = torch.tensor(kappa, requires_grad=True), torch.tensor(kappa / 2)
     x, y = torch.tensor([1.0, 0.0]), torch.tensor(other)
     value = vmf.mutual_likelihood(x, k, y, half, dim)

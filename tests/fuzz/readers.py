@@ -1,4 +1,4 @@
-"""The readers that ``run.py`` feeds: how to make valid files for each, and how it is called."""
+"""The readers that ``run.py`` tests: how to write valid files for each, and how to call it."""
 
 import json
 import pickle
@@ -23,10 +23,10 @@ class Reader:
     """A reader of files that may come from anybody.
 
     Attributes:
-        share: How many of the inputs it gets, relative to the others.
+        share: Its share of the inputs, relative to the other readers.
         samples: Writes valid files below a folder; yields one folder for each set of them.
         read: Reads the files of a folder.
-        memory: What one input may take, bytes.
+        memory: The memory that one input may take, bytes.
     """
 
     share: int
@@ -51,7 +51,7 @@ def reader(
 
 
 def sets(**makers: Callable[[Path], None]) -> Callable[[Path], Iterator[Path]]:
-    """Sets of files, each made by a function in a folder of its own."""
+    """Return a generator of sets of files; each function writes one set in its own folder."""
 
     def samples(folder: Path) -> Iterator[Path]:
         for name, make in makers.items():
@@ -86,7 +86,7 @@ def records(folder: Path, *, labels: list[float] | None = None, counts: bool = T
 
 
 def bare_records(folder: Path) -> None:
-    """Without an index, as a file of another program may be."""
+    """Write records without an index, as other programs may."""
     records(folder, counts=False)
     (folder / "train.idx").unlink()
 
@@ -121,7 +121,7 @@ def training_source(folder: Path) -> None:
     RecordFaces(str(folder), image_size=24)
 
 
-# One holds the mark of a record, one nothing.
+# One content holds the magic number of a record, one is empty.
 CONTENTS = [b"first image", b"\x0a\x23\xd7\xce" * 3, b"", b"a third one" * 5]
 
 
@@ -136,7 +136,7 @@ def known_records(folder: Path) -> None:
 
 @reader(20, sets(known=known_records))
 def record_file(folder: Path) -> None:
-    """Records and their index: whole records that were written, whatever the damage."""
+    """Read records and their index: what is read must be whole records that were written."""
     from lh2face.data.recordio import RecordReader
 
     reader = RecordReader(folder / "a.rec")
@@ -146,21 +146,21 @@ def record_file(folder: Path) -> None:
     if raw == (known / "a.rec").read_bytes():
         assert {content for _, content in found.values()} <= set(CONTENTS)
     elif len(raw) == (known / "a.rec").stat().st_size and index == (known / "a.idx").read_bytes():
-        # Sizes as they were, but for the zeros up to a multiple of four. A record in parts, as 1
-        # is, can lose some: nothing in the file says how many there were.
+        # A record has its old size, up to zeros that fill a multiple of four. Record 1 is in
+        # parts and may lose some, because the file does not say how many there were.
         sizes = {key: 4 * header.flag + len(content) for key, (header, content) in found.items()}
         assert [-sizes[key] // 4 for key in (0, 2, 3)] == [-11 // 4, 0, -(8 + 55) // 4]
 
 
 def new_bin(folder: Path) -> None:
-    """As this project writes it."""
+    """Write a bin as this project does."""
     from lh2face.data.verification_bin import write_bin
 
     write_bin(folder / "a.bin", [picture() for _ in range(4)], [True, False])
 
 
 def old_bin(folder: Path) -> None:
-    """As old numpy wrote it."""
+    """Write a bin as old numpy did."""
     arrays = [np.frombuffer(picture(), np.uint8) for _ in range(4)]
     raw = pickle.dumps((arrays, np.array([True, False])), protocol=2)
     (folder / "a.bin").write_bytes(raw.replace(b"numpy._core", b"numpy.core"))
@@ -193,7 +193,7 @@ def image(folder: Path) -> None:
 
 
 def ijb(folder: Path) -> None:
-    """Lists of IJB; read from one folder, so the lists stand beside each other."""
+    """Write lists of IJB into one folder."""
     names = [f"{i}.jpg" for i in range(1, 13)]
     lines = {
         "ijbc_name_5pts_score.txt": [f"{name} {POINTS} 0.9" for name in names],
@@ -368,15 +368,15 @@ def onnx_file(folder: Path) -> None:
 @reader(5, sets(onnx=onnx_file), memory=5 << 30)
 def onnx_recognizer(folder: Path) -> None:
     """A recognition model of another program."""
-    from lh2face.artifacts.calibration import read_calibration
+    from lh2face.artifacts.thresholds import read_thresholds
     from lh2face.embedding.embedders import open_embedder
 
-    read_calibration(folder / "a.onnx")
+    read_thresholds(folder / "a.onnx")
     open_embedder(folder / "a.onnx")(np.zeros((2, 112, 112, 3), np.uint8))
 
 
 def evaluation(folder: Path) -> None:
-    """A model, and beside it the figures of its evaluation and the draws of its bootstrap."""
+    """Write a model and beside it its evaluation: figures and draws of the bootstrap."""
     from lh2face.artifacts.model import model_digest
 
     (folder / "model").mkdir()
@@ -412,11 +412,11 @@ def comparison(folder: Path) -> None:
 
 
 @reader(5, sets(evaluation=evaluation))
-def calibration(folder: Path) -> None:
+def thresholds(folder: Path) -> None:
     """Thresholds and κ of a model."""
-    from lh2face.artifacts.calibration import read_calibration
+    from lh2face.artifacts.thresholds import read_thresholds
 
-    read_calibration(folder / "model")
+    read_thresholds(folder / "model")
 
 
 def features(folder: Path) -> None:
@@ -446,7 +446,7 @@ def quality(folder: Path) -> None:
 
 
 def kept_embeddings(folder: Path) -> None:
-    """What evaluate-ijb keeps in its folder."""
+    """Write the files that evaluate-ijb keeps in its folder."""
     from lh2face.embedding.kept import Record
 
     (folder / "metrics.json").write_text("{}", encoding="utf-8")
@@ -477,14 +477,14 @@ def shards(folder: Path) -> None:
 @reader(10, sets(shards=shards))
 def embeddings(folder: Path) -> None:
     """Embeddings for stage evaluate."""
-    from lh2face.stages.embed import embedded_by, read_embeddings
+    from lh2face.artifacts.embeddings import embedded_by, read_embeddings
 
     read_embeddings(folder).sum()
     embedded_by(folder)
 
 
 def made_folder(folder: Path) -> None:
-    """Where an evaluation comes from."""
+    """Write the provenance of an evaluation."""
     from lh2face.artifacts.provenance import provenance, write_provenance
 
     write_provenance(folder, provenance(params={"far": [0.1]}, data={"meta": "0"}, seed=1))
@@ -492,8 +492,8 @@ def made_folder(folder: Path) -> None:
 
 @reader(5, sets(provenance=made_folder))
 def origin(folder: Path) -> None:
-    """Where a result comes from."""
-    from lh2face.artifacts.provenance import read_provenance
+    """Read the provenance of a result."""
+    from lh2face.artifacts.info import read_provenance
 
     read_provenance(folder / "provenance.json")
 
@@ -522,7 +522,7 @@ def reconstructor(folder: Path) -> None:
 
 
 def never_raises(check: Callable[[Path], object], path: Path) -> None:
-    """Run a check that answers whatever is wrong."""
+    """Call a check that must return an answer for any damage."""
     try:
         check(path)
     except Exception as error:
@@ -564,20 +564,20 @@ def checkpoint_folder(folder: Path) -> None:
 
 
 def training_folder(folder: Path) -> None:
-    """What a training keeps."""
+    """Write the files that a training keeps in its working folder."""
+    from lh2face.artifacts.training_record import record_row
     from lh2face.runs.work_folder import FINGERPRINT, write_whole
-    from lh2face.training.record import append_row
 
     write_whole(folder / FINGERPRINT, {"processes": 1, "data": {"train.rec": "0"}})
     for step in (10, 20, 30):
-        append_row(folder / "training.csv", {"step": step, "loss": 1.5, "images_per_second": 99.0})
+        record_row(folder / "training.csv", {"step": step, "loss": 1.5, "images_per_second": 99.0})
 
 
 @reader(10, sets(work=training_folder))
 def work_folder(folder: Path) -> None:
-    """The folder of a training that goes on."""
+    """Open the working folder of a training that is resumed."""
+    from lh2face.artifacts.training_record import drop_rows
     from lh2face.runs.work_folder import prepare_work_dir
-    from lh2face.training.record import drop_rows
 
     prepare_work_dir(folder, {"data": {"train.rec": "0"}}, 1)
     if (folder / "training.csv").exists():
@@ -701,7 +701,7 @@ def image_folder(folder: Path) -> None:
 
 
 def detector_file(folder: Path) -> None:
-    """A detector of insightface's nine outputs, which sees nothing."""
+    """Write a detector with insightface's nine outputs, which finds nothing."""
     import onnx
     from onnx import TensorProto, helper
 
@@ -719,7 +719,7 @@ def detector_file(folder: Path) -> None:
     onnx.save(made, folder / "detector.onnx")
 
 
-@reader(3, sets(onnx=detector_file), memory=5 << 30)  # 4 GiB is what a graph may take
+@reader(3, sets(onnx=detector_file), memory=5 << 30)  # a graph may take 4 GiB
 def detector(folder: Path) -> None:
     """A detection model of another program."""
     from lh2face.detection import open_insightface
@@ -732,7 +732,7 @@ def tables(folder: Path) -> None:
     for name, content in {
         "roc": "far,tar\n0.1,0.5\n1,1\n",
         "cmc": "rank,rate\n1,0.5\n2,0.75\n",
-        "reject": "rejected,fnmr\n0,0.5\n0.5,0.25\n",
+        "reject": "rejected,fnmr,fnmr_at_far\n0,0.5,0.5\n0.5,0.25,0.3\n",
         "calibration": "predicted,observed\n0.1,0.2\n0.3,0.4\n",
         "kappa": "name,kappa\n1.jpg,10\n2.jpg,20\n",
         "pairs": "bin,first,second,same,score,kappa_first,kappa_second,right\n"

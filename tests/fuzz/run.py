@@ -1,12 +1,12 @@
-"""Feed damaged files to every reader: each must end in a result or in one error in words.
+"""Feed damaged files to every reader: each input must give a result or one error in words.
 
     python tests/fuzz/run.py [--inputs 200000] [--jobs 2] [--only READER] [--seed 0]
 
 An input is a set of valid files, one of them with a few random edits. A reader passes if it
 returns, or raises ``ValueError`` or ``OSError`` (what the command line prints as one line), within
-``SECONDS`` of processor time and its own bound of memory. Anything else is printed with the
-number that makes it again, and the script exits with 1. The inputs are divided over the readers by
-their ``share``.
+``SECONDS`` of processor time and its own limit of memory. Anything else is printed with the
+number of the input, which reproduces it, and the script exits with 1. The inputs are divided over
+the readers by their ``share``.
 """
 
 import argparse
@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from readers import READERS, Reader
 
 SECONDS = 20
-# Of a worker, with all libraries; more ends an input with a MemoryError.
+# Memory of a worker with all libraries; beyond it an input ends with a MemoryError.
 MOST_MEMORY = 8 << 30
 CHUNK = 2500
 TOKENS = (
@@ -47,7 +47,7 @@ class TookTooLong(BaseException):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the inputs; the exit code."""
+    """Run the inputs and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--inputs", type=int, default=200_000)
     parser.add_argument("--jobs", type=int, default=2)
@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
 def fuzz(
     name: str, count: int, seed: int, jobs: int, folder: Path
 ) -> tuple[Counter[str], list[tuple[int, str]]]:
-    """How often each outcome came, and the faults with the number of their input."""
+    """How often each outcome occurred, and the faults with the numbers of their inputs."""
     outcomes: Counter[str] = Counter()
     faults: list[tuple[int, str]] = []
     waiting = [(first, min(first + CHUNK, count)) for first in range(0, count, CHUNK)]
@@ -100,7 +100,7 @@ def fuzz(
                     faults.append((number, what))
                 if kind != "start":
                     outcomes[what if kind == "ok" else "FAULT"] += 1
-            if started is not None:  # the process died of this input
+            if started is not None:  # this input killed the process
                 faults.append((started, f"the process ended with {process.exitcode}"))
                 outcomes["FAULT"] += 1
                 last = min((started // CHUNK + 1) * CHUNK, count)
@@ -110,8 +110,8 @@ def fuzz(
 
 
 def work(name: str, first: int, last: int, seed: int, folder: Path, log: Path) -> None:
-    """Run the inputs ``first`` … ``last − 1`` of a reader and write what came of each."""
-    # What libraries in C print of damaged files is of no interest.
+    """Run the inputs ``first`` … ``last − 1`` of a reader and write the outcome of each."""
+    # Libraries in C print messages on damaged files, which are of no interest.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     reader = READERS[name]
     samples = read_samples(reader, folder)
@@ -130,7 +130,9 @@ def work(name: str, first: int, last: int, seed: int, folder: Path, log: Path) -
 
 
 def read_samples(reader: Reader, folder: Path) -> list[dict[str, bytes]]:
-    """The files of each valid sample by name; what the reader imports and starts is then there."""
+    """Return the files of each valid sample by name.
+
+    Reading each once imports and starts what the reader needs."""
     folder.mkdir(parents=True)
     samples = []
     for sample in reader.samples(folder):
@@ -151,9 +153,9 @@ def put(place: Path, files: Iterable[tuple[str, bytes]]) -> Path:
 
 
 def outcome(reader: Reader, place: Path) -> tuple[str, str]:
-    """What a reader makes of an input."""
+    """Return the outcome of an input: a result, an error in words, or a fault."""
     before = resource.getrusage(resource.RUSAGE_SELF)
-    # Code in C does not hear the timer; the kernel then ends the process.
+    # The timer does not stop code in C; then the kernel ends the process.
     limit = int(before.ru_utime + before.ru_stime) + 2 * SECONDS
     resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
@@ -187,7 +189,7 @@ def too_long(*_: object) -> None:
 
 
 def damaged(samples: list[dict[str, bytes]], rng: random.Random) -> Iterator[tuple[str, bytes]]:
-    """The files of a sample, one of them edited."""
+    """Return the files of a sample, one of them edited."""
     sample = rng.choice(samples)
     edited = rng.choice(sorted(sample))
     for name, content in sample.items():
@@ -195,7 +197,7 @@ def damaged(samples: list[dict[str, bytes]], rng: random.Random) -> Iterator[tup
 
 
 def edit(raw: bytes, rng: random.Random) -> bytes:
-    """A file with one to four random edits."""
+    """Return a file with one to four random edits."""
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
         # Half of the edits near the beginning, where headers are.
         at = rng.randrange(min(len(raw), rng.choice((64, 1 << 30))) + 1)
@@ -213,7 +215,7 @@ def edit(raw: bytes, rng: random.Random) -> bytes:
                 raw = raw[:at] + raw[max(0, at - 32 * size) :]
             case 5:
                 raw = raw[:at] + rng.choice(TOKENS) + raw[at:]
-            case 6:  # a field, a line or a value in the place of another
+            case 6:  # a field, a line or a value replaces another
                 parts = raw.split(separator := rng.choice((b" ", b",", b"\n", b"\t", b": ")))
                 parts[rng.randrange(len(parts))] = rng.choice((*TOKENS, rng.choice(parts)))
                 raw = separator.join(parts)

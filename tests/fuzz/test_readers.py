@@ -1,4 +1,4 @@
-"""Every reader on a few damaged files, the same each time; ``make fuzz`` runs many more."""
+"""Every reader copes with a few damaged files, the same each time; ``make fuzz`` runs many more."""
 
 import importlib.util
 import random
@@ -16,14 +16,16 @@ run = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(run)
 INPUTS = 40
 OTHERS = {
-    "parameters": 4, "overlay": 4, "study_plan": 8,  # half a second an input
-    "record_file": 1000, "verification_bin": 400,  # what they read is checked too
+    "parameters": 4, "overlay": 4, "study_plan": 8,  # half a second per input
+    "record_file": 1000, "verification_bin": 400,  # these also check what they read
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", run.READERS)
-def test_damaged_files_end_in_a_result_or_in_an_error_in_words(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(run.resource, "setrlimit", lambda *_: None)  # of the tests' own process
+def test_damaged_files_give_a_result_or_an_error_in_words(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(
+        run.resource, "setrlimit", lambda *_: None
+    )  # memory of the tests' own process
     reader = run.READERS[name]
     samples = run.read_samples(reader, tmp_path / name)
     before = signal.signal(signal.SIGPROF, run.too_long)

@@ -1,4 +1,4 @@
-"""Every head against a naive reference in numpy, and on the inputs that break heads."""
+"""Every head equals a naive reference in NumPy, and copes with inputs that often break heads."""
 
 import math
 
@@ -96,7 +96,7 @@ def test_curricularface_formula():
 
 @pytest.mark.parametrize("easy_margin", [None, False])
 def test_magface_formula(easy_margin):
-    """By default the authors' code, with no margin from a right angle on."""
+    """The default is the authors' code, which applies no margin from a right angle on."""
     head = build(MagFaceHead, **({} if easy_margin is None else {"easy_margin": easy_margin}))
     z, y = batch(40)
     z[::3] *= 20
@@ -187,8 +187,8 @@ def test_arcface_formula():
     assert head.loss(z, y)["loss"].item() == pytest.approx(naive_softmax(64 * cos, y))
 
 
-def test_arcface_of_arcface_torch():
-    """Logits with the margin, but the gradient as if they had none (its losses.py)."""
+def test_straight_through_arcface_equals_that_of_arcface_torch():
+    """In its ``losses.py``, logits have the margin, but the gradient ignores it."""
     head, (z, y) = build(ArcFaceHead, straight_through=True), batch(40)
     z[0] = -head.proxies.weight[y[0]].detach() + 0.1  # past π − m
     own = cosines(head, z)[np.arange(40), y]
@@ -199,7 +199,7 @@ def test_arcface_of_arcface_torch():
     logits = cosines(head, z.detach())
     logits[np.arange(40), y] = np.cos(np.arccos(own) + 0.5)
     assert loss.item() == pytest.approx(naive_softmax(64 * logits, y))
-    # Softmax less one-hot, times 64, is what the cosines get.
+    # The gradient of the cosines is 64 times softmax minus one-hot.
     error = torch.from_numpy(64 * logits).softmax(1)
     error[torch.arange(40), y] -= 1
     cos = unit(z) @ unit(head.proxies.weight).T
@@ -207,7 +207,7 @@ def test_arcface_of_arcface_torch():
     torch.testing.assert_close(grads, expected)
 
 
-def test_adaface_takes_the_norm_for_a_constant():
+def test_adaface_has_no_gradient_along_the_norm():
     head, (z, y) = build(AdaFaceHead), batch()
     head.norm_mean.fill_(9.0)
     head.norm_deviation.fill_(3.0)
@@ -215,7 +215,7 @@ def test_adaface_takes_the_norm_for_a_constant():
     torch.testing.assert_close((grad * unit(z)).sum(1), torch.zeros(5, dtype=torch.float64))
 
 
-def test_scf_normalizer_of_its_authors():
+def test_scf_with_the_authors_normalizer_equals_their_formula():
     head, (z, y) = build(SCFHead, authors_normalizer=True), batch()
     kappa, cos, nu = norms(z), cosines(head, z), D / 2 - 1
     own = np.array([cos[i, label] for i, label in enumerate(y)])
@@ -273,12 +273,12 @@ def test_lh2face_without_the_density_ratio_compares_scaled_cosines():
     terms = head.loss(z, y)
     assert terms["loss_positive"].item() == pytest.approx(np.mean(positive))
     assert terms["loss_negative"].item() == pytest.approx(np.mean(negative))
-    # In a softmax over one sample what depends on κ alone cancels.
+    # In the softmax over one sample, terms that depend on κ alone cancel.
     same = build(LH2FaceHead, vmf_dim=6).loss(z, y)
     assert terms["loss_vmf"].item() == pytest.approx(same["loss_vmf"].item())
 
 
-def test_lh2face_margin_follows_the_norms_of_the_batch_at_once():
+def test_lh2face_margin_follows_the_norms_of_the_batch():
     head, (z, y) = build(LH2FaceHead), batch()
     for scale in (1, 3):
         margin = head.loss(scale * z, y)["margin"]
@@ -297,7 +297,7 @@ def test_lh2face_weights_multiply_their_terms():
 
 
 @pytest.mark.parametrize("head_class", HEADS)
-def test_running_statistics_rest_in_evaluation(head_class):
+def test_running_statistics_do_not_change_in_evaluation(head_class):
     head = build(head_class)
     head.loss(*batch())
     before = {name: value.clone() for name, value in head.named_buffers()}
@@ -306,7 +306,7 @@ def test_running_statistics_rest_in_evaluation(head_class):
     torch.testing.assert_close(dict(head.named_buffers()), before, rtol=0, atol=0)
 
 
-def test_lh2face_mean_norm_runs_and_rests_in_evaluation():
+def test_lh2face_mean_norm_is_a_running_mean_in_training_only():
     head = build(LH2FaceHead, norm_momentum=0.5)
     z, y = batch()
     first = z.norm(dim=1).mean()
@@ -320,13 +320,13 @@ def test_lh2face_mean_norm_runs_and_rests_in_evaluation():
 
 
 @pytest.mark.parametrize("head_class", HEADS)
-def test_gradient(head_class):
+def test_gradients_pass_gradcheck(head_class):
     head, (z, y) = build(head_class).eval(), batch()
     if head_class is LH2FaceHead:
         head.mean_norm.fill_(5.0)
-    if head_class is SCFHead:  # its two terms hide parts of the input from each other
+    if head_class is SCFHead:  # its terms have no gradient for parts of the input
         pytest.skip("see test_scf_likelihood_trains_the_norm_alone_and_the_softmax_the_direction")
-    # AdaFace takes the norm for a constant.
+    # AdaFace treats the norm as a constant.
     fixed = (lambda e: 9 * unit(e)) if head_class is AdaFaceHead else (lambda e: e)
     leaves = [(2 * z).requires_grad_(), head.proxies.weight]
     assert torch.autograd.gradcheck(lambda e, _: total(head.loss(fixed(e), y)), leaves)
@@ -389,7 +389,7 @@ def test_finite_input_gives_finite_terms_and_gradients(
         assert value.grad.isfinite().all(), name
 
 
-def test_embeddings_of_any_length_keep_their_direction():
+def test_the_direction_is_exact_for_embeddings_of_any_length():
     head, (z, y) = build(ArcFaceHead).float(), batch()
     expected = head.loss(z.float(), y)["loss"]
     for scale in (1e-6, 1e17, 1e30, 1e37):

@@ -1,9 +1,9 @@
-"""Break lines of the package on purpose, and see that the tests notice.
+"""Break lines of the package on purpose, and check that the tests fail.
 
     python tests/mutants/run.py [--jobs 2] [--only AREA]
 
-Every ``tests/mutants/AREA.toml`` lists edits. An edit replaces ``old``, which must stand exactly
-once in ``file``, with ``new``; the ``tests`` named beside it must then fail. The edits are made in
+Every ``tests/mutants/AREA.toml`` lists edits. An edit replaces ``old``, which must occur exactly
+once in ``file``, with ``new``; the ``tests`` that it names must then fail. The edits are made in
 a copy of the tree. The script exits with 1 if an edit does not apply or its tests still pass.
 """
 
@@ -20,13 +20,13 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("plugin", "tests", "workflow", "benchmarks", "params", "docs", "examples")
-# pytest's exit code for tests that ran and failed; others mean that nothing was shown.
+# pytest's exit code for failed tests; other codes mean that the tests did not run.
 FAILED = 1
 SECONDS = 600
 
 
 def main() -> int:
-    """Run the mutants; the exit code."""
+    """Run the mutants and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=2, help="mutants side by side")
     parser.add_argument("--only", help="one AREA")
@@ -46,9 +46,9 @@ def main() -> int:
 
 
 def try_mutant(mutant: dict[str, Any]) -> str:
-    """``caught``, ``not caught``, or why the mutant says nothing."""
+    """Return ``caught``, ``not caught``, or why the mutant could not be tried."""
     with tempfile.TemporaryDirectory() as folder:
-        # Of the same depth, so that tests find shared data beside the tree, if it is there.
+        # The copy is as deep as the tree, so that tests find shared data beside the tree, if any.
         tree = Path(folder) / "tree"
         tree.mkdir()
         for name in COPIED:

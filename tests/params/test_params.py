@@ -6,7 +6,8 @@ from ruamel.yaml import YAML
 
 from lh2face.data.benchmarks.image_folder import ImageFolderBenchmark
 from lh2face.data.benchmarks.synthetic import SyntheticBenchmark
-from lh2face.data.training_sources import HeldOut, ImageFolder, Records
+from lh2face.data.parameters import HeldOut
+from lh2face.data.training_sources import ImageFolder, Records
 from lh2face.params import ParamsError, load_params, overlay_params, read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,7 +20,7 @@ def test_the_projects_own_parameters_are_valid():
 OVERLAYS = {path.name for path in (ROOT / "params").iterdir()}
 
 
-# What is put over the recipes.
+# The options that are put over the recipes.
 OF_TRAIN = "options: {} # values put over it, such as {train_cfg.max_epochs: 12}"
 OF_FIT3D = "options: {model.reconstructor.pose: landmarks}"
 
@@ -84,7 +85,7 @@ FOLDER = {"type": "image_folder", "path": "photos", "held_out": {"fraction": 0.5
     ],
 )
 @pytest.mark.parametrize("section", ["sources", "benchmarks"])
-def test_the_parameters_of_a_type_are_its_own(params_file, section, change, message):
+def test_each_type_has_its_own_parameters(params_file, section, change, message):
     values = read_yaml(params_file)
     config = {k: v for k, v in {**FOLDER, **change}.items() if v is not None}
     values[section] = {"people": config}
@@ -111,7 +112,9 @@ def test_the_parameters_of_a_type_are_its_own(params_file, section, change, mess
         ({"path": "a/../photos", "held_out": None}, {}, True),
     ],
 )
-def test_nobody_of_a_folder_is_trained_and_tested_on(params_file, source, benchmark, refused):
+def test_people_of_a_folder_are_not_both_trained_and_tested_on(
+    params_file, source, benchmark, refused
+):
     values = read_yaml(params_file)
     values["sources"] = {"mine": {**FOLDER, **source}}
     values["benchmarks"] = {"people": {**FOLDER, **benchmark}}
@@ -151,7 +154,7 @@ PAIRS = {"type": "pairs", "path": "photos", "list": "pairs.csv"}
         (SYNTHETIC, BIN, None),
     ],
 )
-def test_nobody_of_a_validation_is_in_a_benchmark(params_file, validation, benchmark, by):
+def test_validation_and_benchmarks_do_not_share_data(params_file, validation, benchmark, by):
     values = read_yaml(params_file)
     values["benchmarks"] = {"people": benchmark}
     values["validation"] = {"looked_at": validation}
@@ -164,7 +167,7 @@ def test_nobody_of_a_validation_is_in_a_benchmark(params_file, validation, bench
     assert ": validation.looked_at, benchmarks.people: both may use the same people" in str(e.value)
 
 
-def test_nobody_of_a_folder_is_trained_on_and_validated_on(params_file):
+def test_people_of_a_folder_are_not_both_trained_and_validated_on(params_file):
     values = read_yaml(params_file)
     values["sources"] = {"mine": FOLDER}
     values["validation"] = {"mine_too": {**FOLDER, "held_out": {"fraction": 0.5, "fold": 0}}}
@@ -193,7 +196,7 @@ def test_nobody_of_a_folder_is_trained_on_and_validated_on(params_file):
         ([], r": validation: .*found \[\]"),
     ],
 )
-def test_a_validation_has_pairs_and_a_name_of_its_own(params_file, validation, message):
+def test_a_validation_needs_pairs_and_its_own_name(params_file, validation, message):
     values = read_yaml(params_file)
     values["validation"] = validation
     YAML().dump(values, params_file)
@@ -201,19 +204,19 @@ def test_a_validation_has_pairs_and_a_name_of_its_own(params_file, validation, m
         load_params(params_file)
 
 
-def test_an_overlay_can_take_the_validation_away(params_file, tmp_path):
+def test_an_overlay_can_remove_the_validation(params_file, tmp_path):
     (tmp_path / "none.yaml").write_text("validation: {}\n")
     overlay_params([tmp_path / "none.yaml"], params_file)
     assert load_params(params_file).validation == {}
 
 
-def test_a_name_that_is_none_is_said(params_file):
+def test_an_invalid_name_is_refused(params_file):
     params_file.write_text(params_file.read_text().replace("  people:\n", "  a b:\n", 1))
     with pytest.raises(ParamsError, match=r": sources\.a b\.\[key\]: .*pattern.*found 'a b'"):
         load_params(params_file)
 
 
-def test_a_section_makes_what_it_describes(params_file):
+def test_sections_build_the_sources_and_benchmarks_they_describe(params_file):
     values = read_yaml(params_file)
     values["sources"] = {"photos": FOLDER, "rec": {"type": "records", "path": "/data/ms1mv3"}}
     values["benchmarks"] = {"people": FOLDER}
@@ -233,7 +236,7 @@ def test_a_section_makes_what_it_describes(params_file):
         params.source("people")
 
 
-def test_data_of_an_overlay_take_the_place_of_those_that_are_there(params_file, tmp_path):
+def test_sources_of_an_overlay_replace_those_of_the_parameters(params_file, tmp_path):
     overlay = tmp_path / "mine.yaml"
     overlay.write_text("sources: {people: {people: 20}}\nbenchmarks: {people: {seed: 5}}\n")
     overlay_params([overlay], params_file)
@@ -257,12 +260,27 @@ def test_a_bad_overlay_changes_nothing(params_file, tmp_path):
     assert params_file.read_text() == before
 
 
+def test_no_training_begins_with_what_it_writes(params_file):
+    """DVC alone would say that an item is both a dependency and an output."""
+    text = params_file.read_text()
+    for path, written in {
+        "runs/lh2face/0/model": True, "./runs/untrained/../lh2face_joint/0/model": True,
+        "runs/adaface/0/model": False, "start": False,
+    }.items():  # fmt: skip
+        params_file.write_text(text.replace("init: []", f"init: [{{path: {path}}}]"))
+        if not written:
+            assert load_params(params_file).train.init[0].path == path
+            continue
+        with pytest.raises(ParamsError, match=r"train\.init: found the path '.*cp -r \S+ start$"):
+            load_params(params_file)
+
+
 def test_missing_parameters_are_named(tmp_path):
     with pytest.raises(ParamsError, match="not found"):
         load_params(tmp_path / "params.yaml")
 
 
-# Each is a line of params.yaml, what stands there instead, and how the message begins.
+# Each is a line of params.yaml, its replacement, and the beginning of the message.
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -333,7 +351,7 @@ def test_missing_parameters_are_named(tmp_path):
         ("benchmarks: [people]", "benchmarks: [lfw]", r"found \['lfw'\], expected .*\['people'\]"),
     ],
 )  # fmt: skip
-def test_values_are_as_documented(params_file, old, new, message):
+def test_values_of_a_wrong_type_or_range_are_refused(params_file, old, new, message):
     text = params_file.read_text()
     assert text.count(old) == 1
     params_file.write_text(text.replace(old, new))
@@ -342,12 +360,12 @@ def test_values_are_as_documented(params_file, old, new, message):
     assert all(line.startswith(f"{params_file}: ") for line in str(raised.value).splitlines())
 
 
-def test_whole_numbers_stand_for_real_ones(params_file):
+def test_a_whole_number_is_accepted_as_a_real_one(params_file):
     params_file.write_text(params_file.read_text().replace("reco_weight: 0.1", "reco_weight: 1"))
     assert load_params(params_file).joint.reco_weight == 1.0
 
 
-def test_every_unknown_key_is_a_line_up_to_ten(params_file):
+def test_up_to_ten_unknown_keys_are_listed(params_file):
     with params_file.open("a") as file:
         file.writelines(f"key{i}: 1\n" for i in range(25))
     with pytest.raises(ParamsError, match=r"and 15 more$") as raised:
@@ -356,7 +374,7 @@ def test_every_unknown_key_is_a_line_up_to_ten(params_file):
 
 
 def doubled(line: str) -> bytes:
-    """Twelve lines of aliases, each of which is nine times the one before: 9¹² values."""
+    """Return twelve lines of aliases, each nine times the one before: 9¹² values."""
     names = [chr(ord("a") + i) for i in range(13)]
     lines = [line.format(new=new, old=",".join([f"*{old}"] * 9))
              for old, new in pairwise(names)]  # fmt: skip
@@ -394,8 +412,8 @@ def doubled(line: str) -> bytes:
     ids=range(24),
 )
 @pytest.mark.timeout(30)
-def test_an_odd_file_is_a_line_and_changes_nothing(params_file, content, message):
-    """As an overlay and, where it is no mapping, as the parameters themselves."""
+def test_an_unusable_file_gives_one_line_and_changes_nothing(params_file, content, message):
+    """The file is tried as an overlay and, if it is no mapping, as the parameters themselves."""
     tmp_path, params, good = params_file.parent, params_file, params_file.read_text()
     odd = tmp_path / "odd.yaml"
     if content == "folder":

@@ -1,4 +1,4 @@
-"""A head and a reconstructor small enough to compute by hand."""
+"""Stand-ins for a head and a reconstructor, simple enough to compute by hand."""
 
 from types import SimpleNamespace
 
@@ -10,7 +10,7 @@ from lh2face.registry import MODELS
 
 
 class LinearHead(nn.Module):
-    """Cross-entropy over plain dot products; counts its calls."""
+    """Computes cross-entropy over plain dot products, and counts its calls."""
 
     def __init__(self, num_classes: int, in_channels: int = 512) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class LinearHead(nn.Module):
 
 
 class LinearReconstructor(nn.Module):
-    """Pooled images through one linear map; the canonical face is the image, dimmed."""
+    """Maps pooled images linearly; the canonical face is the image, dimmed."""
 
     def __init__(self, image_size: int = 16) -> None:
         super().__init__()

@@ -1,12 +1,11 @@
-"""The recognizer: its modes, and its joint loss term by term."""
+"""The recognizer has the documented modes, and its joint loss has the documented terms."""
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch.nn import functional
 
-from lh2face.recognizers.face_recognizer import mirror_view, resize, view_consistency_loss
+from lh2face.functional.resize import resize
+from lh2face.recognizers.fusion import fuse
 from lh2face.registry import MODELS
 
 SIZE = 32
@@ -25,7 +24,7 @@ def batch(count: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
     return images, torch.arange(count) % 3
 
 
-def test_modes():
+def test_each_mode_returns_what_is_documented():
     model, (images, labels) = build().eval(), batch()
     embeddings = model(images)
     assert embeddings.shape == (4, 8)
@@ -61,7 +60,7 @@ def test_bad_options_are_named():
 def test_fusion_adds_channels(fusion, channels):
     model = build(reconstructor={"type": "LinearReconstructor"}, fusion=fusion).eval()
     images, _ = batch()
-    fused = model.fuse(images, model.reconstruct(images))
+    fused = fuse(images, model.reconstruct(images), model.fusion)
     assert fused.shape == (4, channels, SIZE, SIZE)
     assert torch.equal(fused[:, :3], images)
     assert fused.is_contiguous(memory_format=torch.channels_last)
@@ -72,7 +71,7 @@ def test_fused_depth_has_the_range_of_the_image():
     model = build(reconstructor={"type": "LinearReconstructor"}, fusion="canonical_depth")
     images, _ = batch()
     reconstruction = model.reconstruct(images)
-    fused = model.fuse(images, reconstruction)
+    fused = fuse(images, reconstruction, model.fusion)
     relief = resize((reconstruction.depth[:, None] - 1) / 0.1, SIZE)
     torch.testing.assert_close(fused[:, 6:], relief)
     assert fused.abs().max() <= 1
@@ -91,8 +90,8 @@ def test_joint_loss_is_the_weighted_sum_of_its_four_terms(fusion):
     large = functional.interpolate(
         reconstruction.canonical, (SIZE, SIZE), mode="bilinear", antialias=True
     )
-    embeddings = model.backbone(model.fuse(images, reconstruction))
-    canonical_embeddings = model.backbone(model.fuse(large, reconstruction))
+    embeddings = model.backbone(fuse(images, reconstruction, model.fusion))
+    canonical_embeddings = model.backbone(fuse(large, reconstruction, model.fusion))
     logits = [e @ model.head.weight.T for e in (embeddings, canonical_embeddings)]
     flip = torch.tensor([1.0, -1.0, -1.0, -1.0, 1.0, 1.0])
     view, mirrored = reconstruction.view, reconstruct(small.flip(3)).view
@@ -119,7 +118,7 @@ def test_joint_loss_trains_backbone_head_and_reconstructor():
         assert all(p.grad is not None and p.grad.isfinite().all() for p in part.parameters())
 
 
-def test_the_reconstructors_loss_gets_the_landmarks(monkeypatch):
+def test_landmarks_are_passed_to_the_reconstructors_loss(monkeypatch):
     model, (images, labels) = build(reconstructor={"type": "LinearReconstructor"}), batch()
     landmarks, given = torch.rand(len(images), 5, 2), []
     loss = model.reconstructor.loss
@@ -133,7 +132,7 @@ def test_the_reconstructors_loss_gets_the_landmarks(monkeypatch):
     assert given == [landmarks, None]
 
 
-def test_the_heads_statistics_end_on_the_images_not_on_their_canonical_faces(monkeypatch):
+def test_the_heads_statistics_are_those_of_the_images_not_of_canonical_faces(monkeypatch):
     model = build(reconstructor={"type": "LinearReconstructor"}).eval()
     seen, loss = [], type(model.head).loss
 
@@ -147,34 +146,3 @@ def test_the_heads_statistics_end_on_the_images_not_on_their_canonical_faces(mon
     assert len(seen) == 2
     torch.testing.assert_close(seen[-1], model.backbone(images))
     assert not torch.allclose(seen[0], seen[1])
-
-
-def rotation(rx: float, ry: float, rz: float) -> torch.Tensor:
-    """Rz·Ry·Rx, written out axis by axis."""
-    a, b, c = (torch.tensor(v, dtype=torch.float64) for v in (rx, ry, rz))
-    x = torch.tensor([[1, 0, 0], [0, a.cos(), -a.sin()], [0, a.sin(), a.cos()]])
-    y = torch.tensor([[b.cos(), 0, b.sin()], [0, 1, 0], [-b.sin(), 0, b.cos()]])
-    z = torch.tensor([[c.cos(), -c.sin(), 0], [c.sin(), c.cos(), 0], [0, 0, 1]])
-    return (z @ y @ x).double()
-
-
-@given(st.lists(st.floats(-1, 1), min_size=6, max_size=6))
-def test_mirrored_view_is_the_view_of_the_mirrored_scene(view):
-    # Mirroring the scene at the plane x = 0 sends p' = R p + t to S p' = (S R S)(S p) + S t.
-    mirror = torch.diag(torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float64))
-    mirrored = mirror_view(torch.tensor([view], dtype=torch.float64))[0].tolist()
-    torch.testing.assert_close(
-        rotation(*mirrored[:3]), mirror @ rotation(*view[:3]) @ mirror, atol=1e-6, rtol=0
-    )
-    torch.testing.assert_close(
-        torch.tensor(mirrored[3:], dtype=torch.float64),
-        mirror @ torch.tensor(view[3:], dtype=torch.float64),
-    )
-
-
-def test_view_loss_is_zero_only_where_the_views_agree():
-    view = torch.randn(5, 6)
-    assert view_consistency_loss(view, mirror_view(view), prior=0) == 0
-    assert view_consistency_loss(view, view, prior=0) > 0
-    expected = 0.5 * view.square().mean()
-    torch.testing.assert_close(view_consistency_loss(view, mirror_view(view), 0.5), expected)

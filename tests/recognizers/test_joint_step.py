@@ -1,10 +1,11 @@
-"""The joint step does its work once, and gives what separate passes give."""
+"""The joint step shares its work between terms, and gives the results of separate passes."""
 
 import pytest
 import torch
 from torch.nn import functional
 
-from lh2face.recognizers.face_recognizer import mirror_view, resize
+from lh2face.functional.resize import resize
+from lh2face.functional.view import mirror_view
 from lh2face.reconstruction.losses import confidence_l1
 from lh2face.registry import MODELS
 from lh2face.rendering import GridMeshRenderer, lambert_shading, normals_from_depth, shade
@@ -46,7 +47,7 @@ def batch(count=3):
 
 
 def taken_apart(model, images):
-    """Depth, albedo, light, view and the canonical face's own terms, by each network alone."""
+    """Return depth, albedo, light, view and the terms of the canonical face, network by network."""
     depth, albedo, terms = model.canonical(images)
     strength, direction = model.light_network(images).split(2, dim=1)
     light = torch.cat([strength / 2 + 0.5, direction], 1)
@@ -54,7 +55,7 @@ def taken_apart(model, images):
 
 
 def separate_passes(model, images, labels):
-    """The four terms of joint training, with every face taken apart and shaded where it is used."""
+    """Compute the four terms of joint training; each term reconstructs and shades faces anew."""
     reconstruct = model.reconstructor
     small = resize(images, SMALL)
 
@@ -94,14 +95,14 @@ def separate_passes(model, images, labels):
 
 
 @pytest.mark.parametrize("fusion", ["none", "canonical", "canonical_depth"])
-def test_terms_and_gradients_are_those_of_separate_passes(reconstructor, fusion):
+def test_terms_and_gradients_equal_those_of_separate_passes(reconstructor, fusion):
     images, labels = batch()
     found = []
     for step in (lambda model, *inputs: model(*inputs, mode="loss"), separate_passes):
         model = build(reconstructor, fusion).double()
-        # A bright light: parts of the faces are over-exposed.
+        # The light is bright, so that parts of the faces are over-exposed.
         torch.nn.init.constant_(model.reconstructor.light_network.network[-2].bias, 1.0)
-        # The backbone computes in double precision too, but hands on float32.
+        # The backbone would return float32.
         model.backbone.forward = lambda x, b=model.backbone: b.embedding(
             b.pool(b.expand(b.blocks(b.stem(x))))
         ).flatten(1)

@@ -1,4 +1,4 @@
-"""From uint8 batches to network input."""
+"""The preprocessor scales uint8 batches to network inputs."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ def images(count: int, size: int = 8) -> torch.Tensor:
     return torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=generator)
 
 
-def test_known_values_and_range():
+def test_values_are_scaled_to_the_known_range():
     x = torch.tensor([0, 255, 51], dtype=torch.uint8).reshape(1, 3, 1, 1)
     assert normalize_images(x).flatten().tolist() == pytest.approx([-1.0, 1.0, -0.6])
 
@@ -30,7 +30,7 @@ def test_other_input_is_refused(wrong):
         normalize_images(wrong)
 
 
-def test_training_changes_nothing_and_other_keys_are_passed_on():
+def test_training_makes_no_difference_and_other_keys_are_kept():
     data = {"inputs": images(4), "label": [0, 1, 0, 1]}
     for training in (False, True):
         found = FacePreprocessor()(data, training=training)

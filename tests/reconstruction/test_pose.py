@@ -1,4 +1,4 @@
-"""Views from landmarks against the renderer's camera, synthetic photographs and symmetry."""
+"""Views from landmarks agree with the renderer's camera, synthetic photos and symmetry."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from lh2face.data.align import TEMPLATE, aligned_landmarks
 from lh2face.data.synthetic.canonical import seen_landmarks
 from lh2face.data.synthetic.face_model import sample_identity
 from lh2face.data.synthetic.photograph import photograph, random_scene
-from lh2face.recognizers.face_recognizer import mirror_view
+from lh2face.functional.view import mirror_view
 from lh2face.reconstruction.base import ROTATION_CENTER
 from lh2face.reconstruction.pose import mean_points, view_of_landmarks
 from lh2face.registry import MODELS
@@ -20,7 +20,7 @@ RECONSTRUCTOR = {
 
 
 def photographed() -> tuple[torch.Tensor, torch.Tensor]:
-    """Landmarks of aligned photographs of people ``(N, 5, 2)``, and yaw and pitch, degrees."""
+    """Return landmarks of aligned synthetic photos ``(N, 5, 2)``, and yaw and pitch in degrees."""
     rng, landmarks, angles = np.random.default_rng(0), [], []
     for seed in np.random.SeedSequence(5).spawn(12):
         kinds = ["any"] * 3 + ["profile"] * 2 + ["frontal"]
@@ -33,7 +33,7 @@ def photographed() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(np.stack(landmarks)), torch.from_numpy(np.stack(angles))
 
 
-def test_the_yaw_of_other_people_than_the_mean_is_found():
+def test_the_yaw_of_different_people_is_found():
     landmarks, angles = photographed()
     found = view_of_landmarks(landmarks, ROTATION_CENTER)[:, [1, 0]].rad2deg()
     error = (found - angles).abs()
@@ -48,12 +48,12 @@ def test_the_view_of_the_mean_face_is_found():
     landmarks = seen_landmarks(mean_points(), view, 112, ROTATION_CENTER)
     found = view_of_landmarks(landmarks, ROTATION_CENTER)
     torch.testing.assert_close(found[:, :3], view[:, :3], atol=0.05, rtol=0)
-    # What differs by the prior moves no landmark by a pixel.
+    # The prior changes the view, but moves no landmark by half a pixel.
     again = seen_landmarks(mean_points(), found, 112, ROTATION_CENTER)
     assert (again - landmarks).abs().max() < 0.5
 
 
-def test_a_face_at_the_template_looks_ahead():
+def test_a_face_at_the_template_looks_straight_ahead():
     view = view_of_landmarks(torch.from_numpy(TEMPLATE)[None], ROTATION_CENTER)
     assert view[0, 1:3].abs().rad2deg().max() < 1 and view[0, 0].abs().rad2deg() < 3
 
@@ -76,7 +76,7 @@ def test_faces_are_rendered_in_the_view_of_their_landmarks(monkeypatch):
     torch.manual_seed(0)
     model = MODELS.build(RECONSTRUCTOR)
     landmarks, images = photographed()[0][:4], torch.rand(4, 3, 16, 16) * 2 - 1
-    landmarks[0, 2] += torch.tensor([40.0, 20.0])  # a view beyond what the network can say
+    landmarks[0, 2] += torch.tensor([40.0, 20.0])  # a view outside the range of the network
     views = []
     render = model.renderer.render
     monkeypatch.setattr(
@@ -92,14 +92,14 @@ def test_faces_are_rendered_in_the_view_of_their_landmarks(monkeypatch):
     torch.testing.assert_close(views[0], expected.repeat(2, 1))
     shares = (face.view - expected) / model.view_range
     torch.testing.assert_close(terms["loss_pose"], shares.abs().mean())
-    # The network learns the view from that term alone.
+    # The network learns the view from this term alone.
     parameter = next(model.view_network.parameters())
     total = sum(value for name, value in terms.items() if name != "loss_pose")
     assert torch.autograd.grad(total, parameter, retain_graph=True, allow_unused=True) == (None,)
     assert torch.autograd.grad(terms["loss_pose"], parameter)[0].abs().sum() > 0
 
 
-def test_without_landmarks_the_networks_view_is_rendered_and_not_pulled(monkeypatch):
+def test_without_landmarks_the_networks_view_is_rendered(monkeypatch):
     torch.manual_seed(0)
     model = MODELS.build(RECONSTRUCTOR)
     images = torch.rand(2, 3, 16, 16) * 2 - 1
@@ -110,12 +110,12 @@ def test_without_landmarks_the_networks_view_is_rendered_and_not_pulled(monkeypa
     assert torch.autograd.grad(terms["loss_image"], parameter)[0].abs().sum() > 0
 
 
-def test_another_pose_is_named():
+def test_an_unknown_pose_is_refused():
     with pytest.raises(ValueError, match="pose: expected one of images, landmarks, found 'eyes'"):
         MODELS.build({**RECONSTRUCTOR, "pose": "eyes"})
 
 
-def test_training_needs_the_landmarks():
+def test_training_with_landmark_pose_needs_landmarks():
     trainer = MODELS.build({"type": "ReconstructorTrainer", "reconstructor": RECONSTRUCTOR})
     images = torch.zeros(1, 3, 16, 16)
     with pytest.raises(ValueError, match="landmarks: the reconstructor learns the pose from them"):

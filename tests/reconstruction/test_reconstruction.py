@@ -73,7 +73,7 @@ def test_training_lowers_the_loss(model):
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_quick_layers_are_pytorchs(layer, plain, shape):
+def test_fast_layers_equal_pytorchs(layer, plain, shape):
     plain.load_state_dict(layer.state_dict())
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(shape, generator=generator, dtype=torch.float64)
@@ -92,14 +92,14 @@ def test_weights_can_be_saved_and_loaded(model, tmp_path):
     model.load_state_dict(load_file(tmp_path / "weights.safetensors"))
 
 
-def test_wrong_size_is_named(model):
+def test_a_wrong_size_is_refused(model):
     with pytest.raises(ValueError, match="images: expected"):
         model(torch.zeros(1, 3, 20, 20))
     with pytest.raises(ValueError, match="image_size: expected a power of two"):
         Unsup3DReconstructor(image_size=20)
 
 
-def test_empty_mask_gives_no_nan():
+def test_an_empty_mask_gives_no_nan():
     image = torch.rand(1, 3, 4, 4, requires_grad=True)
     empty = torch.zeros(1, 4, 4, dtype=torch.bool)
     loss = confidence_l1(image, torch.zeros(1, 3, 4, 4), empty, torch.ones(1, 1, 4, 4))
@@ -107,13 +107,13 @@ def test_empty_mask_gives_no_nan():
     assert loss == 0 and (image.grad == 0).all()
 
 
-def test_a_surface_without_extent_has_a_gradient():
+def test_a_surface_without_extent_has_a_finite_gradient():
     depth = torch.zeros(1, 4, 4, requires_grad=True)
     normals_from_depth(depth).sum().backward()
     assert depth.grad.isfinite().all()
 
 
-def test_depth_errors_of_known_surfaces():
+def test_depth_errors_have_known_values():
     truth = 1 + 0.05 * torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(0))
     mask = torch.ones(1, 8, 8, dtype=torch.bool)
     assert scale_invariant_depth_error(1.3 * truth, truth, mask).item() == pytest.approx(
@@ -125,7 +125,7 @@ def test_depth_errors_of_known_surfaces():
     assert scale_invariant_depth_error(spoiled, truth, mask).item() == pytest.approx(0.01, rel=1e-3)
 
 
-def test_modes_are_those_of_a_singular_value_decomposition():
+def test_modes_equal_those_of_an_eigendecomposition():
     rows = torch.randn(30, 12, generator=torch.Generator().manual_seed(0)).double()
     mean, modes = principal_components(rows, 12)
     torch.testing.assert_close(modes.T @ modes, rows.T.cov())
@@ -135,7 +135,7 @@ def test_modes_are_those_of_a_singular_value_decomposition():
     assert (strongest @ vectors[:, -1]).abs().item() == pytest.approx(values[-1].sqrt().item())
 
 
-def test_modes_describe_faces_they_were_not_fitted_to():
+def test_modes_describe_unseen_faces():
     depth, albedo, head = canonical_faces(120, 16)
     assert 0.3 < head.float().mean() < 0.9
     on = head.flatten()
@@ -148,7 +148,7 @@ def test_modes_describe_faces_they_were_not_fitted_to():
         assert left.square().sum() < 0.15 * apart.square().sum()
 
 
-def test_beside_the_head_nothing_is_rendered():
+def test_pixels_beside_the_head_are_not_rendered():
     torch.manual_seed(0)
     model = MODELS.build(CONFIGS[1])
     face = model(torch.rand(2, 3, 16, 16) * 2 - 1)
@@ -158,12 +158,12 @@ def test_beside_the_head_nothing_is_rendered():
     assert face.depth.isfinite().all()
 
 
-def test_too_few_faces_for_the_modes_is_an_error():
+def test_too_few_faces_for_the_modes_are_refused():
     with pytest.raises(ValueError, match="faces: more than"):
         Linear3DMMReconstructor(image_size=16, shape_modes=30, albedo_modes=8, faces=30)
 
 
-def test_on_the_meta_device_the_modes_have_their_shapes_and_cost_nothing(monkeypatch):
+def test_modes_are_not_computed_on_the_meta_device(monkeypatch):
     expected = {k: v.shape for k, v in MODELS.build(CONFIGS[1]).state_dict().items()}
     monkeypatch.delattr("lh2face.reconstruction.linear_3dmm.canonical_faces")
     with torch.device("meta"):
@@ -173,7 +173,7 @@ def test_on_the_meta_device_the_modes_have_their_shapes_and_cost_nothing(monkeyp
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config["type"])
-def test_the_trainer_gives_the_reconstructors_own_terms(config):
+def test_the_trainer_returns_the_reconstructors_terms(config):
     torch.manual_seed(0)
     trainer = MODELS.build({"type": "ReconstructorTrainer", "reconstructor": config}).eval()
     images = torch.rand(2, 3, 16, 16) * 2 - 1
@@ -187,7 +187,7 @@ def test_the_trainer_gives_the_reconstructors_own_terms(config):
 
 
 @pytest.mark.parametrize(("center", "reachable"), [(ROTATION_CENTER, True), (1.0, False)])
-def test_alignment_moves_a_turned_face_no_further_than_the_view_can(center, reachable):
+def test_the_view_can_undo_the_shift_of_alignment(center, reachable):
     depth, _, _ = canonical_faces(20, 112)
     at = torch.from_numpy(TEMPLATE).round().long()
     z = depth[:, at[:, 1], at[:, 0]].mean(0)[None]
@@ -195,12 +195,12 @@ def test_alignment_moves_a_turned_face_no_further_than_the_view_can(center, reac
     points = torch.stack([rays[None, :, 0] * z, rays[None, :, 1] * z, z], 1)
     view = torch.tensor([[0, math.radians(45), 0, 0, 0, 0]])
     moved = transform(points[..., None], view, center)[..., 0]
-    # Alignment puts the landmarks' mean back: the shift that the view must undo, along x.
+    # Alignment moves the landmarks' mean back; the view must undo this shift along x.
     shift = (moved[:, 0] - points[:, 0]).mean().abs().item()
     assert (shift < VIEW_RANGE[3]) == reachable
 
 
-def test_pictures_of_a_linear_model_are_larger_and_of_the_same_face():
+def test_larger_pictures_of_a_linear_model_show_the_same_face():
     torch.manual_seed(0)
     small = Linear3DMMReconstructor(
         image_size=16, width=8, shape_modes=4, albedo_modes=6, faces=12, picture_size=48
@@ -211,7 +211,7 @@ def test_pictures_of_a_linear_model_are_larger_and_of_the_same_face():
     picture = large(F.interpolate(images, scale_factor=3.0, mode="nearest"))
     assert picture.depth.shape == (2, 48, 48)
     assert large.turned(picture, picture.view).shape == (2, 3, 48, 48)
-    # Where neither was cut off at the ends of its range.
+    # Compared are pixels that neither picture clips.
     for fine, coarse, low, high in (
         (picture.depth, face.depth, 0.9, 1.1),
         (picture.albedo, face.albedo, -1, 1),
@@ -224,6 +224,6 @@ def test_pictures_of_a_linear_model_are_larger_and_of_the_same_face():
     assert (face.depth[0] - face.depth[1]).abs().max() > 1e-4, "faces differ"
 
 
-def test_pictures_have_a_multiple_of_the_size():
+def test_the_size_of_pictures_is_a_multiple_of_the_image_size():
     with pytest.raises(ValueError, match="picture_size: expected a multiple of 16, found 40"):
         Linear3DMMReconstructor(image_size=16, faces=50, picture_size=40)

@@ -1,4 +1,4 @@
-"""The renderer against PyTorch3D's renders of the same depth maps."""
+"""The renderer agrees with PyTorch3D's renders of the same depth maps."""
 
 import numpy as np
 import pytest
@@ -32,12 +32,12 @@ def inputs(reference):
     )
 
 
-def test_equals_pytorch3d(reference):
+def test_depth_and_colour_equal_pytorch3ds(reference):
     depth, view, texture, zbuf = inputs(reference)
     found, mask = DepthMeshRenderer(depth.shape[-1]).warp_depth(depth, view)
     covered = zbuf >= 0
     assert (mask != covered).float().mean() <= 0.005
-    # Away from depth edges: where the reference is smooth over 3 × 3 pixels.
+    # Compared are pixels away from depth edges, where the reference is smooth over 3 × 3 pixels.
     filled = torch.where(covered, zbuf, 9.0)[:, None]
     high = torch.nn.functional.max_pool2d(filled, 3, 1, 1)[:, 0]
     low = -torch.nn.functional.max_pool2d(-filled, 3, 1, 1)[:, 0]
@@ -49,7 +49,7 @@ def test_equals_pytorch3d(reference):
     assert difference[smooth].max() <= 1e-4
 
 
-def test_gradient_equals_pytorch3d(reference):
+def test_the_gradient_equals_pytorch3ds(reference):
     depth, view, _, zbuf = inputs(reference)
     weight = reference["grad_weight"].expand(zbuf.shape)
     leaf = depth.clone().requires_grad_()

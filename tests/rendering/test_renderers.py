@@ -1,4 +1,4 @@
-"""What every renderer must do, against a ray tracer of loops; each backend that is present."""
+"""Every installed renderer agrees with a ray tracer written in loops."""
 
 import importlib.util
 import math
@@ -41,8 +41,7 @@ def random_scene(batch=6, size=SIZE, relief=0.03, seed=0, turn=1.0):
 
 
 def traced(depth, view, texture):
-    """Depth, texture, how many layers lie behind each other at a pixel, and how far from any edge
-    it is; a ray and a triangle at a time.
+    """Trace rays one by one: depth, texture, number of layers and distance to the nearest edge.
 
     A ray meets the plane of a triangle; the three signed areas seen from the camera say whether it
     does so inside. All in float64, with nothing shared with the rasteriser but the vertices.
@@ -101,7 +100,7 @@ def scene():
 def test_equals_a_ray_tracer(renderer, scene):
     depth, view, texture, expected, color, layers, clearance = scene
     mask, clear = layers > 0, clearance > 1e-2
-    assert (clear & (layers > 1)).sum() > 10  # where the near side must hide the far one
+    assert (clear & (layers > 1)).sum() > 10  # here the near side must hide the far one
     assert clear.float().mean() > 0.5 and (clear & mask).float().mean() > 0.2
     found, covered = renderer.warp_depth(depth, view)
     assert (covered == mask)[clear].all()
@@ -111,7 +110,7 @@ def test_equals_a_ray_tracer(renderer, scene):
     torch.testing.assert_close(image[on].double(), color[on], atol=2e-4, rtol=0)
 
 
-def test_identity_view_returns_every_pixel(renderer):
+def test_the_identity_view_returns_every_pixel(renderer):
     depth, _, texture = random_scene()
     if isinstance(renderer, PyTorch3DRenderer):
         pytest.skip("PyTorch3D loses pixels that fall on a vertex")
@@ -122,7 +121,7 @@ def test_identity_view_returns_every_pixel(renderer):
     torch.testing.assert_close(image, texture, atol=1e-4, rtol=0)
 
 
-def test_turning_there_and_back_gives_the_middle_again(renderer):
+def test_a_turn_and_its_inverse_give_the_middle_again(renderer):
     size = 41
     wide = MODELS.build({"type": type(renderer).__name__, "image_size": size})
     axis = torch.linspace(-1, 1, size)
@@ -137,19 +136,19 @@ def test_turning_there_and_back_gives_the_middle_again(renderer):
 
 
 @pytest.mark.parametrize("turn", [0.2, 0.9])
-def test_gradients(turn):
+def test_gradients_pass_gradcheck(turn):
     depth, view, texture = (t.double() for t in random_scene(2, 6, 0.02, seed=1, turn=turn))
     drawer = DepthMeshRenderer(6)
     _, mask = drawer.warp_depth(depth, view)
     assert mask.float().mean() > 0.2
     inputs = [t.requires_grad_() for t in (texture, depth, view)]
-    # Coverage has no gradient: steps so small that no pixel changes its triangle.
+    # Coverage has no gradient, so steps are too small for a pixel to change its triangle.
     assert gradcheck(lambda *t: drawer.render(*t)[0], inputs, eps=1e-7, atol=1e-3, rtol=1e-3)
     assert gradcheck(lambda d, v: drawer.warp_depth(d, v)[0], inputs[1:], eps=1e-7, atol=1e-3)
 
 
 @pytest.mark.parametrize("yaw", [89, 90, 91, 120, 180, 720])
-def test_views_that_turn_the_face_away_are_finite(renderer, yaw):
+def test_views_that_turn_the_face_away_give_finite_results(renderer, yaw):
     depth, view, texture = random_scene()
     depth.requires_grad_()
     view[:, 1] = math.radians(yaw)
@@ -161,7 +160,7 @@ def test_views_that_turn_the_face_away_are_finite(renderer, yaw):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -1.0, 0.0, 1e6])
-def test_depth_that_is_none_is_a_hole(renderer, value):
+def test_an_invalid_depth_is_a_hole(renderer, value):
     depth, view, _ = random_scene()
     depth[:, 4, 4] = value
     depth.requires_grad_()
@@ -185,7 +184,7 @@ def test_an_empty_mask_gives_zeros_and_zero_gradients(renderer, depth):
         assert leaf.grad is None or (leaf.grad == 0).all()
 
 
-def test_a_flat_depth_and_a_view_that_is_not_finite(renderer):
+def test_a_view_that_is_not_finite_covers_nothing(renderer):
     depth, texture = torch.ones(2, SIZE, SIZE), torch.rand(2, 3, SIZE, SIZE)
     view = torch.zeros(2, 6)
     view[0, 1], view[1, 0] = 0.5, math.nan
@@ -215,7 +214,7 @@ def test_arguments_are_checked():
 
 
 @pytest.mark.skipif(HAS_PYTORCH3D, reason="pytorch3d is installed")
-def test_pytorch3d_absent_says_how_to_get_it():
+def test_without_pytorch3d_the_error_says_how_to_install_it():
     with pytest.raises(ImportError, match=r"pip install .*pytorch3d"):
         MODELS.build({"type": "PyTorch3DRenderer", "image_size": 8})
 
@@ -243,7 +242,7 @@ def test_memory_is_linear_in_pixels():
     from torch.utils._pytree import tree_leaves
 
     class Largest(TorchDispatchMode):
-        """The largest tensor any operation makes."""
+        """Records the size of the largest tensor that any operation makes."""
 
         bytes = 0
 

@@ -1,4 +1,4 @@
-"""The report's first sentence, from made-up leads."""
+"""The report's first sentence says who leads where, computed from made-up tables."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from lh2face.report.answer import answer
 
 
 def table(*leads: tuple[str, str, bool]) -> dict:
-    """A table of figures (name, best model, whether its lead is significant)."""
+    """Return a table of figures, given by name, best model and whether its lead is significant."""
     columns = [column for column, _, _ in leads]
     found = [{"best": best, "significant": significant} for _, best, significant in leads]
     return {"paths": columns, "columns": columns, "leads": found}
@@ -53,11 +53,11 @@ LED = table(("rank-1", "b", True), ("rank-5", "a", False), ("TAR", "b", True), (
         ),
     ],
 )  # fmt: skip
-def test_the_sentence_is_what_intervals_seeds_and_people_allow(tables, people, seeds, sentence):
+def test_the_sentence_depends_on_intervals_seeds_and_people(tables, people, seeds, sentence):
     assert answer(tables, people, seeds) == sentence
 
 
-def test_many_leads_are_counted_and_not_named():
+def test_many_leads_are_counted_instead_of_named():
     made = answer({"x": table(*((f"f{i}", "a", True) for i in range(5)))}, {"x": 500}, 2)
     assert made == "Of 5 figures, a leads significantly in 5 (2 seeds, 500 people)."
 

@@ -1,4 +1,4 @@
-"""The report's page: its template comes with the package."""
+"""The template of the report's page is part of the package."""
 
 import pytest
 from jinja2 import UndefinedError

@@ -1,4 +1,4 @@
-"""The comparison table: spread over seeds, who leads, and by how much."""
+"""The comparison table shows spread over seeds, who leads, and by how much."""
 
 from dataclasses import replace
 
@@ -15,12 +15,12 @@ TAR, RANK = "verification.tar.0.001", "identification.rank.1"
 
 
 def run(tar: list[float], rank: list[float]) -> Run:
-    """A run of three seeds whose draws are the figures themselves."""
+    """Return a run of three seeds whose draws are the figures themselves."""
     figures = {TAR: np.array(tar), RANK: np.array(rank)}
     return Run(figures, {name: np.repeat(f[:, None], 2000, axis=1) for name, f in figures.items()})
 
 
-# The order of the models is neither that of the means of one figure nor of the other.
+# The models are in another order than the means of either figure.
 RUNS = {
     "middle": run([0.5, 0.5, 0.5], [0.7, 0.8, 0.9]),
     "worst": run([0.1, 0.2, 0.3], [0.9, 0.9, 0.9]),
@@ -36,16 +36,18 @@ def test_the_best_leads_over_the_second():
     ahead = lead(RUNS, RANK)
     assert (ahead["best"], ahead["second"]) == ("worst", "middle")
     assert ahead["difference"] == pytest.approx(10)
-    # Seeds 20, 10 and 0 ahead: t with two degrees of freedom, 10 ± 4.303 · 10 / √3.
+    # The seeds are 20, 10 and 0 ahead; t has two degrees of freedom: 10 ± 4.303 · 10 / √3.
     low, high = 10 - 24.84, 10 + 24.84
     assert (ahead["low"], ahead["high"]) == pytest.approx((low, high), rel=0.05)
     assert not ahead["significant"]
 
 
-def test_spread_is_that_of_a_sample():
+def test_the_spread_is_the_standard_deviation_of_a_sample():
     found = cell(RUNS["worst"], TAR)
     assert found["mean"] == pytest.approx(20)
-    assert found["spread"] == pytest.approx(10)  # of 10, 20, 30; of a population it is 8.16
+    assert found["spread"] == pytest.approx(
+        10
+    )  # of 10, 20 and 30; as a population they would have 8.16
     single = Run({TAR: np.array([0.5])}, {TAR: np.full((1, 5), 0.5)})
     assert np.isnan(cell(single, TAR)["spread"])
 
@@ -60,7 +62,7 @@ def test_the_best_of_each_column_is_marked():
     assert marked == {"TAR at FAR 1e-3": ["best"], "rank-1": ["worst"]}
 
 
-def test_it_says_how_many_people_it_was_measured_on():
+def test_the_table_states_the_number_of_people():
     assert table(RUNS)["people"] == "It is not known on how many people this was measured."
     few = {name: replace(run, people=10) for name, run in RUNS.items()}
     assert "only 10 people" in table(few)["people"] and "31 points" in table(few)["people"]
@@ -73,7 +75,7 @@ def test_a_single_model_leads_nobody():
     assert overview({"people": made})["leads"] == []
 
 
-def test_the_bar_of_a_lead_reaches_the_second_where_it_is_not_significant():
+def test_the_bar_of_a_lead_that_is_not_significant_reaches_the_second():
     figure = plots.leads({"people": table(RUNS)})
     assert [trace.name for trace in figure.data] == [*RUNS]
     by_model = {trace.name: trace for trace in figure.data}
@@ -86,7 +88,7 @@ def test_the_bar_of_a_lead_reaches_the_second_where_it_is_not_significant():
         ):
             if low is not None:
                 ends[name, row] = trace.x[row] - low, trace.x[row] + high
-    # A lead of 30 without doubt over 50, and one of 10 ± 25 over 80.
+    # One lead is 30 over 50 without spread, the other 10 ± 25 over 80.
     assert ends.keys() == {("best", 0), ("worst", 1)}
     assert ends["best", 0] == pytest.approx((80, 80))
     assert ends["worst", 1] == pytest.approx((80 - 14.84, 80 + 34.84), rel=0.05)
@@ -95,7 +97,7 @@ def test_the_bar_of_a_lead_reaches_the_second_where_it_is_not_significant():
 
 
 def of(**figures: float) -> Run:
-    """A run of one seed whose draws do not vary."""
+    """Return a run of one seed whose draws do not vary."""
     named = {path: np.array([value]) for path, value in figures.items()}
     return Run(
         named, {path: np.repeat(value[:, None], 10, axis=1) for path, value in named.items()}
@@ -108,7 +110,7 @@ PEOPLE = {"verification.tar.0.01": 0.6, "bins.low_light.accuracy": 0.7, "bins.b.
 PEOPLE |= {"conditions.frontal.0.01": 0.9, "conditions.frontal.0.1": 0.95}
 
 
-def test_the_columns_are_what_the_benchmark_has():
+def test_the_columns_are_the_figures_of_the_benchmark():
     made = table({"a": of(**IJBC), "b": of(**IJBC)})
     assert made["columns"] == ["TAR at FAR 1e-6", "TAR at FAR 1e-5", "TAR at FAR 1e-4", "rank-1"]
     assert [block["groups"] for block in made["blocks"]] == [[("templates", 4)]]
@@ -129,7 +131,7 @@ def test_the_columns_are_what_the_benchmark_has():
     assert nothing["blocks"] == nothing["columns"] == []
 
 
-def test_the_table_of_all_has_a_column_a_benchmark():
+def test_the_overview_has_a_column_per_benchmark():
     lfw = {"bins.lfw.accuracy": 0.9}
     tables = {
         name: table({"a": of(**figures), "b": of(**figures)})

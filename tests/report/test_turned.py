@@ -1,4 +1,4 @@
-"""Turned synthetic people beside what the renderer makes of them at that angle."""
+"""The sheet shows turned synthetic people beside the renderer's pictures at the same angle."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ def sheet():
 
 
 def apart(first, second) -> float:
-    """Mean distance in the middle of the pictures, where the face is."""
+    """Return the mean difference in the middle of two pictures, where the face is."""
     inner = np.s_[..., 12:40, 12:36, :]
     return float(np.abs(first[inner].astype(float) - second[inner]).mean())
 
@@ -24,7 +24,7 @@ def test_the_sheet_has_a_row_for_each_person_and_a_title_for_each_column(sheet):
 
 
 def test_a_turned_face_is_nearest_to_the_same_person_from_that_side(sheet):
-    """Nearer than the frontal face, the other side, and another person."""
+    """It is nearer than the frontal face, the other side, and another person."""
     front, right, true_right, left, true_left = sheet[1].swapaxes(0, 1)
     assert apart(right, true_right) < 0.8 * apart(front, true_right)
     assert apart(left, true_left) < 0.8 * apart(front, true_left)
@@ -32,5 +32,5 @@ def test_a_turned_face_is_nearest_to_the_same_person_from_that_side(sheet):
     assert apart(right, true_right) < 0.8 * apart(right, np.roll(true_right, 1, axis=0))
 
 
-def test_it_is_always_the_same(sheet):
+def test_the_sheet_is_the_same_each_time(sheet):
     assert (turned_people(people=3, angles=(30.0, -50.0), size=48)[1] == sheet[1]).all()

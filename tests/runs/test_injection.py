@@ -1,4 +1,4 @@
-"""What a training is given beside the faces: validation, weights; and what becomes of the best."""
+"""A training records its validation, begins with given weights, and can keep the best ones."""
 
 import csv
 import json
@@ -15,7 +15,7 @@ from lh2face.data.recordio import RecordWriter
 from lh2face.data.verification_bin import write_bin
 from lh2face.params import Params, load_params
 from lh2face.registry import MODELS
-from lh2face.runs import work_folder
+from lh2face.runs import fingerprint as fingerprints
 from lh2face.stages import align_benchmark, train, weights
 from lh2face.training import ValidationRecordHook, VerificationAccuracy
 
@@ -36,7 +36,7 @@ def photo(rng: np.random.Generator, color: np.ndarray) -> bytes:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    """``sources`` and ``validation/looked_at`` of other colours, as the pipeline has them."""
+    """Folders ``sources`` and ``validation/looked_at`` as in the pipeline, of different colours."""
     folder, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
     colors = rng.integers(40, 215, (PEOPLE, 3))
     (folder / "sources").mkdir()
@@ -80,7 +80,7 @@ def test_a_validation_of_the_parameters_is_recorded_in_the_models_folder(data, t
     assert made["best"] is None and made["init"] is None
 
 
-def test_the_best_weights_are_the_models(data, tmp_path, monkeypatch):
+def test_the_model_has_the_weights_of_the_best_validation(data, tmp_path, monkeypatch):
     # The second validation is the best.
     values, seen = iter([0.6, 0.9, 0.7, 0.8]), {}
     monkeypatch.setattr(
@@ -103,7 +103,7 @@ def test_the_best_weights_are_the_models(data, tmp_path, monkeypatch):
     assert not list((tmp_path / "model.work").glob("best*"))
 
 
-def test_a_training_begins_with_the_weights_and_says_whose(data, tmp_path):
+def test_a_training_begins_with_the_given_weights_and_records_them(data, tmp_path):
     run(data, tmp_path / "first")
     given = params(data, {"train_cfg.max_epochs": 2}, [{"path": str(tmp_path / "first")}])
     weights.run(given, tmp_path / "first", tmp_path / "init")
@@ -125,7 +125,9 @@ def test_a_training_begins_with_the_weights_and_says_whose(data, tmp_path):
     load_model(tmp_path / "second")
 
 
-def test_other_weights_or_faces_to_validate_on_begin_anew(data, tmp_path, monkeypatch, capsys):
+def test_other_initial_weights_or_validation_faces_change_the_fingerprint(
+    data, tmp_path, monkeypatch, capsys
+):
     given = params(data, init=[{"path": "somewhere"}])
     network = MODELS.build(given.train.recipe().model.backbone)
 
@@ -135,14 +137,14 @@ def test_other_weights_or_faces_to_validate_on_begin_anew(data, tmp_path, monkey
         config = train.training_config(
             given, data / "sources", "cosface", 0, None, data / "validation", tmp_path / "init"
         )
-        return work_folder.run_fingerprint(config, None)
+        return fingerprints.run_fingerprint(config, None)
 
     first = fingerprint()
     assert fingerprint() == first
     with torch.no_grad():
         next(network.parameters()).add_(1e-3)
     second = fingerprint()
-    assert work_folder.changes(first, second) == ["parameters.model.backbone.init_cfg.path"]
+    assert fingerprints.changes(first, second) == ["parameters.model.backbone.init_cfg.path"]
     images = data / "validation" / "looked_at" / "images.csv"
     text = images.read_text()
     try:
@@ -150,10 +152,10 @@ def test_other_weights_or_faces_to_validate_on_begin_anew(data, tmp_path, monkey
         third = fingerprint()
     finally:
         images.write_text(text)
-    assert work_folder.changes(second, third) == ["parameters.val_dataloader.dataset.paths"]
+    assert fingerprints.changes(second, third) == ["parameters.val_dataloader.dataset.paths"]
 
 
-def test_what_is_missing_is_named_before_anything_runs(data, tmp_path):
+def test_missing_files_are_named_before_anything_runs(data, tmp_path):
     with pytest.raises(ValueError, match=r"nowhere/looked_at: no benchmark\.json in it"):
         train.run(
             params(data), data / "sources", tmp_path / "model", head="cosface", seed=0,

@@ -1,11 +1,11 @@
-"""Train with many a sudden death: ``python kill_training.py ALIGNED OUT HEAD KILLS``.
+"""Kill a training again and again: ``python kill_training.py ALIGNED OUT HEAD KILLS``.
 
-An epoch has 15 steps and a checkpoint is written every 4, so most deaths are inside an epoch and
-most lives begin there.
+An epoch has 15 steps and a checkpoint is written every 4 steps, so most kills happen inside an
+epoch, and most runs resume there.
 
-Each life is a fork of this process, killed after a random number of steps, every other one when it
-next writes a checkpoint. Prints as JSON how many were killed while they wrote one, and how many
-lives began inside an epoch.
+Each run is a fork of this process. It is killed after a random number of steps; every other run is
+killed when it next writes a checkpoint. The script prints as JSON how many runs were killed while
+they wrote a checkpoint, and how many resumed inside an epoch.
 """
 
 import json
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-# The tests' folders: one is not a package, and a script's path has only its own folder.
+# The path of a script has only its own folder, so the folders of the tests are added.
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import test_train
@@ -31,7 +31,7 @@ KEEPER = {"lh2face": LastCheckpointHook, "sharded": ShardedCheckpointHook}
 
 
 def written_at(path: Path) -> float:
-    """When a file was last written; 0 if the running process has renamed or deleted it."""
+    """Return when a file was last written; 0 if the running process renamed or deleted it."""
     try:
         return path.stat().st_mtime
     except FileNotFoundError:
@@ -39,12 +39,12 @@ def written_at(path: Path) -> float:
 
 
 def writing(work: Path, since: float) -> bool:
-    """Whether a checkpoint was half written after a moment."""
+    """Return whether an unfinished checkpoint was written after the time ``since``."""
     return any(written_at(path) > since for path in work.glob("last.*.new"))
 
 
 def stopped_while_writing(child: int, work: Path, since: float) -> bool:
-    """Hold a process that seems to write a checkpoint; whether it really does."""
+    """Stop a process that seems to write a checkpoint, and return whether it really does."""
     if not writing(work, since):
         return False
     os.kill(child, signal.SIGSTOP)
@@ -56,7 +56,7 @@ def stopped_while_writing(child: int, work: Path, since: float) -> bool:
 
 
 def tell_steps() -> None:
-    """Have a run print after how many steps it begins, and each that it does."""
+    """Make a run print the step at which it begins, and each step that it takes."""
     before_train, after_step = CheckpointKeeper.before_train, TrainingRecordHook.after_train_iter
 
     def begin(self, runner):
@@ -91,7 +91,7 @@ def main() -> None:
                 after = moments.randint(1, 12)
                 while log.read_text().count("done") < after:
                     time.sleep(0.001)
-            else:  # it may die while it starts
+            else:  # it may be killed while it starts
                 time.sleep(moments.uniform(0, 3))
             since = time.time()
             if life % 2:

@@ -1,4 +1,4 @@
-"""Stage align: landmarks belong to keys; bad photos are listed."""
+"""Stage align crops each photo by its own landmarks, found by key, and lists bad photos."""
 
 import csv
 
@@ -13,7 +13,7 @@ from lh2face.stages.align import AlignError, align_train
 
 COUNT = 6
 RNG = np.random.default_rng(0)
-# Faces at different places, so that a crop by another's landmarks is another picture.
+# Faces are at different places, so that a crop by the landmarks of another photo differs.
 POINTS = np.stack([TEMPLATE + np.array([4 * i, 3 * i]) for i in range(COUNT)]).astype(np.float32)
 PHOTOS = [cv2.GaussianBlur(RNG.integers(0, 256, (140, 140, 3), np.uint8), (0, 0), 4)] * COUNT
 KEYS = [3, 5, 6, 8, 9, 12]
@@ -57,14 +57,14 @@ def assert_crops(out, keys):
         assert np.abs(crop.astype(int) - expected).mean() < 2
 
 
-def test_each_face_by_its_own_landmarks(tmp_path, raw):
+def test_each_face_is_cropped_by_its_own_landmarks(tmp_path, raw):
     aligned(raw, tmp_path / "out")
     assert_crops(tmp_path / "out", KEYS)
     assert (tmp_path / "out" / "failures.csv").read_text() == "key,reason\n"
 
 
-def test_landmarks_are_kept_as_they_lie_in_the_crops(tmp_path, raw):
-    """The photos' landmarks are those of the template, shifted; one is not of that shape."""
+def test_landmarks_are_stored_in_coordinates_of_the_crops(tmp_path, raw):
+    """The photos' landmarks are those of the template, shifted; one has another shape."""
     points = POINTS.copy()
     points[2, 2] += [9, 0]
     np.save(raw / "landmarks.npy", points)
@@ -75,7 +75,7 @@ def test_landmarks_are_kept_as_they_lie_in_the_crops(tmp_path, raw):
     assert found[2, 2, 0] - found[2, [0, 1, 3, 4], 0].mean() == pytest.approx(9, abs=1)
 
 
-def test_landmarks_go_by_key_not_by_position(tmp_path, raw):
+def test_landmarks_are_found_by_key_not_by_position(tmp_path, raw):
     order = [4, 0, 5, 2, 1, 3]
     np.save(raw / "landmarks.npy", POINTS[order])
     lines = [f"{KEYS[i]},{KEYS[i] % 2}" for i in order]
@@ -85,16 +85,16 @@ def test_landmarks_go_by_key_not_by_position(tmp_path, raw):
 
 
 @pytest.mark.parametrize("line", [1, 3, COUNT])
-def test_an_index_that_lost_a_line_is_refused(tmp_path, raw, line):
+def test_an_index_without_a_line_is_refused(tmp_path, raw, line):
     index = raw / "train.idx"
     lines = index.read_text().splitlines(keepends=True)
     index.write_text("".join(lines[:line] + lines[line + 1 :]))
-    # The reader may find it too.
+    # The reader may be the one to notice.
     with pytest.raises(ValueError, match=r"train\.(idx|rec)"):
         aligned(raw, tmp_path / "out")
 
 
-def test_a_table_that_lost_a_line_is_refused(tmp_path, raw):
+def test_a_table_without_a_line_is_refused(tmp_path, raw):
     lines = (raw / "images.csv").read_text().splitlines(keepends=True)
     (raw / "images.csv").write_text("".join(lines[:-1]))
     with pytest.raises(AlignError, match=r"landmarks\.npy: expected floats \(5, 5, 2\)"):
@@ -118,7 +118,7 @@ def test_a_table_that_lost_a_line_is_refused(tmp_path, raw):
     ],
 )
 def test_damaged_files_are_named(tmp_path, raw, name, content, message):
-    if content is None:  # cut short
+    if content is None:  # truncated
         content = (raw / name).read_bytes()[:-8]
     (raw / name).write_bytes(content)
     with pytest.raises(ValueError, match=message):
@@ -149,7 +149,7 @@ def test_bad_training_photos_are_listed(tmp_path):
         assert reason in rows[key]
 
 
-def test_no_usable_training_photo_is_named(tmp_path):
+def test_a_source_without_usable_photos_is_refused(tmp_path):
     raw = write_training(tmp_path / "raw", [b"no picture"] * COUNT)
     with pytest.raises(AlignError, match=r"none of its 6 images can be used; key 3: not a picture"):
         aligned(raw, tmp_path / "out")

@@ -1,4 +1,4 @@
-"""Stage align_benchmark: every type of benchmark, the pixels of its faces, what it refuses."""
+"""Stage align_benchmark aligns every type of benchmark without loss, and names bad inputs."""
 
 import shutil
 from pathlib import Path
@@ -35,7 +35,7 @@ def landmarks_csv(points=POINTS) -> str:
 
 @pytest.fixture
 def ijb(tmp_path) -> Path:
-    """Photos with lists, in the layout of IJB; of two templates a person."""
+    """Photos and lists in the layout of IJB, with two templates per person."""
     root = tmp_path / "IJBX"
     (root / "loose_crop").mkdir(parents=True)
     for name, photo in zip(NAMES, PHOTOS, strict=True):
@@ -64,7 +64,7 @@ def folder(tmp_path) -> Path:
 
 
 def params(**benchmarks):
-    """The repository's parameters with other benchmarks."""
+    """Return the repository's parameters with another benchmark."""
     given = load_params(ROOT / "params.yaml")
     return type(given).model_validate(
         given.model_dump()
@@ -88,7 +88,7 @@ def expected_crop(row):
     return norm_crop(decode_rgb(PHOTOS[row], None, "a"), POINTS[row])
 
 
-def test_ijb_is_read_where_it_lies_and_its_faces_lose_nothing(tmp_path, ijb):
+def test_lists_of_ijb_are_not_copied_and_its_faces_are_stored_without_loss(tmp_path, ijb):
     made = aligned(tmp_path, type="ijb", path=str(ijb), lists="ijbx")
     assert made.names == NAMES and made.pairs == {} and made.truth is None
     assert made.origin == "photos" and made.lists == (ijb, "ijbx")
@@ -99,7 +99,7 @@ def test_ijb_is_read_where_it_lies_and_its_faces_lose_nothing(tmp_path, ijb):
 
 
 @pytest.mark.parametrize("fault", ["landmarks", "cut short", "missing"])
-def test_an_image_of_ijb_that_cannot_be_used_is_named_with_its_line(tmp_path, ijb, fault):
+def test_an_unusable_image_of_ijb_is_named_with_its_line(tmp_path, ijb, fault):
     photo = ijb / "loose_crop" / NAMES[4]
     if fault == "landmarks":
         path = ijb / "meta" / "ijbx_name_5pts_score.txt"
@@ -115,7 +115,7 @@ def test_an_image_of_ijb_that_cannot_be_used_is_named_with_its_line(tmp_path, ij
     assert not (tmp_path / "aligned").exists()
 
 
-def test_pairs_of_photos(tmp_path, folder):
+def test_pairs_of_photos_are_aligned(tmp_path, folder):
     made = aligned(
         tmp_path, type="pairs", path=str(folder), list="pairs_fp.csv", landmarks="landmarks.csv"
     )
@@ -141,15 +141,15 @@ def test_pairs_of_photos(tmp_path, folder):
         (lambda s: s.replace("3.jpg", "../3.jpg"), r"pairs_fp\.csv: '\.\./3\.jpg': leads out of"),
     ],
 )
-def test_a_list_of_pairs_that_cannot_be_used(tmp_path, folder, change, message):
+def test_an_unusable_list_of_pairs_is_named(tmp_path, folder, change, message):
     path = folder / "pairs_fp.csv"
     path.write_text(change(path.read_text()))
     with pytest.raises(ValueError, match=message):
         aligned(tmp_path, type="pairs", path=str(folder), list=path.name, landmarks="landmarks.csv")
 
 
-def test_a_list_of_pairs_as_people_save_it(tmp_path, folder):
-    """With a byte order mark, Windows' line ends and a blank last line."""
+def test_a_list_of_pairs_is_read_as_spreadsheets_save_it(tmp_path, folder):
+    """The file has a byte order mark, line ends of Windows and a blank last line."""
     path = folder / "pairs_fp.csv"
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n") + b"\r\n")
     made = aligned(
@@ -158,7 +158,7 @@ def test_a_list_of_pairs_as_people_save_it(tmp_path, folder):
     assert len(made.pairs["pairs_fp"].first) == COUNT
 
 
-def test_photos_called_aligned_are_refused(tmp_path, folder):
+def test_photos_that_are_declared_as_aligned_are_refused(tmp_path, folder):
     with pytest.raises(ValueError, match=r"0\.jpg: expected an aligned face of 112 × 112"):
         aligned(tmp_path, type="pairs", path=str(folder), list="pairs_fp.csv")
 
@@ -190,7 +190,7 @@ def test_a_verification_bin_keeps_its_bytes(tmp_path):
         aligned(tmp_path, type="bin", path=str(tmp_path / "lfw.bin"))
 
 
-def test_a_benchmark_that_is_not_there_is_named(tmp_path):
+def test_a_missing_benchmark_is_named(tmp_path):
     for config, message in (
         ({"type": "ijb", "path": str(tmp_path / "IJBC"), "lists": "ijbc"}, "IJBC"),
         ({"type": "bin", "path": str(tmp_path / "lfw.bin")}, "lfw.bin"),

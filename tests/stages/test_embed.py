@@ -1,4 +1,4 @@
-"""Embeddings: which rows, which mirror, which untrained network."""
+"""Stage embed writes a row per face and mirror, in parts that join to the same bytes."""
 
 import json
 import shutil
@@ -11,18 +11,20 @@ import numpy as np
 import pytest
 import torch
 
-from lh2face.artifacts.model import DESCRIPTION, WEIGHTS, load_model, model_digest
+from lh2face.artifacts.embeddings import embedded_by, read_embeddings
+from lh2face.artifacts.file_names import DESCRIPTION, WEIGHTS
+from lh2face.artifacts.model import load_model, model_digest
 from lh2face.data import benchmark
 from lh2face.data.benchmark import FACES
 from lh2face.data.recordio import RecordWriter
 from lh2face.embedding import kept
 from lh2face.embedding.embedders import open_embedder
 from lh2face.params import load_params
-from lh2face.stages import embed, init
+from lh2face.stages import embed, untrained
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 32
-# More than one batch, and not a multiple of it.
+# More than one batch, and not a multiple of the batch size.
 COUNT = embed.BATCH + 3
 
 
@@ -42,7 +44,7 @@ def params():
 @pytest.fixture(scope="module")
 def model(params, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("untrained") / "model"
-    init.run(params, out, seed=3)
+    untrained.run(params, out, seed=3)
     return out
 
 
@@ -58,7 +60,7 @@ def write_benchmark(folder: Path, faces: list[bytes]) -> Path:
 def test_rows_are_image_and_mirror_in_the_order_of_the_keys(params, model, tmp_path):
     aligned = write_benchmark(tmp_path / "aligned", [png(i) for i in range(COUNT)])
     embed.run(params, model, aligned, tmp_path / "out")
-    faces = embed.read_embeddings(tmp_path / "out")
+    faces = read_embeddings(tmp_path / "out")
     assert (faces.shape, faces.dtype) == ((COUNT, 2, 12), np.float32)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["0"]
 
@@ -72,20 +74,18 @@ def test_rows_are_image_and_mirror_in_the_order_of_the_keys(params, model, tmp_p
 
 
 @pytest.mark.parametrize("shards", [2, 3, 5])
-def test_shards_join_to_the_bytes_of_one_job(params, model, tmp_path, shards):
+def test_shards_join_to_the_result_of_one_job(params, model, tmp_path, shards):
     aligned = write_benchmark(tmp_path / "aligned", [png(i) for i in range(COUNT + embed.BATCH)])
     embed.run(params, model, aligned, tmp_path / "whole")
     for shard in range(shards):
         embed.run(params, model, aligned, tmp_path / "parts", shard=shard, shards=shards)
-    whole, joined = (embed.read_embeddings(tmp_path / kind) for kind in ("whole", "parts"))
+    whole, joined = (read_embeddings(tmp_path / kind) for kind in ("whole", "parts"))
     assert joined.tobytes() == whole.tobytes() and joined.shape == whole.shape
     with pytest.raises(ValueError, match=rf"shard: expected 0 … {shards - 1}, found {shards}"):
         embed.run(params, model, aligned, tmp_path / "parts", shard=shards, shards=shards)
 
 
-def test_an_interrupted_job_goes_on_and_ends_with_the_same_bytes(
-    params, model, tmp_path, monkeypatch, capsys
-):
+def test_a_resumed_job_ends_with_the_same_bytes(params, model, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(kept, "BLOCK", embed.BATCH)
     aligned = write_benchmark(tmp_path / "aligned", [png(i) for i in range(3 * embed.BATCH)])
     embed.run(params, model, aligned, tmp_path / "whole")
@@ -114,12 +114,12 @@ def test_an_interrupted_job_goes_on_and_ends_with_the_same_bytes(
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["0"]
     whole, again = (tmp_path / name / "0" / "embeddings.npy" for name in ("whole", "out"))
     assert again.read_bytes() == whole.read_bytes()
-    # Of other faces or of another model nothing is taken over.
+    # Embeddings of other faces or of another model are not reused.
     seen.clear()
     with pytest.raises(RuntimeError, match="stop"):
         embed.run(params, model, aligned, tmp_path / "out")
     monkeypatch.undo()
-    init.run(params, tmp_path / "other", seed=4)
+    untrained.run(params, tmp_path / "other", seed=4)
     embed.run(params, tmp_path / "other", aligned, tmp_path / "out")
     assert "holds embeddings of another model or list; begins again" in capsys.readouterr().out
     embed.run(params, tmp_path / "other", aligned, tmp_path / "fresh")
@@ -127,34 +127,34 @@ def test_an_interrupted_job_goes_on_and_ends_with_the_same_bytes(
     assert again.read_bytes() == fresh.read_bytes() != whole.read_bytes()
 
 
-def test_a_part_without_faces_is_empty(params, model, tmp_path):
+def test_a_shard_without_faces_is_empty(params, model, tmp_path):
     aligned = write_benchmark(tmp_path / "aligned", [png(i) for i in range(3)])
     for shard in range(3):
         embed.run(params, model, aligned, tmp_path / "out", shard=shard, shards=3)
-    assert embed.read_embeddings(tmp_path / "out").shape == (3, 2, 12)
+    assert read_embeddings(tmp_path / "out").shape == (3, 2, 12)
 
 
-def test_embeddings_say_which_model_made_them(params, model, tmp_path):
+def test_embeddings_record_the_model_that_made_them(params, model, tmp_path):
     aligned = write_benchmark(tmp_path / "aligned", [png(i) for i in range(3)])
-    init.run(params, tmp_path / "other", seed=4)
-    assert embed.embedded_by(tmp_path) == (None, None)
+    untrained.run(params, tmp_path / "other", seed=4)
+    assert embedded_by(tmp_path) == (None, None)
     for shard, by in enumerate((model, model)):
         embed.run(params, by, aligned, tmp_path / "out", shard=shard, shards=2)
-    assert embed.embedded_by(tmp_path / "out") == (model_digest(model), None)
+    assert embedded_by(tmp_path / "out") == (model_digest(model), None)
     assert model_digest(model) != model_digest(tmp_path / "other")
     embed.run(params, tmp_path / "other", aligned, tmp_path / "out", shard=1, shards=2)
     with pytest.raises(ValueError, match="its shards were embedded by 2 models"):
-        embed.embedded_by(tmp_path / "out")
+        embedded_by(tmp_path / "out")
 
 
-def test_embeddings_say_the_dimension_of_the_head(params, model, tmp_path):
+def test_embeddings_record_the_vmf_dimension_of_the_head(params, model, tmp_path):
     aligned = write_benchmark(tmp_path / "aligned", [png(i) for i in range(3)])
     trained = shutil.copytree(model, tmp_path / "trained")
     description = json.loads((trained / DESCRIPTION).read_text())
     description["head"] = {"type": "LH2FaceHead", "vmf_dim": 48}
     (trained / DESCRIPTION).write_text(json.dumps(description))
     embed.run(params, trained, aligned, tmp_path / "out")
-    assert embed.embedded_by(tmp_path / "out") == (model_digest(trained), 48)
+    assert embedded_by(tmp_path / "out") == (model_digest(trained), 48)
 
 
 @pytest.mark.parametrize(
@@ -169,26 +169,26 @@ def test_a_record_of_wrong_types_is_named(tmp_path, record, message):
     (tmp_path / "0").mkdir()
     (tmp_path / "0" / "embedded_by.json").write_text(json.dumps(record))
     with pytest.raises(ValueError, match=rf"0/embedded_by\.json: {message}"):
-        embed.embedded_by(tmp_path)
+        embedded_by(tmp_path)
 
 
 def test_ten_shards_are_read_in_their_order(tmp_path):
     for shard in range(12):
         (tmp_path / str(shard)).mkdir()
         np.save(tmp_path / str(shard) / "embeddings.npy", np.full((1, 2, 3), shard, np.float32))
-    assert embed.read_embeddings(tmp_path)[:, 0, 0].tolist() == list(range(12))
+    assert read_embeddings(tmp_path)[:, 0, 0].tolist() == list(range(12))
     (tmp_path / "3" / "embeddings.npy").unlink()
     with pytest.raises(
         ValueError, match=r"3/embeddings\.npy: no such file, but there are 11 shards"
     ):
-        embed.read_embeddings(tmp_path)
+        read_embeddings(tmp_path)
     with pytest.raises(ValueError, match=r"expected a folder of stage embed"):
-        embed.read_embeddings(tmp_path / "0")
+        read_embeddings(tmp_path / "0")
 
 
-def test_larger_crops_are_brought_to_the_size_of_the_network(params, model, tmp_path):
+def test_larger_crops_are_resized_for_the_network(params, model, tmp_path):
     embed.run(params, model, write_benchmark(tmp_path / "aligned", [png(0, 112)]), tmp_path / "out")
-    assert embed.read_embeddings(tmp_path / "out").shape == (1, 2, 12)
+    assert read_embeddings(tmp_path / "out").shape == (1, 2, 12)
 
 
 @pytest.mark.parametrize(
@@ -196,22 +196,24 @@ def test_larger_crops_are_brought_to_the_size_of_the_network(params, model, tmp_
     [np.zeros((2, 2, 4), "f4"), np.zeros((2, 3, 3), "f4"), np.zeros((2, 3), "f4"),
      np.zeros((2, 2, 3), int), np.float32(1)],
 )  # fmt: skip
-def test_a_shard_that_is_not_like_the_first_is_named(tmp_path, content):
+def test_a_shard_of_another_shape_is_named(tmp_path, content):
     for shard, array in enumerate((np.zeros((1, 2, 3), np.float32), content)):
         (tmp_path / str(shard)).mkdir()
         np.save(tmp_path / str(shard) / "embeddings.npy", array)
     with pytest.raises(ValueError, match=r"1/embeddings\.npy: expected floats \(N, 2, d\)"):
-        embed.read_embeddings(tmp_path)
+        read_embeddings(tmp_path)
     path = tmp_path / "0" / "embeddings.npy"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ValueError, match=r"0/embeddings\.npy: not a whole \.npy file"):
-        embed.read_embeddings(tmp_path)
+        read_embeddings(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("broken", "message"), [(b"", "the file is empty"), (b"not an image", "not a picture")]
 )
-def test_an_unreadable_face_is_named_and_nothing_is_left(params, model, tmp_path, broken, message):
+def test_an_unreadable_face_is_named_and_no_output_is_left(
+    params, model, tmp_path, broken, message
+):
     aligned = write_benchmark(tmp_path / "aligned", [png(0), broken])
     with pytest.raises(ValueError, match=rf"faces\.rec: image 1: {message}"):
         embed.run(params, model, aligned, tmp_path / "out")
@@ -220,12 +222,12 @@ def test_an_unreadable_face_is_named_and_nothing_is_left(params, model, tmp_path
 
 def test_untrained_network_follows_from_the_seed(params, model, tmp_path):
     for name, seed in (("same", 3), ("other", 4)):
-        init.run(params, tmp_path / name, seed=seed)
+        untrained.run(params, tmp_path / name, seed=seed)
     assert (tmp_path / "same" / WEIGHTS).read_bytes() == (model / WEIGHTS).read_bytes()
     assert (tmp_path / "other" / WEIGHTS).read_bytes() != (model / WEIGHTS).read_bytes()
 
 
-def test_what_is_no_model_is_named(model, tmp_path):
+def test_a_folder_without_a_model_is_named(model, tmp_path):
     with pytest.raises(ValueError, match=r"model\.json: no such file"):
         load_model(tmp_path)
     (tmp_path / DESCRIPTION).write_text("{")
@@ -244,7 +246,7 @@ def test_what_is_no_model_is_named(model, tmp_path):
         load_model(tmp_path)
 
 
-def test_embedding_does_not_load_what_only_training_needs():
+def test_embedding_does_not_import_modules_for_training():
     code = "import sys; import lh2face.artifacts.model, lh2face.stages.embed; print(*sys.modules)"
     modules = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

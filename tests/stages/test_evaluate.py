@@ -1,4 +1,4 @@
-"""Stage evaluate: what it makes of pairs, and of benchmarks that have some parts only."""
+"""Stage evaluate measures whatever a benchmark has: templates, pairs of photos or conditions."""
 
 import csv
 import json
@@ -25,7 +25,7 @@ IDENTITY = np.repeat(np.arange(PEOPLE), EACH)
 NAMES = [f"{i}.png" for i in range(PEOPLE * EACH)]
 CENTRES = RNG.normal(size=(PEOPLE, 1, 8))[IDENTITY]
 FACES = (CENTRES + 0.9 * RNG.normal(size=(len(NAMES), 2, 8))).astype(np.float32)
-# Of each person the first face with the second, and with the first of the next.
+# Pairs: the first face of each person with their second, and with the first of the next person.
 FIRST = np.repeat(np.arange(PEOPLE) * EACH, 2)
 SECOND = (FIRST + np.tile([1, EACH], PEOPLE)) % len(NAMES)
 SAME = np.tile([True, False], PEOPLE)
@@ -42,7 +42,7 @@ def params():
 
 
 def write(folder: Path, *, templates=False, pairs=False, kinds=False, folds=False) -> Path:
-    """A benchmark with some parts, and embeddings of its faces beside it."""
+    """Write a benchmark with some parts, and embeddings of its faces beside it."""
     folder.mkdir()
     lists = None
     if templates:
@@ -71,7 +71,7 @@ def write(folder: Path, *, templates=False, pairs=False, kinds=False, folds=Fals
 
 
 def run(params, folder: Path) -> tuple[dict, dict[str, list[list[str]]]]:
-    """The figures, and the rows of each table."""
+    """Run the stage; return the figures, and the rows of each table."""
     out = folder.with_name(f"{folder.name}.out")
     evaluate.run(params, folder.with_name(f"{folder.name}.embeddings"), folder, out)
     tables = {}
@@ -81,14 +81,14 @@ def run(params, folder: Path) -> tuple[dict, dict[str, list[list[str]]]]:
     return json.loads((out / "metrics.json").read_text()), tables
 
 
-def test_pairs_alone(params, tmp_path):
+def test_a_benchmark_of_pairs_alone_is_evaluated(params, tmp_path):
     metrics, tables = run(params, write(tmp_path / "bench", pairs=True))
     assert set(metrics) == {"bins", "kappa", "single_images", "reject", "calibration"}
     assert metrics["single_images"]["source"] == "photos"
     assert len(tables["roc"]) == len(tables["cmc"]) == 1 and len(tables["pairs"]) == 1 + len(SAME)
-    assert tables["draws"][0] == ["bins.frontal.accuracy", "reject.area"]
+    assert tables["draws"][0] == ["bins.frontal.accuracy", "reject.area", "reject.area_at_far"]
     made = json.loads((tmp_path / "bench.out" / "provenance.json").read_text())
-    assert made["people"] is None  # a list of pairs names nobody
+    assert made["people"] is None  # a list of pairs does not say who is who
     assert made["model"] == "of weights" and set(made["data"]) == {
         "bench.embeddings", "pairs", "images.csv",
     }  # fmt: skip
@@ -97,8 +97,8 @@ def test_pairs_alone(params, tmp_path):
 @pytest.mark.parametrize(
     ("of_head", "given", "used"), [(24, None, 24), (None, None, 8), (24, 16, 16)]
 )
-def test_the_dimension_is_that_of_the_head(params, tmp_path, of_head, given, used):
-    """Or d, here 8, where the head has none; the parameter takes the place of both."""
+def test_the_vmf_dimension_is_that_of_the_head(params, tmp_path, of_head, given, used):
+    """It is d, here 8, for a head without one; the parameter overrides both."""
     folder = write(tmp_path / "bench", templates=True, pairs=True)
     record = {"model": "of weights", "vmf_dim": of_head}
     path = tmp_path / "bench.embeddings" / "0" / "embedded_by.json"
@@ -121,7 +121,7 @@ def test_the_dimension_is_that_of_the_head(params, tmp_path, of_head, given, use
     assert metrics["verification"] == json.loads(json.dumps(results.figures["verification"]))
 
 
-def test_templates_alone(params, tmp_path):
+def test_a_benchmark_of_templates_alone_is_evaluated(params, tmp_path):
     metrics, tables = run(params, write(tmp_path / "bench", templates=True))
     assert set(metrics) == {"verification", "identification", "kappa"}
     for name in ("reject", "calibration", "pairs"):
@@ -132,8 +132,8 @@ def test_templates_alone(params, tmp_path):
     assert made["people"] == len(set(IDENTITY.tolist()))
 
 
-def test_each_part_is_the_same_beside_the_others(params, tmp_path):
-    """And identities need not begin at 0."""
+def test_figures_of_a_part_do_not_depend_on_other_parts(params, tmp_path):
+    """Identities need not begin at 0."""
     parts = {"templates": True, "pairs": True, "kinds": True}
     metrics, _ = run(params, write(tmp_path / "all", **parts))
     assert set(metrics["conditions"]) == {"frontal", "profile"}
@@ -142,18 +142,18 @@ def test_each_part_is_the_same_beside_the_others(params, tmp_path):
         assert alone == {key: metrics[key] for key in alone}
 
 
-def test_nothing_is_asked(params, tmp_path):
-    """An example are photos for which only κ is wanted."""
+def test_a_benchmark_without_pairs_and_templates_gives_kappa(params, tmp_path):
+    """Such a benchmark is a set of photos for which only κ is wanted."""
     metrics, tables = run(params, write(tmp_path / "bench"))
     assert set(metrics) == {"kappa"} and len(tables["kappa"]) == 1 + len(NAMES)
 
 
-@pytest.mark.parametrize("figures", ["definition", "insightface"])
+@pytest.mark.parametrize("formulas", ["definition", "insightface"])
 @pytest.mark.parametrize("folds", [False, True])
-def test_the_accuracy_is_by_rule_and_folds(params, tmp_path, figures, folds):
+def test_the_accuracy_follows_the_rule_and_the_folds(params, tmp_path, formulas, folds):
     folder = write(tmp_path / "bench", pairs=True, folds=folds)
     params = params.model_copy(
-        update={"evaluate": params.evaluate.model_copy(update={"figures": figures})}
+        update={"evaluate": params.evaluate.model_copy(update={"formulas": formulas})}
     )
     metrics, tables = run(params, folder)
     unit = FACES.sum(1) / np.linalg.norm(FACES.sum(1), axis=1, keepdims=True)
@@ -161,7 +161,7 @@ def test_the_accuracy_is_by_rule_and_folds(params, tmp_path, figures, folds):
     fold = FOLD if folds else np.repeat(np.arange(10), len(SAME) // 10)
     right = np.empty(len(SAME), bool)
     for one in np.unique(fold):
-        rule = pairs.RULES[figures]
+        rule = pairs.RULES[formulas]
         threshold = rule(scores[fold != one], SAME[fold != one])
         right[fold == one] = (scores[fold == one] >= threshold) == SAME[fold == one]
     found = metrics["bins"]["frontal"]
@@ -172,16 +172,16 @@ def test_the_accuracy_is_by_rule_and_folds(params, tmp_path, figures, folds):
     assert [row[-1] for row in rows] == [str(int(r)) for r in right]
     np.testing.assert_allclose([float(row[4]) for row in rows], scores, atol=1e-5)
     assert [row[1] for row in rows] == [NAMES[i] for i in FIRST]
-    # Of the same decisions are the rounds of the bootstrap.
+    # The rounds of the bootstrap count the same decisions.
     listed = pairs.decided(
         unit, np.ones(len(NAMES)), read_benchmark(folder).pairs["frontal"],
-        Protocol(figures=figures, bootstrap=50),
+        Protocol(formulas=formulas, bootstrap=50),
     )  # fmt: skip
-    draws = pairs.accuracy_draws(listed, Protocol(figures=figures, bootstrap=50))
+    draws = pairs.accuracy_draws(listed, Protocol(formulas=formulas, bootstrap=50))
     assert draws.mean() == pytest.approx(right.mean(), abs=0.03)
 
 
-def test_folds_that_are_none(tmp_path):
+def test_invalid_folds_are_refused(tmp_path):
     scores = np.linspace(-1, 1, 20)
     with pytest.raises(ValueError, match="fold: expected at least two folds, found "):
         fold_decisions(scores, scores > 0, fold=np.zeros(20, int))

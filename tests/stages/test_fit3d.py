@@ -1,4 +1,4 @@
-"""Stage fit3d: what it writes, that an interruption changes nothing, what it must not pass on."""
+"""Stage fit3d writes a reconstructor, resumes with the same bits, and refuses bad inputs."""
 
 import csv
 import json
@@ -12,9 +12,10 @@ import torch
 from safetensors.torch import load_file
 
 from lh2face import cli
+from lh2face.artifacts.info import read_provenance
 from lh2face.artifacts.model import load_reconstructor
-from lh2face.artifacts.provenance import read_provenance
-from lh2face.artifacts.run_metrics import read_fit, read_record
+from lh2face.artifacts.run_metrics import read_fit
+from lh2face.artifacts.training_record import read_training
 from lh2face.data.align import TEMPLATE
 from lh2face.data.recordio import RecordWriter
 from lh2face.distributed.finite import NonFiniteError
@@ -42,7 +43,7 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def aligned(tmp_path_factory) -> Path:
-    """Records of noisy ramps; their labels play no part."""
+    """Records of noisy ramps; their labels are not used."""
     folder = tmp_path_factory.mktemp("aligned")
     rng = np.random.default_rng(0)
     ramp = np.linspace(60, 190, 32)[:, None, None] * np.ones((1, 32, 3))
@@ -75,13 +76,13 @@ def assert_equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]
 
 @pytest.fixture(scope="module")
 def whole(aligned, tmp_path_factory) -> Path:
-    """A run that nothing interrupted."""
+    """The folder of a run without interruption."""
     out = tmp_path_factory.mktemp("runs") / "fit3d"
     run(aligned, out)
     return out
 
 
-def test_writes_a_reconstructor_its_record_and_what_it_took(aligned, whole):
+def test_the_output_has_reconstructor_record_and_cost(aligned, whole):
     written = {WEIGHTS, "model.json", "training.csv", "metrics.json", MANIFEST}
     assert {path.name for path in whole.iterdir()} == written
     model = load_reconstructor(whole)
@@ -100,14 +101,14 @@ def test_writes_a_reconstructor_its_record_and_what_it_took(aligned, whole):
     assert not list(whole.with_name("fit3d.work").glob("last*"))
 
 
-def test_the_rate_falls_along_a_cosine_to_the_end(whole, aligned, tmp_path):
+def test_the_learning_rate_falls_along_a_cosine(whole, aligned, tmp_path):
     rates = [float(row["lr"]) for row in rows(whole / "training.csv")]
-    # Rows end with an epoch of three steps: the rate is that of the steps 3, 6 and 9.
+    # A row is written per epoch of three steps, with the rate of steps 3, 6 and 9.
     expected = [1e-3 * (1 + np.cos(np.pi * step / 9)) / 2 for step in (2, 5, 8)]
     assert rates == pytest.approx(expected, rel=0.02)
 
 
-def test_another_seed_is_another_reconstructor(aligned, whole, tmp_path):
+def test_another_seed_gives_another_reconstructor(aligned, whole, tmp_path):
     again, other = run(aligned, tmp_path / "again"), run(aligned, tmp_path / "other", seed=1)
     assert_equal(again, load_file(whole / WEIGHTS))
     name = "view_network.network.0.weight"
@@ -115,11 +116,11 @@ def test_another_seed_is_another_reconstructor(aligned, whole, tmp_path):
 
 
 class StopError(Exception):
-    """What stops a run in these tests."""
+    """Stops a run."""
 
 
 @pytest.mark.parametrize(("step", "interval"), [(0, 1), (4, 1), (6, 1000)])
-def test_a_resumed_run_ends_bit_for_bit_like_a_whole_one(
+def test_a_resumed_run_ends_with_the_same_bits(
     aligned, whole, tmp_path, monkeypatch, capsys, step, interval
 ):
     options = {"default_hooks.checkpoint.interval": interval}
@@ -144,7 +145,7 @@ def test_a_resumed_run_ends_bit_for_bit_like_a_whole_one(
     assert (metrics["steps"], metrics["loss"]) == (9, read_fit(whole / "metrics.json")["loss"])
 
 
-def test_other_faces_begin_again(aligned, tmp_path, monkeypatch, capsys):
+def test_with_other_faces_the_run_begins_again(aligned, tmp_path, monkeypatch, capsys):
     def stop(self, runner, *args, **kwargs):
         if runner.iter >= 4:
             raise StopError
@@ -159,7 +160,7 @@ def test_other_faces_begin_again(aligned, tmp_path, monkeypatch, capsys):
     assert changed in capsys.readouterr().out
 
 
-def test_an_absurd_rate_stops_in_one_line_and_leaves_no_reconstructor(aligned, tmp_path):
+def test_a_diverging_run_stops_with_one_line_and_no_output(aligned, tmp_path):
     words = r"stopped at step \d, learning rate \S+: the (loss|norm of the gradients) is (nan|inf)"
     with pytest.raises(NonFiniteError, match=words) as it:
         run(aligned, tmp_path / "fit3d", **{"optim_wrapper.optimizer.lr": 1e30})
@@ -191,25 +192,25 @@ def test_the_pose_is_learnt_from_the_landmarks_of_the_faces(aligned, tmp_path):
 def test_a_record_without_a_row_is_named(tmp_path):
     (tmp_path / "training.csv").write_text("step,loss,images_per_second\n")
     with pytest.raises(ValueError, match=r"training\.csv: has no row"):
-        read_record(tmp_path / "training.csv", 8)
+        read_training(tmp_path / "training.csv", 8)
 
 
-def test_a_record_tells_the_time_of_all_its_windows(tmp_path):
+def test_the_cost_adds_up_all_rows_of_a_record(tmp_path):
     (tmp_path / "training.csv").write_text("step,loss,images_per_second\n4,3,16\n6,2,8\n")
-    cost, losses = read_record(tmp_path / "training.csv", 8)
-    # 4 steps of 8 at 16 images/s, then 2 steps at 8.
+    cost, losses = read_training(tmp_path / "training.csv", 8)
+    # 4 steps of 8 images at 16 images/s, then 2 steps at 8 images/s.
     assert cost == {"steps": 6, "images_per_second": 12.0, "seconds": 4.0}
     assert losses == {"loss": 2.0}
 
 
 def fit_in_one(aligned: Path, out: Path, batch: int) -> None:
-    """One of several processes, as a command that fits."""
+    """Fit in one of several processes, as the command does."""
     cli.app = lambda: run(aligned, out, **{"train_dataloader.batch_size": batch})
     cli.main()
 
 
 def two_processes(aligned: Path, out: Path, batch: int) -> tuple[list[int], list[str]]:
-    """Train in two processes as torchrun starts them; exit codes, and what was printed."""
+    """Fit in two processes as torchrun starts them; return their exit codes and output."""
     return in_processes(out.parent, places(2), fit_in_one, aligned, out, batch)
 
 
@@ -220,7 +221,7 @@ def test_two_processes_train_one_reconstructor(aligned, whole, tmp_path):
     record = rows(tmp_path / "fit3d" / "training.csv")
     assert [row["step"] for row in record] == ["3", "6", "9"]
     alone = rows(whole / "training.csv")
-    # The same images in each step, mirrored by other draws.
+    # Steps have the same images, but others of them are mirrored.
     for two, one in zip(record, alone, strict=True):
         assert float(two["loss"]) == pytest.approx(float(one["loss"]), rel=0.05)
     assert json.loads((tmp_path / "fit3d" / "metrics.json").read_text())["steps"] == 9

@@ -1,4 +1,4 @@
-"""Stage other: a third-party model gives the embeddings of its file."""
+"""Stage other makes a model folder of a third-party file, which gives the file's embeddings."""
 
 import numpy as np
 import onnx
@@ -27,7 +27,7 @@ def file(tmp_path_factory):
 
 
 @pytest.mark.parametrize("beside", [False, True])
-def test_its_embeddings_are_those_of_the_file(file, tmp_path, monkeypatch, beside):
+def test_embeddings_equal_those_of_the_file(file, tmp_path, monkeypatch, beside):
     path = tmp_path / "theirs" / "w.onnx"
     path.parent.mkdir()
     location = "weights.bin" if beside else None
@@ -42,7 +42,7 @@ def test_its_embeddings_are_those_of_the_file(file, tmp_path, monkeypatch, besid
     assert model_digest(tmp_path / "runs" / "model") == model_digest(path)
 
 
-def test_what_is_no_model_is_named(tmp_path):
+def test_a_file_that_is_no_model_is_named(tmp_path):
     (tmp_path / "w.onnx").write_bytes(b"no model")
     with pytest.raises(ValueError, match=r"w\.onnx"):
         other.run(tmp_path / "w.onnx", tmp_path / "out")

@@ -1,4 +1,4 @@
-"""The report of a small run: what is on the page, and what a real browser makes of it."""
+"""The report of a small run shows its figures, and works in a real browser."""
 
 import base64
 import json
@@ -20,7 +20,7 @@ from lh2face.data.benchmark import read_benchmark
 from lh2face.params import Params, read_yaml
 from lh2face.report import plots
 from lh2face.report.pictures import hardest
-from lh2face.report.training import training_figures
+from lh2face.report.training import training_plots
 from lh2face.stages import align_benchmark, benchmark, evaluate, report
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +36,7 @@ SYNTHETIC = {
 
 
 def params_of(benchmarks):
-    """Those of the repository, for a run of three models, one of them with a nasty name."""
+    """Return parameters of a run of three models, one of them with a hostile name."""
     values = read_yaml(ROOT / "params.yaml")
     values["benchmarks"], values["compare"]["benchmarks"] = benchmarks, [*benchmarks]
     values["evaluate"]["bootstrap"] = 20
@@ -52,7 +52,7 @@ def params_of(benchmarks):
 
 @pytest.fixture(scope="module")
 def params(tmp_path_factory):
-    """Synthetic people, with all parts, and pairs of photos, with nothing but pairs."""
+    """Two benchmarks: synthetic people with all parts, and pairs of photos without more."""
     photos = tmp_path_factory.mktemp("photos")
     write_pairs(photos)
     return params_of(
@@ -61,7 +61,7 @@ def params(tmp_path_factory):
 
 
 def write_pairs(folder):
-    """Aligned photos, of which nothing is known but pairs: PNG, JPEG, grey."""
+    """Write aligned photos (PNG, JPEG, grey) with a list of pairs and nothing else."""
     rng = np.random.default_rng(3)
     names = [f"{i}.{('png', 'jpg', 'pgm')[i % 3]}" for i in range(24)]
     for name in names:
@@ -80,7 +80,7 @@ def write_pairs(folder):
 
 @pytest.fixture(scope="module")
 def run(params, tmp_path_factory):
-    """What real stages leave, but for embeddings and a reconstruction made up."""
+    """Outputs of the real stages, from made-up embeddings and reconstructions."""
     folder = tmp_path_factory.mktemp("run")
     raw, aligned, runs = folder / "raw", folder / "aligned", folder / "runs"
     with pytest.MonkeyPatch.context() as patch:
@@ -102,7 +102,7 @@ def run(params, tmp_path_factory):
 
 
 def write_model(folder):
-    """What a training leaves, as far as the report reads it."""
+    """Write the files of a training that the report reads."""
     (folder / "model").mkdir(parents=True)
     record = "step,epoch,loss,images_per_second\n10,1,3.5,640\n20,2,2.25,320\n"
     (folder / "model" / "training.csv").write_text(record)
@@ -115,7 +115,7 @@ def write_model(folder):
 
 
 def write_embeddings(out, aligned, noise, seed):
-    """Embeddings of people with noise, which grows with the pose where that is known."""
+    """Write embeddings of people with noise, which grows with the pose if it is known."""
     rng = np.random.default_rng(seed)
     images = read_benchmark(aligned).images
     rows = np.arange(len(images["name"]))
@@ -129,7 +129,7 @@ def write_embeddings(out, aligned, noise, seed):
 
 
 def write_reconstructor(runs):
-    """Samples whose turned views are each of one colour, a level of red a turn."""
+    """Write samples whose turned views have one colour each: the red level shows the turn."""
     for name in ("fit3d", "depth"):
         (runs / name).mkdir()
     plain = np.full((2, SIZE, SIZE, 3), 90, np.uint8)
@@ -153,7 +153,7 @@ def write_reconstructor(runs):
 
 @pytest.fixture(scope="module")
 def page(params, run):
-    """The report's file."""
+    """The file of the report."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         report.run(params, run.benchmarks, run.runs, run.folder / "report")
@@ -177,13 +177,13 @@ def test_conditions_and_the_reject_curve_have_intervals(run):
     profile, frontal = (found.figures[f"conditions.{name}.0.01"] for name in ("profile", "frontal"))
     # The noise of these embeddings grows with the pose.
     assert (profile < frontal).all()
-    for path in ("conditions.profile.0.01", "reject.area"):
+    for path in ("conditions.profile.0.01", "reject.area", "reject.area_at_far"):
         draws, figure = found.draws[path], found.figures[path]
         assert draws.shape[0] == len(figure) == 2 and (draws.std(axis=1) > 0).all()
         assert (abs(draws.mean(axis=1) - figure) < 4 * draws.std(axis=1)).all()
 
 
-def test_page_is_whole_small_and_the_same_each_time(params, run, page, monkeypatch):
+def test_the_page_is_complete_small_and_reproducible(params, run, page, monkeypatch):
     text = page.read_text()
     assert page.stat().st_size < 8e6
     assert text.count("plotly.js v") == 1
@@ -198,17 +198,17 @@ def test_page_is_whole_small_and_the_same_each_time(params, run, page, monkeypat
 
 
 def numbers(packed: dict[str, str]) -> list[float]:
-    """What plotly packs an array into."""
+    """Unpack an array that plotly packed."""
     return np.frombuffer(base64.b64decode(packed["bdata"]), packed["dtype"]).tolist()
 
 
 def test_training_curves_are_those_of_the_records(page, params):
     text = page.read_text()
     found = json.loads(
-        text.partition('<script type="application/json" id="figures">')[2].partition("</script>")[0]
+        text.partition('<script type="application/json" id="plots">')[2].partition("</script>")[0]
     )
     lines = found["training/loss"]["data"]
-    # The untrained model has none, and the others keep the colours of the other figures.
+    # The untrained model has no curve; the others have the colours of the other figures.
     assert [line["legendgroup"] for line in lines] == [m for m in MODELS[1:] for _ in SEEDS]
     colors = {line["legendgroup"]: line["line"] for line in found["benchmark/people/roc"]["data"]}
     for line in lines:
@@ -222,11 +222,11 @@ def test_training_curves_are_those_of_the_records(page, params):
 def test_a_run_without_a_record_of_loss_or_validation_has_no_curve(tmp_path):
     (tmp_path / "a" / "model").mkdir(parents=True)
     (tmp_path / "a" / "model" / "training.csv").write_text("step,images_per_second\n3,4\n")
-    assert training_figures({"a": [tmp_path / "a"]}, ["a"]) == {}
+    assert training_plots({"a": [tmp_path / "a"]}, ["a"]) == {}
 
 
 class Page(HTMLParser):
-    """Ids, links and headings of a page, and its text."""
+    """Collects ids, links, headings and text of a page."""
 
     def __init__(self, path):
         super().__init__()
@@ -247,7 +247,7 @@ class Page(HTMLParser):
             self.headings[-1] = data.strip()
 
 
-def test_every_link_leads_somewhere(page):
+def test_every_link_has_a_target(page):
     seen = Page(page)
     assert len(seen.ids) == len(set(seen.ids))
     assert {link.removeprefix("#") for link in seen.links} <= {*seen.ids}
@@ -255,7 +255,7 @@ def test_every_link_leads_somewhere(page):
         assert f"#benchmark/{name}" in seen.links and f"#benchmark/{name}/faces" in seen.links
 
 
-def test_absent_parts_leave_nothing_behind(page):
+def test_missing_parts_leave_no_trace(page):
     seen = Page(page)
     plots = {name.removeprefix("benchmark/") for name in seen.ids if name.startswith("benchmark/")}
     kappa = {"concentration", "kappa", "calibration", "comparison", "curves", "reject", "faces"}
@@ -307,14 +307,14 @@ def reported(params, run, tmp_path, benchmarks, **change):
     return Page(tmp_path / "report" / "index.html")
 
 
-def test_of_one_benchmark_there_is_no_overview(params, run, tmp_path):
+def test_a_single_benchmark_has_no_overview(params, run, tmp_path):
     seen = reported(params, run, tmp_path, ["cfp-fp"])
     assert "overview" not in seen.ids and "#benchmark/cfp-fp/curves" in seen.links
     assert not any("people" in name for name in seen.ids)
 
 
-def test_templates_alone(params, run, tmp_path):
-    """No pairs of photos, nothing known of people and poses, as of IJB-C."""
+def test_a_benchmark_of_templates_alone_is_reported(params, run, tmp_path):
+    """Like IJB-C, it has no pairs of photos, and poses are unknown."""
     at = shutil.copytree(run.benchmarks / "people", tmp_path / "aligned" / "people").parent
     shutil.rmtree(at / "people" / "pairs")
     names = pd.read_csv(at / "people" / "images.csv")[["name"]]
@@ -334,7 +334,7 @@ def test_templates_alone(params, run, tmp_path):
     text = (tmp_path / "report" / "index.html").read_text()
     assert '<p class="truth">' not in text and "<br>expected" not in text
     assert seen.words.count("Least κ") == len(MODELS)
-    assert "Faces of the benchmark, a row a template" in seen.headings
+    assert "Faces of the benchmark, one row per template" in seen.headings
     assert not any("pairs" in heading for heading in seen.headings)
     assert set(pd.read_csv(tmp_path / "report" / "table.csv")["figure"]) == {
         "TAR at FAR 0.1", "TAR at FAR 1e-2", "rank-1", "TPIR at FPIR 0.1"
@@ -348,7 +348,7 @@ def test_an_evaluation_of_other_faces_is_refused(params, run, tmp_path):
     with pytest.raises(OSError, match="cosface/1/evaluation/cfp-fp"):
         reported(params, run, tmp_path, ["people", "cfp-fp"], runs=runs)
     for name, change in (
-        ("kappa.csv", lambda text: text[: text.rindex("\n", 0, -1) + 1]),  # a face fewer
+        ("kappa.csv", lambda text: text[: text.rindex("\n", 0, -1) + 1]),  # one face fewer
         ("pairs.csv", lambda text: text.replace("0.png", "nobody.png")),
     ):
         shutil.rmtree(folder / "cfp-fp", ignore_errors=True)
@@ -361,7 +361,7 @@ def test_an_evaluation_of_other_faces_is_refused(params, run, tmp_path):
         reported(params, run, tmp_path, ["ijbc"])
 
 
-def test_without_true_depth_none_is_compared(params, run, tmp_path):
+def test_without_true_depth_no_depth_is_compared(params, run, tmp_path):
     runs = Path(shutil.copytree(run.runs, tmp_path / "runs"))
     (runs / "depth" / "metrics.json").write_text("{}")
     seen = reported(params, run, tmp_path, ["people"], runs=runs)
@@ -379,7 +379,7 @@ def test_without_true_depth_none_is_compared(params, run, tmp_path):
         ({"peak_memory_mib": "much"}, "a number as 'peak_memory_mib', found 'much'"),
     ],
 )
-def test_figures_of_the_fit_are_numbers(tmp_path, change, words):
+def test_figures_of_the_fit_that_are_no_numbers_are_refused(tmp_path, change, words):
     metrics = {"steps": 4, "images_per_second": 64.0, "seconds": 2.0}
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
     assert read_fit(tmp_path / "metrics.json") == {**metrics, "peak_memory_mib": None}
@@ -396,7 +396,7 @@ def test_figures_of_the_fit_are_numbers(tmp_path, change, words):
         ({"SIDE": 1, "MAD": "x"}, "a number as 'ours.MAD', found 'x'"),
     ],
 )
-def test_figures_of_depth_are_numbers(tmp_path, errors, words):
+def test_figures_of_depth_that_are_no_numbers_are_refused(tmp_path, errors, words):
     (tmp_path / "metrics.json").write_text(json.dumps({"ours": {"SIDE": 1.5, "MAD": 20.25}}))
     assert read_depth(tmp_path / "metrics.json") == {"ours": {"SIDE": 1.5, "MAD": 20.25}}
     (tmp_path / "metrics.json").write_text(json.dumps({"ours": errors}))
@@ -404,8 +404,8 @@ def test_figures_of_depth_are_numbers(tmp_path, errors, words):
         read_depth(tmp_path / "metrics.json")
 
 
-def test_names_are_text_in_the_page(params, run, tmp_path):
-    """Names that hold HTML, and bytes that are not UTF-8."""
+def test_names_are_shown_as_text(params, run, tmp_path):
+    """Names contain HTML and bytes that are not UTF-8."""
     runs = Path(shutil.copytree(run.runs, tmp_path / "runs"))
     path = runs / "depth" / "metrics.json"
     measured = {"<script>1</script>\udcff": {"SIDE": 1, "MAD": 2}}
@@ -415,7 +415,7 @@ def test_names_are_text_in_the_page(params, run, tmp_path):
     assert r"&lt;script&gt;1&lt;/script&gt;\udcff" in text and "<script>1" not in text
 
 
-def test_hardest_pairs():
+def test_the_hardest_pairs_are_sorted_and_listed_once():
     rows = [
         ("a", "b", 1, 0.9, 5, 6, 1), ("b", "a", 1, 0.9, 6, 5, 1), ("a", "c", 1, 0.2, 9, 8, 0),
         ("a", "d", 1, 0.1, 7, 1, 0), ("a", "e", 0, 0.8, 4, 4, 0), ("b", "e", 0, 0.3, 9, 9, 1),
@@ -431,7 +431,7 @@ def test_hardest_pairs():
 def test_kappa_against_a_condition_is_relative_to_the_median():
     names = [f"{i}.jpg" for i in range(80)]
     pose = pd.Series(np.repeat(np.linspace(0, 70, 8), 10), name="degrees")
-    # The lists need not be in one order.
+    # The lists may be in different orders.
     kappa = pd.DataFrame({"name": names, "kappa": 100 - pose})[::-1]
     figure = plots.kappa_against({"a": [{"kappa": kappa}]}, pd.Series(names), pose)
     (trace,) = figure.data
@@ -441,7 +441,7 @@ def test_kappa_against_a_condition_is_relative_to_the_median():
     assert (trace.customdata[:, 3] == 10).all()
 
 
-def test_every_model_has_a_line_of_its_own():
+def test_every_model_has_its_own_line_style():
     points = pd.DataFrame({"rank": [1, 2], "rate": [0.5, 0.6]})
     figure = plots.cmc({f"head {i}": [{"cmc": points}] for i in range(20)})
     assert len({(trace.line.color, trace.line.dash) for trace in figure.data}) == 20
@@ -454,7 +454,7 @@ def test_plotly_is_given_names_as_text():
 
 
 class Browser:
-    """A page in Chromium, with all that it asked for and said."""
+    """A page in Chromium; collects its requests and messages."""
 
     def __init__(self, browser, path, **context):
         self.page = browser.new_context(**context).new_page()
@@ -462,11 +462,11 @@ class Browser:
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("console", lambda message: self.messages.append(message.text))
         self.page.on("pageerror", lambda error: self.messages.append(str(error)))
-        self.page.goto(path.as_uri(), timeout=120_000)  # the page is large, machines are busy
+        self.page.goto(path.as_uri(), timeout=120_000)  # the page is large, and machines are busy
         self.wait_for_plots()
 
     def wait_for_plots(self):
-        """Wait until every figure is drawn that is not folded."""
+        """Wait until every figure that is not folded is drawn."""
         self.page.wait_for_function(
             """[...document.querySelectorAll(".plot")].every(plot =>
                 plot.closest("details:not([open])") || plot.querySelector(".main-svg"))"""
@@ -489,7 +489,7 @@ class Browser:
         )
 
     def contrast(self, selector):
-        """Contrast ratio of a text in a figure to the page, by WCAG 2."""
+        """Return the contrast of a text in a figure to the page, by WCAG 2."""
         return self.page.evaluate(
             """selector => {
                 const light = color => color.match(/[\\d.]+/g).slice(0, 3).map(v => v / 255)
@@ -503,7 +503,7 @@ class Browser:
         )
 
 
-def test_in_a_browser(browser, page):
+def test_the_page_works_in_a_browser(browser, page):
     opened = Browser(browser, page, viewport={"width": 1280, "height": 900}, color_scheme="dark")
     assert opened.page.locator(".main-svg >> visible=true").count() > 0
     assert "leads" in opened.page.evaluate(
@@ -518,12 +518,12 @@ def test_in_a_browser(browser, page):
     lines = [model for model in MODELS for _ in SEEDS]
     traces = opened.traces()
     assert len(traces) == 14
-    assert traces.pop("leads") == []  # points
+    assert traces.pop("leads") == []  # this figure has points
     assert opened.page.locator("#leads .point").count() == len(MODELS) * 15
     for name in ("training/loss", "training/accuracy"):
         assert traces.pop(name) == lines[len(SEEDS) :]  # the first model is not trained
     for name, drawn in traces.items():
-        # The dotted line of the calibration is nobody's.
+        # The dotted diagonal of the calibration belongs to no model.
         assert drawn == [*lines, *([""] if name.endswith("/calibration") else [])], name
     roc, pose, blur = (f"[id='benchmark/people/{name}']" for name in ("roc", "pose", "blur"))
     for selector in (f"{roc} .xtick text", f"{roc} .legendtext", f"{roc} .ytitle"):
@@ -554,7 +554,7 @@ def test_in_a_browser(browser, page):
     assert opened.messages == []
 
 
-def test_on_a_phone(browser, page):
+def test_the_page_fits_a_phone(browser, page):
     opened = Browser(
         browser, page, viewport={"width": 390, "height": 844}, color_scheme="light",
         has_touch=True, is_mobile=True,
@@ -565,7 +565,7 @@ def test_on_a_phone(browser, page):
     opened.unfold()
     scrolled, inner = opened.page.evaluate(widths)
     assert scrolled <= inner == 390
-    # What is wider scrolls in its own box, and all of a figure is inside its card.
+    # Wider tables scroll in their boxes, and figures are inside their cards.
     table = opened.page.locator("[id='benchmark/people/comparison'] .scroll").last
     assert table.evaluate("box => box.scrollWidth > box.clientWidth")
     for box in opened.page.locator(".plot").all():
@@ -575,7 +575,7 @@ def test_on_a_phone(browser, page):
     assert opened.messages == []
 
 
-def test_a_link_opens_the_part_it_leads_to(browser, page):
+def test_a_link_opens_its_target(browser, page):
     opened = Browser(browser, page, viewport={"width": 1280, "height": 900})
     part = opened.page.locator("[id='benchmark/people/concentration']")
     assert part.get_attribute("open") is None
@@ -585,8 +585,8 @@ def test_a_link_opens_the_part_it_leads_to(browser, page):
     opened.page.wait_for_function("document.getElementById('benchmark/people/concentration').open")
 
 
-def test_on_paper(browser, page):
-    """Nothing is cut off at the width of A4 less its margins; what is folded is left out."""
+def test_the_page_prints_on_paper(browser, page):
+    """Nothing is cut off at the width of A4 without margins; folded parts are left out."""
     opened = Browser(browser, page, viewport={"width": 1280, "height": 900}, color_scheme="dark")
     assert opened.page.pdf(format="A4").startswith(b"%PDF")
     opened.unfold()

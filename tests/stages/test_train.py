@@ -1,4 +1,4 @@
-"""Training: what it writes, and that an interruption changes nothing."""
+"""Stage train writes a model, and a resumed run ends with the same bits as one without a stop."""
 
 import csv
 import dataclasses
@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from lh2face import cli
 from lh2face.artifacts.model import load_model, read_description
+from lh2face.artifacts.training_record import drop_rows
 from lh2face.configs import RECOGNITION
 from lh2face.data.manifest import Manifest, ManifestError, read_manifest, write_manifest
 from lh2face.data.recordio import RecordReader, RecordWriter, identity, image_keys
@@ -30,10 +31,10 @@ from lh2face.files.outputs import MANIFEST, exclusive
 from lh2face.params import load_params
 from lh2face.recognizers import FaceRecognizer
 from lh2face.registry import MODELS
+from lh2face.runs import fingerprint as fingerprints
 from lh2face.runs import work_folder
 from lh2face.stages import train
 from lh2face.training import LastCheckpointHook, ShardedCheckpointHook, TrainingRecordHook
-from lh2face.training.record import drop_rows
 from tests.processes import in_processes, places
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,7 +66,7 @@ def aligned(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory) -> Path:
-    """What stage ``fit3d`` leaves, untrained."""
+    """An untrained reconstructor, as stage ``fit3d`` writes it."""
     folder = tmp_path_factory.mktemp("fit3d")
     torch.manual_seed(5)
     save_file(MODELS.build(RECONSTRUCTOR).state_dict(), folder / "reconstructor.safetensors")
@@ -118,13 +119,13 @@ def assert_equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]
 
 @pytest.fixture(scope="module")
 def whole(aligned, tmp_path_factory) -> Path:
-    """A run that nothing interrupted."""
+    """The folder of a run without interruption."""
     out = tmp_path_factory.mktemp("runs") / "model"
     run(aligned, out)
     return out
 
 
-def test_writes_a_model_and_its_record(whole):
+def test_the_output_has_model_and_record(whole):
     written = {"model.safetensors", "model.json", "training.csv", MANIFEST}
     assert {p.name for p in whole.iterdir()} == written
     description = read_description(whole)
@@ -147,7 +148,7 @@ def test_work_directory_keeps_tensorboard_but_no_finished_checkpoint(whole):
     assert not (work / LastCheckpointHook.file_name).exists()
 
 
-def test_same_seed_same_model_other_seed_other_model(aligned, whole, tmp_path):
+def test_the_model_follows_from_the_seed(aligned, whole, tmp_path):
     again = run(aligned, tmp_path / "again")
     assert_equal(again, load_file(whole / "model.safetensors"))
     assert (tmp_path / "again" / "model.json").read_text() == (whole / "model.json").read_text()
@@ -160,7 +161,7 @@ def test_workers_do_not_change_the_result(aligned, whole, tmp_path):
 
 
 class StopError(Exception):
-    """What stops a run in these tests."""
+    """Stops a run."""
 
 
 def interrupt(monkeypatch, hook: type, method: str, step: int) -> None:
@@ -196,7 +197,7 @@ def signal_at(monkeypatch, step: int) -> None:
     ],
     ids=["after an epoch", "inside an epoch", "at the first step"],
 )
-def test_resumed_run_ends_bit_for_bit_like_a_whole_one(
+def test_a_resumed_run_ends_with_the_same_bits(
     aligned, whole, tmp_path, monkeypatch, hook, method, step
 ):
     out = tmp_path / "model"
@@ -206,7 +207,7 @@ def test_resumed_run_ends_bit_for_bit_like_a_whole_one(
             run(aligned, out)
     assert not out.exists()
     assert (tmp_path / "model.work" / LastCheckpointHook.file_name).exists() == (step > 0)
-    # What other code did to the generators in between must not matter.
+    # Other code may use the global generators in between.
     torch.manual_seed(99)
     resumed = run(aligned, out)
     assert_equal(resumed, load_file(whole / "model.safetensors"))
@@ -214,7 +215,7 @@ def test_resumed_run_ends_bit_for_bit_like_a_whole_one(
     assert without_time(record) == without_time(rows(whole / "training.csv"))
 
 
-def test_resumes_indeed(aligned, tmp_path, monkeypatch, capsys):
+def test_a_resumed_run_does_not_repeat_finished_epochs(aligned, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         interrupt(patch, LastCheckpointHook, "save", 6)
         with pytest.raises(StopError):
@@ -226,7 +227,7 @@ def test_resumes_indeed(aligned, tmp_path, monkeypatch, capsys):
     assert "epoch 1/3" not in printed
 
 
-def test_other_parameters_or_data_begin_anew(aligned, tmp_path, monkeypatch, capsys):
+def test_with_other_parameters_or_data_training_begins_anew(aligned, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         interrupt(patch, LastCheckpointHook, "save", 6)
         with pytest.raises(StopError):
@@ -240,11 +241,11 @@ def test_other_parameters_or_data_begin_anew(aligned, tmp_path, monkeypatch, cap
 
 def fingerprint(aligned, seed=0, head="lh2face", reconstructor=None, **changes):
     config = train.training_config(make_params(**changes), aligned, head, seed, reconstructor)
-    return work_folder.run_fingerprint(config, reconstructor)
+    return fingerprints.run_fingerprint(config, reconstructor)
 
 
 def relabelled(aligned: Path, folder: Path) -> Path:
-    """The same images with other labels: an index and a file of the same sizes."""
+    """Write the same images with other labels; index and file have the same sizes."""
     folder.mkdir()
     reader = RecordReader(aligned / "train.rec")
     with RecordWriter(folder / "train.rec") as writer:
@@ -256,7 +257,7 @@ def relabelled(aligned: Path, folder: Path) -> Path:
     return folder
 
 
-def test_fingerprint_holds_what_decides_the_result_and_nothing_else(aligned, tmp_path):
+def test_the_fingerprint_depends_only_on_what_decides_the_result(aligned, tmp_path):
     base = fingerprint(aligned)
     assert fingerprint(aligned, workers=2) == base
     for change in ({"seed": 1}, {"head": "cosface"}, {"epochs": 4}, {"batch_size": 9}):
@@ -276,8 +277,10 @@ def test_fingerprint_follows_labels_versions_code_and_the_reconstructor(
 ):
     base = fingerprint(aligned)
     other = fingerprint(relabelled(aligned, tmp_path / "other"))
-    assert work_folder.changes(base, other) == ["data.train.rec"]
-    assert work_folder.changes(base, fingerprint(aligned, seed=1)) == ["parameters.randomness.seed"]
+    assert fingerprints.changes(base, other) == ["data.train.rec"]
+    assert fingerprints.changes(base, fingerprint(aligned, seed=1)) == [
+        "parameters.randomness.seed"
+    ]
 
     joint = fingerprint(aligned, reconstructor=fitted)
     tuned = tmp_path / "tuned"
@@ -286,37 +289,37 @@ def test_fingerprint_follows_labels_versions_code_and_the_reconstructor(
     save_file(
         {name: value + 1 for name, value in weights.items()}, tuned / "reconstructor.safetensors"
     )
-    assert work_folder.changes(joint, fingerprint(aligned, reconstructor=tuned)) == [
+    assert fingerprints.changes(joint, fingerprint(aligned, reconstructor=tuned)) == [
         "reconstructor"
     ]
 
     with monkeypatch.context() as patch:
-        version = work_folder.version
-        patch.setattr(work_folder, "version", lambda name: version(name) + "+" * (name == "torch"))
-        assert work_folder.changes(base, fingerprint(aligned)) == ["versions.torch"]
+        version = fingerprints.version
+        patch.setattr(fingerprints, "version", lambda name: version(name) + "+" * (name == "torch"))
+        assert fingerprints.changes(base, fingerprint(aligned)) == ["versions.torch"]
 
     copy = tmp_path / "lh2face"
-    shutil.copytree(work_folder.PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(fingerprints.PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("heads/cosface.py", "report/table.py"):
         with (copy / name).open("a") as file:
             file.write("# changed\n")
-    monkeypatch.setattr(work_folder, "PACKAGE", copy)
-    found = work_folder.code_digests({})
-    assert work_folder.changes(base["code"], found) == ["heads/cosface.py"]
+    monkeypatch.setattr(fingerprints, "PACKAGE", copy)
+    found = fingerprints.code_digests({})
+    assert fingerprints.changes(base["code"], found) == ["heads/cosface.py"]
 
 
-def test_every_module_that_training_runs_is_in_the_digest_of_the_code():
+def test_the_digest_of_the_code_covers_every_module_of_training():
     modules = "lh2face.register, lh2face.stages.train, lh2face.artifacts.model"
     listing = f"import sys, {modules}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True)
     parts = [name.split(".")[1:2] for name in done.stdout.split() if name.startswith("lh2face.")]
     loaded = {part[0] for part in parts}
     assert {"heads", "distributed", "stages"} <= loaded
-    assert not loaded & {Path(name).stem for name in work_folder.NOT_IN_TRAINING}
+    assert not loaded & {Path(name).stem for name in fingerprints.NOT_IN_TRAINING}
 
 
 def as_sources(aligned: Path, folder: Path, origins: dict[str, str]) -> Path:
-    """The images of each person in the order of the people, half of the people to a source."""
+    """Write the images into two sources, each with half of the people, person by person."""
     reader = RecordReader(aligned / "train.rec")
     people = [[k for k in reader.keys if identity(reader[k][0]) == p] for p in range(PEOPLE)]
     parts = dict(zip(origins, (people[:2], people[2:]), strict=True))
@@ -334,8 +337,8 @@ def as_sources(aligned: Path, folder: Path, origins: dict[str, str]) -> Path:
     return folder
 
 
-def test_sources_are_trained_on_as_one_file_of_the_same_faces(aligned, tmp_path):
-    """Bit for bit; and the model says where its faces come from."""
+def test_several_sources_train_like_one_file_of_the_same_faces(aligned, tmp_path):
+    """Weights agree bit for bit, and the model records the origin of its faces."""
     joined = as_sources(aligned, tmp_path / "joined", {"a": "synthetic", "b": "photos"})
     (tmp_path / "one").mkdir()
     before = 0
@@ -371,16 +374,16 @@ def test_the_fingerprint_follows_every_source(aligned, tmp_path):
     base = fingerprint(joined, sources="ab")
     manifest = read_manifest(joined / "b")
     write_manifest(joined / "b", dataclasses.replace(manifest, digest="0" * 64))
-    assert work_folder.changes(base, fingerprint(joined, sources="ab")) == ["data.b"]
+    assert fingerprints.changes(base, fingerprint(joined, sources="ab")) == ["data.b"]
     write_manifest(joined / "b", manifest)
     assert fingerprint(joined, sources="ab") == base
     (joined / "b").rename(joined / "c")
-    changed = work_folder.changes(base, fingerprint(joined, sources="ac"))
+    changed = fingerprints.changes(base, fingerprint(joined, sources="ac"))
     assert changed == ["data.b", "data.c"]
 
 
-def test_faces_of_a_source_that_is_named_no_more_are_passed_over(aligned, tmp_path):
-    """Its folder stays where it is when ``params.yaml`` names others."""
+def test_the_folder_of_a_removed_source_is_ignored(aligned, tmp_path):
+    """The folder stays when ``params.yaml`` names other sources."""
     joined = as_sources(aligned, tmp_path / "joined", {"a": "synthetic", "b": "photos"})
     run(joined, tmp_path / "model", sources="b", epochs=1)
     made = read_description(tmp_path / "model")["provenance"]
@@ -390,19 +393,21 @@ def test_faces_of_a_source_that_is_named_no_more_are_passed_over(aligned, tmp_pa
         run(joined, tmp_path / "other", sources="bc", epochs=1)
 
 
-def test_the_code_of_a_users_own_class_counts(tmp_path, monkeypatch):
+def test_the_digest_of_the_code_covers_classes_of_the_user(tmp_path, monkeypatch):
     path = tmp_path / "my_head.py"
     path.write_text("class MyHead:\n    pass\n")
     monkeypatch.syspath_prepend(tmp_path)
     my_head = importlib.import_module("my_head")
     monkeypatch.setitem(MODELS.module_dict, "MyHead", my_head.MyHead)
     config = {"type": "FaceRecognizer", "head": {"type": "ShardedHead", "head": {"type": "MyHead"}}}
-    before = work_folder.code_digests(config)
+    before = fingerprints.code_digests(config)
     path.write_text("class MyHead:\n    margin = 0.5\n")
-    assert work_folder.changes(before, work_folder.code_digests(config)) == ["MyHead"]
+    assert fingerprints.changes(before, fingerprints.code_digests(config)) == ["MyHead"]
 
 
-def test_other_labels_begin_again_and_the_line_says_so(aligned, tmp_path, monkeypatch, capsys):
+def test_with_other_labels_training_begins_again_and_says_so(
+    aligned, tmp_path, monkeypatch, capsys
+):
     records = tmp_path / "records"
     shutil.copytree(aligned, records)
     with monkeypatch.context() as patch:
@@ -414,7 +419,7 @@ def test_other_labels_begin_again_and_the_line_says_so(aligned, tmp_path, monkey
     capsys.readouterr()
     again = run(records, tmp_path / "model", epochs=1)
     printed = capsys.readouterr().out
-    # The number of epochs, and with it the schedule, is another too.
+    # The number of epochs differs too, and with it the schedule.
     assert (
         "model.work: training begins again, these changed: data.train.rec, parameters." in printed
     )
@@ -424,7 +429,7 @@ def test_other_labels_begin_again_and_the_line_says_so(aligned, tmp_path, monkey
 PRINT = {"data": {"train.rec": "1"}, "versions": {"torch": "2"}}
 
 
-def test_a_work_directory_loses_only_what_training_wrote(tmp_path, capsys):
+def test_only_files_of_training_are_removed_from_a_work_directory(tmp_path, capsys):
     work_folder.prepare_work_dir(tmp_path, PRINT, 1)
     ours = ["training.csv", "last.pth", "before.pth", "last.pth.new", "20260101_000000/vis"]
     for name in ours:
@@ -444,7 +449,7 @@ def test_a_work_directory_loses_only_what_training_wrote(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == [work_folder.FINGERPRINT]
 
 
-def test_a_folder_without_the_mark_is_the_users(tmp_path):
+def test_a_folder_without_a_fingerprint_is_the_users(tmp_path):
     (tmp_path / "last.pth").touch()
     with pytest.raises(ValueError, match=r"holds what no training wrote: last\.pth; move it"):
         work_folder.prepare_work_dir(tmp_path, PRINT, 1)
@@ -452,7 +457,7 @@ def test_a_folder_without_the_mark_is_the_users(tmp_path):
 
 
 @pytest.mark.parametrize("torn", [b"", b"[]", b"{", b"\xff"])
-def test_a_damaged_mark_begins_again(tmp_path, torn):
+def test_with_a_damaged_fingerprint_training_begins_again(tmp_path, torn):
     work_folder.prepare_work_dir(tmp_path, PRINT, 1)
     (tmp_path / "last.pth").touch()
     (tmp_path / work_folder.FINGERPRINT).write_bytes(torn)
@@ -460,7 +465,7 @@ def test_a_damaged_mark_begins_again(tmp_path, torn):
     assert [path.name for path in tmp_path.iterdir()] == [work_folder.FINGERPRINT]
 
 
-def test_another_number_of_processes_is_said(tmp_path, capsys):
+def test_another_number_of_processes_is_reported(tmp_path, capsys):
     work_folder.prepare_work_dir(tmp_path, PRINT, 2)
     (tmp_path / "last.dcp").mkdir()
     work_folder.prepare_work_dir(tmp_path, PRINT, 1)
@@ -471,7 +476,7 @@ def test_another_number_of_processes_is_said(tmp_path, capsys):
 
 
 def bad_step(monkeypatch, step: int, change) -> None:
-    """Let the terms of one step's loss be those that ``change(terms, model)`` makes of them."""
+    """Replace the loss terms of one step by ``change(terms, model)``."""
     original, calls = FaceRecognizer.recognition_loss, []
 
     def recognition_loss(self, embeddings, labels):
@@ -487,7 +492,7 @@ def nan_loss(terms, model):
 
 
 def nan_gradient(terms, model):
-    """A term of 0 whose gradient is 0 · ∞."""
+    """Return a term of 0 whose gradient is 0 · ∞."""
     weight = next(model.parameters())
     return {**terms, "loss_zero": (0 * weight.flatten()[0]).sqrt()}
 
@@ -512,12 +517,12 @@ def test_a_step_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(
     assert not out.exists()
     checkpoint = tmp_path / "model.work" / LastCheckpointHook.file_name
     assert torch.load(checkpoint)["meta"]["iter"] == (step - 1) // 3 * 3
-    # What made the NaN is gone: the run goes on from the finite checkpoint.
+    # Without the fault, the run goes on from the finite checkpoint.
     assert_equal(run(aligned, out), load_file(whole / "model.safetensors"))
 
 
 @pytest.mark.parametrize("head", ["lh2face", "sharded"])
-def test_a_weight_that_is_not_finite_is_never_written(aligned, tmp_path, monkeypatch, head):
+def test_weights_that_are_not_finite_are_never_written(aligned, tmp_path, monkeypatch, head):
     original = TrainingRecordHook.after_train_iter
 
     def spoil(self, runner, *args, **kwargs):
@@ -536,7 +541,7 @@ def test_a_weight_that_is_not_finite_is_never_written(aligned, tmp_path, monkeyp
     assert not (tmp_path / "model").exists()
 
 
-def test_checkpoints_hold_no_history(aligned, tmp_path, monkeypatch):
+def test_checkpoints_do_not_grow_with_the_history(aligned, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         interrupt(patch, TrainingRecordHook, "after_train_iter", 20)
         with pytest.raises(StopError):
@@ -544,11 +549,11 @@ def test_checkpoints_hold_no_history(aligned, tmp_path, monkeypatch):
     hub = torch.load(tmp_path / "model.work" / "last.pth")["message_hub"]
     lengths = {name: len(buffer.data[0]) for name, buffer in hub["log_scalars"].items()}
     assert {"train/loss", "train/grad_norm", "train/lr", "train/time"} <= lengths.keys()
-    # The rate is noted before the checkpoint is written, which is before a step.
+    # The learning rate is recorded before the checkpoint is written.
     assert max(lengths.values()) == 2
 
 
-def test_interrupted_writing_leaves_the_checkpoint_before(
+def test_an_interrupted_write_leaves_the_previous_checkpoint(
     aligned, whole, tmp_path, monkeypatch, capsys
 ):
     from mmengine.runner import Runner
@@ -576,9 +581,7 @@ def test_interrupted_writing_leaves_the_checkpoint_before(
 @pytest.mark.faults
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(("head", "kills"), [("lh2face", 20), ("sharded", 20)])
-def test_killed_again_and_again_it_ends_bit_for_bit_like_a_whole_run(
-    aligned, tmp_path, head, kills
-):
+def test_a_run_killed_many_times_ends_with_the_same_bits(aligned, tmp_path, head, kills):
     script = Path(__file__).with_name("kill_training.py")
     done = subprocess.run(
         [sys.executable, script, aligned, tmp_path / "model", head, str(kills)],
@@ -599,13 +602,13 @@ def test_killed_again_and_again_it_ends_bit_for_bit_like_a_whole_run(
 
 
 def cut(checkpoint: Path) -> None:
-    """Take the end off a checkpoint's largest file."""
+    """Truncate the largest file of a checkpoint."""
     largest = max([checkpoint, *checkpoint.rglob("*")], key=lambda file: file.stat().st_size)
     largest.write_bytes(largest.read_bytes()[:-100])
 
 
 @pytest.mark.parametrize("head", ["lh2face", "sharded"])
-def test_a_damaged_checkpoint_is_named_and_the_one_before_takes_its_place(
+def test_a_damaged_checkpoint_is_named_and_the_previous_one_is_used(
     aligned, tmp_path, monkeypatch, capsys, head
 ):
     def interrupted(damage: list[str]) -> str:
@@ -629,7 +632,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_takes_its_place(
     assert f"{work}/before.{kind}: damaged or cut short; training begins again" in printed
 
 
-def test_two_runs_into_one_folder_exclude_each_other(aligned, tmp_path):
+def test_two_runs_in_one_folder_exclude_each_other(aligned, tmp_path):
     with (
         exclusive(tmp_path / "model.work"),
         pytest.raises(ValueError, match=rf"model\.work: process {os.getpid()} on \S+ works here"),
@@ -638,7 +641,7 @@ def test_two_runs_into_one_folder_exclude_each_other(aligned, tmp_path):
     run(aligned, tmp_path / "model", epochs=1)
 
 
-def test_a_record_that_a_kill_left_empty_does_not_stop_a_run(tmp_path):
+def test_an_empty_record_of_a_killed_run_is_tolerated(tmp_path):
     (tmp_path / "training.csv").touch()
     drop_rows(tmp_path / "training.csv", 0)
     assert not (tmp_path / "training.csv").exists()
@@ -653,13 +656,13 @@ def test_every_head_trains(aligned, tmp_path, head):
 
 
 @pytest.mark.parametrize("fusion", ["none", "canonical_depth"])
-def test_joint_training(aligned, fitted, tmp_path, fusion):
+def test_joint_training_tunes_the_reconstructor_slowly(aligned, fitted, tmp_path, fusion):
     out = tmp_path / "model"
     weights = run(aligned, out, reconstructor=fitted, joint={"fusion": fusion})
     record = rows(out / "training.csv")[0]
     terms = ("loss_vmf", "loss_canon", "loss_reco", "loss_view")
     assert all(np.isfinite(float(record[name])) for name in terms)
-    # Tuning moves the fitted weights a little; the recognizer's own rate would move them far.
+    # Tuning moves the fitted weights only a little; the recognizer's rate would move them far.
     before = load_file(fitted / "reconstructor.safetensors")
     name = max(before, key=lambda key: before[key].numel())
     after = weights[f"reconstructor.{name}"]
@@ -670,9 +673,7 @@ def test_joint_training(aligned, fitted, tmp_path, fusion):
     assert model(torch.zeros(1, 3, SIZE, SIZE)).shape == (1, 16)
 
 
-def test_resumed_joint_run_ends_bit_for_bit_like_a_whole_one(
-    aligned, fitted, tmp_path, monkeypatch
-):
+def test_a_resumed_joint_run_ends_with_the_same_bits(aligned, fitted, tmp_path, monkeypatch):
     whole = run(aligned, tmp_path / "whole", reconstructor=fitted, epochs=2)
     with monkeypatch.context() as patch:
         interrupt(patch, LastCheckpointHook, "save", 3)
@@ -681,7 +682,7 @@ def test_resumed_joint_run_ends_bit_for_bit_like_a_whole_one(
     assert_equal(run(aligned, tmp_path / "model", reconstructor=fitted, epochs=2), whole)
 
 
-def test_resumed_run_with_sharded_classes_ends_like_a_whole_one(aligned, tmp_path, monkeypatch):
+def test_a_resumed_run_with_sharded_classes_ends_with_the_same_bits(aligned, tmp_path, monkeypatch):
     whole = run(aligned, tmp_path / "whole", head="sharded")
     with monkeypatch.context() as patch:
         interrupt(patch, TrainingRecordHook, "after_train_iter", 4)
@@ -695,7 +696,7 @@ def test_resumed_run_with_sharded_classes_ends_like_a_whole_one(aligned, tmp_pat
     assert [row["step"] for row in record] == ["3", "6", "9"]
 
 
-def test_bad_requests_are_named_and_leave_nothing(aligned, tmp_path):
+def test_bad_requests_are_named_and_leave_no_output(aligned, tmp_path):
     with pytest.raises(ValueError, match=r"head: expected one of .*'cosface'.*, found 'arkface'"):
         run(aligned, tmp_path / "model", head="arkface")
     with pytest.raises(ValueError, match=r"train: .*batch_size: 31 is more than the 30 images"):
@@ -739,7 +740,7 @@ def test_records_of_one_person_are_refused(aligned, tmp_path):
         ),
     ],
 )
-def test_a_folder_that_is_no_reconstructor_is_refused(aligned, fitted, tmp_path, spoil, message):
+def test_a_folder_without_a_reconstructor_is_refused(aligned, fitted, tmp_path, spoil, message):
     folder = tmp_path / "fit3d"
     shutil.copytree(fitted, folder)
     spoil(folder)
@@ -749,14 +750,14 @@ def test_a_folder_that_is_no_reconstructor_is_refused(aligned, fitted, tmp_path,
     assert not (tmp_path / "model.work").exists()
 
 
-def test_config_can_be_inherited(tmp_path):
+def test_the_config_can_be_inherited(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(f"_base_ = {str(RECOGNITION)!r}\nmodel = dict(head=dict(num_classes=7))\n")
     assert MODELS.build(Config.fromfile(path).model).head.proxies.weight.shape == (7, 512)
 
 
 def train_in_one(aligned: Path, out: Path, head: str, what: str, epochs: int, batch: int) -> None:
-    """One of several processes, as a command that trains; ``what`` befalls it."""
+    """Train in one of several processes, as the command does, with the fault ``what``."""
 
     class Patch:
         setattr = staticmethod(setattr)
@@ -772,7 +773,7 @@ def train_in_one(aligned: Path, out: Path, head: str, what: str, epochs: int, ba
 
 
 def srun(world: int) -> list[dict[str, object]]:
-    """What Slurm would set for each process; they find each other by ``places`` here too."""
+    """Return the environment that Slurm would set for each process, plus that of ``places``."""
     names = {"NTASKS": world, "STEP_NUM_TASKS": world, "NODELIST": "here"}
     found = []
     for rank, place in enumerate(places(world)):
@@ -785,7 +786,7 @@ def srun(world: int) -> list[dict[str, object]]:
 def two_processes(
     aligned, out, head="lh2face", what="train", *, epochs=3, batch=8, launcher=places
 ) -> tuple[list[int], list[str]]:
-    """Train in two processes; their exit codes and what they printed."""
+    """Train in two processes; return their exit codes and output."""
     return in_processes(
         out.parent, launcher(2), train_in_one, aligned, out, head, what, epochs, batch
     )
@@ -820,7 +821,7 @@ def test_a_nan_in_one_of_two_processes_ends_both_with_one_line(aligned, tmp_path
 
 
 @pytest.mark.parametrize("head", ["lh2face", pytest.param("sharded", marks=pytest.mark.faults)])
-def test_sigterm_to_one_of_two_processes_ends_both_and_one_goes_on_inside_the_epoch(
+def test_sigterm_to_one_of_two_processes_ends_both_and_training_resumes(
     aligned, tmp_path, capsys, head
 ):
     codes, printed = two_processes(aligned, tmp_path / "model", head, what="sigterm", batch=4)
@@ -837,7 +838,7 @@ def test_sigterm_to_one_of_two_processes_ends_both_and_one_goes_on_inside_the_ep
     assert [row["step"] for row in record] == ["7", "14", "21"]
 
 
-def test_a_batch_that_the_processes_do_not_divide_is_refused(aligned, tmp_path):
+def test_a_batch_that_is_not_divisible_by_the_processes_is_refused(aligned, tmp_path):
     codes, printed = two_processes(aligned, tmp_path / "model", batch=9)
     assert codes == [1, 1], printed
     expected = (
@@ -848,7 +849,7 @@ def test_a_batch_that_the_processes_do_not_divide_is_refused(aligned, tmp_path):
 
 
 @pytest.mark.parametrize("head", ["sharded", pytest.param("lh2face", marks=pytest.mark.faults)])
-def test_one_process_goes_on_where_two_were_interrupted(aligned, tmp_path, capsys, head):
+def test_one_process_resumes_a_run_of_two(aligned, tmp_path, capsys, head):
     codes, printed = two_processes(aligned, tmp_path / "model", head, "interrupt")
     assert codes == [1, 1] and "StopError" in printed[0]
     before = rows(tmp_path / "model.work" / "training.csv")[:2]

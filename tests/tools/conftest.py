@@ -1,4 +1,4 @@
-"""Photos of people for a gallery, and what embeds them."""
+"""Photos of people for a gallery, and a stand-in for a model."""
 
 import sys
 from collections.abc import Callable
@@ -15,7 +15,7 @@ PROJECTION = np.random.default_rng(0).normal(size=(7 * 7 * 3, 16))
 
 @pytest.fixture
 def run(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
-    """Runs ``lh2face`` with these arguments: its exit code, what it printed, and its errors."""
+    """Returns a function that runs ``lh2face`` and gives its exit code, output and errors."""
 
     def command(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["lh2face", *map(str, arguments)])
@@ -30,7 +30,7 @@ def run(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
 
 @pytest.fixture
 def embedder() -> Callable[[np.ndarray], np.ndarray]:
-    """A random projection of the pixels; not finite for white faces, zero for black ones."""
+    """Projects pixels at random; white faces give NaN, black ones zero."""
 
     def embed(faces: np.ndarray) -> np.ndarray:
         both = np.stack([faces, faces[:, :, ::-1]], axis=1)[:, :, ::16, ::16] - 128.0
@@ -44,7 +44,7 @@ def embedder() -> Callable[[np.ndarray], np.ndarray]:
 
 @pytest.fixture
 def face() -> Callable[[int, int], np.ndarray]:
-    """A blurred picture of a person, with other noise in each photo."""
+    """Returns a function that draws a blurred picture of a person; noise differs between photos."""
 
     def draw(person: int, photo: int) -> np.ndarray:
         own, noise = (np.random.default_rng(seed) for seed in ([person], [person, photo]))
@@ -56,7 +56,7 @@ def face() -> Callable[[int, int], np.ndarray]:
 
 @pytest.fixture
 def write_people(face) -> Callable[..., Path]:
-    """Writes a folder of people, ``p0/0.png`` and so on."""
+    """Returns a function that writes a folder of people, ``p0/0.png`` and so on."""
 
     def write(root: Path, people: int = 4, photos: int = 3) -> Path:
         for person in range(people):

@@ -1,4 +1,4 @@
-"""The doctor: what is there, what is missing, and when the exit status says so."""
+"""The doctor lists what is installed and what is missing, and fails if something required is."""
 
 import sys
 from importlib import metadata
@@ -22,11 +22,11 @@ def run(monkeypatch, capsys, folder) -> tuple[int, str]:
 
 @pytest.fixture
 def checkout(params_file) -> Path:
-    """A folder with ``params.yaml``, and the code that it says faces are made from."""
+    """A folder with ``params.yaml`` and the code of the synthetic faces, which it names."""
     return params_file.parent
 
 
-def test_all_that_is_required_is_there(monkeypatch, capsys, tmp_path):
+def test_a_complete_environment_passes(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
     code, out = run(monkeypatch, capsys, tmp_path)
     assert code == 0 and "✗" not in out
@@ -44,12 +44,12 @@ def test_an_absent_optional_package_is_no_failure(monkeypatch, capsys, tmp_path)
     assert '→ pip install "lh2face[pipeline]"' in out and "✓ insightface" in out
 
 
-def test_an_old_required_package_is_one(monkeypatch, capsys, tmp_path):
+def test_an_old_required_package_is_a_failure(monkeypatch, capsys, tmp_path):
     installed = doctor.installed
     monkeypatch.setattr(doctor, "installed", lambda n: "1.0" if n == "torch" else installed(n))
     code, out = run(monkeypatch, capsys, tmp_path)
     assert code == 1 and "✗ torch: 1.0" in out and 'pip install "torch>=' in out
-    assert "Machine" not in out, "what is mended first comes alone"
+    assert "Machine" not in out, "a problem that has to be solved first is shown alone"
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,9 @@ def test_an_old_required_package_is_one(monkeypatch, capsys, tmp_path):
         ("", "✗ others.theirs: model: nowhere does not exist\n   → set others.theirs.path"),
     ],
 )
-def test_parameters_and_their_folders(monkeypatch, capsys, checkout, found, message):
+def test_problems_of_parameters_and_their_folders_are_shown(
+    monkeypatch, capsys, checkout, found, message
+):
     overlay = checkout / "mine.yaml"
     overlay.write_text(
         "sources:\n  mine: {type: records, path: nowhere}\n"
@@ -86,7 +88,7 @@ def test_parameters_and_their_folders(monkeypatch, capsys, checkout, found, mess
     assert "✓ data/raw: there" in out and "– data/aligned: not made yet" in out
 
 
-def test_a_home_that_cannot_be_written(monkeypatch, capsys, tmp_path):
+def test_a_home_without_write_permission_is_reported(monkeypatch, capsys, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "file" / "home"))
@@ -97,7 +99,7 @@ def test_a_home_that_cannot_be_written(monkeypatch, capsys, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_checkout_without_git(monkeypatch, capsys, checkout):
+def test_a_checkout_without_git_is_reported(monkeypatch, capsys, checkout):
     (checkout / ".dvc").mkdir()
     code, out = run(monkeypatch, capsys, checkout)
     assert code == 0 and "– git: none in this folder" in out
@@ -106,7 +108,7 @@ def test_a_checkout_without_git(monkeypatch, capsys, checkout):
     assert "none in this folder" not in run(monkeypatch, capsys, checkout)[1]
 
 
-def test_a_package_that_does_not_import_is_told_from_a_missing_one(monkeypatch, capsys, tmp_path):
+def test_a_broken_package_is_distinguished_from_a_missing_one(monkeypatch, capsys, tmp_path):
     (tmp_path / "site" / "mxnet").mkdir(parents=True)
     broken = "raise AttributeError('numpy has no attribute bool')"
     (tmp_path / "site" / "mxnet" / "__init__.py").write_text(broken)

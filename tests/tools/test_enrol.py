@@ -1,4 +1,4 @@
-"""A folder of people to a gallery: against plain loops, and photos that cannot be used."""
+"""A folder of people becomes a gallery that equals plain loops; unusable photos are listed."""
 
 import csv
 import shutil
@@ -10,14 +10,14 @@ import pytest
 
 from lh2face.artifacts import gallery as artifact
 from lh2face.artifacts.gallery import read_gallery
-from lh2face.artifacts.provenance import read_provenance
+from lh2face.artifacts.info import read_provenance
 from lh2face.data.align import TEMPLATE
 from lh2face.tools import enrol
 
 
 @pytest.fixture
 def model(tmp_path, monkeypatch, embedder) -> Path:
-    """A model that the random projection stands for."""
+    """A model file; the random projection takes its place."""
     monkeypatch.setattr(enrol, "open_embedder", lambda path: embedder)
     for module in (artifact, enrol):
         monkeypatch.setattr(module, "model_digest", str)
@@ -29,7 +29,7 @@ def failures(folder: Path) -> dict[str, str]:
         return {row["file"]: row["reason"] for row in csv.DictReader(file)}
 
 
-def test_templates_and_searches_are_those_of_plain_loops():
+def test_templates_and_searches_equal_those_of_plain_loops():
     rng = np.random.default_rng(0)
     names = list("cabacabbd")
     embeddings = rng.normal(size=(9, 2, 5)) * rng.uniform(1, 9, (9, 1, 1))
@@ -51,12 +51,12 @@ def test_templates_and_searches_are_those_of_plain_loops():
     )
 
 
-def test_nobody_else_is_no_search():
+def test_a_single_person_gives_no_non_mated_search():
     found = enrol.make_gallery(["a", "a"], np.ones((2, 2, 3)))
     assert found.people == {"a": 2} and found.non_mated.shape == (0,)
 
 
-def test_photos_that_cancel_make_no_template():
+def test_a_template_of_length_zero_is_refused():
     embeddings = np.array([[[1.0, 2.0]] * 2, [[1.0, 0.0]] * 2, [[-1.0, 0.0]] * 2])
     with pytest.raises(ValueError, match="b: the model's embedding of this face is zero"):
         enrol.make_gallery(["a", "b", "b"], embeddings)
@@ -79,7 +79,7 @@ def test_a_folder_is_enrolled(model, embedder, face, write_people, tmp_path, cap
     assert "identify will not decide: 12 non-mated searches cannot show an FPIR of 0.01" in out
 
 
-def test_what_cannot_be_used_is_listed(model, write_people, tmp_path, capsys):
+def test_unusable_photos_are_listed(model, write_people, tmp_path, capsys):
     root = write_people(tmp_path / "people")
     (root / "p0" / "notes.txt").write_text("no photo")
     cv2.imwrite(str(root / "p0" / "large.png"), np.zeros((90, 200, 3), np.uint8))
@@ -116,7 +116,7 @@ def test_what_cannot_be_used_is_listed(model, write_people, tmp_path, capsys):
     assert f"left out 11, listed in {tmp_path / 'gallery' / 'failures.csv'}" in out
 
 
-def test_landmarks_align_and_a_photo_without_is_listed(model, write_people, tmp_path):
+def test_landmarks_align_photos_and_photos_without_them_are_listed(model, write_people, tmp_path):
     root, table = write_people(tmp_path / "people"), tmp_path / "points.csv"
     lines = [
         f"{photo},{','.join(f'{value:.4f}' for value in TEMPLATE.ravel())}\n"
@@ -134,7 +134,7 @@ def test_landmarks_align_and_a_photo_without_is_listed(model, write_people, tmp_
     }
 
 
-def test_nothing_is_written_without_a_person(model, tmp_path):
+def test_without_any_person_nothing_is_written(model, tmp_path):
     root, out = tmp_path / "people", tmp_path / "gallery"
     root.mkdir()
     with pytest.raises(
@@ -148,7 +148,7 @@ def test_nothing_is_written_without_a_person(model, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["people"]
 
 
-def test_no_input_and_no_strangers_folder_is_written(model, write_people, tmp_path):
+def test_inputs_and_folders_of_the_user_are_not_overwritten(model, write_people, tmp_path):
     root = write_people(tmp_path / "people")
     for out in (root, root / "gallery", tmp_path):
         with pytest.raises(ValueError, match="choose another output"):

@@ -1,4 +1,4 @@
-"""Verification bins by any model: figures counted by hand, and what cannot be evaluated."""
+"""Figures of verification bins equal those counted by hand; unusable inputs are named."""
 
 import json
 from pathlib import Path
@@ -16,14 +16,14 @@ def colour(value: int, size: int = 112) -> bytes:
 
 
 def embedder(faces: np.ndarray) -> np.ndarray:
-    """The angle of an embedding is a face's level of grey, κ is 5."""
+    """Return embeddings whose angle is the grey level of a face, with κ 5."""
     angle = faces[:, 0, 0, 0].astype(np.float32) / 100
     return np.repeat(5 * np.stack([np.cos(angle), np.sin(angle)], 1)[:, None], 2, axis=1)
 
 
 @pytest.fixture
 def bin_file(tmp_path) -> Path:
-    """Genuine pairs differ by 1 level of grey, one by 60; impostors by 32, 36 … 108."""
+    """A bin: genuine pairs differ by 1 grey level, except one by 60; impostors by 32, 36 … 108."""
     levels, same = [], np.arange(40) % 2 == 0
     for i, genuine in enumerate(same):
         levels += [50, 50 + ((60 if i == 8 else 1) if genuine else 30 + 2 * i)]
@@ -31,7 +31,7 @@ def bin_file(tmp_path) -> Path:
     return tmp_path / "lfw.bin"
 
 
-def test_figures_of_a_bin(bin_file, tmp_path, monkeypatch, capsys):
+def test_figures_of_a_bin_equal_those_counted_by_hand(bin_file, tmp_path, monkeypatch, capsys):
     found = evaluate_bins.evaluate_bin(bin_file, embedder)
     assert found["pairs"] == 40
     assert found["accuracy"] == pytest.approx(39 / 40)
@@ -48,7 +48,7 @@ def test_figures_of_a_bin(bin_file, tmp_path, monkeypatch, capsys):
     assert written == {"model": "d", "bins": {"lfw": found}}
 
 
-def test_what_cannot_be_evaluated_is_named(bin_file, tmp_path, monkeypatch):
+def test_unusable_inputs_are_named(bin_file, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate_bins, "open_embedder", lambda path: embedder)
     for content, same, message in (
         ([colour(1)] * 4, [True, False], "few.bin: pairs: ten folds need at least 10, found 2"),
@@ -66,7 +66,7 @@ def test_what_cannot_be_evaluated_is_named(bin_file, tmp_path, monkeypatch):
             evaluate_bins.evaluate_bin(bin_file, lambda f, v=value: v * embedder(f))
 
 
-def test_an_output_that_must_not_be_written_ends_it_before_the_work(bin_file, tmp_path):
+def test_a_forbidden_output_stops_the_command_before_any_work(bin_file, tmp_path):
     for out in (bin_file, tmp_path):
         with pytest.raises(ValueError, match=r"is an input|lh2face did not write it"):
             evaluate_bins.run([bin_file], tmp_path / "no model", out)

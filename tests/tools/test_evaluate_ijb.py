@@ -1,4 +1,4 @@
-"""The command on a small benchmark on disk, by every way to give it embeddings."""
+"""The command evaluates a small benchmark on disk, for every way to give it embeddings."""
 
 import csv
 import json
@@ -15,15 +15,16 @@ import pytest
 import torch
 
 from lh2face.adapters.insightface import export_onnx
+from lh2face.artifacts.embeddings import read_embeddings
+from lh2face.artifacts.info import read_provenance
 from lh2face.artifacts.model import save_model
-from lh2face.artifacts.provenance import read_provenance
 from lh2face.cli import main
 from lh2face.data.align import TEMPLATE
 from lh2face.data.ijb_meta import write_meta
 from lh2face.data.images import ImageError
 from lh2face.data.synthetic_protocol import PROTOCOLS, synthetic_meta
 from lh2face.detection import OPENERS, Face
-from lh2face.embedding import faces, kept
+from lh2face.embedding import kept, photos
 from lh2face.files.digests import digest
 from lh2face.files.outputs import exclusive
 from lh2face.params import load_params
@@ -38,7 +39,7 @@ BACKBONE = {"type": "MobileFaceNet", "embedding_size": 32, "width": 0.25, "image
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """Pictures of a colour a template, with noise."""
+    """A benchmark whose pictures have one colour per template, with noise."""
     root, rng = tmp_path_factory.mktemp("ijb"), np.random.default_rng(0)
     write_meta(root, "ijbb", META)
     (root / "loose_crop").mkdir()
@@ -88,8 +89,8 @@ def test_checkpoint_onnx_and_features_agree(monkeypatch, root, checkpoint, tmp_p
     assert by_features == by_checkpoint
 
 
-def test_the_pipeline_gives_the_same_bytes_and_figures(root, checkpoint, tmp_path):
-    """The same faces and the same model, by the command and by the stages; shards too."""
+def test_the_pipeline_gives_the_same_embeddings_and_figures(root, checkpoint, tmp_path):
+    """Command and stages use the same faces and the same model; the stages also with shards."""
     given = load_params(ROOT / "params.yaml")
     section = given.model_dump()
     section["benchmarks"] = {"it": {"type": "ijb", "path": str(root), "lists": "ijbb"}}
@@ -105,7 +106,7 @@ def test_the_pipeline_gives_the_same_bytes_and_figures(root, checkpoint, tmp_pat
         for shard in range(2):
             embed.run(given, model, tmp_path / "aligned", stages, shard=shard, shards=2)
         evaluate_ijb.run(root, "ijbb", command, protocol, **{kind: model})
-        by_stages = embed.read_embeddings(stages)
+        by_stages = read_embeddings(stages)
         by_command = np.load(command / "embeddings.npy")
         assert by_stages.tobytes() == by_command.tobytes() and by_stages.shape == by_command.shape
         evaluate.run(given, stages, tmp_path / "aligned", tmp_path / f"{kind}.evaluation")
@@ -117,10 +118,10 @@ def test_the_pipeline_gives_the_same_bytes_and_figures(root, checkpoint, tmp_pat
             assert found[part] == expected[part]
 
 
-def test_a_detector_takes_the_place_of_the_lists_landmarks(
+def test_a_detector_replaces_the_landmarks_of_the_lists(
     monkeypatch, root, checkpoint, tmp_path, capsys
 ):
-    """Where it finds nothing, the lists' landmarks are used; other detectors, other embeddings."""
+    """Where it finds no face, the lists' landmarks are used."""
     moved = TEMPLATE * 0.8 + 4
 
     def embeddings(out, see, *more):
@@ -133,7 +134,7 @@ def test_a_detector_takes_the_place_of_the_lists_landmarks(
     np.testing.assert_array_equal(nothing, by_lists)
     expected = f"{len(META.names)} faces not found: aligned by the lists' landmarks"
     assert expected in capsys.readouterr().out
-    # A run that goes on says so of all faces, not only of those that it embeds itself.
+    # A resumed run counts all faces, not only those that it embeds itself.
     embeddings("nothing", lambda image: [], "--detector", "mtcnn")
     assert expected in capsys.readouterr().out
     see = [Face(np.r_[0:4], moved, 1.0)]
@@ -141,7 +142,7 @@ def test_a_detector_takes_the_place_of_the_lists_landmarks(
     assert (found != by_lists).any(axis=(1, 2)).all()
     made = json.loads((tmp_path / "found" / "provenance.json").read_text())
     assert made["data"]["detector"] == "mtcnn"
-    # What was embedded without it is not taken for the same.
+    # Embeddings that were made without the detector are not reused.
     with pytest.raises(RuntimeError):
         embeddings("lists", lambda image: see, "--detector", "mtcnn")
     assert "use another --out" in capsys.readouterr().err
@@ -151,7 +152,7 @@ def test_a_detector_takes_the_place_of_the_lists_landmarks(
     assert "--detector: found --features too" in capsys.readouterr().err
 
 
-def test_switches_reach_the_protocol(monkeypatch, root, tmp_path):
+def test_options_reach_the_protocol(monkeypatch, root, tmp_path):
     features = tmp_path / "features.npy"
     np.save(features, np.random.default_rng(0).normal(size=(len(META.names), 8)).astype("f4"))
     metrics = run(
@@ -163,11 +164,11 @@ def test_switches_reach_the_protocol(monkeypatch, root, tmp_path):
     assert metrics["protocol"] | {"far": 0} == {
         "flip": False, "norm": False, "detector_score": False, "pooling": "kappa",
         "matching": "mutual_likelihood", "vmf_dim": 8, "galleries": "merged",
-        "figures": "definition", "far": 0, "bootstrap": 0, "seed": 0,
+        "formulas": "definition", "far": 0, "bootstrap": 0, "seed": 0,
     }  # fmt: skip
 
 
-def test_an_interrupted_embedding_goes_on(monkeypatch, root, checkpoint, tmp_path):
+def test_an_interrupted_embedding_is_resumed(monkeypatch, root, checkpoint, tmp_path):
     monkeypatch.setattr(kept, "BLOCK", 50)
     embed, blocks = evaluate_ijb.checkpoint_embedder(checkpoint), []
 
@@ -193,10 +194,10 @@ def test_an_interrupted_embedding_goes_on(monkeypatch, root, checkpoint, tmp_pat
     evaluate_ijb.run(root, "ijbb", whole, evaluate_ijb.Protocol(), checkpoint=checkpoint)
     parts = np.load(tmp_path / "out" / "embeddings.npy")
     np.testing.assert_allclose(parts, np.load(whole / "embeddings.npy"), atol=1e-5)
-    # Nothing is embedded again.
-    monkeypatch.setattr(faces, "aligned_face", None)
+    # A second run embeds nothing.
+    monkeypatch.setattr(photos, "aligned_face", None)
     evaluate_ijb.run(root, "ijbb", whole, evaluate_ijb.Protocol(), checkpoint=checkpoint)
-    # With more changed than that, the embeddings that are there are not taken for those asked for.
+    # After other changes, the kept embeddings are not reused.
     again = shutil.copytree(root, tmp_path / "again")
     photo, listed = (
         again / "loose_crop" / META.names[1],
@@ -242,7 +243,7 @@ def test_only_files_of_an_earlier_run_are_replaced(monkeypatch, root, checkpoint
     (out / "notes.txt").write_text("mine")
     first = run(monkeypatch, root, out, "--features", features)
     assert run(monkeypatch, root, out, "--features", features) == first
-    # A run of features leaves no embeddings of its own, so those found later are the user's.
+    # A run with features writes no embeddings, so a later file of embeddings is the user's.
     np.save(out / "embeddings.npy", np.zeros(3))
     with pytest.raises(ValueError, match=r"embeddings\.npy: not written by"):
         evaluate_ijb.run(root, "ijbb", out, evaluate_ijb.Protocol(), checkpoint=checkpoint)
@@ -262,12 +263,12 @@ def test_an_output_inside_an_input_is_refused(root, checkpoint):
     assert not (root / "loose_crop" / "x").exists() and not (root / "meta" / "lock").exists()
 
 
-def test_two_runs_in_one_folder_are_kept_apart(root, checkpoint, tmp_path):
+def test_two_runs_in_one_folder_exclude_each_other(root, checkpoint, tmp_path):
     with exclusive(tmp_path), pytest.raises(ValueError, match="works here already"):
         evaluate_ijb.run(root, "ijbb", tmp_path, evaluate_ijb.Protocol(), checkpoint=checkpoint)
 
 
-def test_provenance_names_all_that_decided(monkeypatch, root, checkpoint, tmp_path):
+def test_provenance_names_every_input(monkeypatch, root, checkpoint, tmp_path):
     run(monkeypatch, root, tmp_path / "a", "--checkpoint", checkpoint, "--seed", 3)
     made = read_provenance(tmp_path / "a" / "metrics.json")
     assert made["data"].keys() == {"meta", "checkpoint", "images"}
@@ -288,22 +289,22 @@ def test_provenance_names_all_that_decided(monkeypatch, root, checkpoint, tmp_pa
     }  # fmt: skip
 
 
-def test_figures_as_insightface_are_named_so(monkeypatch, root, tmp_path, capsys):
+def test_figures_by_insightfaces_rules_say_so(monkeypatch, root, tmp_path, capsys):
     features = tmp_path / "features.npy"
     np.save(features, np.random.default_rng(0).normal(size=(len(META.names), 8)).astype("f4"))
     plain = run(monkeypatch, root, tmp_path / "a", "--features", features)
     assert "insightface" not in capsys.readouterr().out
     theirs = run(
-        monkeypatch, root, tmp_path / "a", "--features", features, "--figures", "insightface"
+        monkeypatch, root, tmp_path / "a", "--features", features, "--formulas", "insightface"
     )
     assert "as computed by insightface" in " ".join(capsys.readouterr().out.split())
-    assert theirs["protocol"]["figures"] == "insightface"
+    assert theirs["protocol"]["formulas"] == "insightface"
     assert theirs["verification"] == plain["verification"]
     assert theirs["identification"] != plain["identification"]
 
 
-def test_half_precision_gives_the_figures_of_single(monkeypatch, root, tmp_path):
-    """A norm of 400 is within float16, its square is not."""
+def test_half_precision_gives_the_figures_of_single_precision(monkeypatch, root, tmp_path):
+    """A norm of 400 fits into float16, its square does not."""
     rng = np.random.default_rng(0)
     values = rng.normal(size=(len(META.names), 2, 32)) * rng.uniform(1, 70, (len(META.names), 1, 1))
     metrics = []
@@ -324,7 +325,7 @@ def test_half_precision_gives_the_figures_of_single(monkeypatch, root, tmp_path)
         (["nan"] * 10, "expected a number, found 'nan'"),
     ],
 )
-def test_landmarks_without_a_face_are_named_by_their_line(
+def test_impossible_landmarks_are_named_with_their_line(
     root, checkpoint, tmp_path, landmarks, message
 ):
     bad = shutil.copytree(root, tmp_path / "bad")
@@ -340,7 +341,7 @@ def test_landmarks_without_a_face_are_named_by_their_line(
         evaluate_ijb.run(*arguments, checkpoint=checkpoint, check_landmarks=False)
 
 
-def test_a_photo_that_is_cut_short_is_named(root, checkpoint, tmp_path):
+def test_a_truncated_photo_is_named(root, checkpoint, tmp_path):
     bad = shutil.copytree(root, tmp_path / "bad")
     photo = bad / "loose_crop" / META.names[6]
     photo.write_bytes(photo.read_bytes()[: photo.stat().st_size // 3])
@@ -359,7 +360,9 @@ def test_a_photo_that_is_cut_short_is_named(root, checkpoint, tmp_path):
         (["--workers", "1000000"], "--workers: expected 1 to 256, found 1000000"),
     ],
 )
-def test_numbers_out_of_range_are_one_line(monkeypatch, root, tmp_path, capsys, arguments, message):
+def test_numbers_out_of_range_give_one_line(
+    monkeypatch, root, tmp_path, capsys, arguments, message
+):
     np.save(tmp_path / "f.npy", np.ones((len(META.names), 8), "f4"))
     with pytest.raises(RuntimeError):
         run(monkeypatch, root, tmp_path / "out", "--features", tmp_path / "f.npy", *arguments)
@@ -382,7 +385,7 @@ def test_numbers_out_of_range_are_one_line(monkeypatch, root, tmp_path, capsys, 
         (np.eye(len(META.names), 8, -1, "f4"), r"f\.npy: .*row 0: .*found 0\.0"),
     ],
 )
-def test_features_that_do_not_fit(root, tmp_path, values, message):
+def test_features_that_do_not_fit_are_named(root, tmp_path, values, message):
     np.save(tmp_path / "f.npy", values)
     with pytest.raises(ValueError, match=message):
         evaluate_ijb.run(
@@ -407,14 +410,14 @@ def npy(header: bytes, body: bytes = b"") -> bytes:
     ],
     ids=["empty", "text", "huge", "negative", "objects", "nested", "cut"],
 )
-def test_damaged_features_are_one_line(tmp_path, content):
+def test_damaged_features_give_one_line(tmp_path, content):
     (tmp_path / "f.npy").write_bytes(content)
     with pytest.raises(ValueError, match=r"f\.npy: not a whole \.npy file") as raised:
         evaluate_ijb.read_features(tmp_path / "f.npy", 4)
     assert "\n" not in str(raised.value)
 
 
-def test_a_quality_of_ones_own_is_rejected_by(monkeypatch, root, tmp_path):
+def test_a_given_quality_is_used_for_the_reject_curve(monkeypatch, root, tmp_path):
     features, quality = tmp_path / "features.npy", tmp_path / "quality.csv"
     rng = np.random.default_rng(0)
     np.save(features, rng.normal(size=(len(META.names), 8)).astype("f4"))
@@ -422,7 +425,8 @@ def test_a_quality_of_ones_own_is_rejected_by(monkeypatch, root, tmp_path):
         csv.writer(file).writerows([("name", "score"), *((name, 1) for name in META.names)])
     out = tmp_path / "out"
     blind = run(monkeypatch, root, out, "--features", features, "--quality", quality)
-    assert 0 < blind["reject"]["area"] < 0.5
+    assert 0 < blind["reject"]["area"] < 0.5 and 0 < blind["reject"]["far"] < 1
+    assert 0 <= blind["reject"]["area_at_far"] < 0.5
     quality.write_text(f"{META.names[0]},1\n{META.names[1]},good\n")
     with pytest.raises(ValueError, match=r"quality.csv:2: expected name,score"):
         evaluate_ijb.read_quality(quality, META.names)
@@ -449,12 +453,12 @@ def test_a_quality_of_ones_own_is_rejected_by(monkeypatch, root, tmp_path):
         ({"features": "f.npy", "model": "m.onnx"}, "found --model, --features"),
     ],
 )
-def test_exactly_one_source(root, tmp_path, arguments, message):
+def test_exactly_one_source_of_embeddings_is_required(root, tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         evaluate_ijb.run(root, "ijbb", tmp_path, evaluate_ijb.Protocol(), **arguments)
 
 
-def test_files_that_are_not_what_they_should_be(root, tmp_path, checkpoint):
+def test_files_of_a_wrong_type_are_named(root, tmp_path, checkpoint):
     name = root / "loose_crop" / META.names[3]
     content = name.read_bytes()
     name.write_bytes(b"")

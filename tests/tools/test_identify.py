@@ -1,4 +1,4 @@
-"""Who a photo shows: against plain loops and the evaluation, and where there is no verdict."""
+"""Candidates and decisions equal plain loops and the evaluation; doubtful cases give no name."""
 
 import re
 from pathlib import Path
@@ -29,7 +29,7 @@ def write_model(folder: Path, seed: int) -> Path:
 
 @pytest.fixture
 def gallery(tmp_path, monkeypatch, embedder, write_people) -> Path:
-    """Seven people, enrolled by a random projection."""
+    """A gallery of seven people, enrolled with the random projection."""
     monkeypatch.setenv("COLUMNS", "200")
     for module in (enrol, identify):
         monkeypatch.setattr(module, "open_embedder", lambda path: embedder)
@@ -41,7 +41,7 @@ def gallery(tmp_path, monkeypatch, embedder, write_people) -> Path:
 
 @pytest.fixture
 def write_photos(face, tmp_path):
-    """Writes a new photo of each person."""
+    """Returns a function that writes a new photo of each person."""
 
     def write(*people: int) -> list[Path]:
         paths = [tmp_path / f"new{person}.png" for person in people]
@@ -52,7 +52,7 @@ def write_photos(face, tmp_path):
     return write
 
 
-def test_candidates_and_decisions_are_those_of_plain_loops(
+def test_candidates_and_decisions_equal_those_of_plain_loops(
     gallery, embedder, face, write_photos, capsys
 ):
     photos = write_photos(*range(12))
@@ -69,10 +69,10 @@ def test_candidates_and_decisions_are_those_of_plain_loops(
         max(direction([face(p, photo)]) @ templates[o] for o in range(7) if o != p)
         for p in range(7) for photo in range(3)
     )  # fmt: skip
-    threshold = alarms[::-1][10]  # ten of 21 are above: FPIR 0.476
+    threshold = alarms[::-1][10]  # ten of 21 scores are above it: FPIR 0.476
     assert f"{threshold:.4f}, FPIR 0.5, measured on 21 non-mated searches" in header
     assert "of the gallery's 7 people" in header
-    # After the last photo: coarse, few false alarms, few people.
+    # Three warnings follow the last photo: a high FPIR, few false alarms, few people.
     assert parts[-1].count("warning: ") - parts[-1].count("a poor photo") == 3
     decisions = []
     for person, part in enumerate(parts):
@@ -100,8 +100,8 @@ def test_an_enrolled_photo_itself_is_found_first(seed):
         assert identify.matches(scores, 1 - 1e-6).tolist() == [person]
 
 
-def test_decisions_are_those_that_the_evaluation_counts():
-    """With ties everywhere: few coordinates, whole numbers."""
+def test_decisions_agree_with_the_evaluation():
+    """Embeddings have few coordinates of whole numbers, so that many scores tie."""
     rng = np.random.default_rng(0)
     vectors = rng.integers(-2, 3, (400, 3)) + np.array([0, 0, 0.5])
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -128,11 +128,11 @@ def test_decisions_are_those_that_the_evaluation_counts():
         ([-0.5], -1, [0]),
     ],
 )
-def test_ties(scores, threshold, expected):
+def test_matches_are_scores_above_the_threshold_and_their_ties(scores, threshold, expected):
     assert identify.matches(np.array(scores), threshold).tolist() == expected
 
 
-def test_a_tie_is_no_name(gallery, write_photos, capsys):
+def test_a_tie_gives_no_name(gallery, write_photos, capsys):
     known = read_gallery(gallery, Path("m"))
     templates = known.templates.copy()
     templates[4] = templates[2]
@@ -142,7 +142,7 @@ def test_a_tie_is_no_name(gallery, write_photos, capsys):
     assert "decision  undecided, the scores tie: p2, p4" in capsys.readouterr().out
 
 
-def test_a_threshold_lets_no_more_searches_through_than_its_fpir():
+def test_a_threshold_keeps_its_fpir():
     scores = np.random.default_rng(0).uniform(-1, 1, 1000)
     for fpir in (0.01, 0.1, 0.123, 0.5):
         limit = identify.choose_threshold(scores, 200, fpir, None)
@@ -155,7 +155,7 @@ def test_a_threshold_lets_no_more_searches_through_than_its_fpir():
     )
 
 
-def test_a_given_threshold_is_said_to_let_through_what_it_does():
+def test_a_given_threshold_reports_its_measured_fpir():
     scores = np.linspace(0, 1, 101)
     limit = identify.choose_threshold(scores, 200, None, 0.895)
     searches = "101 non-mated searches of the gallery's 200 people"
@@ -165,7 +165,7 @@ def test_a_given_threshold_is_said_to_let_through_what_it_does():
     assert nobody.value == 0.4 and "not known" in nobody.doubts[0]
 
 
-def test_a_gallery_too_small_for_the_default_gives_candidates_and_no_name():
+def test_a_small_gallery_gives_candidates_but_no_name():
     limit = identify.choose_threshold(np.linspace(0, 1, 999), 300, None, None)
     assert limit.value is None and limit.refusal.startswith(
         "999 non-mated searches cannot show an FPIR of 0.01; enrol more people, or give a higher"
@@ -193,13 +193,13 @@ def test_a_gallery_too_small_for_the_default_gives_candidates_and_no_name():
         (99, None, 1.5, "--threshold: expected a cosine, −1 … 1, found 1.5"),
     ],
 )
-def test_a_threshold_that_means_nothing_is_refused(searches, fpir, threshold, message):
+def test_a_threshold_without_meaning_is_refused(searches, fpir, threshold, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         identify.choose_threshold(np.linspace(0, 1, searches), 100, fpir, threshold)
 
 
-def test_a_low_kappa_is_warned_of(gallery, face, write_photos, capsys):
-    """Photos of little contrast have short embeddings here."""
+def test_a_low_kappa_gives_a_warning(gallery, face, write_photos, capsys):
+    """Here, photos with little contrast have short embeddings."""
     photos = write_photos(0, 1)
     cv2.imwrite(str(photos[0]), 112 + face(0, 99) // 8)
     identify.run(photos, gallery, Path("m"), threshold=0)
@@ -213,7 +213,7 @@ def test_a_low_kappa_is_warned_of(gallery, face, write_photos, capsys):
 
 
 @pytest.mark.parametrize(("grey", "word"), [(255, "not finite"), (0, "zero")])
-def test_an_embedding_that_is_none_gives_no_verdict(gallery, write_photos, capsys, grey, word):
+def test_an_invalid_embedding_gives_no_verdict(gallery, write_photos, capsys, grey, word):
     photos = write_photos(0, 1)
     cv2.imwrite(str(photos[1]), np.full((112, 112, 3), grey, np.uint8))
     capsys.readouterr()
@@ -224,8 +224,8 @@ def test_an_embedding_that_is_none_gives_no_verdict(gallery, write_photos, capsy
     assert capsys.readouterr().out == ""
 
 
-def test_by_command_with_a_trained_models_folder(run, write_people, tmp_path):
-    """Names are text; another model and a gallery that is none are one line."""
+def test_the_command_identifies_with_a_model_folder(run, write_people, tmp_path):
+    """Names are printed as text; another model or a damaged gallery gives one line."""
     model, other = (write_model(tmp_path / f"model{seed}", seed) for seed in range(2))
     root, out = write_people(tmp_path / "people", 4, 1), tmp_path / "gallery"
     (root / "p0").rename(root / "[bold]\x1b\udce9")

@@ -40,7 +40,7 @@ def run(monkeypatch, *arguments):
     return ended.value.code
 
 
-def test_sheet_and_turn_of_every_image(monkeypatch, tmp_path, fitted):
+def test_every_image_gives_a_sheet_and_a_turn(monkeypatch, tmp_path, fitted):
     rng = np.random.default_rng(0)
     images = [tmp_path / "a.png", tmp_path / "b.jpg"]
     for path in images:
@@ -49,7 +49,7 @@ def test_sheet_and_turn_of_every_image(monkeypatch, tmp_path, fitted):
     for name in ("a", "b"):
         sheet = cv2.imread(str(tmp_path / "out" / f"{name}.png"))
         assert sheet.shape == (300, 132 * len(TURNS), 3)
-        # The input is as it was but for the size: no other order of colours.
+        # The sheet shows the input with its own colours, in another size.
         given = cv2.imread(str(tmp_path / f"{name}.{'png' if name == 'a' else 'jpg'}"))
         means = sheet[:128, :128].mean((0, 1)), given.mean((0, 1))
         np.testing.assert_allclose(*means, atol=4)
@@ -57,8 +57,8 @@ def test_sheet_and_turn_of_every_image(monkeypatch, tmp_path, fitted):
             assert turn.n_frames == 8
 
 
-def test_photos_are_aligned_first(monkeypatch, tmp_path, fitted, capsys):
-    """By landmarks or by a detector; the sheet is that of the aligned face."""
+def test_photos_are_aligned_before_reconstruction(monkeypatch, tmp_path, fitted, capsys):
+    """Landmarks or a detector align them; the sheet equals that of the aligned face."""
     image = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8),
                              (0, 0), 4)  # fmt: skip
     points = TEMPLATE * 1.2 + (90, 20)
@@ -81,7 +81,7 @@ def test_photos_are_aligned_first(monkeypatch, tmp_path, fitted, capsys):
     assert "--detector: found --landmarks too; give one of them" in capsys.readouterr().err
 
 
-def test_a_file_that_no_picture_has_the_size_of_is_not_read(monkeypatch, tmp_path, fitted, capsys):
+def test_a_huge_file_is_not_read(monkeypatch, tmp_path, fitted, capsys):
     (tmp_path / "a.png").touch()
     os.truncate(tmp_path / "a.png", 1 << 40)
     assert run(monkeypatch, tmp_path / "a.png", "--out", tmp_path / "o", "--model", fitted) == 1
@@ -89,7 +89,7 @@ def test_a_file_that_no_picture_has_the_size_of_is_not_read(monkeypatch, tmp_pat
     assert not (tmp_path / "o").exists()
 
 
-def test_what_cannot_be_reconstructed_is_named(monkeypatch, tmp_path, fitted, capsys):
+def test_unusable_inputs_are_named(monkeypatch, tmp_path, fitted, capsys):
     (tmp_path / "bad.png").write_bytes(b"no image")
     assert run(monkeypatch, tmp_path / "bad.png", "--out", tmp_path / "out", "--model", fitted) == 1
     assert "bad.png: not a picture" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""When a verdict follows from a score."""
+"""A score gives a verdict only where a threshold with a low FAR is known, or the user asks."""
 
 import pytest
 
@@ -13,13 +13,13 @@ MEASURED = (
 )
 
 
-def test_the_lowest_far_decides_and_says_what_is_behind_it():
+def test_the_threshold_of_the_lowest_far_is_used_and_its_origin_stated():
     limit = choose_threshold(KNOWN, None, None)
     assert (limit.value, limit.refusal, list(limit.doubts)) == (0.7, "", [])
     assert str(limit) == f"0.7000, FAR 0.001, {MEASURED} photos"
 
 
-def test_a_far_above_one_percent_decides_only_where_it_is_asked_for():
+def test_a_far_above_one_percent_is_used_only_on_request():
     coarse = {**KNOWN, "threshold": {"0.1": 0.3}, "impostor": 900}
     limit = choose_threshold(coarse, None, None)
     assert limit.value == 0.3 and "one stranger in 10 passes; --far 0.1 decides" in limit.refusal
@@ -30,7 +30,7 @@ def test_a_far_above_one_percent_decides_only_where_it_is_asked_for():
     assert edge.refusal == ""
 
 
-def test_few_pairs_few_people_and_drawings_are_doubts():
+def test_few_pairs_few_people_and_synthetic_faces_are_doubts():
     few = {**KNOWN, "impostor": 10_000, "people": 40, "source": "synthetic"}
     found = choose_threshold(few, None, None).doubts
     assert [part in doubt for part, doubt in zip(
@@ -51,13 +51,13 @@ def test_few_pairs_few_people_and_drawings_are_doubts():
         (0.29, "as given, FAR above 0.1, measured on 30,000", 1),
     ],
 )
-def test_a_given_threshold_has_the_far_of_the_next_one_below(value, said, doubts):
+def test_a_given_threshold_has_the_far_of_the_next_lower_known_one(value, said, doubts):
     limit = choose_threshold(KNOWN, value, None)
     assert limit.value == value and limit.refusal == ""
     assert limit.origin.startswith(said) and len(limit.doubts) == doubts
 
 
-def test_without_a_calibration():
+def test_without_calibrated_thresholds_there_is_no_threshold():
     assert choose_threshold(None, None, None).value is None
     assert "no threshold" in choose_threshold({**KNOWN, "threshold": {}}, None, None).refusal
     given = choose_threshold(None, 0.4, None)

@@ -1,4 +1,4 @@
-"""Two photos and a verdict: aligned, by landmarks, by a detector; calibrated or not."""
+"""Two photos are aligned by landmarks or a detector and compared; a verdict needs thresholds."""
 
 import json
 import os
@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from lh2face.adapters.insightface import export_onnx
-from lh2face.artifacts.calibration import read_calibration
+from lh2face.artifacts.embeddings import read_embeddings
 from lh2face.artifacts.model import model_digest, save_model
+from lh2face.artifacts.thresholds import read_thresholds
 from lh2face.data.align import TEMPLATE, estimate_norm, norm_crop
 from lh2face.data.benchmark import read_benchmark
 from lh2face.detection import OPENERS, Face, open_insightface
@@ -44,7 +45,7 @@ METRICS = {
 
 @pytest.fixture
 def model(tmp_path) -> Path:
-    """A trained model's folder, an evaluation beside it."""
+    """The folder of a trained model, with an evaluation beside it."""
     torch.manual_seed(0)
     config = {"type": "FaceRecognizer", "backbone": BACKBONE, "head": HEAD}
     network = MODELS.build({**config, "head": None})
@@ -70,7 +71,7 @@ def write_metrics(folder: Path, metrics: dict) -> None:
 
 @pytest.fixture
 def photos(tmp_path) -> list[Path]:
-    """An aligned face, another, and the first one in a larger photo, turned."""
+    """An aligned face, another one, and the first one rotated in a larger photo."""
     rng = np.random.default_rng(0)
     blurred = [cv2.GaussianBlur(rng.integers(0, 255, (112, 112, 3), np.uint8), (0, 0), 3)
                for _ in range(2)]  # fmt: skip
@@ -88,7 +89,7 @@ def score(out: str) -> float:
     return float(re.search(r"score\s+(-?[\d.]+)", out)[1])
 
 
-def test_folder_and_onnx_say_the_same(run, model, photos, tmp_path):
+def test_model_folder_and_onnx_file_give_the_same_score(run, model, photos, tmp_path):
     a, b, _ = photos
     evaluation = model.parent / "evaluation" / "people"
     onnx = tmp_path / "m.onnx"
@@ -110,7 +111,7 @@ def test_folder_and_onnx_say_the_same(run, model, photos, tmp_path):
     assert score(itself) == 1 and "not the same" not in itself
 
 
-def test_without_calibration_there_is_no_verdict(run, model, photos, tmp_path):
+def test_without_thresholds_there_is_no_verdict(run, model, photos, tmp_path):
     a, b, _ = photos
     export_onnx(model, tmp_path / "m.onnx")
     command = ("verify", a, b, "--model", tmp_path / "m.onnx")
@@ -122,8 +123,8 @@ def test_without_calibration_there_is_no_verdict(run, model, photos, tmp_path):
     assert "-1.0000, as given" in out and "the same person" in out
 
 
-def test_one_stranger_in_ten_is_no_ground_for_a_verdict(run, model, photos):
-    """Unless it is asked for; the score is there either way."""
+def test_a_far_of_one_in_ten_gives_no_verdict(run, model, photos):
+    """The user may ask for one; the score is shown in any case."""
     single = {**METRICS["single_images"], "impostor": 900, "threshold": {"0.1": -1.0}}
     metrics = {**METRICS, "single_images": single}
     write_metrics(model.parent / "evaluation" / "people", metrics)
@@ -137,7 +138,7 @@ def test_one_stranger_in_ten_is_no_ground_for_a_verdict(run, model, photos):
         assert "warning: FAR 0.1 lets one stranger in 10 through" in out
 
 
-def test_a_poor_photo_is_warned_of(run, model, photos):
+def test_a_poor_photo_gives_a_warning(run, model, photos):
     kappa = {**METRICS["kappa"], "p5": 1e6}
     write_metrics(model.parent / "evaluation" / "people", {**METRICS, "kappa": kappa})
     _, out, _ = run("verify", *photos[:2], "--model", model)
@@ -176,7 +177,7 @@ def test_landmarks_align_a_photo(run, monkeypatch, model, photos, tmp_path):
         (TEMPLATE + 300, "is outside the image of 112 × 112 px"),
     ],
 )
-def test_landmarks_that_make_no_face_name_the_photo(run, model, photos, tmp_path, points, reason):
+def test_impossible_landmarks_name_the_photo(run, model, photos, tmp_path, points, reason):
     table = tmp_path / "points.csv"
     table.write_text("".join(f"{photo},{','.join(map(str, points.ravel()))}\n" for photo in photos))
     code, out, err = run("verify", *photos[:2], "--model", model, "--landmarks", table)
@@ -185,7 +186,7 @@ def test_landmarks_that_make_no_face_name_the_photo(run, model, photos, tmp_path
 
 
 def detector(path: Path, corners: np.ndarray, found: bool = True) -> Path:
-    """An ONNX file of SCRFD's nine outputs that sees one face, whatever it is shown."""
+    """Write an ONNX file with SCRFD's nine outputs, which finds one face in every photo."""
     import onnx
     from onnx import TensorProto, helper
 
@@ -194,7 +195,7 @@ def detector(path: Path, corners: np.ndarray, found: bool = True) -> Path:
         for stride in (8, 16, 32):
             values = np.zeros((2 * (640 // stride) ** 2, width), np.float32)
             if stride == 8 and found:
-                # Of the anchor at (0, 0): distances in strides.
+                # Outputs of the anchor at (0, 0) are distances in strides.
                 face = {"score": [0.9], "box": [0, 0, 80, 80], "points": corners.ravel() / 8}
                 values[0] = face[name]
             label = f"{name}{stride}"
@@ -212,7 +213,7 @@ def test_a_detector_aligns_a_photo(run, model, photos, tmp_path):
     pytest.importorskip("insightface")
     a, _, large = photos
     points = np.load(tmp_path / "landmarks.npy")
-    scale = 640 / 400  # what insightface enlarges the photo by
+    scale = 640 / 400  # the factor by which insightface enlarges the photo
     path = detector(tmp_path / "detector.onnx", points * scale)
     (found,) = open_insightface(path)(cv2.imread(str(large)))
     np.testing.assert_allclose(found.landmarks, points, atol=0.01)
@@ -227,8 +228,8 @@ def test_a_detector_aligns_a_photo(run, model, photos, tmp_path):
     assert code == 1 and err == f"lh2face: {a}: the detector finds no face\n"
 
 
-def test_a_detector_by_name(run, model, photos, tmp_path, monkeypatch):
-    """Of several faces the main one, and it says so."""
+def test_a_detector_is_chosen_by_name(run, model, photos, tmp_path, monkeypatch):
+    """Of several faces the main one is used, and the output says so."""
     a, _, large = photos
     points = np.load(tmp_path / "landmarks.npy")
 
@@ -250,7 +251,7 @@ def test_a_detector_by_name(run, model, photos, tmp_path, monkeypatch):
     )
 
 
-def test_a_detector_is_a_detector(run, model, photos, tmp_path):
+def test_a_file_that_is_no_detector_is_refused(run, model, photos, tmp_path):
     pytest.importorskip("insightface")
     import onnx
 
@@ -266,7 +267,7 @@ def test_a_detector_is_a_detector(run, model, photos, tmp_path):
     unknown = onnx.load(whole)
     unknown.graph.node.append(onnx.helper.make_node("Mystery", ["image"], ["z"], domain="custom"))
     onnx.save(unknown, tmp_path / "unknown.onnx")
-    # Of insightface's own prints, none is in the way: what went wrong is the last line.
+    # insightface's own output does not follow the error, which is the last line.
     for name, message in (
         ("text", "not an ONNX file"),
         ("empty", "not an ONNX file"),
@@ -282,7 +283,7 @@ def test_a_detector_is_a_detector(run, model, photos, tmp_path):
     assert code == 1 and "not a recognition model" in err and "found 9 outputs: score8" in err
 
 
-def test_what_cannot_be_verified_is_named(run, model, photos, tmp_path):
+def test_unusable_inputs_are_named(run, model, photos, tmp_path):
     a, b, large = photos
     (tmp_path / "text.png").write_text("no photo")
     (tmp_path / "text.onnx").write_text("no model")
@@ -304,7 +305,7 @@ def test_what_cannot_be_verified_is_named(run, model, photos, tmp_path):
         assert code == 1 and message in err and err.count("\n") == 1, err
 
 
-def test_the_score_is_the_evaluations_and_so_its_threshold_holds(model, tmp_path, request):
+def test_the_score_equals_that_of_the_evaluation(model, tmp_path, request):
     shutil.rmtree(model.parent / "evaluation")
     rng = np.random.default_rng(0)
     for person in range(8):
@@ -326,15 +327,15 @@ def test_the_score_is_the_evaluations_and_so_its_threshold_holds(model, tmp_path
     align_benchmark.run(params, "mine", raw, aligned)
     embed.run(params, model, aligned, out)
     evaluate.run(params, out, aligned, model.parent / "evaluation" / "mine")
-    known = read_calibration(model)
+    known = read_thresholds(model)
     assert (known["benchmark"], known["bins"], known["source"]) == ("mine", ["all"], "photos")
     made = json.loads((model.parent / "evaluation" / "mine" / "provenance.json").read_text())
     assert (made["model"], made["origin"]) == (model_digest(model), "photos")
-    assert made["people"] is known["people"] is None  # the list names pairs, and nobody
+    assert made["people"] is known["people"] is None  # the list does not say who is who
 
     asked = read_benchmark(aligned)
     listed = asked.pairs["all"]
-    stored = embed.read_embeddings(out).sum(axis=1)
+    stored = read_embeddings(out).sum(axis=1)
     stored /= np.linalg.norm(stored, axis=1, keepdims=True)
     expected = (stored[listed.first] * stored[listed.second]).sum(axis=1)
     impostors = expected[~listed.same]
@@ -390,7 +391,7 @@ def test_the_evaluation_of_another_model_is_refused(run, model, photos, tmp_path
         ("bins", [1]),
     ],
 )
-def test_a_damaged_calibration_gives_no_verdict(run, model, photos, part, value):
+def test_damaged_thresholds_give_no_verdict(run, model, photos, part, value):
     write_metrics(model.parent / "evaluation" / "people", {**METRICS, part: value})
     onnx = model.parent / "m.onnx"
     for command in (
@@ -398,14 +399,14 @@ def test_a_damaged_calibration_gives_no_verdict(run, model, photos, part, value)
         ("export-onnx", model, onnx, "--evaluation", model.parent / "evaluation" / "people"),
     ):
         code, out, err = run(*command)
-        assert (code, out) == (1, "") and "metrics.json: calibration: expected finite" in err
+        assert (code, out) == (1, "") and "metrics.json: thresholds: expected finite" in err
     assert not onnx.exists()
 
 
 @pytest.mark.parametrize(
     ("value", "word"), [(np.nan, "not finite"), (np.inf, "not finite"), (0, "zero")]
 )
-def test_an_embedding_that_is_none_gives_no_verdict(run, monkeypatch, model, photos, value, word):
+def test_an_invalid_embedding_gives_no_verdict(run, monkeypatch, model, photos, value, word):
     for broken, photo in ((0, photos[0]), (1, photos[1])):
 
         def embedder(faces, broken=broken):
@@ -424,7 +425,7 @@ def test_an_embedding_that_is_none_gives_no_verdict(run, monkeypatch, model, pho
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 def test_a_photo_may_have_any_name(model, photos, tmp_path, name, encoding):
-    """In a process of its own, whose standard output has an encoding."""
+    """The command runs in another process, whose output has the given encoding."""
     (tmp_path / name).parent.mkdir(exist_ok=True)
     photo = photos[0].rename(tmp_path / name)
     kappa = {**METRICS["kappa"], "p5": 1e6}
@@ -439,7 +440,7 @@ def test_a_photo_may_have_any_name(model, photos, tmp_path, name, encoding):
     assert out.count(printable(name)) == 4 and "\x1b" not in out
 
 
-def test_a_threshold_lets_no_more_impostors_through_than_its_far():
+def test_a_threshold_keeps_its_far():
     scores = np.random.default_rng(0).normal(size=1000)
     for far in (0.001, 0.01, 0.1, 0.123):
         accepted = (scores > threshold_at_far(scores, far)).mean()
@@ -448,12 +449,12 @@ def test_a_threshold_lets_no_more_impostors_through_than_its_far():
     assert threshold_at_far(ties, 0.3) == 0.2 and threshold_at_far(ties, 0.6) == 0.1
     with pytest.raises(ValueError, match="no impostor pairs"):
         threshold_at_far(np.empty(0), 0.1)
-    # 1e-3 of a thousand pairs would be one pair's luck.
+    # 1e-3 of a thousand pairs would be a single pair, which is chance.
     assert list(thresholds(scores)["threshold"]) == ["0.1", "0.01"]
     assert thresholds(scores[:50]) == {"impostor": 50, "threshold": {}}
 
 
-def test_the_model_card_says_what_is_known(model, tmp_path):
+def test_the_model_card_states_what_is_known(model, tmp_path):
     export_onnx(model, tmp_path / "m.onnx", model.parent / "evaluation" / "people")
     card = (tmp_path / "m.md").read_text()
     for line in (

@@ -1,4 +1,4 @@
-"""Faces of five colours, to train on and to validate on, and a config that trains in a second."""
+"""Faces of five colours for training and validation, and a config that trains in a second."""
 
 import sys
 from pathlib import Path
@@ -12,13 +12,13 @@ from lh2face.configs import RECOGNITION
 from lh2face.data.recordio import RecordWriter
 from lh2face.data.verification_bin import write_bin
 
-sys.path.insert(0, str(Path(__file__).parent))  # for tiny_run
+sys.path.insert(0, str(Path(__file__).parent))  # makes tiny_run importable
 
 PEOPLE, IMAGES, SIZE = 5, 4, 32
 
 
 def photo(rng: np.random.Generator, color: np.ndarray) -> bytes:
-    """An aligned face of a colour."""
+    """Return an aligned face of a colour."""
     noise = rng.integers(-90, 90, (112, 112, 3))
     noise = cv2.resize(noise.astype(np.float32), None, fx=0.1, fy=0.1, interpolation=cv2.INTER_AREA)
     noise = 2 * cv2.resize(noise, (112, 112))
@@ -27,7 +27,7 @@ def photo(rng: np.random.Generator, color: np.ndarray) -> bytes:
 
 @pytest.fixture(scope="session")
 def faces(tmp_path_factory) -> Path:
-    """A folder with ``sources/train.rec`` and ``validation.bin`` of other colours."""
+    """A folder with ``sources/train.rec``, and ``validation.bin`` with other colours."""
     folder = tmp_path_factory.mktemp("faces")
     rng = np.random.default_rng(0)
     (folder / "sources").mkdir()
@@ -50,7 +50,7 @@ def faces(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def config(faces, tmp_path) -> Config:
-    """Of two epochs of two steps each."""
+    """A config of two epochs with two steps each."""
     found = Config.fromfile(RECOGNITION)
     found.model.backbone.update(embedding_size=16, image_size=SIZE, width=0.25)
     found.model.head = {"type": "NormFaceHead", "num_classes": PEOPLE, "in_channels": 16}

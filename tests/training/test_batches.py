@@ -1,4 +1,4 @@
-"""Which images a step has, by number of processes and where an epoch begins."""
+"""Steps have the same images for any number of processes; skipped batches are not read."""
 
 import itertools
 
@@ -11,7 +11,7 @@ from lh2face.training import EvenBatchSampler
 
 
 class Numbers(Dataset):
-    """Images that are their own numbers, and a note of those that were read."""
+    """Images are their own numbers; records which ones were read."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -26,7 +26,7 @@ class Numbers(Dataset):
 
 
 def batches(size: int, batch: int, rank: int = 0, processes: int = 1) -> EvenBatchSampler:
-    """The sampler of one process."""
+    """Return the sampler of one process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mmengine.dataset.sampler.get_dist_info", lambda: (rank, processes))
         patch.setattr("lh2face.training.batches.get_world_size", lambda: processes)
@@ -35,7 +35,7 @@ def batches(size: int, batch: int, rank: int = 0, processes: int = 1) -> EvenBat
 
 @pytest.mark.parametrize("size", [30, 31, 35, 6])
 @pytest.mark.parametrize("processes", [1, 2, 3])
-def test_any_number_of_processes_has_the_same_steps_with_the_same_images(size, processes):
+def test_steps_have_the_same_images_for_any_number_of_processes(size, processes):
     samplers = [batches(size, 6, rank, processes) for rank in range(processes)]
     parts = [list(sampler) for sampler in samplers]
     assert {len(sampler) for sampler in samplers} == {len(part) for part in parts} == {size // 6}
@@ -46,7 +46,7 @@ def test_any_number_of_processes_has_the_same_steps_with_the_same_images(size, p
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_batches_left_out_are_not_read(workers):
+def test_skipped_batches_are_not_read(workers):
     sampler = batches(31, 6)
     loader = torch.utils.data.DataLoader(
         sampler.sampler.dataset,
@@ -72,6 +72,6 @@ def test_batches_left_out_are_not_read(workers):
         (0, 64, 1, "64 is more than the 0 images"),
     ],
 )
-def test_batches_that_cannot_be_made_are_named(size, batch, processes, message):
+def test_impossible_batch_sizes_are_named(size, batch, processes, message):
     with pytest.raises(ValueError, match=rf"^train_dataloader\.batch_size: {message}$"):
         batches(size, batch, 0, processes)

@@ -1,4 +1,4 @@
-"""Which checkpoints count as whole."""
+"""Damaged, malicious and non-finite checkpoints do not count as whole."""
 
 import random
 from pathlib import Path
@@ -11,14 +11,14 @@ from lh2face.training import LastCheckpointHook
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory) -> Path:
-    """A small checkpoint as mmengine writes them."""
+    """A small checkpoint as mmengine writes it."""
     path = tmp_path_factory.mktemp("checkpoint") / "last.pth"
     state = {"weight": torch.arange(40.0), "bias": torch.ones(3)}
     torch.save({"meta": {"iter": 3}, "state_dict": state, "message_hub": {}}, path)
     return path
 
 
-def test_no_damage_raises_and_what_passes_has_the_same_content(checkpoint, tmp_path):
+def test_a_damaged_checkpoint_is_detected_or_has_the_same_content(checkpoint, tmp_path):
     whole, expected = checkpoint.read_bytes(), torch.load(checkpoint)
     assert LastCheckpointHook.is_whole(checkpoint)
     damaged, rng, passed = tmp_path / "last.pth", random.Random(0), 0
@@ -46,7 +46,7 @@ def test_no_damage_raises_and_what_passes_has_the_same_content(checkpoint, tmp_p
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_no_run_can_go_on_from_are_no_checkpoint(checkpoint, tmp_path, value):
+def test_a_checkpoint_with_non_finite_weights_does_not_count(checkpoint, tmp_path, value):
     content = torch.load(checkpoint)
     content["state_dict"]["weight"][7] = value
     torch.save(content, tmp_path / "last.pth")
@@ -54,12 +54,12 @@ def test_weights_that_no_run_can_go_on_from_are_no_checkpoint(checkpoint, tmp_pa
 
 
 @pytest.mark.parametrize("content", [{}, [1], {"meta": 1, "state_dict": {}}, torch.ones(1)])
-def test_other_content_is_no_checkpoint(tmp_path, content):
+def test_a_file_with_other_content_does_not_count(tmp_path, content):
     torch.save(content, tmp_path / "last.pth")
     assert not LastCheckpointHook.is_whole(tmp_path / "last.pth")
 
 
-def test_a_checkpoint_with_python_code_is_refused(tmp_path):
-    """mmengine's resume runs ``meta["config"]``."""
+def test_a_checkpoint_with_python_code_does_not_count(tmp_path):
+    """When it resumes, mmengine runs ``meta["config"]`` as Python code."""
     torch.save({"meta": {"config": "import os"}, "state_dict": {}}, tmp_path / "last.pth")
     assert not LastCheckpointHook.is_whole(tmp_path / "last.pth")

@@ -1,4 +1,4 @@
-"""Parts that stay as they are."""
+"""Frozen parts keep their weights and statistics for the given epochs."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from mmengine.runner import Runner
 
 
 def watched(config):
-    """Weights of the backbone and of the head before a run and after each epoch of it."""
+    """Train; return the states of backbone and head before and after each epoch, and the runner."""
     runner = Runner.from_cfg(config)
     found = []
 
@@ -29,7 +29,7 @@ def changed(before: dict, after: dict) -> set[str]:
 
 @pytest.fixture
 def decaying(config):
-    """Weight decay on everything, which shows in whatever the optimizer touches."""
+    """A config with weight decay on all parameters, so that every trained parameter changes."""
     config.optim_wrapper = {
         "type": "OptimWrapper",
         "optimizer": {"type": "SGD", "lr": 0.1, "momentum": 0.9, "weight_decay": 0.1},
@@ -48,8 +48,8 @@ def test_a_frozen_part_keeps_weights_and_statistics(decaying):
                    if not weight.requires_grad)  # fmt: skip
 
 
-def test_a_frozen_new_head_has_a_finite_statistic_from_the_first_batch_on(decaying):
-    """A checkpoint with NaN would stop the run, and count as damaged."""
+def test_a_frozen_head_has_a_finite_statistic_from_the_first_batch(decaying):
+    """A checkpoint with NaN would stop the run and count as damaged."""
     decaying.model.head.update(type="LH2FaceHead", vmf_dim=16)
     decaying.custom_hooks = [{"type": "FreezeHook", "parts": ["head"]}]
     states, _ = watched(decaying)
@@ -59,7 +59,7 @@ def test_a_frozen_new_head_has_a_finite_statistic_from_the_first_batch_on(decayi
     assert states[1]["head.mean_norm"] == states[-1]["head.mean_norm"] > 0
 
 
-def test_a_part_of_a_part_is_frozen_alone(decaying):
+def test_a_submodule_is_frozen_alone(decaying):
     decaying.custom_hooks = [
         {"type": "FreezeHook", "parts": ["backbone.stem", "backbone.blocks.0"]}
     ]
@@ -69,7 +69,7 @@ def test_a_part_of_a_part_is_frozen_alone(decaying):
     assert any(name.startswith("backbone.blocks.1.") for name in names)
 
 
-def test_a_part_trains_after_its_epochs_as_if_they_had_been_of_the_head_alone(decaying):
+def test_a_part_trains_after_its_frozen_epochs(decaying):
     decaying.custom_hooks = [{"type": "FreezeHook", "parts": ["backbone"], "epochs": 1}]
     states, runner = watched(decaying)
     assert all(name.startswith("head.") for name in changed(states[0], states[1]))
@@ -80,7 +80,7 @@ def test_a_part_trains_after_its_epochs_as_if_they_had_been_of_the_head_alone(de
 
 
 @pytest.mark.parametrize("epochs", [2, None])
-def test_a_resumed_run_has_the_same_bits(decaying, epochs, tmp_path):
+def test_a_resumed_run_with_frozen_parts_has_the_same_bits(decaying, epochs, tmp_path):
     decaying.custom_hooks = [{"type": "FreezeHook", "parts": ["backbone"], "epochs": epochs}]
     whole, _ = watched(decaying)
     decaying.work_dir = str(tmp_path / "interrupted")

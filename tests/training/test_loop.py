@@ -1,4 +1,4 @@
-"""Runs that are interrupted end like those that are not; validation and its end by steps."""
+"""Interrupted runs end like others, signals write checkpoints, and validation runs by steps."""
 
 import csv
 import os
@@ -23,7 +23,7 @@ def rows(work_dir: Path) -> list[dict[str, str]]:
 
 
 def curve(work_dir: Path) -> dict[int, float]:
-    """TensorBoard's loss at each step, whatever run of the folder wrote it last."""
+    """Return TensorBoard's loss at each step; the last run of the folder counts."""
     found = {}
     for path in sorted(work_dir.rglob("events.out.tfevents.*"), key=os.path.getmtime):
         for event in EventFileLoader(str(path)).Load():
@@ -41,7 +41,7 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> Non
 
 
 class Steps(Hook):
-    """The steps that a run took, with their places in the epoch."""
+    """Hook that records the steps of a run and their places in the epoch."""
 
     def __init__(self) -> None:
         self.steps: list[tuple[int, int, int]] = []
@@ -56,14 +56,14 @@ class Steps(Hook):
     [
         (1, {}, [2, 7, 9, 15]),
         (3, {}, [5, 7, 13]),
-        (4, {}, [8, 11, 15]),  # the last step of the optimizer has 3 of 4
+        (4, {}, [8, 11, 15]),  # the last step of the optimizer has 3 batches instead of 4
         (1, {"num_workers": 2}, [6, 10, 15]),
-        # Other samplers read the images before in vain.
+        # With other samplers, skipped images are read and dropped.
         (1, {"batch_sampler": None, "drop_last": True}, [8]),
     ],
     ids=["plain", "accumulated", "with a rest", "workers", "any sampler"],
 )
-def test_a_run_killed_inside_epochs_ends_bit_for_bit_like_a_whole_one(
+def test_a_run_killed_inside_epochs_ends_with_the_same_bits(
     tmp_path, head, accumulate, loader, deaths
 ):
     options = {
@@ -104,7 +104,7 @@ def test_sigterm_writes_a_checkpoint_and_ends_with_143(tmp_path, capsys, head, w
     options = {"head": head, "interval": 1000, "loader": {"num_workers": workers}}
     whole = make_runner(tmp_path / "whole", **options)
     whole.train()
-    for step in (3, 10, 15):  # in an epoch, at the end of one, at the end of all
+    for step in (3, 10, 15):  # inside an epoch, at the end of one, and at the end of the run
         runner = make_runner(
             tmp_path / "work", resume=True, hooks=[Act(step, send(signal.SIGTERM))], **options
         )
@@ -147,7 +147,7 @@ def test_a_signal_waits_for_the_step_of_the_optimizer(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("act", [None, die])
-def test_signals_do_again_what_they_did_when_the_run_is_over(tmp_path, act):
+def test_handlers_of_signals_are_restored_after_the_run(tmp_path, act):
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)]
     within = []
     note = Act(1, lambda runner: within.append(signal.getsignal(signal.SIGTERM)))
@@ -160,7 +160,7 @@ def test_signals_do_again_what_they_did_when_the_run_is_over(tmp_path, act):
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)] == before
 
 
-def test_without_a_hook_that_answers_signals_do_what_they_did(tmp_path):
+def test_without_a_checkpoint_hook_handlers_of_signals_stay(tmp_path):
     before, within = signal.getsignal(signal.SIGTERM), []
     note = Act(1, lambda runner: within.append(signal.getsignal(signal.SIGTERM)))
     hooks = {"logger": {"type": "TrainingRecordHook"}, "checkpoint": None}
@@ -177,7 +177,7 @@ def test_a_run_outside_the_main_thread_leaves_signals_alone(tmp_path):
 
 
 def test_workers_leave_signals_from_outside_to_the_run(tmp_path, capsys):
-    """A batch system sends them to every process of a job."""
+    """A batch system sends signals to every process of a job."""
 
     def to_workers(runner):
         for child in (
@@ -186,7 +186,7 @@ def test_workers_leave_signals_from_outside_to_the_run(tmp_path, capsys):
             .split()
         ):
             for number in (signal.SIGUSR1, signal.SIGTERM):
-                # From another process, as a batch system's.
+                # The signal comes from another process, as that of a batch system does.
                 os.system(f"kill -{number} {child}")
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -197,7 +197,7 @@ def test_workers_leave_signals_from_outside_to_the_run(tmp_path, capsys):
 
 
 class Validated:
-    """A validation loop that notes where the run was, and leaves the model in evaluation."""
+    """A validation loop that records the step, and leaves the model in evaluation mode."""
 
     def __init__(self) -> None:
         self.steps: list[tuple[int, int]] = []
@@ -211,7 +211,7 @@ class Validated:
 
 
 def validated(tmp_path, monkeypatch, stop_at=None, **options):
-    """A runner with a validation as above, and the latter."""
+    """Return a runner with such a validation loop, and the loop."""
     runner, loop = make_runner(tmp_path, **options), Validated()
     loop.runner, loop.stop_at = runner, stop_at
     monkeypatch.setattr(type(runner), "val_loop", property(lambda _: loop))
@@ -228,7 +228,9 @@ def validated(tmp_path, monkeypatch, stop_at=None, **options):
         (5, [(5, 1), (10, 2), (15, 3)]),
     ],
 )
-def test_validates_by_steps_and_after_the_last(tmp_path, monkeypatch, interval, expected):
+def test_validation_runs_by_steps_and_after_the_last_step(
+    tmp_path, monkeypatch, interval, expected
+):
     train_cfg = {"val_interval": interval}
     runner, loop = validated(tmp_path, monkeypatch, train_cfg=train_cfg)
     runner.train()
@@ -251,7 +253,7 @@ def test_a_validation_leaves_each_part_in_its_mode(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("stop_at", [4, 10])
-def test_a_hook_ends_the_run_at_once_and_it_stays_ended(tmp_path, monkeypatch, stop_at):
+def test_a_hook_can_end_the_run_for_good(tmp_path, monkeypatch, stop_at):
     options = {"train_cfg": {"val_interval": 2}}
     runner, loop = validated(tmp_path, monkeypatch, stop_at, **options)
     runner.train()
@@ -288,7 +290,7 @@ def test_bad_settings_are_named_before_the_first_step(tmp_path, options, message
     assert "\n" not in str(refused.value)
 
 
-def test_another_loop_cannot_go_on_inside_an_epoch(tmp_path):
+def test_another_loop_cannot_resume_inside_an_epoch(tmp_path):
     train_cfg = {"type": "EpochBasedTrainLoop"}
     with pytest.raises(ValueError, match=r"train_cfg: LastCheckpointHook needs .*EpochLoop"):
         make_runner(tmp_path, train_cfg=train_cfg).train()

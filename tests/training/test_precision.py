@@ -1,4 +1,4 @@
-"""bfloat16, float16, accumulation, compilation and loaders, each from a config."""
+"""Low precision, accumulation, compilation and options of loaders work from a config."""
 
 import copy
 
@@ -17,14 +17,14 @@ HEADS = [name for name in ROLES["head"].classes() if name.endswith("Head")]
 
 
 def wrapped(dtype: str, values: list[float], **options) -> AutocastOptimWrapper:
-    """The wrapper of a parameter with some values."""
+    """Return an optimizer wrapper of a parameter with these values."""
     parameter = torch.nn.Parameter(torch.tensor(values))
     return AutocastOptimWrapper(dtype, optimizer=torch.optim.SGD([parameter], 0.5), **options)
 
 
 @pytest.mark.parametrize("name", [name for name in HEADS if name != "ShardedHead"])
-def test_heads_compute_in_float32_but_for_one_product(name):
-    """bfloat16 has 8 bits: its cosines are right to 2⁻⁹, and scales of 64 make that 0.1."""
+def test_heads_compute_in_float32_except_for_one_product(name):
+    """bfloat16 has 8 bits: cosines are accurate to 2⁻⁹, which a scale of 64 turns into 0.1."""
     generator = torch.Generator().manual_seed(0)
     embeddings = 6 * torch.randn(32, 64, generator=generator)
     labels = torch.randint(20, (32,), generator=generator)
@@ -36,7 +36,7 @@ def test_heads_compute_in_float32_but_for_one_product(name):
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
             terms = MODELS.build(
                 {"type": name, "num_classes": 20, "in_channels": 64}
-            )  # statistics of its own
+            )  # each head has its own statistics
             terms.load_state_dict(head.state_dict())
             terms = terms.loss(leaf, labels)
         assert all(term.dtype == torch.float32 for term in terms.values())
@@ -50,7 +50,7 @@ def test_heads_compute_in_float32_but_for_one_product(name):
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("head", ["lh2face", "sharded"])
-def test_resumed_in_low_precision_it_ends_like_a_whole_run(tmp_path, dtype, head):
+def test_a_resumed_run_in_low_precision_ends_with_the_same_bits(tmp_path, dtype, head):
     seen = []
 
     def note(self, images):
@@ -85,7 +85,7 @@ def test_resumed_in_low_precision_it_ends_like_a_whole_run(tmp_path, dtype, head
             assert not (value.numel() > 50 and torch.equal(expected[name], value)), name
 
 
-def test_a_step_whose_scaled_gradients_overflow_is_left_out():
+def test_a_step_with_overflowing_scaled_gradients_is_skipped():
     wrapper = wrapped("float16", [1.0, 2.0], clip_grad={"max_norm": 10.0})
     (parameter,) = wrapper.optimizer.param_groups[0]["params"]
     before = wrapper.loss_scaler.get_scale()
@@ -99,7 +99,7 @@ def test_a_step_whose_scaled_gradients_overflow_is_left_out():
     assert other.loss_scaler.get_scale() == before / 2
 
 
-def test_bfloat16_scales_no_loss():
+def test_bfloat16_does_not_scale_the_loss():
     wrapper = wrapped("bfloat16", [1.0])
     assert "loss_scaler" not in wrapper.state_dict()
     (parameter,) = wrapper.optimizer.param_groups[0]["params"]
@@ -136,7 +136,7 @@ def test_a_loss_of_nan_ends_the_run_with_its_step(tmp_path, monkeypatch, wrapper
 
 
 def test_accumulated_gradients_are_those_of_the_large_batch(tmp_path):
-    """Without batch norm and without statistics of a head."""
+    """The model has no batch norm and the head no statistics, which depend on the batch."""
     results = []
     for batch, counts in ((8, 1), (4, 2)):
         runner = make_runner(
@@ -155,8 +155,8 @@ def test_accumulated_gradients_are_those_of_the_large_batch(tmp_path):
         torch.testing.assert_close(results[1][0][name], value, rtol=1e-5, atol=1e-6)
 
 
-def test_a_compiled_run_is_the_same_run(tmp_path):
-    """What PyTorch's own backend makes of the graph is another thing, and takes a minute."""
+def test_a_compiled_run_gives_the_same_weights(tmp_path):
+    """The graph is captured but run as it is: PyTorch's own backend would take a minute."""
     results = []
     for name, settings in (("plain", {}), ("compiled", {"compile": {"backend": "aot_eager"}})):
         runner = make_runner(tmp_path / name, epochs=1, cfg=settings)
@@ -166,7 +166,7 @@ def test_a_compiled_run_is_the_same_run(tmp_path):
         torch.testing.assert_close(results[1][name], value, rtol=1e-4, atol=1e-5)
 
 
-def test_loaders_may_pin_memory_and_keep_their_workers(tmp_path):
+def test_pinned_memory_and_persistent_workers_change_nothing(tmp_path):
     results = []
     for name, loader in (
         ("plain", {}),
@@ -180,7 +180,7 @@ def test_loaders_may_pin_memory_and_keep_their_workers(tmp_path):
 
 
 def test_joint_training_in_bfloat16_sees_the_same_faces():
-    """The renderer computes in float32; depths lie in 1 ± 0.1."""
+    """The renderer computes in float32, because depths lie in 1 ± 0.1."""
     torch.manual_seed(0)
     recognizer = MODELS.build(
         {

@@ -1,4 +1,4 @@
-"""Frozen parts and validation with several processes."""
+"""Freezing and validation give the same results with one and with two processes."""
 
 import csv
 import os
@@ -18,7 +18,7 @@ def accuracies(work: str) -> list[tuple[str, str, str]]:
         return [(row["step"], row["accuracy"], row["tar"]) for row in csv.DictReader(file)]
 
 
-def test_two_processes_freeze_thaw_and_validate_as_one_does(config, tmp_path):
+def test_two_processes_freeze_and_validate_like_one(config, tmp_path):
     config.custom_hooks = [{"type": "FreezeHook", "parts": ["backbone"], "epochs": 1}]
     config.val_evaluator.far = 0.1
     Runner.from_cfg(config).train()
@@ -40,7 +40,7 @@ def test_two_processes_freeze_thaw_and_validate_as_one_does(config, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
     together = accuracies(config.work_dir)
-    # The backbone was frozen until the first validation, so both had the same one.
+    # The backbone was frozen until the first validation, so that of both runs was the same.
     assert together[:2] == alone[:2] and len(together) == 4
     first, second = (torch.load(tmp_path / f"{rank}.pth") for rank in (0, 1))
     parameters = [name for name in first[0] if "running" not in name and "num_b" not in name]

@@ -1,4 +1,4 @@
-"""Recipes: what options do, and that whatever cannot be trained is named before anything runs."""
+"""Options change a recipe, and a recipe that cannot be trained is refused before anything runs."""
 
 import copy
 import math
@@ -40,7 +40,7 @@ def test_the_shipped_recipes_can_be_built(path):
 @pytest.mark.parametrize("backbone", ["MobileFaceNet", "IResNet", "VisionTransformer"])
 @pytest.mark.parametrize(("name", "flat"), [("small.py", 0), ("arcface_torch/ms1mv3_r50.py", 5e-4)])
 def test_vectors_decay_in_the_recipes_of_arcface_torch_alone(name, flat, backbone):
-    """Norms, biases and slopes of PReLU; arcface_torch passes all parameters to one SGD."""
+    """Vectors are norms, biases and slopes of PReLU; arcface_torch decays all parameters."""
     replaced = {"_delete_": True, "type": backbone, "image_size": 112, "embedding_size": 8}
     config = load_recipe(CONFIGS / name, {"model.backbone": replaced})
     with torch.device("meta"):
@@ -53,7 +53,7 @@ def test_vectors_decay_in_the_recipes_of_arcface_torch_alone(name, flat, backbon
         assert found[id(weight)] == (flat if weight.ndim == 1 else 5e-4), name
 
 
-def test_options_are_put_over_the_config_dotted_or_nested():
+def test_options_replace_values_of_the_config_by_dotted_or_nested_keys():
     dotted = load_recipe(SMALL, {"train_cfg.max_epochs": 9, "optim_wrapper.optimizer.lr": 0.5})
     nested = {"train_cfg": {"max_epochs": 9}, "optim_wrapper": {"optimizer": {"lr": 0.5}}}
     assert dotted.to_dict() == load_recipe(SMALL, nested).to_dict()
@@ -66,7 +66,7 @@ def test_options_are_put_over_the_config_dotted_or_nested():
     assert load_recipe(SMALL, whole).model.backbone == {"type": "IResNet", "depth": 18}
 
 
-# Each is an option and how the message begins.
+# Each is an option and the beginning of the message.
 PIPELINE = "train_dataloader.dataset.pipeline"
 REFUSED = [
     (
@@ -121,13 +121,13 @@ REFUSED = [
     ({"randomness.deterministic": "yes"}, r"randomness\.deterministic: expected bool"),
     ({"custom_hook": []}, r"options: found 'custom_hook'.*; perhaps custom_hooks"),
     ({"": 1}, r"options: found ''"),
-    # What the pipeline puts in is no option.
+    # The pipeline sets these values, so they cannot be options.
     ({"randomness.seed": 3}, r"options: randomness\.seed: the pipeline decides it"),
     ({"model.head.type": "CosFaceHead"}, r"options: model\.head\.type: the pipeline decides it"),
     ({"train_dataloader.dataset.root": "x"}, r"options: train_dataloader\.dataset\.root: the"),
     ({"load_from": "x.pth"}, r"options: load_from: the pipeline decides it"),
     ({"resume": True}, r"options: resume: the pipeline decides it"),
-    # Options are data; only the config itself is code.
+    # Options are data; only the config file is code.
     ({"custom_imports": {"imports": ["os"]}}, r"options\.custom_imports: allowed in the config"),
     ({"custom_hooks": [{"type": "os.system"}]}, r"options\.custom_hooks\.0\.type: .*'os\.system'"),
     ({"train_dataloader.collate_fn.type": "os.system"}, r"options\..*\.type: .*'os\.system'"),
@@ -137,7 +137,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("options", "message"), REFUSED, ids=lambda v: str(v)[:50])
-def test_what_cannot_be_trained_is_named(options, message):
+def test_an_option_that_cannot_be_trained_is_named(options, message):
     with pytest.raises(ValueError, match=f"^{message}") as raised:
         check_recipe(load_recipe(SMALL, options), HEADS)
     assert "\n" not in str(raised.value)
@@ -186,7 +186,7 @@ def test_a_config_that_cannot_be_used_is_named(tmp_path, text, message):
         check_recipe(load_recipe(path, {}), HEADS)
 
 
-def test_checking_takes_neither_memory_nor_random_numbers():
+def test_checking_needs_no_memory_and_draws_no_random_numbers():
     state = torch.get_rng_state()
     options = {"model.backbone": {"_delete_": True, "type": "IResNet", "depth": 200}}
     options["model.backbone"] |= {"embedding_size": 1 << 20, "image_size": 1024}
@@ -196,7 +196,7 @@ def test_checking_takes_neither_memory_nor_random_numbers():
     assert torch.equal(torch.get_rng_state(), state) and config.to_dict() == before
 
 
-def test_embeddings_have_the_size_that_the_config_says(monkeypatch):
+def test_embeddings_of_a_wrong_size_are_refused(monkeypatch):
     backbone = MODELS.get("MobileFaceNet")
     forward = backbone.forward
     monkeypatch.setattr(backbone, "forward", lambda self, x: forward(self, x)[:, 1:])
@@ -204,7 +204,7 @@ def test_embeddings_have_the_size_that_the_config_says(monkeypatch):
         check_recipe(load_recipe(SMALL, {}), HEADS)
 
 
-def test_what_loads_the_data_decides_nothing():
+def test_options_of_the_loader_do_not_make_training_stale():
     base = decisive(load_recipe(SMALL, {}))
     loading = {"train_dataloader.num_workers": 7, "train_dataloader.pin_memory": True}
     assert decisive(load_recipe(SMALL, loading)) == base
@@ -213,7 +213,7 @@ def test_what_loads_the_data_decides_nothing():
 
 
 def rates(path: Path, epochs: int, steps: int) -> list[float]:
-    """Learning rate of each step by a recipe's schedule, as the Runner builds and steps it."""
+    """Return the learning rate of each step of a recipe's schedule, built as the Runner does."""
     from mmengine.optim import OptimWrapper
     from mmengine.registry import PARAM_SCHEDULERS
 

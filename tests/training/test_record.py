@@ -1,4 +1,4 @@
-"""What a run records, and what stops it."""
+"""A run records each step on disk, and stops at values that are not finite."""
 
 import csv
 import itertools
@@ -11,14 +11,15 @@ import torch
 from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper
 
+from lh2face.artifacts.training_record import drop_rows, record_row
 from lh2face.distributed.finite import NonFiniteError
 from lh2face.training import record as recording
-from lh2face.training.record import TrainingRecordHook, append_row, check_step, drop_rows
+from lh2face.training.record import TrainingRecordHook, check_step
 
 
 def write(path: Path, steps: range) -> None:
     for step in steps:
-        append_row(path, {"step": step, "loss": step / 3})
+        record_row(path, {"step": step, "loss": step / 3})
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -26,7 +27,7 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_rows_after_a_step_and_a_torn_one_are_dropped(tmp_path):
+def test_rows_after_the_checkpoint_and_a_torn_row_are_dropped(tmp_path):
     path = tmp_path / "training.csv"
     write(path, range(1, 6))
     with path.open("a") as file:
@@ -47,7 +48,7 @@ def test_a_run_that_begins_anew_begins_its_record_anew(tmp_path):
 
 
 def test_only_the_main_process_touches_the_record(tmp_path, monkeypatch):
-    """Several would rename the same file, and all but the first would not find it."""
+    """Several processes would rename the same file, and only the first would find it."""
     write(tmp_path / "training.csv", range(1, 6))
     before = (tmp_path / "training.csv").read_bytes()
     monkeypatch.setattr(recording, "is_main_process", lambda: False)
@@ -56,7 +57,7 @@ def test_only_the_main_process_touches_the_record(tmp_path, monkeypatch):
 
 
 class Recorded:
-    """As much of a runner as the record of a run needs."""
+    """The part of a runner that the record needs."""
 
     backends: ClassVar[dict] = {}
     iter, epoch, max_iters, max_epochs, train_dataloader = 0, 0, 4, 1, range(4)
@@ -72,7 +73,7 @@ class Recorded:
 
 
 def record(tmp_path: Path, monkeypatch, losses: list[float], processes: int = 1) -> list[dict]:
-    """Rows after one step of 10 images for each loss, two seconds apart."""
+    """Record a step of 10 images for each loss, two seconds apart, and return the rows."""
     clock = itertools.count(0, 2)
     monkeypatch.setattr(recording.time, "perf_counter", lambda: next(clock))
     monkeypatch.setattr(recording, "get_world_size", lambda: processes)
@@ -96,7 +97,7 @@ def test_images_per_second_count_the_batch_of_all_processes(tmp_path, monkeypatc
 
 
 def test_each_row_is_on_disk_before_the_next_step(tmp_path, monkeypatch):
-    """A kill takes what TensorBoard's writer still has in memory."""
+    """A killed process would lose rows that TensorBoard's writer still has in memory."""
     flushed = []
     backend = SimpleNamespace(experiment=SimpleNamespace(flush=lambda: flushed.append(1)))
     monkeypatch.setattr(Recorded, "backends", {"board": backend})
@@ -114,7 +115,7 @@ def test_a_loss_that_is_not_finite_is_named(tmp_path, monkeypatch, value):
     assert len(read(tmp_path / "training.csv")) == 1
 
 
-def test_a_loss_scaler_may_try_gradients_that_overflow(tmp_path):
+def test_gradients_may_overflow_while_the_loss_is_scaled(tmp_path):
     runner = Recorded(tmp_path)
     runner.message_hub.update_scalar("train/grad_norm", float("inf"))
     with pytest.raises(NonFiniteError, match="the norm of the gradients is inf"):

@@ -1,4 +1,4 @@
-"""What the draws of a run depend on."""
+"""Random draws of a run depend on seed, epoch, step and rank."""
 
 import random
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ def a_runner(seed: int, epoch: int, step: int, dataset: object = None) -> Simple
     return SimpleNamespace(seed=seed, epoch=epoch, iter=step, train_dataloader=loader)
 
 
-def test_every_epoch_step_and_rank_has_draws_of_its_own(monkeypatch):
+def test_every_epoch_step_and_rank_has_its_own_draws(monkeypatch):
     draws = []
     for rank in (0, 1):
         monkeypatch.setattr(seeding, "get_rank", lambda rank=rank: rank)
@@ -32,8 +32,8 @@ def test_every_epoch_step_and_rank_has_draws_of_its_own(monkeypatch):
     assert torch.rand(()).item() == draws[3][0]
 
 
-def test_loading_is_seeded_by_the_epoch_alone_and_the_data_set_is_told(monkeypatch):
-    """So a run that is resumed inside an epoch gives its workers the same seeds."""
+def test_loading_is_seeded_by_the_epoch_alone(monkeypatch):
+    """So a run that resumes inside an epoch gives its workers the same seeds."""
     told, draws = [], []
     dataset = SimpleNamespace(set_epoch=lambda *place: told.append(place))
     for step in (20, 23):

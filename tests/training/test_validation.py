@@ -1,4 +1,4 @@
-"""Validation while training: its figures, its record, and the weights that it chooses."""
+"""Validation during training has the evaluation's figures, keeps a record and the best weights."""
 
 import csv
 import json
@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from safetensors.torch import load_file, save_file
 
 from lh2face.artifacts.model import save_model
+from lh2face.artifacts.training_record import VALIDATION, read_validations
 from lh2face.data.benchmark import BenchmarkError
 from lh2face.data.images import ImageError, decode_rgb
 from lh2face.data.verification_bin import BinError, read_bin, write_bin
@@ -21,19 +22,10 @@ from lh2face.recognizers.preprocessor import normalize_images
 from lh2face.registry import MODELS
 from lh2face.stages import align_benchmark, embed, evaluate
 from lh2face.tools.evaluate_bins import run as evaluate_bins
-from lh2face.training import validation
-from lh2face.training.validation import (
-    BEST,
-    RECORD,
-    BestModelHook,
-    PairFaces,
-    ValidationError,
-    ValidationRecordHook,
-    VerificationAccuracy,
-    kept_best,
-    recorded,
-    take_best,
-)
+from lh2face.training import best_model
+from lh2face.training.best_model import BEST, BestModelHook, kept_best, take_best
+from lh2face.training.record import ValidationRecordHook
+from lh2face.training.validation import PairFaces, ValidationError, VerificationAccuracy
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,7 +37,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def folder(faces, tmp_path_factory) -> Path:
-    """The bin as an aligned benchmark, and a list of pairs more, with folds."""
+    """The bin as an aligned benchmark, with a second list of pairs that has folds."""
     out = tmp_path_factory.mktemp("aligned") / "two_lists"
     params = load_params(ROOT / "params.yaml")
     benchmark = {"bin": {"type": "bin", "path": str(faces / "validation.bin")}}
@@ -60,7 +52,7 @@ def folder(faces, tmp_path_factory) -> Path:
     return out
 
 
-def test_each_face_of_a_bin_is_given_once_and_the_pairs_name_them(faces):
+def test_each_face_of_a_bin_comes_once_and_pairs_refer_to_it(faces):
     path = faces / "validation.bin"
     images, same = read_bin(path)
     data = PairFaces([str(path)], image_size=112)
@@ -75,7 +67,7 @@ def test_each_face_of_a_bin_is_given_once_and_the_pairs_name_them(faces):
             assert np.array_equal(found["inputs"].permute(1, 2, 0).numpy(), expected)
 
 
-def test_lists_of_a_folder_have_its_name_and_their_own(faces, folder):
+def test_lists_are_named_by_folder_and_list(faces, folder):
     both = PairFaces([str(faces / "validation.bin"), str(folder)], image_size=32)
     assert list(both.metainfo["pairs"]) == [
         "validation", "two_lists/folded", "two_lists/validation"
@@ -97,14 +89,14 @@ def some_model(config, path: Path, tmp_path: Path) -> tuple[torch.nn.Module, Pat
     images = normalize_images(torch.stack([face["inputs"] for face in faces]))
     model.train()
     with torch.no_grad():
-        for _ in range(60):  # without these statistics all directions are nearly the same
+        for _ in range(60):  # without these batch statistics all directions are nearly the same
             model(images)
     (tmp_path / "model").mkdir()
     save_model(tmp_path / "model", model, config.model.to_dict(), {})
     return model.eval(), tmp_path / "model"
 
 
-def test_figures_are_those_of_the_evaluation(config, faces, folder, tmp_path):
+def test_figures_equal_those_of_stage_evaluate(config, faces, folder, tmp_path):
     config.val_dataloader.dataset.paths = [str(folder), str(faces / "validation.bin")]
     config.val_evaluator.far = 0.1
     model, saved = some_model(config, faces / "validation.bin", tmp_path)
@@ -128,14 +120,14 @@ def test_figures_are_those_of_the_evaluation(config, faces, folder, tmp_path):
     assert found["mean/accuracy"] == pytest.approx((mean + alone["accuracy"]) / 2)
 
 
-def test_a_far_finer_than_the_pairs_has_no_tar(faces):
+def test_a_far_below_the_resolution_of_the_pairs_gives_no_tar(faces):
     data, metric = PairFaces([str(faces / "validation.bin")], 32), VerificationAccuracy(far=1e-3)
     metric.dataset_meta = data.metainfo
     metric.process({"label": torch.arange(len(data))}, list(torch.randn(len(data), 2, 4)))
     assert list(metric.evaluate(len(data))) == ["validation/accuracy", "mean/accuracy"]
 
 
-def test_a_face_that_is_not_seen_or_not_finite_is_no_figure(faces):
+def test_missing_and_non_finite_embeddings_are_refused(faces):
     data, metric = PairFaces([str(faces / "validation.bin")], 32), VerificationAccuracy()
     metric.dataset_meta = data.metainfo
     embeddings = torch.randn(len(data), 2, 4)
@@ -160,7 +152,7 @@ def test_a_face_that_is_not_seen_or_not_finite_is_no_figure(faces):
         (lambda path: write_bin(path, [b"x"] * 4, [True, False]), ImageError, "image 0"),
     ],
 )
-def test_what_cannot_be_validated_on_is_named_before_the_first_step(
+def test_unusable_validation_data_are_named_before_the_first_step(
     config, tmp_path, make, kind, message
 ):
     path = tmp_path / "lfw.bin"
@@ -173,7 +165,7 @@ def test_what_cannot_be_validated_on_is_named_before_the_first_step(
     assert runner.iter == 0
 
 
-def test_names_are_told_apart(faces, tmp_path):
+def test_a_name_that_is_taken_is_refused(faces, tmp_path):
     path = str(faces / "validation.bin")
     with pytest.raises(ValidationError, match="the name validation is taken"):
         PairFaces([path, path])
@@ -193,7 +185,7 @@ def test_a_run_records_and_keeps_its_best(config, tmp_path, capsys):
     runner.val_loop.run = lambda: (keep(), states.append(clone(runner.model)))
     runner.train()
     work = tmp_path / "work"
-    found = rows(work / RECORD)
+    found = rows(work / VALIDATION)
     assert [(row["step"], row["name"]) for row in found] == [
         (step, name) for step in ("2", "4", "6", "8") for name in ("validation", "mean")
     ]
@@ -217,8 +209,8 @@ def clone(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("killed_at", [3, 4, 5, 6])
-def test_an_interruption_changes_neither_the_record_nor_the_best(config, tmp_path, killed_at):
-    """Validated at steps 3, 6 and 8 of 8; killed before a step, with the last one's checkpoint."""
+def test_an_interruption_changes_neither_record_nor_best_weights(config, tmp_path, killed_at):
+    """Validation runs at steps 3, 6 and 8 of 8; the run is killed after a checkpoint."""
 
     class Kill(Hook):
         priority = "LOWEST"
@@ -232,7 +224,7 @@ def test_an_interruption_changes_neither_the_record_nor_the_best(config, tmp_pat
     config.default_hooks.checkpoint.interval = 1
     Runner.from_cfg(config).train()
     whole = tmp_path / "work"
-    assert [row["step"] for row in rows(whole / RECORD)] == ["3", "3", "6", "6", "8", "8"]
+    assert [row["step"] for row in rows(whole / VALIDATION)] == ["3", "3", "6", "6", "8", "8"]
     config.work_dir, config.resume = str(tmp_path / "killed"), True
     config.experiment_name += "-killed"
     runner = Runner.from_cfg(config)
@@ -242,7 +234,7 @@ def test_an_interruption_changes_neither_the_record_nor_the_best(config, tmp_pat
     config.experiment_name += "-on"
     runner = Runner.from_cfg(config)
     runner.train()
-    for name in (RECORD, BEST):
+    for name in (VALIDATION, BEST):
         assert (whole / name).read_bytes() == (tmp_path / "killed" / name).read_bytes()
 
 
@@ -283,14 +275,14 @@ def test_a_resumed_run_writes_no_row_twice(tmp_path):
     runner.iter = 20
     hook = ValidationRecordHook()
     hook.before_train(runner)
-    assert [row["step"] for row in rows(tmp_path / RECORD)] == ["10", "10", "20", "20"]
+    assert [row["step"] for row in rows(tmp_path / VALIDATION)] == ["10", "10", "20", "20"]
     validate(runner, hook, 30, 3 / 7, **{"b/c/accuracy": 0.5, "b/c/tar": 1 / 3})
-    found = rows(tmp_path / RECORD)
+    found = rows(tmp_path / VALIDATION)
     assert [row["step"] for row in found] == ["10", "10", "20", "20", "30", "30"]
     assert found[0] == {"step": "10", "name": "a", "accuracy": repr(1 / 7), "tar": "nan"}
-    # What a live validation passes to the hooks: "a" has no "tar".
+    # A validation passes this to the hooks: "a" has no "tar".
     expected = {"a/accuracy": 2 / 7, "b/c/accuracy": 0.5, "b/c/tar": 1 / 3}
-    assert recorded(tmp_path / RECORD)[1] == expected
+    assert read_validations(tmp_path / VALIDATION)[1] == expected
 
 
 @pytest.mark.parametrize("torn", ["20,a,", '20,"a', '20,"' + 200_000 * "\0"])
@@ -298,11 +290,11 @@ def test_a_torn_row_is_dropped(tmp_path, torn):
     hook, runner = ValidationRecordHook(), of_work_dir(tmp_path, 0)
     hook.before_train(runner)
     validate(runner, hook, 10, 0.5)
-    with (tmp_path / RECORD).open("a") as file:
+    with (tmp_path / VALIDATION).open("a") as file:
         file.write(torn)
     runner.iter = 20
     hook.before_train(runner)
-    assert [row["step"] for row in rows(tmp_path / RECORD)] == ["10"]
+    assert [row["step"] for row in rows(tmp_path / VALIDATION)] == ["10"]
 
 
 @pytest.mark.parametrize("name", ["a,b", 'a"b', "a\nb"])
@@ -311,10 +303,10 @@ def test_a_resumed_run_keeps_the_rows_of_any_name(tmp_path, name):
     hook.before_train(runner)
     for step in (10, 20):
         validate(runner, hook, step, step / 70, **{f"{name}/accuracy": 0.5})
-    before = (tmp_path / RECORD).read_bytes()
+    before = (tmp_path / VALIDATION).read_bytes()
     hook.before_train(runner)
-    assert (tmp_path / RECORD).read_bytes() == before
-    assert recorded(tmp_path / RECORD)[1][f"{name}/accuracy"] == 0.5
+    assert (tmp_path / VALIDATION).read_bytes() == before
+    assert read_validations(tmp_path / VALIDATION)[1][f"{name}/accuracy"] == 0.5
 
 
 @pytest.mark.parametrize("interrupted_after", [1, 2, 3])
@@ -336,7 +328,7 @@ def test_an_early_stop_comes_at_the_same_step_after_an_interruption(tmp_path, in
     assert stopped_at(interrupted_after, 5) == 3
 
 
-def test_a_run_that_had_stopped_early_stops_at_once(tmp_path):
+def test_a_resumed_run_that_had_stopped_early_stops_at_once(tmp_path):
     early, hook = EarlyStoppingHook(monitor="a/accuracy", patience=1), ValidationRecordHook()
     runner = of_work_dir(tmp_path, 0, early)
     hook.before_train(runner)
@@ -353,10 +345,10 @@ def test_mmengines_early_stop_ends_a_run(config, tmp_path):
     ]
     runner = Runner.from_cfg(config)
     runner.train()
-    assert runner.iter == 2 and len(rows(tmp_path / "work" / RECORD)) == 2
+    assert runner.iter == 2 and len(rows(tmp_path / "work" / VALIDATION)) == 2
 
 
-def test_the_best_survives_an_interruption(tmp_path):
+def test_the_best_weights_survive_an_interruption(tmp_path):
     hook, runner = BestModelHook("a/accuracy"), of_work_dir(tmp_path, 0)
     hook.before_train(runner)
     validate(runner, hook, 10, 0.7)
@@ -371,7 +363,7 @@ def test_the_best_survives_an_interruption(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [BEST]
 
 
-def test_a_kill_while_writing_leaves_the_best_before(tmp_path, monkeypatch):
+def test_a_kill_during_writing_leaves_the_previous_best_weights(tmp_path, monkeypatch):
     hook, runner = BestModelHook("a/accuracy"), of_work_dir(tmp_path, 0)
     hook.before_train(runner)
     validate(runner, hook, 10, 0.7)
@@ -380,17 +372,17 @@ def test_a_kill_while_writing_leaves_the_best_before(tmp_path, monkeypatch):
     def killed(path):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(validation, "sync", killed)
+    monkeypatch.setattr(best_model, "sync", killed)
     with pytest.raises(KeyboardInterrupt):
         validate(runner, hook, 20, 0.8)
     assert (tmp_path / BEST).read_bytes() == before
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 100, None])
-def test_best_weights_that_are_damaged_are_looked_for_anew(tmp_path, content, capsys):
+def test_damaged_best_weights_are_removed(tmp_path, content, capsys):
     path = tmp_path / BEST
     if content is None:
-        save_file({"weight": torch.ones(1)}, path)  # of another program
+        save_file({"weight": torch.ones(1)}, path)  # a file of another program
     else:
         path.write_bytes(content)
     hook, runner = BestModelHook("a/accuracy"), of_work_dir(tmp_path, 0)
@@ -400,7 +392,7 @@ def test_best_weights_that_are_damaged_are_looked_for_anew(tmp_path, content, ca
     assert kept_best(tmp_path)["value"] == 0.1
 
 
-def test_the_best_needs_a_validation_and_a_metric_of_it(config, tmp_path):
+def test_the_best_weights_need_a_validation_with_the_monitored_metric(config, tmp_path):
     config.custom_hooks = [{"type": "BestModelHook", "monitor": "lfw/accuracy"}]
     runner = Runner.from_cfg(config)
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Weights to begin from: what is read, into what, and what is refused."""
+"""Initial weights are read from every supported form; weights that do not fit are refused."""
 
 import os
 import pickle
@@ -35,7 +35,7 @@ def recognizer(seed: int, **more) -> torch.nn.Module:
 
 
 def saved(folder: Path, model: torch.nn.Module) -> Path:
-    """A model folder as stage ``train`` writes it."""
+    """Save a model folder as stage ``train`` does."""
     folder.mkdir()
     config = {"type": "FaceRecognizer", "backbone": {"type": "MobileFaceNet", **SMALL}}
     if model.reconstructor is not None:
@@ -51,7 +51,7 @@ def assert_same(found: dict, expected: dict) -> None:
 
 
 def files(folder: Path, model: torch.nn.Module):
-    """The forms of one model's weights."""
+    """Save the weights of a model in every supported form."""
     whole = {name: value.contiguous() for name, value in model.state_dict().items()}
     own = {n.removeprefix("backbone."): v for n, v in whole.items() if n.startswith("backbone.")}
     torch.save(own, folder / "backbone.pth")
@@ -80,7 +80,7 @@ def test_every_form_goes_into_a_backbone_and_into_a_recognizer(tmp_path):
         assert_same(whole.head.state_dict(), head)
 
 
-def test_a_reconstructor_is_read_where_both_have_one(tmp_path):
+def test_a_reconstructor_is_read_if_both_models_have_one(tmp_path):
     joint, plain = recognizer(1, reconstructor=RECONSTRUCTOR), recognizer(3)
     both, alone = saved(tmp_path / "both", joint), saved(tmp_path / "alone", plain)
     found = recognizer(2, reconstructor=RECONSTRUCTOR)
@@ -94,7 +94,7 @@ def test_a_reconstructor_is_read_where_both_have_one(tmp_path):
     assert_same(plain.backbone.state_dict(), joint.backbone.state_dict())
 
 
-def test_weights_of_half_precision_become_the_networks_own(tmp_path):
+def test_weights_in_half_precision_are_converted(tmp_path):
     one = backbone(1)
     torch.save({name: v.half() if v.is_floating_point() else v
                 for name, v in one.state_dict().items()}, tmp_path / "half.pth")  # fmt: skip
@@ -118,7 +118,7 @@ def hostile(path: Path, folder: Path) -> None:
 
 
 def compressed(path: Path) -> None:
-    """A file of a few kilobytes that stands for as many megabytes as wanted."""
+    """Write a file of PyTorch with compressed parts, which could unpack to any size."""
     torch.save({"weight": torch.zeros(1)}, path)
     with zipfile.ZipFile(path) as file:
         parts = {part.filename: file.read(part) for part in file.infolist()}
@@ -161,7 +161,7 @@ def compressed(path: Path) -> None:
         ),
     ],
 )
-def test_what_is_no_weights_is_refused_in_a_line_and_runs_nothing(tmp_path, make, message):
+def test_files_without_weights_are_refused_in_one_line_and_run_nothing(tmp_path, make, message):
     path = tmp_path / "weights.pth"
     make(path)
     with pytest.raises(WeightsError, match=message) as raised:
@@ -171,7 +171,7 @@ def test_what_is_no_weights_is_refused_in_a_line_and_runs_nothing(tmp_path, make
 
 
 @pytest.mark.parametrize("length", [0, 7, 200, -1])
-def test_a_safetensors_file_cut_short_is_refused(tmp_path, length):
+def test_a_truncated_safetensors_file_is_refused(tmp_path, length):
     path = tmp_path / "weights.safetensors"
     save_file(backbone(0).state_dict(), path)
     path.write_bytes(path.read_bytes()[:length])
@@ -179,7 +179,7 @@ def test_a_safetensors_file_cut_short_is_refused(tmp_path, length):
         read_weights(path, backbone(0))
 
 
-def test_a_file_cut_short_is_refused(tmp_path):
+def test_a_truncated_file_of_pytorch_is_refused(tmp_path):
     path = tmp_path / "weights.pth"
     torch.save(backbone(0).state_dict(), path)
     whole = path.read_bytes()
@@ -189,7 +189,7 @@ def test_a_file_cut_short_is_refused(tmp_path):
             read_weights(path, backbone(0))
 
 
-def test_names_are_compared_and_told(tmp_path):
+def test_names_that_differ_are_listed(tmp_path):
     state = backbone(0).state_dict()
     first, *_ = state
     torch.save({**{n: v for n, v in state.items() if n != first}, "extra.weight": torch.ones(1)},
@@ -213,7 +213,7 @@ def test_shapes_are_compared_before_anything_is_read(tmp_path):
         WeightsError, match=r"has the shape \[32, \d+, 1, 1\], the network needs \[16"
     ):
         read_weights(tmp_path / "a.pth", backbone(0))
-    # Of a file that claims a petabyte nothing is taken.
+    # A file that claims a petabyte takes no memory.
     huge = torch.ones(1).expand(1 << 40)
     state = {**backbone(0).state_dict()}
     state[next(iter(state))] = huge
@@ -235,7 +235,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, value):
 
 
 @pytest.mark.parametrize("where", ["backbone", "model"])
-def test_a_run_begins_with_the_weights(config, tmp_path, where):
+def test_a_run_begins_with_the_given_weights(config, tmp_path, where):
     torch.save(backbone(7).state_dict(), tmp_path / "backbone.pth")
     init = {"type": "FaceWeights", "path": str(tmp_path / "backbone.pth")}
     (config.model.backbone if where == "backbone" else config.model).init_cfg = init
@@ -246,7 +246,7 @@ def test_a_run_begins_with_the_weights(config, tmp_path, where):
         assert torch.equal(value, backbone(7).get_parameter(name)), name
 
 
-def test_a_run_that_goes_on_has_the_weights_of_its_checkpoint(config, tmp_path):
+def test_a_resumed_run_has_the_weights_of_its_checkpoint(config, tmp_path):
     torch.save(backbone(7).state_dict(), tmp_path / "backbone.pth")
     config.model.backbone.init_cfg = {
         "type": "FaceWeights", "path": str(tmp_path / "backbone.pth")
@@ -261,7 +261,7 @@ def test_a_run_that_goes_on_has_the_weights_of_its_checkpoint(config, tmp_path):
     assert not torch.equal(trained[f"backbone.{name}"], backbone(7).state_dict()[name])
 
 
-def test_an_init_of_mmengine_works_on_a_backbone():
+def test_mmengines_init_cfg_works_on_a_backbone():
     model = recognizer(1, backbone={
         "type": "MobileFaceNet", **SMALL,
         "init_cfg": {"type": "Constant", "layer": "Conv2d", "val": 0.25},
@@ -270,7 +270,7 @@ def test_an_init_of_mmengine_works_on_a_backbone():
     assert (model.backbone.stem[0][0].weight == 0.25).all()
 
 
-def test_the_stage_converts_and_says_where_they_are_from(tmp_path):
+def test_the_stage_converts_weights_and_records_their_origin(tmp_path):
     params = load_params(ROOT / "params.yaml")
     torch.manual_seed(0)
     network = MODELS.build(params.train.recipe().model.backbone)
@@ -284,7 +284,7 @@ def test_the_stage_converts_and_says_where_they_are_from(tmp_path):
     assert not (tmp_path / "other").exists()
 
 
-def test_a_model_keeps_no_path_of_what_it_began_from(tmp_path):
+def test_a_model_keeps_no_path_of_its_initial_weights(tmp_path):
     model = recognizer(1)
     init = {"type": "FaceWeights", "path": "gone.pth"}
     config = {

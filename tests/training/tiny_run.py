@@ -1,4 +1,4 @@
-"""A run of a few steps through mmengine's Runner, on a network that takes no time."""
+"""A run of a few steps with mmengine's Runner, on a tiny network."""
 
 import itertools
 import os
@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from lh2face.registry import DATASETS, MODELS
 
-IMAGES, PEOPLE, BATCH = 42, 5, 8  # 5 steps an epoch, 2 images are left over
+IMAGES, PEOPLE, BATCH = 42, 5, 8  # 5 steps per epoch; 2 images are left over
 LH2FACE = {"type": "LH2FaceHead", "vmf_dim": 6, "num_classes": PEOPLE, "in_channels": 8}
 HEADS = {"lh2face": LH2FACE, "sharded": {"type": "ShardedHead", "head": LH2FACE}}
 RATES = [
@@ -25,7 +25,7 @@ RUNS = itertools.count()
 
 @MODELS.register_module()
 class Tiny(nn.Module):
-    """A backbone with what depends on draws, and on the batch if wanted."""
+    """A backbone with dropout, and batch norm if wanted."""
 
     def __init__(self, in_channels: int = 3, norm: bool = True, dropout: float = 0.2) -> None:
         super().__init__()
@@ -44,10 +44,10 @@ class Tiny(nn.Module):
 
 @DATASETS.register_module()
 class Drawn(Dataset):
-    """Images of noise, drawn from seed, epoch and number, as augmented ones are."""
+    """Images of noise, drawn from seed, epoch and index, like augmented images."""
 
     def __init__(self) -> None:
-        # Shared with workers that live for several epochs.
+        # The tensor is shared with persistent workers.
         self.place = torch.zeros(2, dtype=torch.int64).share_memory_()
 
     def set_epoch(self, seed: int, epoch: int) -> None:
@@ -64,7 +64,7 @@ class Drawn(Dataset):
 
 
 class Act(Hook):
-    """Do something after a step; lowest priority, so all else has been done."""
+    """Hook that acts after a step, after all other hooks."""
 
     priority = "LOWEST"
 
@@ -77,7 +77,7 @@ class Act(Hook):
 
 
 class StopError(Exception):
-    """Sudden death."""
+    """Ends a run like a kill."""
 
 
 def die(runner: Any) -> None:
@@ -86,7 +86,7 @@ def die(runner: Any) -> None:
 
 
 def send(number: int) -> Any:
-    """A signal to the process itself."""
+    """Return an action that sends a signal to the process itself."""
     return lambda runner: os.kill(os.getpid(), number)
 
 
@@ -104,7 +104,7 @@ def make_runner(
     hooks: list[Hook] | None = None,
     **changes: Any,
 ) -> Runner:
-    """The Runner of a config as in ``configs/recognition.py``."""
+    """Return a Runner with a config like ``configs/recognition.py``."""
     keeper = "LastCheckpointHook" if head == "lh2face" else "ShardedCheckpointHook"
     default_hooks = {
         "seed": {"type": "SeedHook"},
@@ -144,6 +144,6 @@ def make_runner(
 
 
 def weights(runner: Runner) -> dict[str, Tensor]:
-    """A copy of all tensors of a model."""
+    """Return a copy of all tensors of a model."""
     state = runner.model.state_dict()
     return {name: value.clone() for name, value in state.items() if torch.is_tensor(value)}

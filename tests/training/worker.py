@@ -1,4 +1,4 @@
-"""One of several processes of a run: ``worker.py CONFIG FOLDER`` writes what it comes to."""
+"""One of several processes of a run: ``worker.py CONFIG FOLDER`` writes its results."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A Slurm cluster of this one machine, for the time of a test; a Snakefile over any dvc.yaml."""
+"""A Slurm cluster on this machine for the time of a test, and a Snakefile for any dvc.yaml."""
 
 import os
 import shutil
@@ -59,7 +59,7 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 
 @pytest.fixture(scope="session")
 def snakefile() -> str:
-    """Text of a Snakefile that leaves the stages of a dvc.yaml to DVC; it appends to ``log``."""
+    """Text of our Snakefile for the dvc.yaml of a test; each stage appends a line to ``log``."""
     return SNAKEFILE
 
 
@@ -71,7 +71,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def slurm(tmp_path_factory) -> Iterator[Path]:
-    """The folder of the cluster's logs; it has four cores and two GPUs by name."""
+    """The folder of the cluster's logs; the cluster has four cores and claims two GPUs."""
     missing = [
         name for name in NEEDED if not shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
     ]
@@ -89,7 +89,7 @@ def slurm(tmp_path_factory) -> Iterator[Path]:
         (folder / name).mkdir()
     host = socket.gethostname()
     values = {"controller_port": free_port(), "node_port": free_port()}
-    # Jobs look there: the executor keeps SLURM_CONF from them.
+    # Jobs read the default path, because the executor does not pass SLURM_CONF on.
     CONFIG_PATH.parent.mkdir(exist_ok=True)
     gpus = CONFIG_PATH.with_name("gres.conf")
     CONFIG_PATH.write_text(CONFIG.format(folder=folder, host=host, **values), encoding="utf-8")
@@ -130,7 +130,7 @@ def slurm(tmp_path_factory) -> Iterator[Path]:
 
 
 def wait_until_idle(folder: Path) -> None:
-    """Wait for the node, or fail with what the daemons say."""
+    """Wait until the node is idle, or fail with the logs of the daemons."""
     for _ in range(60):
         found = subprocess.run(
             ["sinfo", "--noheader", "--format=%T"], capture_output=True, text=True

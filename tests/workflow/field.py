@@ -1,11 +1,10 @@
-"""Data as labs have them, small and of rendered people: records, an IJB, bins, a list of pairs; and
-a model of others.
+"""Write small data of rendered people in usual formats: records, IJB, bins and a list of pairs.
 
     python tests/workflow/field.py OUT
 
-writes the folders ``OUT/records`` (with ``lfw.bin`` and ``cfp_fp.bin``), ``OUT/IJBX`` and
-``OUT/pairs``, the model ``OUT/theirs.onnx``, and ``OUT/field.yaml``, an overlay with the sizes of
-``params/ci.yaml``.
+The script writes the folders ``OUT/records`` (with ``lfw.bin`` and ``cfp_fp.bin``), ``OUT/IJBX``
+and ``OUT/pairs``, a third-party model ``OUT/theirs.onnx``, and ``OUT/field.yaml``, an overlay with
+the sizes of ``params/ci.yaml``.
 """
 
 import shutil
@@ -33,12 +32,12 @@ SIZES = SyntheticConfig(
     train_people=16, images_per_person=6, benchmark_people=8, image_size=96, pairs=30
 )
 BACKBONE = {"type": "MobileFaceNet", "embedding_size": 32, "width": 0.25}
-# The synthetic lists of pairs that stand for those of the field.
+# The synthetic lists of pairs that take the places of the field's bins.
 BINS = {"lfw": "frontal", "cfp_fp": "profile"}
 
 
 def write_field(out: Path, workers: int = 2) -> Path:
-    """Write the folders; returns the path of the overlay."""
+    """Write the folders and return the path of the overlay."""
     with tempfile.TemporaryDirectory() as folder:
         raw, photos = Path(folder) / "train", Path(folder) / "benchmark"
         write_train(SIZES, raw, seed=0, workers=workers)

@@ -1,5 +1,6 @@
-"""dvc.yaml watches the files of the package that its stages read, no more and no fewer."""
+"""Each stage of dvc.yaml depends on exactly the files of the package that it imports."""
 
+import re
 import shutil
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -7,11 +8,14 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from lh2face.data.benchmarks import BENCHMARKS
+from lh2face.data.training_sources import TRAINING_SOURCES
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def load():
-    """The script as a module of its own, as it keeps what it has read."""
+    """Import the script anew, because it caches the files that it has read."""
     spec = spec_from_file_location("closure", ROOT / "workflow" / "closure.py")
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -25,14 +29,14 @@ def loaded():
 
 @pytest.fixture
 def closure(loaded, monkeypatch):
-    """The script in the folder of the project."""
+    """The script, run in the folder of the project."""
     monkeypatch.chdir(ROOT)
     return loaded
 
 
 @pytest.fixture
 def copied(monkeypatch, tmp_path):
-    """The script in a copy of the project that a test may change."""
+    """The script, run in a copy of the project that a test may change."""
     shutil.copytree(ROOT / "plugin", tmp_path / "plugin", ignore=shutil.ignore_patterns("*.pyc"))
     for name in ("dvc.yaml", "params.yaml"):
         shutil.copy(ROOT / name, tmp_path)
@@ -48,22 +52,43 @@ def names(files):
     return {"/".join(path.parts[2:]) for path in files}
 
 
-def test_dvc_yaml_watches_what_each_stage_reads(closure):
+def test_each_stage_depends_on_the_files_that_it_reads(closure):
     for name, stage in closure.stages().items():
+        if name == "code":
+            assert str(closure.ROOT) in stage["deps"]
+            continue
         ours = {path for path in stage["deps"] if path.startswith(str(closure.ROOT))}
         said = f"{name}: run `python workflow/closure.py --write`"
         assert ours == set(closure.expected([name])[name]), said
 
 
 @pytest.mark.parametrize("stage", ["train", "joint"])
-def test_training_watches_its_head_through_the_parts(closure, stage):
+def test_training_watches_its_head_through_stage_code(closure, stage):
     deps = closure.stages()[stage]["deps"]
-    assert "data/parts/${item.head}.json" in deps
+    assert "data/code/heads/${item.head}.json" in deps
     assert not [path for path in deps if "lh2face/heads" in path or "lh2face/backbones" in path]
 
 
-def test_a_head_counts_for_its_own_models(closure):
-    found = {name: names(closure.parts(name, params())) for name in ("arcface", "cosface")}
+def test_stage_code_writes_what_the_other_stages_watch(closure):
+    """And each type of a source or benchmark is found."""
+    watched = {
+        path.removeprefix("data/code/").removesuffix(".json")
+        for stage in closure.stages().values()
+        for path in stage["deps"]
+        if path.startswith("data/code/")
+    }
+    entry = {"sources": "${key}", "benchmarks": "${key}", "validation": "${key}"}
+    entries = {f"{section}/{key}" for section, key in entry.items()} | {"heads/${item.head}"}
+    assert watched == {*entries, "network", "reconstructor"}
+    written = {re.sub("/.*", "", name) for name in closure.code(params())}
+    assert written == {re.sub("/.*", "", name) for name in watched}
+    assert closure.types(closure.TYPES["sources"]).keys() == TRAINING_SOURCES.keys()
+    assert closure.types(closure.TYPES["benchmarks"]).keys() == BENCHMARKS.keys()
+
+
+def test_a_heads_file_is_a_dependency_of_its_own_models_only(closure):
+    code = closure.code(params())
+    found = {name: names(code[f"heads/{name}"]) for name in ("arcface", "cosface")}
     assert {"heads/arcface.py", "heads/proxy_head.py"} <= found["arcface"]
     assert found["arcface"].isdisjoint({"heads/cosface.py", "heads/lh2face.py"})
     assert found["arcface"] - {"heads/arcface.py"} == found["cosface"] - {"heads/cosface.py"}
@@ -71,28 +96,94 @@ def test_a_head_counts_for_its_own_models(closure):
     assert common <= found["arcface"] and "backbones/iresnet.py" not in found["arcface"]
     assert {"configs/small.py", "configs/recognition.py"} <= found["arcface"]
     assert "configs/mmpretrain.py" not in found["arcface"]
+    for other in ("network", "reconstructor", "sources/people", "benchmarks/people"):
+        assert not [file for file in names(code[other]) if file.startswith("heads/")], other
 
 
-def test_a_type_in_the_options_counts(closure):
+def test_a_type_in_the_options_is_a_dependency(closure):
     changed = params()
     changed["train"]["options"] = {"model.backbone.type": "IResNet"}
-    assert "backbones/iresnet.py" in names(closure.parts("arcface", changed))
+    code = closure.code(changed)
+    for name in ("heads/arcface", "network"):
+        assert "backbones/iresnet.py" in names(code[name])
+    assert "reconstruction/unsup3d.py" not in names(code["reconstructor"])
+    changed["fit3d"]["options"] = {"model.reconstructor": {"type": "Unsup3DReconstructor"}}
+    assert "reconstruction/unsup3d.py" in names(closure.code(changed)["reconstructor"])
 
 
-def test_a_new_head_changes_the_parts_of_no_other(copied):
-    before = copied.parts("arcface", params())
+def test_with_fusion_the_network_needs_the_reconstructor(closure):
+    changed = params()
+    assert "reconstruction/base.py" not in names(closure.code(changed)["network"])
+    changed["joint"]["fusion"] = "canonical"
+    assert "reconstruction/base.py" in names(closure.code(changed)["network"])
+
+
+def test_an_entry_of_a_section_watches_its_own_type(closure):
+    changed = params()
+    changed["benchmarks"]["lfw"] = {"type": "bin", "path": "lfw.bin"}
+    changed["sources"]["ms1m"] = {"type": "records", "path": "ms1m"}
+    code = {name: names(files) for name, files in closure.code(changed).items()}
+    assert "data/benchmarks/bins.py" in code["benchmarks/lfw"]
+    assert "data/benchmarks/synthetic.py" not in code["benchmarks/lfw"]
+    assert "data/training_sources/records.py" in code["sources/ms1m"]
+    assert "data/training_sources/synthetic.py" not in code["sources/ms1m"]
+    assert "data/benchmarks/bins.py" not in code["benchmarks/people"]
+    for detects in ("benchmarks/lfw", "sources/ms1m", "benchmarks/people", "sources/people"):
+        assert not [file for file in code[detects] if file.startswith("detection/")], detects
+
+
+NEW_FILES = {
+    "head": ("heads", "cosface", "CosFaceHead", "from lh2face.heads.new import New\n"),
+    "backbone": (
+        "backbones", "mobilefacenet", "MobileFaceNet", "from lh2face.backbones.new import New\n",
+    ),
+    "reconstructor": (
+        "reconstruction", "unsup3d", "Unsup3DReconstructor",
+        "from lh2face.reconstruction.new import New\n",
+    ),
+    "source": (
+        "data/training_sources", "records", "Records",
+        "from lh2face.data.training_sources.new import New\nTRAINING_SOURCES['new'] = New\n",
+    ),
+    "benchmark": (
+        "data/benchmarks", "bins", "Bin",
+        "from lh2face.data.benchmarks.new import New\nBENCHMARKS['new'] = New\n",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("room", "like", "cls", "line"), NEW_FILES.values(), ids=NEW_FILES)
+def test_something_new_makes_no_stage_stale(copied, room, like, cls, line):
+    """What was made before does not depend on a new file, nor on the line that registers it."""
+
+    def watched():
+        for cached in (copied.tree, copied.registered, copied.read_by):
+            cached.cache_clear()
+        code = copied.code(params())
+        every = set().union(*code.values(), *(
+            copied.stage_files(name, stage["cmd"])
+            for name, stage in copied.stages().items() if name != "code"
+        ))  # fmt: skip
+        return code, {path: path.read_bytes() for path in every}
+
+    before = watched()
+    folder = copied.ROOT / room
+    text = (folder / f"{like}.py").read_text(encoding="utf-8").replace(cls, "New")
+    (folder / "new.py").write_text(text, encoding="utf-8")
+    with (folder / "__init__.py").open("a", encoding="utf-8") as file:
+        file.write(line)
+    assert watched() == before
+
+
+def test_a_new_head_is_watched_where_it_is_named(copied):
     heads = copied.ROOT / "heads"
     text = (heads / "cosface.py").read_text(encoding="utf-8").replace("CosFaceHead", "NewHead")
     (heads / "new.py").write_text(text, encoding="utf-8")
-    listing = heads / "__init__.py"
-    added = "from lh2face.heads.new import NewHead\n"
-    listing.write_text(listing.read_text(encoding="utf-8") + added, encoding="utf-8")
     for cached in (copied.tree, copied.registered, copied.read_by):
         cached.cache_clear()
-    assert copied.parts("arcface", params()) == before
     changed = params()
     changed["heads"]["arcface"]["type"] = "NewHead"
-    assert heads / "new.py" in copied.parts("arcface", changed)
+    assert heads / "new.py" in copied.code(changed)["heads/arcface"]
 
 
 @pytest.mark.parametrize(
@@ -100,13 +191,20 @@ def test_a_new_head_changes_the_parts_of_no_other(copied):
     [
         ("train", "data/recordio.py"), ("train", "artifacts/model.py"),
         ("train", "distributed/collectives.py"), ("align", "data/recordio.py"),
-        ("align_benchmark", "data/verification_bin.py"), ("embed", "recognizers/preprocessor.py"),
-        ("fit3d", "rendering/depth_mesh.py"), ("fit3d", "data/datasets.py"),
-        ("parts", "data/datasets.py"),
+        ("embed", "recognizers/preprocessor.py"),
     ],
 )  # fmt: skip
-def test_what_was_once_missed(closure, stage, file):
+def test_dependencies_that_were_once_missing_are_found(closure, stage, file):
     assert file in names(closure.stage_files(stage, closure.stages()[stage]["cmd"]))
+
+
+def test_what_was_once_missed_of_what_the_parameters_name(closure):
+    changed = params()
+    changed["benchmarks"]["lfw"] = {"type": "bin", "path": "lfw.bin"}
+    code = {name: names(files) for name, files in closure.code(changed).items()}
+    assert "data/verification_bin.py" in code["benchmarks/lfw"]
+    assert {"rendering/depth_mesh.py", "data/datasets.py"} <= code["reconstructor"]
+    assert "data/datasets.py" in code["heads/lh2face"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Content, not time stamps, decides what Snakemake runs: a project with stages of one line."""
+"""Snakemake runs the stages whose inputs changed in content, whatever their time stamps are."""
 
 import os
 import re
@@ -12,7 +12,7 @@ import pytest
 from dvc.repo.index import Index
 
 ROOT = Path(__file__).resolve().parents[2]
-# Each stage leaves a line in a file that nobody tracks, so that a test sees what ran.
+# Each stage writes a line into a file that is not tracked, so that a test sees what ran.
 DVC_YAML = """
 stages:
   letters:
@@ -34,13 +34,13 @@ stages:
 
 @pytest.fixture
 def project(made, tmp_path):
-    """A copy of it, with time stamps of its own."""
+    """A copy of the project with new time stamps."""
     return shutil.copytree(made, tmp_path / "project", copy_function=shutil.copyfile)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, snakefile):
-    """A repository of DVC and git, whose stages have run under Snakemake."""
+    """A repository with DVC and git, whose stages have run under Snakemake."""
     folder = tmp_path_factory.mktemp("made")
     files = {
         "dvc.yaml": DVC_YAML, "Snakefile": snakefile, "params.yaml": "a: 1\nb: 1\n",
@@ -71,14 +71,14 @@ def run(folder: Path, *command: str) -> str:
 
 
 def ran(folder: Path) -> list[str]:
-    """What a run of Snakemake runs of the stages."""
+    """Run Snakemake and return the stages that it ran."""
     (folder / "ran").unlink(missing_ok=True)
     run(folder, "snakemake", "--cores", "2")
     return sorted((folder / "ran").read_text().split()) if (folder / "ran").exists() else []
 
 
 def planned(folder: Path) -> set[str]:
-    """The rules that Snakemake would run."""
+    """Return the rules that Snakemake would run."""
     return set(re.findall(r"^rule (\w+):", run(folder, "snakemake", "-n"), re.M)) - {"all"}
 
 
@@ -105,10 +105,10 @@ def test_a_clone_that_pulled_runs_nothing(project, tmp_path):
     assert "up to date" in run(clone, "dvc", "repro")
 
 
-def test_one_parameter_runs_what_reads_it(project):
+def test_a_changed_parameter_runs_the_stages_that_read_it(project):
     (project / "params.yaml").write_text("a: 2\nb: 1\n")
     assert planned(project) == {"copy_a", "join"}
-    # The copy comes out as it was, so that DVC has nothing to join.
+    # The output of "copy" does not change, so "join" does not run.
     assert ran(project) == ["copy-a"]
     assert planned(project) == set()
 
@@ -119,7 +119,7 @@ def test_a_changed_file_runs_everything_below_it(project):
     assert (project / "joined.txt").read_text() == "a\nc\na\nc\n"
 
 
-def test_what_was_made_before_comes_from_the_cache(project):
+def test_outputs_that_were_made_before_come_from_the_cache(project):
     before = (project / "letters.txt").read_text()
     (project / "letters.txt").write_text("c\n")
     ran(project)
@@ -129,7 +129,7 @@ def test_what_was_made_before_comes_from_the_cache(project):
     assert (project / "joined.txt").read_text() == "a\nb\na\nb\n"
 
 
-def test_a_run_interrupted_halfway_is_half_recorded(project):
+def test_finished_stages_of_an_interrupted_run_are_recorded(project):
     (project / "letters.txt").write_text("c\n")
     (project / "params.yaml").write_text("a: 3\nb: 1\n")
     run(project, "snakemake", "--cores", "2", "out/a")
@@ -138,14 +138,14 @@ def test_a_run_interrupted_halfway_is_half_recorded(project):
     assert ran(project) == ["copy-b", "join"]
 
 
-def test_stages_side_by_side_lose_no_record(project):
+def test_stages_that_run_side_by_side_are_all_recorded(project):
     (project / "params.yaml").write_text("a: 5\nb: 5\n")
     assert ran(project)[:2] == ["copy-a", "copy-b"]
     assert "up to date" in run(project, "dvc", "status")
 
 
 def test_dvc_reads_its_files_once(project, monkeypatch):
-    # It takes half of a dry run, and without a lock is done again for every question.
+    # Reading them takes half the time of a dry run.
     monkeypatch.syspath_prepend(ROOT / "workflow")
     import content
 
@@ -160,7 +160,7 @@ def test_dvc_reads_its_files_once(project, monkeypatch):
     assert set(found["letters"].inputs) == {".dvc/tmp/changed/letters", "letters.txt"}
 
 
-def test_outputs_are_found_from_every_folder_above(monkeypatch):
+def test_outputs_are_found_by_every_folder_above(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "workflow")
     from content import outputs_below
 
@@ -168,3 +168,14 @@ def test_outputs_are_found_from_every_folder_above(monkeypatch):
     assert below["runs/a"] == ["runs/a/0/model"]
     assert below["runs"] == ["runs/a/0/model", "runs/ab/0/model"]
     assert "runs/a/0/model" not in below and below["."][-1] == "data.csv"
+
+
+def test_a_file_in_an_output_stands_for_the_output(monkeypatch):
+    """Snakemake knows of no file in a folder that a rule writes."""
+    monkeypatch.syspath_prepend(ROOT / "workflow")
+    from content import output_with
+
+    outputs = {"data/code", "runs/a"}
+    assert output_with("data/code/heads/a.json", outputs) == "data/code"
+    assert output_with("data/code", outputs) == "data/code"
+    assert output_with("data/codes.json", outputs) == "data/codes.json"

@@ -1,4 +1,4 @@
-"""What goes wrong, what is then said, and that a re-run ends right; docs/reliability.md's table."""
+"""After each fault the message and the next run are as the table in docs/reliability.md says."""
 
 import os
 import re
@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = (ROOT / "docs" / "reliability.md").read_text()
 pytestmark = pytest.mark.faults
-# Lines of a file through two stages; "ran" tells what ran.
+# Two stages copy the lines of a file; the file "ran" lists the stages that ran.
 DVC_YAML = """
 stages:
   letters:
@@ -31,7 +31,7 @@ SNAKEMAKE = ("snakemake", "--cores", "2")
 
 
 def row(fault: str, said: str, lost: str) -> None:
-    """A row of the table in docs/reliability.md, as it came out."""
+    """Check that the table in docs/reliability.md has this row."""
     line = f"| {fault} | {said} | {lost} |"
     assert line in TABLE.splitlines(), f"docs/reliability.md lacks the row\n{line}"
 
@@ -52,7 +52,7 @@ def made(tmp_path_factory, snakefile):
 
 @pytest.fixture
 def project(made, tmp_path):
-    """Both stages have run."""
+    """A project whose two stages have run."""
     return shutil.copytree(made, tmp_path / "project", copy_function=shutil.copyfile)
 
 
@@ -73,14 +73,14 @@ def call(folder: Path, *command: str, ends: int = 0) -> str:
 
 
 def ran(folder: Path, *command: str) -> list[str]:
-    """What a run runs; Snakemake's if none is named."""
+    """Run the pipeline, by default with Snakemake, and return the stages that ran."""
     (folder / "ran").unlink(missing_ok=True)
     call(folder, *(command or SNAKEMAKE))
     return sorted((folder / "ran").read_text().split()) if (folder / "ran").exists() else []
 
 
 def start_slow_stage(project: Path, *command: str) -> subprocess.Popen:
-    """Start a run, and return once it is inside a stage that takes ten seconds."""
+    """Start a run, and return when it is inside a stage that takes ten seconds."""
     (project / "letters.sh").write_text(
         "echo letters >> ran; sleep 10; sort letters.txt > sorted.txt"
     )
@@ -198,7 +198,7 @@ def test_a_killed_scheduler(project):
     process = start_slow_stage(project, *SNAKEMAKE)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    for _ in range(20):  # until the system has buried what it killed
+    for _ in range(20):  # until the system has removed the killed process
         said = call(project, *SNAKEMAKE, ends=1)
         if "is busy" not in said:
             break
@@ -242,8 +242,8 @@ def test_clocks_that_differ(project):
     )
 
 
-def test_kills_in_training_stand_in_the_table():
-    # tests/stages/test_train.py kills it.
+def test_kills_in_training_are_in_the_table():
+    # The kills are in tests/stages/test_train.py.
     row(
         "Training killed, 20 times inside epochs, half of them while it writes a checkpoint",
         "goes on inside the epoch from the last whole checkpoint, ends bit for bit like a whole "

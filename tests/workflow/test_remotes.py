@@ -1,4 +1,4 @@
-"""Data on an S3 server, and experiments, on a project with a stage of one line."""
+"""A small project pulls data from an S3 server, and runs queued experiments."""
 
 import csv
 import io
@@ -61,7 +61,7 @@ def project(tmp_path):
 
 @pytest.fixture(scope="module")
 def s3():
-    """Address of an S3 server of this machine, with a bucket."""
+    """The address of an S3 server on this machine, with a bucket."""
     pytest.importorskip("moto.server", reason="no S3 server here: pip install 'moto[s3]' flask")
     boto3 = pytest.importorskip("boto3")
     with socket.socket() as free:

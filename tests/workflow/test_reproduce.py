@@ -1,4 +1,4 @@
-"""What ``make reproduce`` says while it runs, and its first picture."""
+"""``make reproduce`` shows its progress and a first picture, and keeps to the free cores."""
 
 import contextlib
 import sys
@@ -30,14 +30,14 @@ def test_the_estimate_follows_the_last_stages():
     estimate.finish("data@people", 2 * reproduce.weight("data"))
     rest = expected - reproduce.weight("data")
     assert estimate.seconds_left() == pytest.approx(2 * rest)
-    for seed in range(reproduce.RECENT):  # the machine becomes quiet
+    for seed in range(reproduce.RECENT):  # the machine becomes faster
         estimate.finish(f"train@arcface-{seed}", reproduce.weight("train") / 2)
     rest -= reproduce.RECENT * reproduce.weight("train")
     assert estimate.seconds_left() == pytest.approx(rest / 2)
     assert estimate.line("x").startswith("stage 6 of 12: ")
 
 
-def test_a_stage_that_did_not_change_says_nothing_of_the_speed():
+def test_a_skipped_stage_does_not_change_the_estimate():
     estimate = reproduce.Estimate(["fit3d", "depth"])
     estimate.finish("fit3d")
     estimate.finish("", 3.0)  # before the first stage
@@ -58,11 +58,11 @@ def test_every_stage_of_the_pipeline_has_a_weight():
     [({}, 2, 0.1, 2), ({}, 2, 1.2, 1), ({}, 2, 12.7, 1), ({}, 16, 3.4, 13),
      ({"OMP_NUM_THREADS": "4"}, 2, 9.0, 4)],
 )  # fmt: skip
-def test_threads_are_those_of_the_free_cores(given, cores, load, threads):
+def test_the_number_of_threads_is_that_of_the_free_cores(given, cores, load, threads):
     assert reproduce.free_threads(given, cores, load)[0] == threads
 
 
-def test_the_first_picture_has_a_row_a_face(tmp_path):
+def test_the_first_picture_has_a_row_per_face(tmp_path):
     faces = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
     arrays = dict.fromkeys(("input", "canonical", "normals", "re-rendered"), faces)
     turned = np.repeat(faces[:, None], 13, axis=1)
@@ -74,8 +74,8 @@ def test_the_first_picture_has_a_row_a_face(tmp_path):
     assert (picture[:8, 16:24] == faces[0, :, :, :1]).all()
 
 
-def test_lines_before_each_stage(tmp_path, monkeypatch, capfd):
-    """A stand-in for DVC, which prints what DVC prints."""
+def test_a_line_is_printed_before_each_stage(tmp_path, monkeypatch, capfd):
+    """A stand-in prints the lines of DVC."""
     (tmp_path / "dvc.py").write_text(
         "import sys\n"
         "print(\"Stage 'data@people' didn't change, skipping\")\n"
@@ -94,7 +94,7 @@ def test_lines_before_each_stage(tmp_path, monkeypatch, capfd):
         reproduce.repro(["bad"], estimate, environment)
 
 
-def test_seeds_do_not_take_the_place_of_an_overlay(params_file, monkeypatch, capsys):
+def test_seeds_do_not_replace_an_overlay(params_file, monkeypatch, capsys):
     (mine := params_file.with_name("mine.yaml")).write_text("evaluate: {bootstrap: 20}\n")
     overlay_params([mine], params_file)
     before = params_file.read_text()
@@ -106,7 +106,7 @@ def test_seeds_do_not_take_the_place_of_an_overlay(params_file, monkeypatch, cap
     assert params_file.read_text() == before
 
 
-def test_seeds_take_the_place_of_other_seeds(params_file, monkeypatch):
+def test_seeds_replace_other_seeds(params_file, monkeypatch):
     monkeypatch.chdir(params_file.parent)
     monkeypatch.setattr(reproduce, "repro", lambda *_: None)
     monkeypatch.setattr("dvc.repo.Repo", lambda: contextlib.nullcontext(NoStages))

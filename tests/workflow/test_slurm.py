@@ -1,4 +1,4 @@
-"""The DAG on a real Slurm of one machine, and through a submit command: ``make test-slurm``."""
+"""The DAG runs on Slurm on this machine, and with a submit command: ``make test-slurm``."""
 
 import os
 import subprocess
@@ -35,7 +35,7 @@ def test_the_whole_dag_on_slurm(slurm, clone):
     )  # fmt: skip
     assert "100%" in said
     assert (clone / "report" / "index.html").stat().st_size > 100_000
-    # Each stage was a job of its own, and left its words where people look for them.
+    # Each stage was its own job, and its log is where the documentation says.
     assert (clone / "logs" / "data@people.log").exists()
     assert list((clone / "logs" / "slurm").rglob("*.log"))
     jobs = len(list((clone / "logs").glob("*.tsv")))
@@ -44,7 +44,7 @@ def test_the_whole_dag_on_slurm(slurm, clone):
     assert "up to date" in run(clone, "dvc", "repro")
 
 
-def test_stages_ask_for_their_gpus(slurm, clone):
+def test_stages_request_their_gpus(slurm, clone):
     said = run(clone, "snakemake", "--profile", "workflow/profiles/slurm", "--dry-run")
     blocks = dict(block.split(":", 1) for block in said.split("\nrule ")[1:])
     gpus = {name: "gpu=1" in block for name, block in blocks.items()}
@@ -52,10 +52,10 @@ def test_stages_ask_for_their_gpus(slurm, clone):
     assert not gpus["data_people"] and not gpus["align_people"]
 
 
-def test_another_scheduler_by_its_submit_command(tmp_path, clone):
+def test_another_scheduler_works_with_its_submit_command(tmp_path, clone):
     submit = tmp_path / "submit"
     log = tmp_path / "submitted"
-    # Runs the job at once in the background, as a scheduler would; the script comes last.
+    # The stand-in runs the job in the background; the last argument is the job's script.
     submit.write_text(
         "#!/bin/sh\n"
         f'echo "$@" >> {log}\n'
@@ -77,6 +77,6 @@ def test_two_tasks_of_srun_train_one_model(slurm, clone):
         clone, "srun", "--ntasks=2", "--mem=4000", "lh2face", "train", "--head", "lh2face",
         "--seed", "0", "data/aligned/training/sources", "model", OMP_NUM_THREADS="1",
     )  # fmt: skip
-    # Only the first of the two tells how far they are.
+    # Only the first task prints progress.
     assert said.count("training: 6/6") == 1
     assert (clone / "model" / "model.safetensors").exists()

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lh2face.artifacts.calibration import calibration, read_metrics
 from lh2face.artifacts.model import load_model, read_description
 from lh2face.artifacts.model_card import model_card
+from lh2face.artifacts.thresholds import read_metrics, thresholds_of
 from lh2face.data.align import TEMPLATE_SIZE
 from lh2face.files.outputs import atomic_files
 from lh2face.onnx.files import write_metadata
@@ -52,7 +52,7 @@ def export_onnx(checkpoint: Path, out: Path, evaluation: Path | None = None) -> 
     it RGB images as (x − 127.5) / 127.5. The input is always 112 px, the size of aligned faces; for
     a model with a smaller input, the file contains the resizing. The embeddings are not normalised:
     their norm is κ. The file's metadata have, as JSON, the model's description and, if an
-    evaluation with pairs of single photos is given, its calibration.
+    evaluation with pairs of single photos is given, the thresholds from it.
 
     Args:
         checkpoint: Folder of a trained model.
@@ -85,8 +85,8 @@ def export_onnx(checkpoint: Path, out: Path, evaluation: Path | None = None) -> 
     metrics, more = None, {}
     if evaluation is not None:
         metrics = read_metrics(evaluation, checkpoint)
-        if known := calibration(metrics, evaluation):
-            more = {"calibration": known}
+        if known := thresholds_of(metrics, evaluation):
+            more = {"thresholds": known}
     model: nn.Module = load_model(checkpoint)
     if image_size < TEMPLATE_SIZE:
         model = nn.Sequential(AreaResize(image_size), model).eval()

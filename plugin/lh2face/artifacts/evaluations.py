@@ -1,6 +1,5 @@
 """Evaluation folders: stage ``evaluate`` and ``evaluate-ijb`` write them, comparisons read them."""
 
-import csv
 import json
 import reprlib
 from collections.abc import Mapping, Sequence
@@ -10,16 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from lh2face.artifacts.file_names import METRICS
 from lh2face.artifacts.provenance import PROVENANCE, people_behind
-from lh2face.artifacts.run_metrics import METRICS
 from lh2face.evaluation.comparison import Run, differing_keys
 from lh2face.evaluation.protocol import Results
 from lh2face.files.json_object import read_object
-from lh2face.files.tables import write_rows
+from lh2face.files.tables import read_numbers, write_rows
 
 # The digests in a provenance file that identify a benchmark.
 BENCHMARK = ("meta", "pairs", "images.csv")
 DRAWS = "draws.csv"
+REJECT_COLUMNS = ("rejected", "fnmr", "fnmr_at_far")
 
 
 def write_results(results: Results, metrics: dict[str, Any], folder: Path) -> None:
@@ -31,7 +31,7 @@ def write_results(results: Results, metrics: dict[str, Any], folder: Path) -> No
     write_rows(folder / DRAWS, tuple(results.draws), zip(*columns, strict=True))
 
 
-def write_curve(path: Path, header: tuple[str, str], points: Sequence[np.ndarray]) -> None:
+def write_curve(path: Path, header: Sequence[str], points: Sequence[np.ndarray]) -> None:
     """Write the points of a curve as CSV; without points, only the header."""
     write_rows(path, header, zip(*(values.tolist() for values in points), strict=True))
 
@@ -122,26 +122,9 @@ def _read_draws(path: Path) -> dict[str, np.ndarray]:
     """Read the draws ``(R,)`` of each figure by name; R is the number of rounds."""
     if not path.is_file():
         raise ValueError(f"{path}: not a regular file")
-    names: list[str] = []
-    draws = []
-    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-        rows = csv.reader(file)
-        try:
-            for row in filter(None, rows):
-                if not names:
-                    names = row
-                    continue
-                draws.append(np.array(row, float))
-                if draws[-1].shape != (len(names),) or np.isinf(draws[-1]).any():
-                    raise ValueError
-        except (csv.Error, ValueError):
-            what = f"expected {len(names)} numbers"
-            raise ValueError(f"{path}:{rows.line_num}: {what}") from None
-    if len(set(names)) < len(names):
-        raise ValueError(f"{path}:1: expected each figure once")
-    if not draws:
+    found = read_numbers(path)
+    if not len(next(iter(found.values()), [])):
         raise ValueError(f"{path}: no draws; evaluate with evaluate.bootstrap above 0")
-    found = dict(zip(names, np.array(draws).T, strict=True))
     for name, values in found.items():
         if np.isnan(values).all():
             raise ValueError(f"{path}: {name!r} has no number in any round")

@@ -14,20 +14,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import nn
 
+from lh2face.artifacts.file_names import DESCRIPTION, ONNX, RECONSTRUCTOR_WEIGHTS, WEIGHTS
 from lh2face.files.digests import digest
 from lh2face.files.json_object import read_object, whole
 from lh2face.onnx.files import read_onnx, weight_files
-from lh2face.recognizers.face_recognizer import FaceRecognizer, weights_without_head
+from lh2face.recognizers.face_recognizer import FaceRecognizer
+from lh2face.recognizers.weight_names import weights_without_head
 from lh2face.registry import ROLES, build, check
 from lh2face.text import check_utf8
 
 if TYPE_CHECKING:
     from lh2face.reconstruction import Reconstructor
-
-WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
-# The folder of a third-party model has this file instead.
-ONNX = "model.onnx"
-RECONSTRUCTOR_WEIGHTS = "reconstructor.safetensors"
 
 
 def save_model(

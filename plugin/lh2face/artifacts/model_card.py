@@ -59,7 +59,7 @@ def model_card(name: str, description: dict[str, Any], metrics: dict[str, Any] |
     Args:
         name: Name of the model's file, without suffix.
         description: Content of its ``model.json``.
-        metrics: Figures from :func:`~lh2face.artifacts.calibration.read_metrics`; ``None`` if there
+        metrics: Figures from :func:`~lh2face.artifacts.thresholds.read_metrics`; ``None`` if there
             is no evaluation.
 
     Returns:

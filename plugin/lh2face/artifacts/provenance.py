@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from lh2face.files.digests import joined
-from lh2face.files.json_object import read_object
-from lh2face.onnx.files import read_metadata
 
 PROVENANCE = "provenance.json"
 PACKAGES = ("lh2face", "torch", "mmengine", "numpy", "opencv-python")
@@ -40,30 +38,6 @@ def provenance(*, params: Any, data: dict[str, str], seed: int | None = None) ->
 def write_provenance(folder: Path, made: dict[str, Any]) -> None:
     """Write the :func:`provenance` of a result into its folder."""
     (folder / PROVENANCE).write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
-
-
-def read_provenance(path: Path) -> dict[str, Any]:
-    """Read the provenance of a result.
-
-    Args:
-        path: Folder of a model, an evaluation or a report, a file in it, or an exported ONNX file.
-
-    Raises:
-        ValueError: If there is none.
-    """
-    from lh2face.artifacts.model import DESCRIPTION
-
-    if path.suffix == ".onnx":
-        found = read_metadata(path)
-    else:
-        folder = path if path.is_dir() else path.parent
-        files = [folder / DESCRIPTION, folder / PROVENANCE]
-        found = {file.name: read_object(file, "a result") for file in files if file.exists()}
-        found = found.get(DESCRIPTION, {"provenance": found.get(PROVENANCE)})
-    made = found.get("provenance")
-    if not made or not isinstance(made, dict):
-        raise ValueError(f"{path}: it has no provenance")
-    return made
 
 
 def people_behind(found: dict[str, Any], path: Path) -> int | None:

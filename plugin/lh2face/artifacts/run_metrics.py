@@ -1,63 +1,9 @@
-"""Readers of ``metrics.json`` and ``training.csv``, which trainings and measurements write."""
+"""Readers of the ``metrics.json`` of the stages fit3d and depth."""
 
-import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lh2face.files.json_object import number, read_object
-from lh2face.files.tables import read_rows
-
-METRICS = "metrics.json"
-
-
-def positive(text: str) -> float:
-    """Convert a cell to a number above 0.
-
-    Raises:
-        ValueError: If it is not a finite number above 0.
-    """
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise ValueError(f"expected a number above 0, found {text!r:.80}")
-    return value
-
-
-def read_record(path: Path, batch_size: int) -> tuple[dict[str, float], dict[str, float]]:
-    """Read the ``training.csv`` of a run; interruptions leave no gap in it.
-
-    Args:
-        path: The file.
-        batch_size: Images per step, over all processes.
-
-    Returns:
-        ``steps``, ``images_per_second`` and ``seconds``; and each loss by name, from the last row,
-        which has means over its steps.
-
-    Raises:
-        ValueError: If the file has no row, or a row is not valid.
-    """
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        names = file.readline().strip().split(",")
-    losses = [name for name in names if "loss" in name]
-    columns: dict[str, Callable[[str], float]] = {
-        "step": positive, "images_per_second": positive, **dict.fromkeys(losses, float)
-    }  # fmt: skip
-    rows = read_rows(path, columns)
-    if not rows:
-        raise ValueError(f"{path}: has no row")
-    before = [0.0, *(row["step"] for row in rows)]
-    seconds = sum(
-        (row["step"] - start) * batch_size / row["images_per_second"]
-        for row, start in zip(rows, before, strict=False)
-    )
-    steps = int(rows[-1]["step"])
-    cost = {
-        "steps": steps,
-        "images_per_second": round(steps * batch_size / seconds, 1),
-        "seconds": round(seconds, 3),
-    }
-    return cost, {name: rows[-1][name] for name in losses}
 
 
 def read_fit(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import torch
 
-from lh2face.artifacts.calibration import read_calibration
+from lh2face.artifacts.thresholds import read_thresholds
 from lh2face.data.align import TEMPLATE_SIZE, norm_crop
 from lh2face.data.images import ImageError, data_uri, decode_rgb, encode_png
 from lh2face.data.main_face import find_face
@@ -150,7 +150,7 @@ def open_faces(
     Raises:
         ValueError: If one of them cannot be used.
     """
-    known = read_calibration(model)
+    known = read_thresholds(model)
     limit = choose_threshold(known, None, far)
     detect: Detector | None = None
     try:

@@ -86,7 +86,7 @@ def make_app(faces: Faces) -> "Flask":
     Photos come as the body of a request, which stays in memory; of a form, Werkzeug would put a
     large file on the disk. What cannot be used is answered by ``{"error": SENTENCE}``.
     """
-    from flask import Flask, request
+    from flask import Flask, render_template, request
     from werkzeug.exceptions import HTTPException
 
     app = Flask(__name__, static_folder="page", static_url_path="")
@@ -122,7 +122,7 @@ def make_app(faces: Faces) -> "Flask":
 
     @app.get("/")
     def page() -> Any:
-        return app.send_static_file("index.html")
+        return render_template("index.html")
 
     @app.get("/about")
     def about() -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from lh2face.artifacts.model import ONNX
+from lh2face.artifacts.file_names import ONNX
 from lh2face.data.images import ImageError
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from typing import Protocol, cast
 
 import numpy as np
 
+from lh2face.artifacts.embeddings import EMBEDDINGS
 from lh2face.data.align import TEMPLATE_SIZE
 from lh2face.embedding.embedders import Embedder, check_finite
 from lh2face.files.arrays import read_array
@@ -18,7 +19,7 @@ from lh2face.files.json_object import read_object
 from lh2face.files.outputs import atomic_file
 from lh2face.progress import progress
 
-RECORD, EMBEDDINGS = "progress.json", "embeddings.npy"
+RECORD = "progress.json"
 BLOCK = 512
 ADVICE = "move it away or choose another output"
 

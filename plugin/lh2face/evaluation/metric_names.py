@@ -8,9 +8,10 @@ TITLES = {
     "identification.tpir": "TPIR at FPIR {}",
     "conditions": "{} TAR at FAR {}",
 }
-REJECT_AREA = "reject.area"
+# Areas of the reject curves at a constant threshold and at a constant FAR.
+REJECT_AREA, REJECT_AREA_AT_FAR = "reject.area", "reject.area_at_far"
 # All other figures are rates of correct decisions.
-LESS_IS_BETTER = {REJECT_AREA}
+LESS_IS_BETTER = {REJECT_AREA, REJECT_AREA_AT_FAR}
 
 
 def title(path: str) -> str:
@@ -22,8 +23,8 @@ def title(path: str) -> str:
     Raises:
         ValueError: If ``metrics.json`` has no such figure.
     """
-    if path == REJECT_AREA:
-        return "reject-curve area"
+    if path in LESS_IS_BETTER:
+        return "reject-curve area" + (" at a constant FAR" if path == REJECT_AREA_AT_FAR else "")
     try:
         section, rest = path.split(".", 1)
         if section == "bins":  # the name of a bin may contain dots, like a FAR
@@ -38,5 +39,6 @@ def title(path: str) -> str:
     except (KeyError, ValueError):
         raise ValueError(
             f"found the figure {path!r}, allowed are verification.tar.FAR, identification.rank.K, "
-            f"identification.tpir.FPIR, conditions.KIND.FAR, bins.NAME.accuracy and {REJECT_AREA}"
+            "identification.tpir.FPIR, conditions.KIND.FAR, bins.NAME.accuracy, "
+            f"{REJECT_AREA} and {REJECT_AREA_AT_FAR}"
         ) from None

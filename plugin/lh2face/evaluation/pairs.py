@@ -8,7 +8,7 @@ import numpy as np
 from lh2face.data.benchmark import PairList
 from lh2face.evaluation.bootstrap import draw_weights
 from lh2face.evaluation.protocol import Protocol
-from lh2face.evaluation.quality import error_versus_reject, reject_area
+from lh2face.evaluation.quality import error_versus_reject, reject_areas
 from lh2face.evaluation.roc import roc_curve, tar_figures, threshold_at_far
 from lh2face.evaluation.verification import (
     best_threshold,
@@ -18,7 +18,7 @@ from lh2face.evaluation.verification import (
 )
 
 BIN_FARS = [1e-1, 1e-2, 1e-3, 1e-4]
-# Rule for the threshold of a fold, by the protocol's ``figures``.
+# Rule for the threshold of a fold, by the protocol's ``formulas``.
 RULES = {"definition": best_threshold, "insightface": grid_threshold}
 # A threshold that rests on fewer false accepts is left out: it would be too uncertain.
 LEAST_ACCEPTS = 10
@@ -58,7 +58,7 @@ def decided(found: np.ndarray, kappa: np.ndarray, listed: PairList, protocol: Pr
         found: ``(N, d)`` unit vectors of the faces.
         kappa: ``(N,)`` concentrations of the faces.
         listed: The pairs.
-        protocol: Gives ``figures``, which chooses the rule for thresholds.
+        protocol: Gives ``formulas``, which chooses the rule for thresholds.
 
     Raises:
         EvaluationError: For the reasons of
@@ -69,7 +69,7 @@ def decided(found: np.ndarray, kappa: np.ndarray, listed: PairList, protocol: Pr
         scores=scores,
         same=listed.same,
         kappa=np.stack([kappa[listed.first], kappa[listed.second]], axis=1),
-        right=fold_decisions(scores, listed.same, RULES[protocol.figures], listed.fold),
+        right=fold_decisions(scores, listed.same, RULES[protocol.formulas], listed.fold),
         fold=listed.fold,
     )
 
@@ -97,14 +97,27 @@ def thresholds(impostors: np.ndarray) -> dict[str, Any]:
     }
 
 
-def genuine(pairs: list[Pairs]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the scores ``(n,)`` and κ ``(n, 2)`` of the genuine pairs of all lists."""
-    scores = np.concatenate([part.scores[part.same] for part in pairs])
-    return scores, np.concatenate([part.kappa[part.same] for part in pairs])
+def all_pairs(pairs: list[Pairs]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the scores ``(n,)``, labels ``(n,)`` and κ ``(n, 2)`` of the pairs of all lists."""
+    return (
+        np.concatenate([part.scores for part in pairs]),
+        np.concatenate([part.same for part in pairs]),
+        np.concatenate([part.kappa for part in pairs]),
+    )
 
 
-def reject_draws(scores: np.ndarray, kappa: np.ndarray, protocol: Protocol) -> np.ndarray:
-    """Compute the reject-curve area in every round of a bootstrap over genuine pairs, ``(R,)``."""
-    weights = draw_weights(len(scores), rounds=protocol.bootstrap, seed=protocol.seed)
-    rows = (np.repeat(np.arange(len(scores)), times) for times in weights.T.astype(int))
-    return np.array([reject_area(*error_versus_reject(scores[r], kappa[r].min(1))) for r in rows])
+def reject_draws(
+    scores: np.ndarray, same: np.ndarray, quality: np.ndarray, protocol: Protocol
+) -> dict[str, np.ndarray]:
+    """Compute the areas of both reject curves in every round of a bootstrap over pairs, ``(R,)``.
+
+    Genuine and impostor pairs are drawn separately, so that no round lacks one kind.
+    """
+    times = np.empty((len(same), protocol.bootstrap), int)
+    for kind in (same, ~same):
+        times[kind] = draw_weights(kind.sum(), rounds=protocol.bootstrap, seed=protocol.seed)
+    drawn = (np.repeat(np.arange(len(same)), counts) for counts in times.T)
+    found = [
+        reject_areas(error_versus_reject(scores[rows], same[rows], quality[rows])) for rows in drawn
+    ]
+    return {f"reject.{name}": np.array([one[name] for one in found]) for name in found[0]}

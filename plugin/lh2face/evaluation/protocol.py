@@ -40,7 +40,7 @@ class Protocol:
         vmf_dim: Dimension n of the vMF distribution, at least 2.
         galleries: "each" searches the galleries one by one and averages their figures. "merged"
             joins them into one, as insightface's ``ijb_1n`` does; the figures are not comparable.
-        figures: "definition" computes figures by their definition. "insightface" computes 1:N
+        formulas: "definition" computes figures by their definition. "insightface" computes 1:N
             figures and the accuracy of verification bins as insightface's ``ijb_evals.py`` and
             ``eval/verification.py`` do.
         far: False accept rates at which TAR is reported, each in [0, 1].
@@ -58,7 +58,7 @@ class Protocol:
     matching: Literal["cosine", "mutual_likelihood"] = "cosine"
     vmf_dim: int = 256
     galleries: Literal["each", "merged"] = "each"
-    figures: Literal["definition", "insightface"] = "definition"
+    formulas: Literal["definition", "insightface"] = "definition"
     far: tuple[float, ...] = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
     bootstrap: int = 0
     seed: int = 0
@@ -88,14 +88,14 @@ class Results:
             same lists and seed are paired.
         roc: FAR and TAR, sampled for a plot.
         cmc: ``(20,)`` identification rates at ranks 1 … 20.
-        genuine_scores: Scores of the genuine pairs, in the order of the list.
+        scores: ``(P,)`` scores of the pairs, in the order of the list.
     """
 
     figures: dict[str, Any]
     draws: dict[str, np.ndarray]
     roc: tuple[np.ndarray, np.ndarray]
     cmc: np.ndarray
-    genuine_scores: np.ndarray
+    scores: np.ndarray
 
 
 def run_protocol(embeddings: np.ndarray, meta: IJBMeta, protocol: Protocol) -> Results:
@@ -133,7 +133,7 @@ def run_protocol(embeddings: np.ndarray, meta: IJBMeta, protocol: Protocol) -> R
     verification, roc, draws = _verify(scores, ids, meta, protocol, drawn)
     one_to_many, cmc, more = _identify(templates, kappa, ids, meta, protocol, drawn)
     figures = {"verification": verification, "identification": one_to_many}
-    return Results(figures, draws | more, roc, cmc, scores[meta.genuine])
+    return Results(figures, draws | more, roc, cmc, scores)
 
 
 def _verify(
@@ -190,7 +190,7 @@ def _identify(
         )
     else:
         found = [search(*lists) for lists in arguments]
-        insightface = protocol.figures == "insightface"
+        insightface = protocol.formulas == "insightface"
         once = np.ones((len(of_probes), 1))
         result = Identification(
             *(

@@ -1,5 +1,8 @@
 """How well a quality score such as κ predicts which comparisons fail."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import numpy as np
 
 from lh2face.evaluation.checks import (
@@ -7,47 +10,121 @@ from lh2face.evaluation.checks import (
     check_columns,
     check_finite,
     check_least,
+    check_pairs,
     check_rates,
 )
 from lh2face.evaluation.matching import expected_cosine
+from lh2face.evaluation.roc import check_labels
+
+# FNMR at which the curves begin, and the number of steps of the FNMR between thresholds.
+START_FNMR, LEVELS = 0.1, 1000
+# Number of comparisons that are counted at a time.
+BLOCK = 1 << 22
 
 # Range of log s in which the calibrating factor s of κ is searched.
 LOG_SCALES = (-20.0, 20.0)
 
 
+@dataclass(frozen=True)
+class RejectCurves:
+    """The FNMR as the comparisons of lowest quality are rejected.
+
+    Attributes:
+        rejected: ``(96,)`` rejected shares of the genuine comparisons, from 0 to 0.95.
+        fnmr: ``(96,)`` FNMR at a constant threshold. It also falls where a low quality only means
+            low scores, those of impostors included.
+        fnmr_at_far: ``(96,)`` FNMR at a constant FAR: the threshold is always the lowest at which
+            no larger share of the impostor comparisons that are kept passes. It falls only where
+            quality tells errors.
+        far: The FAR that is held: that of the constant threshold when nothing is rejected.
+    """
+
+    rejected: np.ndarray
+    fnmr: np.ndarray
+    fnmr_at_far: np.ndarray
+    far: float
+
+
 def error_versus_reject(
-    genuine_scores: np.ndarray, quality: np.ndarray, start_fnmr: float = 0.1, points: int = 96
-) -> tuple[np.ndarray, np.ndarray]:
+    scores: np.ndarray, genuine: np.ndarray, quality: np.ndarray
+) -> RejectCurves:
     """Compute the FNMR as the comparisons of lowest quality are rejected.
 
-    This is the error-versus-reject curve of Grother and Tabassi (PAMI 2007). The threshold is the
-    one at which ``start_fnmr`` of all genuine comparisons fail.
+    The curve at a constant threshold is that of Grother and Tabassi (PAMI 2007). The threshold is
+    the one at which one in ten genuine comparisons fails when none is rejected. The threshold at a
+    constant FAR is a quantile of the genuine scores, one of 0, 0.001, …, 1. Where no impostor
+    comparison is kept, the threshold is the constant one.
 
     Args:
-        genuine_scores: ``(n,)`` scores of genuine comparisons.
+        scores: ``(n,)`` scores of the comparisons.
+        genuine: ``(n,)`` bool, whether a comparison is genuine; both kinds must exist.
         quality: ``(n,)`` quality of each comparison: the lower of its two faces.
-        start_fnmr: FNMR when no comparison is rejected, in [0, 1].
-        points: Number of rejected shares, from 0 to 0.95, at least 2.
 
     Returns:
-        Rejected shares ``(points,)`` and FNMR ``(points,)``.
+        The curves.
 
     Raises:
-        EvaluationError: If shapes do not fit, a number is not finite, or a value is out of range.
+        EvaluationError: If shapes or types do not fit, a number is not finite, or there are only
+            genuine or only impostor comparisons.
     """
-    check_columns(genuine_scores=genuine_scores, quality=quality)
-    check_finite(genuine_scores=genuine_scores, quality=quality)
-    check_rates("start_fnmr", start_fnmr)
-    check_least(2, points=points)
-    failed = genuine_scores < np.quantile(genuine_scores, start_fnmr)
-    kept = failed[np.argsort(-quality, kind="stable")]
-    rejected = np.linspace(0, 0.95, points)
-    counts = np.maximum(1, np.round(len(kept) * (1 - rejected))).astype(int)
-    return rejected, np.cumsum(kept)[counts - 1] / counts
+    check_pairs(scores, genuine=genuine)
+    check_labels(genuine)
+    check_columns(scores=scores, quality=quality)
+    check_finite(quality=quality)
+    own = scores[genuine]
+    order = np.argsort(-quality[genuine], kind="stable")
+    rejected = np.linspace(0, 0.95, 96)
+    counts = np.maximum(1, np.round(len(own) * (1 - rejected))).astype(int)
+    # At first nothing is rejected, however low.
+    lowest = np.r_[-np.inf, quality[genuine][order[counts[1:] - 1]]]
+    levels = np.r_[np.quantile(own, np.linspace(0, 1, 1 + LEVELS)), np.inf]
+    passing = _passing(scores, ~genuine, quality, levels, lowest)
+    far = passing[:, 1:] / np.maximum(passing[:, :1], 1)
+    start = round(START_FNMR * LEVELS)
+    held = np.where(passing[:, 0] > 0, (far <= far[0, start]).argmax(axis=1), start)
+    # The number of levels at or below a genuine score; it fails at the others.
+    passed = np.searchsorted(levels, own[order], side="right")
+
+    def fnmr(thresholds: Iterable[int]) -> np.ndarray:
+        pairs = zip(counts, thresholds, strict=True)
+        return np.array([(passed[:count] <= level).mean() for count, level in pairs])
+
+    return RejectCurves(
+        rejected, fnmr([start] * len(counts)), fnmr(held.tolist()), float(far[0, start])
+    )
+
+
+def _passing(
+    scores: np.ndarray, which: np.ndarray, quality: np.ndarray, levels: np.ndarray,
+    lowest: np.ndarray,
+) -> np.ndarray:  # fmt: skip
+    """Count comparisons by the quality that is kept and by the score that passes.
+
+    Args:
+        scores: ``(n,)`` scores.
+        which: ``(n,)`` bool, which comparisons are counted.
+        quality: ``(n,)`` qualities.
+        levels: ``(L,)`` thresholds, ascending.
+        lowest: ``(P,)`` lowest qualities that are kept, ascending.
+
+    Returns:
+        ``(P, 1 + L)``: of the comparisons kept with each lowest quality, how many there are, and
+        how many have at least the score of each level.
+    """
+    cells = (len(lowest) + 1, len(levels) + 1)
+    counts = np.zeros(cells, np.int64)
+    for at in range(0, len(scores), BLOCK):
+        rows = which[at : at + BLOCK]
+        kept = np.searchsorted(lowest, quality[at : at + BLOCK][rows], side="right")
+        passed = np.searchsorted(levels, scores[at : at + BLOCK][rows], side="right")
+        found = np.bincount(kept * cells[1] + passed, minlength=cells[0] * cells[1])
+        counts += found.reshape(cells)
+    totals: np.ndarray = counts[::-1, ::-1].cumsum(axis=0).cumsum(axis=1)[::-1, ::-1][1:]
+    return totals
 
 
 def reject_area(rejected: np.ndarray, fnmr: np.ndarray) -> float:
-    """Compute the area under the curve divided by its width: the mean FNMR. Less is better.
+    """Compute the area under a curve divided by its width: the mean FNMR. Less is better.
 
     Args:
         rejected: ``(points,)`` rejected shares, ascending.
@@ -65,6 +142,14 @@ def reject_area(rejected: np.ndarray, fnmr: np.ndarray) -> float:
     if not rejected[-1] > rejected[0]:
         raise EvaluationError(f"rejected: expected rising shares, found {rejected.tolist()}")
     return float(np.trapezoid(fnmr, rejected) / (rejected[-1] - rejected[0]))
+
+
+def reject_areas(curves: RejectCurves) -> dict[str, float]:
+    """Compute the areas of both curves: ``area`` at a constant threshold, and ``area_at_far``."""
+    return {
+        "area": reject_area(curves.rejected, curves.fnmr),
+        "area_at_far": reject_area(curves.rejected, curves.fnmr_at_far),
+    }
 
 
 def kappa_scale(kappa: np.ndarray, observed: np.ndarray, dim: int) -> float:

@@ -2,8 +2,11 @@
 
 import csv
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+import numpy as np
 
 from lh2face.text import from_cell, to_cell
 
@@ -34,8 +37,33 @@ def write_rows(path: Path, header: Iterable[str], rows: Iterable[Iterable[object
     of a file name that is not UTF-8 is written as ``\udcXX``.
     """
     with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerows([to_cell(value) for value in row] for row in (header, *rows))
+        _write(file, chain([header], rows))
+
+
+def append_row(path: Path, row: Mapping[str, object]) -> None:
+    """Add a row to a table of :func:`write_rows`; the first one also writes the header."""
+    header: list[Iterable[object]] = [] if path.exists() else [row]
+    with path.open("a", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        _write(file, [*header, row.values()])
+
+
+def _write(file: IO[str], rows: Iterable[Iterable[object]]) -> None:
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerows([to_cell(value) for value in row] for row in rows)
+
+
+def read_header(path: Path) -> list[str]:
+    """Read the names of the columns of a CSV table.
+
+    Raises:
+        TableError: If the first line is not CSV in UTF-8.
+        OSError: If the file cannot be read.
+    """
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        try:
+            return [from_cell(cell) for cell in next(csv.reader(file), [])]
+        except (csv.Error, ValueError) as error:
+            raise TableError(f"{path}:1: {_reason(error):.300}") from None
 
 
 def read_rows(
@@ -79,6 +107,32 @@ def read_rows(
         except (csv.Error, ValueError) as error:
             raise TableError(f"{path}:{max(lines.line_num, 1)}: {_reason(error):.300}") from None
     return found
+
+
+def read_numbers(path: Path) -> dict[str, np.ndarray]:
+    """Read a CSV table of numbers, some of which may be NaN: each column ``(N,)`` by its name.
+
+    Raises:
+        TableError: If two columns have one name, or a row does not have a finite number or NaN for
+            each.
+        OSError: If the file cannot be read.
+    """
+    found = []
+    names = read_header(path)
+    if len(set(names)) < len(names):
+        raise TableError(f"{path}:1: expected each name once")
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        lines = csv.reader(file)
+        try:
+            next(lines, None)
+            for row in filter(None, lines):
+                found.append(np.array(row, float))
+                if found[-1].shape != (len(names),) or np.isinf(found[-1]).any():
+                    raise ValueError
+        except (csv.Error, ValueError):
+            what = f"expected {len(names)} numbers"
+            raise TableError(f"{path}:{lines.line_num}: {what}") from None
+    return dict(zip(names, np.array(found).reshape(len(found), len(names)).T, strict=True))
 
 
 def _reason(error: Exception) -> str:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
-from lh2face.data.training_sources import Seed
+from lh2face.data.parameters import Seed
 from lh2face.evaluation.protocol import MOST_ROUNDS, Protocol
 from lh2face.params.sections import Name, Section, Seeds, ascending, from_dataclass, unique
 

@@ -96,6 +96,20 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _trainings_do_not_begin_with_what_they_write(self, info: ValidationInfo) -> "Params":
+        runs = ((info.context or {}).get("folder", Path()) / "runs").resolve()
+        for init in self.train.init:
+            below = (runs.parent / init.path).resolve()
+            if below.is_relative_to(runs) and {*below.relative_to(runs).parts[:1]} & {
+                "untrained", *self.compare.heads, *self.compare.joint_heads,
+            }:  # fmt: skip
+                raise ValueError(
+                    f"train.init: found the path {init.path!r}, which this pipeline writes; begin "
+                    f"with a copy: cp -r {init.path} start"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _faces_are_found_in_one_way(self) -> "Params":
         for section in ("sources", "benchmarks", "validation"):
             for name, config in getattr(self, section).items():

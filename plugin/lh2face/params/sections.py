@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 
-from lh2face.data.training_sources import Seed
+from lh2face.data.parameters import Seed
 
 
 def unique(values: list[Any]) -> list[Any]:

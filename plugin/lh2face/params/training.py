@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from lh2face.data.training_sources import Seed
+from lh2face.data.parameters import Seed
 from lh2face.params.sections import Section, Weight
 from lh2face.training.recipe import load_recipe
 

@@ -3,63 +3,13 @@
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseModel
-from torch import Tensor, nn
+from torch import Tensor
 
+from lh2face.functional.resize import resize
+from lh2face.functional.view import view_consistency_loss
+from lh2face.recognizers.fusion import FUSION_CHANNELS, fuse
 from lh2face.registry import MODELS
-
-# What the names of a recognizer's weights begin with.
-BACKBONE, HEAD, RECONSTRUCTOR = "backbone.", "head.", "reconstructor."
-# Number of channels that each kind of fusion adds to the image's three.
-FUSION_CHANNELS = {"none": 0, "canonical": 3, "canonical_depth": 4}
-# Canonical depth is in 1 ± 0.1; these numbers scale it to [−1, 1], the range of the image.
-DEPTH_CENTER, DEPTH_HALF_RANGE = 1.0, 0.1
-# Signs of a view (rx, ry, rz, tx, ty, tz) in a mirror: with S = diag(−1, 1, 1), S·Rz·Ry·Rx·S keeps
-# rx and negates ry and rz; S·t negates tx.
-MIRRORED_VIEW = (1.0, -1.0, -1.0, -1.0, 1.0, 1.0)
-
-
-def weights_without_head(model: nn.Module) -> dict[str, Tensor]:
-    """Weights of a recognizer by name, on the CPU; without those of its head.
-
-    The head's proxies belong to the training identities.
-    """
-    return {
-        name: tensor.detach().cpu().contiguous()
-        for name, tensor in model.state_dict().items()
-        if not name.startswith(HEAD)
-    }
-
-
-def mirror_view(view: Tensor) -> Tensor:
-    """Convert the view of an image to that of the image mirrored left to right.
-
-    Args:
-        view: ``(B, 6)``: rx, ry, rz in rad, tx, ty, tz.
-
-    Returns:
-        ``(B, 6)`` in the same order.
-    """
-    return view * view.new_tensor(MIRRORED_VIEW)
-
-
-def view_consistency_loss(view: Tensor, view_of_mirrored: Tensor, prior: float) -> Tensor:
-    """Loss L_view: the view of the mirrored image should be the mirrored view; plus a weak prior.
-
-    ``L_view = mean |v(flip I) − M v(I)|² + prior · mean |v(I)|²``, where M is :func:`mirror_view`.
-    This formula is our own: arXiv 2506.23555 does not define L_view.
-
-    Args:
-        view: ``(B, 6)`` views of the images.
-        view_of_mirrored: ``(B, 6)`` views of the images mirrored left to right.
-        prior: Weight of the prior, which favours the frontal view, ≥ 0.
-
-    Returns:
-        Scalar.
-    """
-    asymmetry = (view_of_mirrored - mirror_view(view)).square().mean()
-    return asymmetry + prior * view.square().mean()
 
 
 @MODELS.register_module()
@@ -169,7 +119,7 @@ class FaceRecognizer(BaseModel):  # type: ignore[misc]  # mmengine has no types
     def embed(self, images: Tensor) -> Tensor:
         """Embed images ``(B, 3, S, S)`` in [-1, 1] to ``(B, d)`` float32, unnormalised."""
         reconstruction = None if self.fusion == "none" else self.reconstruct(images)
-        embeddings: Tensor = self.backbone(self.fuse(images, reconstruction))
+        embeddings: Tensor = self.backbone(fuse(images, reconstruction, self.fusion))
         return embeddings
 
     def loss(
@@ -209,7 +159,7 @@ class FaceRecognizer(BaseModel):  # type: ignore[misc]  # mmengine has no types
         canonical = resize(face.canonical, images.shape[-1])
         # One pass for both kinds of image, so that batch normalisation normalises by the
         # statistics of the mixture, which its running statistics describe too.
-        both = torch.cat([self.fuse(images, face), self.fuse(canonical, face)])
+        both = torch.cat([fuse(images, face, self.fusion), fuse(canonical, face, self.fusion)])
         embeddings, canonical_embeddings = self.backbone(both).chunk(2)
 
         # The images come last, so that the head's running statistics follow them most closely.
@@ -231,28 +181,6 @@ class FaceRecognizer(BaseModel):  # type: ignore[misc]  # mmengine has no types
     def to_reconstructor(self, images: Tensor) -> Tensor:
         """Resize images to the reconstructor's size, ``(B, 3, s, s)``."""
         return resize(images, self.reconstructor.image_size)
-
-    def fuse(self, images: Tensor, reconstruction: Any) -> Tensor:
-        """Concatenate images with the channels that ``fusion`` adds, to ``(B, C, S, S)``."""
-        size = images.shape[-1]
-        parts = [images]
-        if self.fusion != "none":
-            parts.append(resize(reconstruction.canonical, size))
-        if self.fusion == "canonical_depth":
-            relief = (reconstruction.depth - DEPTH_CENTER) / DEPTH_HALF_RANGE
-            parts.append(resize(relief[:, None], size))
-        return torch.cat(parts, 1).contiguous(memory_format=torch.channels_last)
-
-
-def resize(images: Tensor, size: int) -> Tensor:
-    """Resize square images to ``(B, C, size, size)``, bilinearly, antialiased when shrinking."""
-    if images.shape[-1] == size:
-        return images
-    # When enlarging, antialiasing changes nothing but is slow in PyTorch.
-    smaller = size < images.shape[-1]
-    return F.interpolate(
-        images, (size, size), mode="bilinear", align_corners=False, antialias=smaller
-    )
 
 
 def summed_loss(terms: dict[str, Tensor]) -> Tensor:

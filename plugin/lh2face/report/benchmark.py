@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lh2face.artifacts.evaluations import read_run
+from lh2face.artifacts.evaluations import REJECT_COLUMNS, read_run
 from lh2face.data.benchmark import Benchmark
 from lh2face.data.images import decode_rgb
 from lh2face.files.tables import PAIR_LIST, flag, read_rows
@@ -23,7 +23,7 @@ ROWS, FACES_EACH, PAIRS, EXTREMES = 6, 8, 8, 6
 TABLES: dict[str, dict[str, Callable[[str], Any]]] = {
     "roc": {"far": float, "tar": float},
     "cmc": {"rank": int, "rate": float},
-    "reject": {"rejected": float, "fnmr": float},
+    "reject": dict.fromkeys(REJECT_COLUMNS, float),
     "calibration": {"predicted": float, "observed": float},
     "kappa": {"name": str, "kappa": float},
     "pairs": {
@@ -46,7 +46,7 @@ CONDITIONS: list[tuple[str, str, Callable[[pd.Series], pd.Series], str]] = [
 ]
 
 
-def benchmark_parts(asked: Benchmark, where: dict[str, list[Path]]) -> dict[str, Any]:
+def benchmark_section(asked: Benchmark, where: dict[str, list[Path]]) -> dict[str, Any]:
     """Collect what the page shows of a benchmark.
 
     Args:
@@ -54,7 +54,7 @@ def benchmark_parts(asked: Benchmark, where: dict[str, list[Path]]) -> dict[str,
         where: Folders of each model's evaluations on it, one per seed.
 
     Returns:
-        ``about``, ``table`` and ``figures``; ``truth``: a sentence on κ; ``extremes``: the faces
+        ``about``, ``table`` and ``plots``; ``truth``: a sentence on κ; ``extremes``: the faces
         of least and greatest κ of each model's first seed; ``pairs``: the hardest pairs of each
         model; ``strips``: rows of pictures; ``strip``: "person" or "template", of which each row
         has pictures, or an empty text.
@@ -77,7 +77,7 @@ def benchmark_parts(asked: Benchmark, where: dict[str, list[Path]]) -> dict[str,
     return {
         "about": about(asked),
         "table": table(runs),
-        "figures": all_figures(evaluations, asked),
+        "plots": all_plots(evaluations, asked),
         "truth": truth(calibrations, evaluations, runs),
         "extremes": {
             model: extremes(seeds[0], calibrations[model][0], named, EXTREMES)
@@ -122,7 +122,7 @@ def about(asked: Benchmark) -> dict[str, Any]:
     return found
 
 
-def all_figures(evaluations: plots.Evaluations, asked: Benchmark) -> dict[str, Any]:
+def all_plots(evaluations: plots.Evaluations, asked: Benchmark) -> dict[str, Any]:
     """Draw the plots for which the benchmark has points, as Plotly's JSON by name."""
     found = {
         curve.__name__: curve(evaluations)

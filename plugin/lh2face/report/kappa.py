@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lh2face.artifacts.run_metrics import METRICS
+from lh2face.artifacts.file_names import METRICS
 from lh2face.evaluation.comparison import Run, compare
 from lh2face.evaluation.matching import expected_cosine
-from lh2face.evaluation.metric_names import REJECT_AREA
+from lh2face.evaluation.metric_names import REJECT_AREA, REJECT_AREA_AT_FAR
 from lh2face.files.json_object import number, read_object
 from lh2face.report.answer import listed
 
@@ -44,10 +44,11 @@ def truth(
     """One sentence: how well κ predicts cosines, and whether it tells which pairs fail.
 
     Leaving out pairs at random keeps the FNMR at which the reject curve begins, so κ tells
-    something where the interval of the area below the curve lies below it.
+    something where the interval of the area below the curve at a constant FAR lies below it. The
+    curve at a constant threshold also falls where a low κ means low scores between strangers too.
 
     Args:
-        calibrations: Of each model, one a seed, what :func:`read_calibration` finds.
+        calibrations: Results of :func:`read_calibration` by model, one per seed.
         evaluations: Their tables; ``calibration`` and ``reject`` are read.
         runs: Their figures.
 
@@ -64,15 +65,24 @@ def truth(
         float(np.mean([np.ptp(seed["calibration"]["predicted"]) for seed in seeds]))
         for seeds in evaluations.values()
     ]
-    tells = {
-        model: _below(run, [seed["reject"]["fnmr"].iloc[0] for seed in evaluations[model]])
-        for model, run in runs.items()
+    falling = {
+        figure: [
+            model
+            for model, run in runs.items()
+            if _below(run, figure, [seed["reject"][column].iloc[0] for seed in evaluations[model]])
+        ]
+        for figure, column in ((REJECT_AREA_AT_FAR, "fnmr_at_far"), (REJECT_AREA, "fnmr"))
     }
-    telling = [model for model, so in tells.items() if so]
-    silent = [model for model, so in tells.items() if not so]
+    telling = falling[REJECT_AREA_AT_FAR]
+    silent = [model for model in runs if model not in telling]
     which = f"κ tells better than chance which pairs fail in {listed(telling or ['no model'])}"
     if telling and silent:
         which += f", not in {listed(silent)}"
+    if seeming := [model for model in silent if model in falling[REJECT_AREA]]:
+        which += (
+            f" (at a constant threshold it would seem to in {listed(seeming)}, where strangers "
+            "with a low κ score low, too)"
+        )
     if any(len(seeds) == 1 for seeds in evaluations.values()):
         which += ", as one training each shows it"
     return (
@@ -117,12 +127,12 @@ def extremes(
     }
 
 
-def _below(run: Run, chance: list[float]) -> bool:
-    """Whether the interval of a reject curve's area is below that of chance, one a seed."""
-    area = Run({REJECT_AREA: run.figures[REJECT_AREA]}, {REJECT_AREA: run.draws[REJECT_AREA]})
+def _below(run: Run, figure: str, chance: list[float]) -> bool:
+    """Whether the interval of a reject curve's area, over seeds, is below that of chance."""
+    area = Run({figure: run.figures[figure]}, {figure: run.draws[figure]})
     level = np.array(chance)
-    draws = np.repeat(level[:, None], area.draws[REJECT_AREA].shape[1], axis=1)
-    (found,) = compare(area, Run({REJECT_AREA: level}, {REJECT_AREA: draws}))
+    draws = np.repeat(level[:, None], area.draws[figure].shape[1], axis=1)
+    (found,) = compare(area, Run({figure: level}, {figure: draws}))
     return found.interval[1] < 0
 
 

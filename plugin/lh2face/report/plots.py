@@ -110,9 +110,9 @@ def cmc(evaluations: Evaluations) -> Figure:
 
 
 def reject(evaluations: Evaluations) -> Figure:
-    """Plot the false non-match rate as the pairs of lowest κ are rejected."""
+    """Plot the FNMR at a constant FAR as the pairs of lowest κ are rejected."""
     hover = "%{x:.0%} rejected<br>FNMR %{y:.1%}"
-    figure = curves(evaluations, "reject", "rejected", "fnmr", hover)
+    figure = curves(evaluations, "reject", "rejected", "fnmr_at_far", hover)
     figure.update_xaxes(title="pairs rejected, lowest κ first", tickformat=".0%")
     figure.update_yaxes(title="false non-match rate", rangemode="tozero", tickformat=".0%")
     return figure

@@ -7,15 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lh2face.artifacts.model import DESCRIPTION
-from lh2face.artifacts.run_metrics import read_record
+from lh2face.artifacts.file_names import DESCRIPTION
+from lh2face.artifacts.training_record import MEAN, TRAINING, VALIDATION, read_training
 from lh2face.files.arrays import read_arrays
 from lh2face.files.json_object import read_object
 from lh2face.files.tables import read_rows
 from lh2face.report import plots
 from lh2face.report.pictures import png, strip
-from lh2face.training.validation import MEAN
-from lh2face.training.validation import RECORD as VALIDATIONS
 
 # The plots of the trainings: name, table, function.
 TRAININGS = [("loss", "training", plots.loss), ("accuracy", "validation", plots.accuracy)]
@@ -53,7 +51,7 @@ def reconstructions(samples: Path) -> dict[str, Any]:
     return {"turns": turns, "reconstructions": rows}
 
 
-def training_figures(folders: dict[str, list[Path]], trained: list[str]) -> dict[str, Any]:
+def training_plots(folders: dict[str, list[Path]], trained: list[str]) -> dict[str, Any]:
     """Draw the loss and, if there is one, the validation of the trainings, as Plotly's JSON.
 
     Args:
@@ -75,9 +73,9 @@ def training_figures(folders: dict[str, list[Path]], trained: list[str]) -> dict
 
 def training_record(model: Path) -> dict[str, pd.DataFrame]:
     """Read the tables ``training`` and ``validation`` of a training; the second may be empty."""
-    rows = read_rows(model / "training.csv", {"step": int}, {"loss": float})
+    rows = read_rows(model / TRAINING, {"step": int}, {"loss": float})
     found = []
-    if (path := model / VALIDATIONS).exists():
+    if (path := model / VALIDATION).exists():
         found = read_rows(path, {"step": int, "name": str}, {"accuracy": float})
     means = [row for row in found if row["name"] == MEAN]
     return {
@@ -88,6 +86,6 @@ def training_record(model: Path) -> dict[str, pd.DataFrame]:
 
 def training_cost(folders: list[Path], batch_size: int) -> dict[str, float]:
     """Compute steps, images per second and seconds of a training, as means over the seeds."""
-    records = [folder / "model" / "training.csv" for folder in folders]
-    costs = [read_record(record, batch_size)[0] for record in records]
+    records = [folder / "model" / TRAINING for folder in folders]
+    costs = [read_training(record, batch_size)[0] for record in records]
     return {name: np.mean([cost[name] for cost in costs]).item() for name in costs[0]}

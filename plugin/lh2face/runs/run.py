@@ -21,8 +21,8 @@ from lh2face.distributed.main_process import end_all, in_main_process
 from lh2face.files.outputs import atomic_dir, check_output, exclusive
 from lh2face.runs.work_folder import checkpoints, prepare_work_dir
 from lh2face.text import check_utf8
+from lh2face.training.best_model import BEST
 from lh2face.training.memory import reuse_freed_memory
-from lh2face.training.validation import BEST
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -43,7 +43,7 @@ def train_into(
         inputs: Files and folders that the run reads; ``out`` must not be among them.
         name: Name of the run.
         prepare: Function that returns the config, and the fingerprint of the run as from
-            :func:`lh2face.runs.work_folder.run_fingerprint`. Called in the main process only.
+            :func:`lh2face.runs.fingerprint.run_fingerprint`. Called in the main process only.
         write: Function that writes the result. Its arguments are the folder, which already has
             ``training.csv``, the model, the config and the fingerprint. Called in the main process
             only.

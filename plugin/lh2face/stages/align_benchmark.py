@@ -9,7 +9,7 @@ import numpy as np
 
 from lh2face.data.align import TEMPLATE_SIZE, check_aligned, estimate_norm, norm_crop
 from lh2face.data.benchmark import FACES, TRUTH, read_benchmark, write_benchmark
-from lh2face.data.benchmarks import RawBenchmark
+from lh2face.data.benchmarks.raw import RawBenchmark
 from lh2face.data.crops import crops
 from lh2face.data.images import ImageError, encode_png
 from lh2face.data.recordio import RecordWriter

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lh2face.artifacts.file_names import METRICS
 from lh2face.artifacts.model import load_reconstructor
-from lh2face.artifacts.run_metrics import METRICS
 from lh2face.data.benchmark import Benchmark, read_benchmark
 from lh2face.data.images import decode_rgb
 from lh2face.files.arrays import read_arrays
 from lh2face.files.outputs import atomic_dir
-from lh2face.recognizers.face_recognizer import resize
+from lh2face.functional.resize import resize
 from lh2face.recognizers.preprocessor import normalize_images
 from lh2face.reconstruction import Reconstructor
 from lh2face.reconstruction.metrics import mean_angle_deviation, scale_invariant_depth_error

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lh2face.artifacts.evaluations import write_curve, write_results
+from lh2face.artifacts.embeddings import embedded_by, read_embeddings
+from lh2face.artifacts.evaluations import REJECT_COLUMNS, write_curve, write_results
 from lh2face.artifacts.provenance import provenance, write_provenance
 from lh2face.data.benchmark import PAIRS, TABLE, Benchmark, read_benchmark
 from lh2face.data.ijb_meta import meta_paths
@@ -17,13 +18,12 @@ from lh2face.evaluation.checks import EvaluationError
 from lh2face.evaluation.conditions import tar_by_condition
 from lh2face.evaluation.features import concentrations, directions
 from lh2face.evaluation.matching import expected_cosine
-from lh2face.evaluation.metric_names import REJECT_AREA
 from lh2face.evaluation.pairs import (
     Pairs,
     accuracy_draws,
+    all_pairs,
     bin_metrics,
     decided,
-    genuine,
     reject_draws,
     thresholds,
 )  # fmt: skip
@@ -33,13 +33,12 @@ from lh2face.evaluation.quality import (
     calibration,
     error_versus_reject,
     kappa_scale,
-    reject_area,
+    reject_areas,
 )
 from lh2face.files.digests import digests, joined
 from lh2face.files.outputs import atomic_dir
 from lh2face.files.tables import write_rows
 from lh2face.progress import progress
-from lh2face.stages.embed import embedded_by, read_embeddings
 
 if TYPE_CHECKING:
     from lh2face.params import Params
@@ -114,12 +113,14 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
         rejected: Sequence[np.ndarray] = ()
         calibrated: Sequence[np.ndarray] = ()
         if pairs:
-            scores, pair_kappa = genuine(list(pairs.values()))
-            draws[REJECT_AREA] = reject_draws(scores, pair_kappa, protocol)
-            impostors = np.concatenate([part.scores[~part.same] for part in pairs.values()])
-            metrics["single_images"] = {"source": asked.origin, **thresholds(impostors)}
-            rejected = error_versus_reject(scores, pair_kappa.min(axis=1))
-            metrics["reject"] = {"area": reject_area(*rejected)}
+            scores, same, pair_kappa = all_pairs(list(pairs.values()))
+            metrics["single_images"] = {"source": asked.origin, **thresholds(scores[~same])}
+            quality = pair_kappa.min(axis=1)
+            draws |= reject_draws(scores, same, quality, protocol)
+            curves = error_versus_reject(scores, same, quality)
+            metrics["reject"] = {**reject_areas(curves), "far": curves.far}
+            rejected = (curves.rejected, curves.fnmr, curves.fnmr_at_far)
+            scores, pair_kappa = scores[same], pair_kappa[same]
             half = np.concatenate([part.half[part.same] for part in pairs.values()])
             *calibrated, ece = calibration(calibrated_cosine(pair_kappa, scores, half, dim), scores)
             first, second = pair_kappa.T
@@ -131,7 +132,7 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
                 "scale": kappa_scale(pair_kappa, scores, dim),
                 "dim": dim,
             }
-        write_curve(folder / "reject.csv", ("rejected", "fnmr"), rejected)
+        write_curve(folder / "reject.csv", REJECT_COLUMNS, rejected)
         write_curve(folder / "calibration.csv", ("predicted", "observed"), calibrated)
         write_results(replace(results, draws=draws), metrics, folder)
         read = {**digests(embeddings), **asked_digests(asked)}

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lh2face.artifacts.model import DESCRIPTION, RECONSTRUCTOR_WEIGHTS, write_weights
+from lh2face.artifacts.file_names import DESCRIPTION, METRICS, RECONSTRUCTOR_WEIGHTS
+from lh2face.artifacts.model import write_weights
 from lh2face.artifacts.provenance import provenance
-from lh2face.artifacts.run_metrics import METRICS, read_record
+from lh2face.artifacts.training_record import TRAINING, read_training
 from lh2face.data.datasets import MissingLandmarksError
 from lh2face.registry import build
+from lh2face.runs.fingerprint import run_fingerprint
 from lh2face.runs.injection import put_in
 from lh2face.runs.run import train_into
-from lh2face.runs.work_folder import run_fingerprint
 from lh2face.training.memory import peak_memory
 from lh2face.training.recipe import decisive
-from lh2face.training.record import RECORD
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -67,7 +67,7 @@ def run(params: "Params", aligned: Path, out: Path) -> None:
         weights = {name: one.cpu() for name, one in model.reconstructor.state_dict().items()}
         write_weights(folder / RECONSTRUCTOR_WEIGHTS, weights)
         batch_size = fingerprint["parameters"]["train_dataloader"]["batch_size"]
-        cost, losses = read_record(folder / RECORD, batch_size)
+        cost, losses = read_training(folder / TRAINING, batch_size)
         metrics = {**cost, "peak_memory_mib": peak_memory(), **losses}
         for name, content in ((DESCRIPTION, description), (METRICS, metrics)):
             (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

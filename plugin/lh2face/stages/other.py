@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from lh2face.artifacts.model import ONNX
+from lh2face.artifacts.file_names import ONNX
 from lh2face.embedding.onnx_recognizer import open_recognizer
 from lh2face.files.outputs import atomic_dir
 from lh2face.onnx.files import read_onnx, weight_files

@@ -6,19 +6,20 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lh2face.artifacts.file_names import METRICS
 from lh2face.artifacts.provenance import provenance, write_provenance
-from lh2face.artifacts.run_metrics import METRICS, read_depth, read_fit
+from lh2face.artifacts.run_metrics import read_depth, read_fit
 from lh2face.data.benchmark import read_benchmark
 from lh2face.files.digests import digest
 from lh2face.files.outputs import atomic_dir
 from lh2face.files.tables import write_rows
 from lh2face.report.answer import answer
-from lh2face.report.benchmark import benchmark_parts
+from lh2face.report.benchmark import benchmark_section
 from lh2face.report.page import rendered
 from lh2face.report.pictures import jpeg
 from lh2face.report.plots import leads
 from lh2face.report.table import overview
-from lh2face.report.training import reconstructions, trained_on, training_cost, training_figures
+from lh2face.report.training import reconstructions, trained_on, training_cost, training_plots
 from lh2face.report.turned import turned_people
 from lh2face.training.recipe import decisive
 
@@ -57,15 +58,15 @@ def run(params: "Params", benchmarks: Path, runs: Path, out: Path) -> None:
             model: [folder / "evaluation" / name for folder in seeds]
             for model, seeds in folders.items()
         }
-        found[name] = benchmark_parts(read_benchmark(benchmarks / name), where)
+        found[name] = benchmark_section(read_benchmark(benchmarks / name), where)
         read |= {
             f"{model}/{seed}/{name}": digest(folder / METRICS)
             for model, evaluations in where.items()
             for seed, folder in zip(compare.seeds, evaluations, strict=True)
         }
-    tables = {name: parts["table"] for name, parts in found.items()}
+    tables = {name: section["table"] for name, section in found.items()}
     compared = {name: table for name, table in tables.items() if table["paths"]}
-    people = {name: parts["about"].get("people") for name, parts in found.items()}
+    people = {name: section["about"].get("people") for name, section in found.items()}
     made = provenance(params=compare.model_dump(), data=read)
     trained = [*compare.heads, *compare.joint_heads]
     recipe = params.train.recipe()
@@ -75,15 +76,17 @@ def run(params: "Params", benchmarks: Path, runs: Path, out: Path) -> None:
         benchmarks=found,
         answer=answer(tables, people, len(compare.seeds)),
         overview=overview(tables),
-        figures=({"leads": json.loads(leads(compared).to_json())} if compared else {})
+        plots=({"leads": json.loads(leads(compared).to_json())} if compared else {})
         | {
-            f"benchmark/{name}/{figure}": plot
-            for name, parts in found.items()
-            for figure, plot in parts["figures"].items()
+            f"benchmark/{name}/{shown}": plot
+            for name, section in found.items()
+            for shown, plot in section["plots"].items()
         }
-        | (trainings := training_figures(folders, trained)),
+        | (trainings := training_plots(folders, trained)),
         trainings=trainings,
-        counted=[key for key in COUNTED if any(key in parts["about"] for parts in found.values())],
+        counted=[
+            key for key in COUNTED if any(key in section["about"] for section in found.values())
+        ],
         trained_on=trained_on(folders[trained[0]][0]) if trained else {},
         turned=turned_sheet(),
         **reconstructions(runs / "depth" / "samples.npz"),
@@ -108,9 +111,9 @@ def run(params: "Params", benchmarks: Path, runs: Path, out: Path) -> None:
         header = ("benchmark", "model", "figure", "mean", "std over seeds", "2.5 %", "97.5 %")
         rows = (
             (name, model, column, *(round(cell[k], 3) for k in ("mean", "spread", "low", "high")))
-            for name, parts in found.items()
-            for model, cells in parts["table"]["rows"]
-            for column, cell in zip(parts["table"]["columns"], cells, strict=True)
+            for name, section in found.items()
+            for model, cells in section["table"]["rows"]
+            for column, cell in zip(section["table"]["columns"], cells, strict=True)
         )
         write_rows(folder / "table.csv", header, rows)
         write_provenance(folder, made)

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from lh2face.artifacts.provenance import provenance
 from lh2face.data.manifest import counts_of, origin_of
+from lh2face.runs.fingerprint import run_fingerprint
 from lh2face.runs.injection import give_validation, give_weights, put_in, weights_from
 from lh2face.runs.run import train_into
-from lh2face.runs.work_folder import run_fingerprint
 from lh2face.training.recipe import decisive, faces_of, sizes
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def run(
         SystemExit: With status 143 after SIGTERM, when the checkpoint is written.
     """
     from lh2face.artifacts.model import load_reconstructor, save_model
-    from lh2face.training.validation import take_best
+    from lh2face.training.best_model import take_best
 
     init = init if params.train.init else None
 

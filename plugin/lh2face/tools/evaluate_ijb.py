@@ -13,19 +13,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lh2face.artifacts.evaluations import write_curve, write_results
+from lh2face.artifacts.embeddings import EMBEDDINGS
+from lh2face.artifacts.evaluations import REJECT_COLUMNS, write_curve, write_results
 from lh2face.artifacts.model import model_digest
 from lh2face.artifacts.provenance import PROVENANCE, provenance, write_provenance
 from lh2face.data.benchmarks.ijb import photos
 from lh2face.data.ijb_meta import IJBMeta, faces_path, meta_paths, read_meta
 from lh2face.detection import open_named
 from lh2face.embedding.embedders import checkpoint_embedder, onnx_embedder
-from lh2face.embedding.faces import Photos
-from lh2face.embedding.kept import EMBEDDINGS, KeptError, claim, embed_faces
+from lh2face.embedding.kept import KeptError, claim, embed_faces
+from lh2face.embedding.photos import Photos
 from lh2face.evaluation.checks import EvaluationError
 from lh2face.evaluation.features import concentrations
 from lh2face.evaluation.protocol import Protocol, run_protocol
-from lh2face.evaluation.quality import error_versus_reject, reject_area
+from lh2face.evaluation.quality import RejectCurves, error_versus_reject, reject_areas
 from lh2face.evaluation.scores import template_rows
 from lh2face.files.arrays import read_array
 from lh2face.files.digests import digest, digests, joined
@@ -114,14 +115,15 @@ def run(
         results = run_protocol(embeddings, meta, protocol)
         if scores is None:
             scores = concentrations(embeddings)
-        rejected, fnmr = reject_curve(results.genuine_scores, meta, scores)
-        area = {"area": reject_area(rejected, fnmr)}
-        metrics = {**results.figures, "reject": area, "protocol": asdict(protocol)}
+        curves = reject_curves(results.scores, meta, scores)
+        reject = {**reject_areas(curves), "far": curves.far}
+        metrics = {**results.figures, "reject": reject, "protocol": asdict(protocol)}
         params = {"lists": lists, **asdict(protocol)}
         # Removed first, so that a killed run leaves no mixture of old and new results.
         for name in RESULTS:
             (out / name).unlink(missing_ok=True)
-        write_curve(out / "reject.csv", ("rejected", "fnmr"), (rejected, fnmr))
+        points = (curves.rejected, curves.fnmr, curves.fnmr_at_far)
+        write_curve(out / "reject.csv", REJECT_COLUMNS, points)
         write_results(results, metrics, out)
         made = provenance(params=params, data=data, seed=protocol.seed)
         about = {"model": measured, "origin": "photos", "people": meta.people}
@@ -134,25 +136,23 @@ def detector_digest(detector: str) -> str:
     return digest(Path(detector)) if Path(detector).is_file() else detector
 
 
-def reject_curve(
-    genuine_scores: np.ndarray, meta: IJBMeta, quality: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the error-versus-reject curve of genuine pairs.
+def reject_curves(scores: np.ndarray, meta: IJBMeta, quality: np.ndarray) -> RejectCurves:
+    """Compute the error-versus-reject curves of the pairs of templates.
 
     The quality of a template is the mean quality of its faces.
 
     Args:
-        genuine_scores: Scores of the genuine pairs, in the order of the list.
+        scores: ``(P,)`` scores of the pairs, in the order of the list.
         meta: The lists.
         quality: ``(N,)`` quality of each face.
 
     Returns:
-        Rejected shares and FNMR, see :func:`~lh2face.evaluation.quality.error_versus_reject`.
+        See :func:`~lh2face.evaluation.quality.error_versus_reject`.
     """
     ids, row = np.unique(meta.template_ids, return_inverse=True)
     of_template = np.bincount(row, quality) / np.bincount(row)
-    sides = (template_rows(ids, side[meta.genuine]) for side in (meta.first, meta.second))
-    return error_versus_reject(genuine_scores, np.minimum(*(of_template[rows] for rows in sides)))
+    sides = (of_template[template_rows(ids, side)] for side in (meta.first, meta.second))
+    return error_versus_reject(scores, meta.genuine, np.minimum(*sides))
 
 
 def read_features(path: Path, faces: int) -> np.ndarray:
@@ -215,7 +215,7 @@ def read_quality(path: Path, names: list[str]) -> np.ndarray:
 def show(lists: str, metrics: dict[str, Any]) -> None:
     """Print the figures as a table, in percent."""
     table = Table("figure", "at", "%", title=Text(printable(lists)))
-    if metrics["protocol"]["figures"] == "insightface":
+    if metrics["protocol"]["formulas"] == "insightface":
         table.caption = "1:N as computed by insightface's ijb_evals.py"
     table.columns[2].justify = "right"
     for section, name, title in (
@@ -230,7 +230,8 @@ def show(lists: str, metrics: dict[str, Any]) -> None:
                 low, high = ends[key]
                 shown += f"  ({100 * low:.2f} … {100 * high:.2f})"
             table.add_row(title, key, shown)
-    table.add_row("reject curve", "area", f"{100 * metrics['reject']['area']:.2f}")
+    for key, title in {"area": "area", "area_at_far": "area at a constant FAR"}.items():
+        table.add_row("reject curve", title, f"{100 * metrics['reject'][key]:.2f}")
     Console().print(table)
 
 

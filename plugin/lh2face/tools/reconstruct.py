@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lh2face.artifacts.model import RECONSTRUCTOR_WEIGHTS, load_model, read_description
+from lh2face.artifacts.file_names import RECONSTRUCTOR_WEIGHTS
+from lh2face.artifacts.model import load_model, read_description
 from lh2face.artifacts.model import load_reconstructor as load_fitted
 from lh2face.data.images import decode_rgb, read_file
 from lh2face.files.outputs import atomic_files

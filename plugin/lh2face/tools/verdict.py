@@ -47,7 +47,7 @@ def choose_threshold(
     threshold always allows a verdict, with doubts.
 
     Args:
-        known: Calibration of the model, if it has one.
+        known: Thresholds of the model, if it has any.
         threshold: A cosine in [−1, 1].
         far: One of the FARs for which the model has a threshold.
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lh2face.artifacts.calibration import read_calibration
+from lh2face.artifacts.thresholds import read_thresholds
 from lh2face.data.align import TEMPLATE_SIZE, check_landmarks, norm_crop
 from lh2face.data.image_folder import read_landmarks
 from lh2face.data.images import ImageError, decode_rgb, read_file
@@ -43,7 +43,7 @@ def run(
     Raises:
         ValueError: If a photo cannot be read or has no face, or the model has no such threshold.
     """
-    known = read_calibration(model)
+    known = read_thresholds(model)
     limit = choose_threshold(known, threshold, far)
     faces = read_faces(photos, landmarks, detector)
     score, kappa = compare_faces(open_embedder(model), faces, photos)

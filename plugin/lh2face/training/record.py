@@ -1,22 +1,25 @@
-"""mmengine hook that records a run, shows its progress, and stops it at NaN or infinity."""
+"""mmengine hooks that record a training and its validations, and stop it at NaN or infinity."""
 
-import contextlib
-import csv
 import math
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import all_reduce, get_world_size, is_main_process
-from mmengine.hooks import Hook
+from mmengine.dist import all_reduce, broadcast_object_list, get_world_size, is_main_process
+from mmengine.hooks import EarlyStoppingHook, Hook
 from mmengine.logging import HistoryBuffer, MessageHub
 
+from lh2face.artifacts.training_record import (
+    TRAINING,
+    VALIDATION,
+    drop_rows,
+    read_validations,
+    record_row,
+)
 from lh2face.distributed.finite import LAST_FINITE, NonFiniteError, in_words
 from lh2face.progress import Bar, Lines, progress
 from lh2face.registry import HOOKS
-
-RECORD = "training.csv"
 
 # Key of the message hub, which checkpoints store, for the sums of the next row.
 WINDOW = "window"
@@ -49,7 +52,7 @@ class TrainingRecordHook(Hook):  # type: ignore[misc]  # mmengine has no types
 
     def before_train(self, runner: Any) -> None:
         """Open the record at the step where the run starts or resumes."""
-        self.path = Path(runner.work_dir) / RECORD
+        self.path = Path(runner.work_dir) / TRAINING
         self.window = runner.message_hub.get_info(WINDOW) or new_window()
         runner.message_hub.update_info(WINDOW, self.window)
         forget_history(runner.message_hub)
@@ -107,7 +110,7 @@ class TrainingRecordHook(Hook):  # type: ignore[misc]  # mmengine has no types
         }
         self.means = f"  loss {row['loss']:.3f}  {row['images_per_second']:.0f} images/s"
         if is_main_process():
-            append_row(self.path, row)
+            record_row(self.path, row)
             scalars = {name: value for name, value in row.items() if name != "step"}
             runner.visualizer.add_scalars(scalars, step=step)
             flush(runner.visualizer)
@@ -119,6 +122,52 @@ class TrainingRecordHook(Hook):  # type: ignore[misc]  # mmengine has no types
         if self.progress is not None:
             self.progress.close()
         runner.visualizer.close()
+
+
+@HOOKS.register_module()
+class ValidationRecordHook(Hook):  # type: ignore[misc]  # mmengine has no types
+    """Write the metrics of each validation: printed, to the visualizer, and to a CSV file.
+
+    The file is ``<work_dir>/validation.csv``. A row has the step, a name, and one column per figure
+    of the metrics ``name/figure``. A resumed run first drops the rows that it will write again. The
+    hook passes the others to :class:`mmengine.hooks.EarlyStoppingHook`, which stores no state.
+    """
+
+    priority = "BELOW_NORMAL"
+    path: Path | None = None  # path of the record; none before training begins
+
+    def before_train(self, runner: Any) -> None:
+        """Open the record at the step where the run starts or resumes."""
+        self.path = Path(runner.work_dir) / VALIDATION
+        found: list[Any] = [None]
+        if is_main_process():
+            drop_rows(self.path, runner.iter)
+            found = [read_validations(self.path)]
+        broadcast_object_list(found)
+        for hook in runner.hooks:
+            if isinstance(hook, EarlyStoppingHook):
+                for metrics in found[0]:
+                    hook.after_val_epoch(runner, metrics)
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float]) -> None:
+        """Record the metrics of a validation."""
+        if not is_main_process():
+            return
+        runner.visualizer.add_scalars(
+            {f"val/{name}": value for name, value in metrics.items()}, step=runner.iter
+        )
+        by_name: dict[str, dict[str, float]] = {}
+        for key, value in metrics.items():
+            name, _, figure = key.rpartition("/")
+            by_name.setdefault(name, {})[figure] = value
+        figures = {figure: math.nan for found in by_name.values() for figure in found}
+        for name, found in by_name.items():
+            # repr keeps all digits, so a float is the same when it is read again.
+            values = {key: repr(value) for key, value in {**figures, **found}.items()}
+            if self.path is not None:
+                record_row(self.path, {"step": runner.iter, "name": name, **values})
+        shown = "  ".join(f"{key} {value:.4f}" for key, value in metrics.items())
+        print(f"validation at step {runner.iter}: {shown}", flush=True)
 
 
 def new_window() -> dict[str, Any]:
@@ -168,47 +217,3 @@ def forget_history(hub: MessageHub) -> None:
     """Drop all but the last value of each scalar that mmengine records."""
     for name, buffer in hub.log_scalars.items():
         hub.log_scalars[name] = HistoryBuffer(*(values[-1:] for values in buffer.data))
-
-
-def append_row(path: Path, row: dict[str, Any]) -> None:
-    """Append a row to a record; the first row also writes the header."""
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        if new:
-            writer.writerow(row)
-        writer.writerow(f"{v:.6g}" if isinstance(v, float) else v for v in row.values())
-
-
-def drop_rows(path: Path, last_step: int) -> None:
-    """Drop the rows of a record after a given step, and all rows that are damaged.
-
-    A row may be incomplete because the process was killed, or damaged by a power cut.
-    """
-    if not path.exists():
-        return
-    kept = []
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        rows = csv.reader(file)
-        # A damaged row may open a quote that no row closes.
-        with contextlib.suppress(csv.Error):
-            header = next(rows, [])
-            for row in rows:
-                if _is_row_until(row, header, last_step):
-                    kept.append(row)
-    if not kept:
-        path.unlink()
-        return
-    new = path.with_name(f".{path.name}.new")
-    with new.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *kept])
-    new.replace(path)
-
-
-def _is_row_until(row: list[str], header: list[str], last_step: int) -> bool:
-    try:
-        # All cells are numbers, except the name in a record of validations.
-        step, *_ = [float(c) for c, of in zip(row, header, strict=True) if of != "name"]
-    except ValueError:
-        return False
-    return step <= last_step

@@ -1,38 +1,24 @@
-"""Validation during training: verification pairs, metrics, their record, and the best weights."""
+"""Validation during training: the pairs of faces, and the metrics."""
 
-import csv
-import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import broadcast_object_list, is_main_process
-from mmengine.hooks import EarlyStoppingHook, Hook
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset
 
+from lh2face.artifacts.training_record import MEAN
 from lh2face.data.align import check_aligned
 from lh2face.data.benchmark import PairList, check_kinds, read_benchmark
 from lh2face.data.images import decode_rgb
 from lh2face.data.verification_bin import read_bin
-from lh2face.distributed.checkpoint_files import sync, unfinished
 from lh2face.distributed.collectives import all_gather
 from lh2face.evaluation.features import directions
 from lh2face.evaluation.roc import roc_curve, tar_figures
 from lh2face.evaluation.verification import fold_accuracy, fold_decisions
-from lh2face.recognizers.face_recognizer import weights_without_head
-from lh2face.registry import DATASETS, HOOKS, METRICS
-from lh2face.training.record import append_row, drop_rows
-
-RECORD, BEST = "validation.csv", "best.safetensors"
-ABOUT = "validation"  # key in the metadata of a safetensors file
-# Name of the mean over all benchmarks; no benchmark may have this name.
-MEAN = "mean"
+from lh2face.registry import DATASETS, METRICS
 
 
 class ValidationError(ValueError):
@@ -193,161 +179,3 @@ def mean_of(figures: Sequence[dict[str, float]]) -> dict[str, float]:
         for key in figures[0]
         if all(key in one for one in figures)
     }
-
-
-@HOOKS.register_module()
-class ValidationRecordHook(Hook):  # type: ignore[misc]  # mmengine has no types
-    """Write the metrics of each validation: printed, to the visualizer, and to a CSV file.
-
-    The file is ``<work_dir>/validation.csv``. A row has the step, a name, and one column per figure
-    of the metrics ``name/figure``. A resumed run first drops the rows that it will write again. The
-    hook passes the others to :class:`mmengine.hooks.EarlyStoppingHook`, which stores no state.
-    """
-
-    priority = "BELOW_NORMAL"
-    path: Path | None = None  # path of the record; none before training begins
-
-    def before_train(self, runner: Any) -> None:
-        """Open the record at the step where the run starts or resumes."""
-        self.path = Path(runner.work_dir) / RECORD
-        found: list[Any] = [None]
-        if is_main_process():
-            drop_rows(self.path, runner.iter)
-            found = [recorded(self.path)]
-        broadcast_object_list(found)
-        for hook in runner.hooks:
-            if isinstance(hook, EarlyStoppingHook):
-                for metrics in found[0]:
-                    hook.after_val_epoch(runner, metrics)
-
-    def after_val_epoch(self, runner: Any, metrics: dict[str, float]) -> None:
-        """Record the metrics of a validation."""
-        if not is_main_process():
-            return
-        runner.visualizer.add_scalars(
-            {f"val/{name}": value for name, value in metrics.items()}, step=runner.iter
-        )
-        by_name: dict[str, dict[str, float]] = {}
-        for key, value in metrics.items():
-            name, _, figure = key.rpartition("/")
-            by_name.setdefault(name, {})[figure] = value
-        figures = {figure: math.nan for found in by_name.values() for figure in found}
-        for name, found in by_name.items():
-            # repr keeps all digits, so a float is the same when it is read again.
-            values = {key: repr(value) for key, value in {**figures, **found}.items()}
-            if self.path is not None:
-                append_row(self.path, {"step": runner.iter, "name": name, **values})
-        shown = "  ".join(f"{key} {value:.4f}" for key, value in metrics.items())
-        print(f"validation at step {runner.iter}: {shown}", flush=True)
-
-
-def recorded(path: Path) -> list[dict[str, float]]:
-    """The metrics of each validation in a record, by their names, in order of the steps.
-
-    A figure that a list of pairs does not have is NaN in the record, and left out here.
-    """
-    if not path.exists():
-        return []
-    found: dict[str, dict[str, float]] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            name, metrics = row.pop("name"), found.setdefault(row.pop("step"), {})
-            figures = {figure: float(value) for figure, value in row.items()}
-            metrics |= {f"{name}/{key}": v for key, v in figures.items() if not math.isnan(v)}
-    return list(found.values())
-
-
-@HOOKS.register_module()
-class BestModelHook(Hook):  # type: ignore[misc]  # mmengine has no types
-    """Keep the weights of the best validation in ``<work_dir>/best.safetensors``.
-
-    The file has the weights of the model without its head, and no optimizer state. It is written to
-    a temporary name, flushed to disk, and then renamed. A resumed run reads the best value so far
-    from the file.
-
-    Args:
-        monitor: Name of the metric to maximise.
-
-    Raises:
-        ValidationError: If the config has no validation, or the validation has no such metric.
-    """
-
-    priority = "LOW"
-
-    def __init__(self, monitor: str = f"{MEAN}/accuracy") -> None:
-        self.monitor = monitor
-        self.value: float | None = None  # best value so far; none before training begins
-
-    def before_train(self, runner: Any) -> None:
-        """Read the best value so far.
-
-        Raises:
-            ValidationError: If the config has no validation.
-        """
-        if runner._val_loop is None:
-            raise ValidationError(
-                "BestModelHook: there is no val_dataloader to choose by; name a validation, or "
-                "leave the hook out"
-            )
-        kept: list[dict[str, Any] | None] = [None]
-        if is_main_process():
-            kept = [kept_best(Path(runner.work_dir))]
-        broadcast_object_list(kept)
-        self.value = kept[0]["value"] if kept[0] else -math.inf
-
-    def after_val_epoch(self, runner: Any, metrics: dict[str, float]) -> None:
-        """Save the weights if the metric is higher than ever before.
-
-        Raises:
-            ValidationError: If there is no such metric.
-        """
-        if self.value is None:
-            return
-        if self.monitor not in metrics:
-            raise ValidationError(
-                f"BestModelHook.monitor: found {self.monitor!r}, allowed are {', '.join(metrics)}"
-            )
-        value = metrics[self.monitor]
-        if not value > self.value:
-            return
-        self.value = value
-        if is_main_process():
-            model = getattr(runner.model, "module", runner.model)
-            weights = weights_without_head(model)
-            about = {"step": runner.iter, "monitor": self.monitor, "value": value}
-            path = Path(runner.work_dir) / BEST
-            unfinished(path).write_bytes(save(weights, {ABOUT: json.dumps(about)}))
-            sync(unfinished(path))
-            unfinished(path).replace(path)
-            sync(path.parent)
-
-
-def kept_best(work_dir: Path) -> dict[str, Any] | None:
-    """Read ``step``, ``monitor`` and ``value`` of the weights that :class:`BestModelHook` kept.
-
-    Returns:
-        ``None`` if there is no file, or if it was damaged: then it is deleted.
-    """
-    path = work_dir / BEST
-    if not path.exists():
-        return None
-    try:
-        with safe_open(path, "pt") as file:
-            about: dict[str, Any] = json.loads(file.metadata()[ABOUT])
-            return about
-    except (SafetensorError, TypeError, KeyError, ValueError):
-        print(f"{path}: damaged and deleted; earlier best weights are lost", flush=True)
-        path.unlink()
-        return None
-
-
-def take_best(model: nn.Module, work_dir: Path) -> dict[str, Any] | None:
-    """Load the weights that :class:`BestModelHook` kept into a model, if there are any.
-
-    Returns:
-        The result of :func:`kept_best`.
-    """
-    about = kept_best(work_dir)
-    if about is not None:
-        model.load_state_dict(load_file(work_dir / BEST), strict=False)
-    return about

@@ -12,7 +12,7 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from lh2face.recognizers.face_recognizer import BACKBONE, HEAD, RECONSTRUCTOR
+from lh2face.recognizers.weight_names import BACKBONE, HEAD, RECONSTRUCTOR
 from lh2face.text import check_utf8
 
 # File of weights that stage ``weights`` writes.

@@ -1,4 +1,4 @@
-"""Stand-in for AdaFace's ``head``: the signature of what its trainer calls."""
+"""Stand-in for AdaFace's ``head``: it has the signature that AdaFace's trainer calls."""
 
 
 def build_head(head_type, embedding_size, class_num, m, t_alpha, h, s):

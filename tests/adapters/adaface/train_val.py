@@ -1,4 +1,4 @@
-"""Stand-in for AdaFace's ``train_val``: what its trainer imports and calls, in the same order."""
+"""Stand-in for AdaFace's ``train_val``: it imports and calls the same things in the same order."""
 
 import head
 import torch

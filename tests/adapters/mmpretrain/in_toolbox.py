@@ -1,4 +1,5 @@
-"""The heads in the real ImageClassifier; ``test_mmpretrain.py`` runs this in its environment."""
+"""The heads work in the real ImageClassifier; ``test_mmpretrain.py`` runs this file in the
+environment of mmpretrain."""
 
 import re
 from pathlib import Path
@@ -69,19 +70,19 @@ def check_all_modes(model: torch.nn.Module) -> None:
         assert [s.pred_label.tolist() for s in found] == scores.argmax(1, keepdim=True).tolist()
 
 
-def test_the_documented_model(parts):
+def test_the_documented_model_works_in_every_mode(parts):
     check_all_modes(classifier(parts))
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_every_head(parts, name):
+def test_every_head_works_in_every_mode(parts, name):
     head = {"type": name, "num_classes": PEOPLE, "in_channels": 512}
     check_all_modes(classifier(parts, head=head))
     sharded = {"type": "ShardedHead", "head": head}
     check_all_modes(classifier(parts, head=sharded))
 
 
-def test_arcface_is_the_toolboxs():
+def test_arcface_gives_the_loss_of_the_toolboxs_arcface():
     size = {"num_classes": PEOPLE, "in_channels": 16}
     theirs = MODELS.build({"type": "ArcFaceClsHead", **size})
     ours = MODELS.build({"type": "ArcFaceHead", **size})
@@ -90,7 +91,7 @@ def test_arcface_is_the_toolboxs():
         ours.proxies.weight.copy_(torch.randn(PEOPLE, 16, generator=generator))
         theirs.norm_product.weight.copy_(ours.proxies.weight)
     embeddings = 5 * torch.randn(20, 16, generator=generator)
-    # Some so far from their proxies that the margin's second branch counts.
+    # Some embeddings are so far from their proxies that the second branch of the margin is used.
     embeddings[:PEOPLE] = -5 * ours.proxies.weight.detach() + 0.1 * embeddings[:PEOPLE]
     losses, gradients = [], []
     for head in (theirs, ours):
@@ -119,8 +120,8 @@ def test_mixup_is_refused(parts):
         model(**mixed, mode="loss")
 
 
-def test_the_documented_pipeline(tmp_path):
-    """The transforms among the toolbox's own, which has one of the name RandomCrop too."""
+def test_the_documented_pipeline_runs(tmp_path):
+    """Our transforms run between those of the toolbox, which has a RandomCrop of its own."""
     page = (ROOT / "docs/how-to/plug-in.md").read_text().partition("## Augmentation")[2]
     space: dict = {}
     exec(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1], space)

@@ -2,8 +2,8 @@
 
     python run.py SCRIPT ARGUMENTS…
 
-Runs in the environment of ``requirements.txt``. torchvision imports there once the operators it
-asks for are declared, which nothing here calls.
+It runs in the environment of ``requirements.txt``. There torchvision imports only after the
+operators that it asks for are declared. Nothing here calls these operators.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Records through mxnet and torchvision, batches through CUDA streams."""
+"""Stand-in that reads records with mxnet and torchvision, and batches with CUDA streams."""
 
 import numbers
 from functools import partial

@@ -1,4 +1,4 @@
-"""Training script: the calls of the real one, in its order."""
+"""Stand-in for the training script: it makes the calls of the real one in the same order."""
 
 import argparse
 import logging

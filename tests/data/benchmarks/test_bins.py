@@ -1,4 +1,4 @@
-"""A verification bin as a benchmark: by its own path, or by its name in a folder."""
+"""A benchmark names a verification bin by its path, or by a folder and a name in it."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from lh2face.data.verification_bin import write_bin
 IMAGES = [b"one", b"two", b"three", b"four"]
 
 
-def test_a_bin_is_named_by_its_path_or_in_its_folder(tmp_path):
+def test_a_bin_is_found_by_its_path_or_by_folder_and_name(tmp_path):
     write_bin(tmp_path / "lfw.bin", IMAGES, [True, False])
     for source in (Bin(str(tmp_path / "lfw.bin")), Bin(str(tmp_path), "lfw.bin")):
         opened = source.open(tmp_path / "raw")
@@ -17,7 +17,7 @@ def test_a_bin_is_named_by_its_path_or_in_its_folder(tmp_path):
         assert opened.sources[3] == f"{tmp_path / 'lfw.bin'}: image 3"
 
 
-def test_a_bin_that_is_not_watched_is_refused(tmp_path):
+def test_a_bin_outside_the_folder_is_refused(tmp_path):
     (tmp_path / "bins").mkdir()
     write_bin(tmp_path / "lfw.bin", IMAGES, [True, False])
     with pytest.raises(ValueError, match=r"^file: \.\./lfw\.bin is not in .*bins"):

@@ -61,15 +61,15 @@ def test_workers_end_with_the_process_that_started_them(tmp_path):
         time.sleep(0.1)
 
 
-def test_a_failure_to_write_waits_for_nobody(tmp_path):
-    """Thousands of people would take minutes."""
+def test_a_failed_write_ends_the_stage_at_once(tmp_path):
+    """The stage ends at once: rendering its thousands of people would take minutes."""
     config = SyntheticConfig(train_people=4000, benchmark_people=4, image_size=32)
     (tmp_path / "train").touch()
     with pytest.raises(FileExistsError):
         write_train(config, tmp_path / "train", seed=0, workers=1)
 
 
-def test_a_benchmark_may_keep_no_depth(tmp_path):
+def test_depths_of_a_benchmark_are_optional(tmp_path):
     config = SyntheticConfig(benchmark_people=4, image_size=32, pairs=2, truth_images=0)
     write_benchmark(config, tmp_path, seed=0, workers=1)
     assert (tmp_path / "images.csv").exists() and not (tmp_path / "truth.npz").exists()

@@ -7,8 +7,9 @@ from lh2face.data.synthetic.photograph import Scene, photograph
 SIZE = 128
 
 
-def test_the_people_of_a_seed_are_those_of_every_version():
-    """Computed with version 1: what changes from version to version is how people are drawn."""
+def test_a_seed_gives_the_same_people_in_every_version():
+    """The expected parameters of people were computed with version 1; later versions only draw
+    people differently."""
     person = sample_identity(np.random.default_rng([0, 0, 0]))
     some = person["coefficients"][[0, 20, -1]]
     np.testing.assert_allclose(some, [0.90347, 0.26446, -2.2], atol=1e-4)
@@ -17,7 +18,7 @@ def test_the_people_of_a_seed_are_those_of_every_version():
 
 @pytest.mark.parametrize("yaw", [-60, -45, 0, 45, 60])
 def test_a_turned_face_stays_in_the_middle(yaw):
-    """So that its aligned crop does not reach over the photograph's edge."""
+    """So its aligned crop lies inside the photograph."""
     person = sample_identity(np.random.default_rng([0, 0, 0]))
     scenes = [Scene(yaw=yaw, seed=np.random.SeedSequence(i)) for i in range(4)]
     middles = [photo.landmarks[:, 0].mean() for photo in photograph(person, scenes, SIZE)]
@@ -25,7 +26,7 @@ def test_a_turned_face_stays_in_the_middle(yaw):
 
 
 def test_a_head_has_ears():
-    """Where they are, it is wider than above and below them."""
+    """The head is wider at the ears than above and below them."""
     person = sample_identity(np.random.default_rng([0, 0, 0]))
     (photo,) = photograph(person, [Scene(seed=np.random.SeedSequence(3))], SIZE)
     width = np.isfinite(photo.depth).sum(axis=1)

@@ -1,4 +1,4 @@
-"""The study on real faces, on photos that are made up here."""
+"""The study on real faces runs on made-up photos, and its figures have known values."""
 
 import csv
 import json
@@ -82,7 +82,7 @@ VALUES = {
 
 
 def photo(path, person, rng):
-    """A picture of one colour a person, with noise; its row of the table of landmarks."""
+    """Write a picture of one colour per person, with noise; return its row of landmarks."""
     path.parent.mkdir(parents=True, exist_ok=True)
     colour = np.random.default_rng(person).integers(60, 200, 3)
     pixels = np.clip(colour + rng.normal(0, 20, (112, 112, 3)), 0, 255).astype(np.uint8)
@@ -92,7 +92,7 @@ def photo(path, person, rng):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Photos of nine people to train on and eight, in four folds, to test on."""
+    """Photos of nine people for training, and of eight in four folds for testing."""
     folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
     rows = [
         photo(folder / "wild" / f"p{person}" / f"{n}.jpg", person, rng)
@@ -164,7 +164,7 @@ def test_a_wrong_plan_is_refused(change, message, tmp_path):
         load_plan(tmp_path / "plan.yaml")
 
 
-def test_what_is_wrong_with_the_photos_is_named(folder, tmp_path):
+def test_errors_in_the_photos_are_named(folder, tmp_path):
     with pytest.raises(FacesError, match=r"nowhere/cfp/landmarks\.csv: no such file"):
         read_photos(tmp_path / "nowhere", 16, tmp_path / "faces")
     copy = tmp_path / "photos"
@@ -197,7 +197,7 @@ def test_faces_are_kept_until_the_landmarks_change(folder, tmp_path):
         read_photos(copy, 16, tmp_path / "faces")
 
 
-def test_nobody_is_trained_on_and_tested(plan, photos):
+def test_people_of_the_test_are_not_trained_on(plan, photos):
     chosen = {head: configs[0] for head, configs in plan.candidates.items()}
     for one in [*tuning_runs(plan), *part_runs(plan, "wild", chosen)]:
         sources, test = split(plan, one, photos)
@@ -225,7 +225,7 @@ def test_candidates_are_chosen_without_the_people_of_the_table(plan, photos):
         held_out(photos.wild, 9, 0)
 
 
-def test_people_of_two_sources_are_never_one(photos):
+def test_people_of_two_sources_are_different_people(photos):
     every = np.ones(len(photos.wild.paths), bool)
     images, landmarks, labels = joined([(photos.wild, every), (photos.wild, every)])
     assert len(images) == len(landmarks) == 54 and labels.max() == 17
@@ -330,7 +330,7 @@ def test_a_reconstructor_learns_the_pose_of_the_landmarks():
     assert np.corrcoef(found, yaw)[0, 1] > 0.9
 
 
-def test_error_rates_are_those_of_people_written_out():
+def test_error_rates_equal_those_of_repeated_people():
     rng = np.random.default_rng(0)
     first, second = (rng.integers(0, 6, 4000) for _ in range(2))
     same, scores = first == second, rng.normal(size=4000) + (first == second)
@@ -339,7 +339,7 @@ def test_error_rates_are_those_of_people_written_out():
     for number, times in enumerate(weights.T):
         count = np.where(same, times[first], times[first] * times[second]).astype(int)
         own, others = (np.repeat(scores[kind], count[kind]) for kind in (same, ~same))
-        # The highest threshold that the share of impostors above it allows.
+        # The threshold is the lowest score with at most this share of impostors above it.
         threshold = min(s for s in others if (others > s).mean() <= 0.05)
         assert found["tar"][0, number] == pytest.approx((own > threshold).mean(), abs=0.01)
         gaps = [abs((others > s).mean() - (own <= s).mean()) for s in np.unique(scores)]
@@ -348,7 +348,7 @@ def test_error_rates_are_those_of_people_written_out():
         assert found["eer"][number] == pytest.approx(rate, abs=0.01)
 
 
-def test_accuracy_is_that_of_the_protocol(photos):
+def test_accuracy_equals_that_of_the_protocol(photos):
     rng = np.random.default_rng(0)
     found = rng.normal(size=(len(photos.cfp.paths), 4))
     found /= np.linalg.norm(found, axis=1, keepdims=True)
@@ -378,13 +378,13 @@ def test_perfect_embeddings_have_perfect_figures(photos):
     assert list(found) == list(TITLES)
     assert {name: round(float(draws[0]), 6) for name, draws in found.items()} == {
         "fp.accuracy": 1, "ff.accuracy": 1, "fp.tar.0.01": 1, "fp.tar.0.001": 1, "fp.eer": 0,
-        "fp.reject_area": 0, "kappa.frontal": 1, "kappa.profile": 3,
+        "fp.reject_area": 0, "ff.reject_area": 0, "kappa.frontal": 1, "kappa.profile": 3,
     }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def finished(folder, tmp_path_factory):
-    """The results of a study that was run."""
+    """The results of a finished study."""
     out = tmp_path_factory.mktemp("out")
     run(Plan.model_validate(VALUES), read_photos(folder, 16, out / "faces"), out, [])
     return out
@@ -396,7 +396,7 @@ def out(finished, tmp_path):
     return tmp_path / "out"
 
 
-def test_a_study_goes_on_where_it_was(plan, photos, out, monkeypatch):
+def test_a_study_resumes_where_it_stopped(plan, photos, out, monkeypatch):
     one = next(part_runs(plan, "folds", running.choose(plan, photos, out)))
     path = out / f"{one.name}.npz"
     before = path.read_bytes()
@@ -421,7 +421,7 @@ def _file(content, path):
     return copy
 
 
-def test_a_run_of_another_plan_is_not_taken(plan, photos, out):
+def test_a_run_of_another_plan_is_not_reused(plan, photos, out):
     values = json.loads(json.dumps(VALUES))
     values["tuning"]["epochs"] = 2
     other = Plan.model_validate(values)
@@ -431,7 +431,7 @@ def test_a_run_of_another_plan_is_not_taken(plan, photos, out):
         run(plan, photos, out, ["other"])
 
 
-def test_the_tuning_comes_first(plan, photos, tmp_path):
+def test_the_tuning_has_to_come_first(plan, photos, tmp_path):
     with pytest.raises(ValueError, match="the part 'tuning' comes first"):
         run(plan, photos, tmp_path / "out", ["wild"])
 
@@ -442,7 +442,7 @@ def test_tables_and_page(plan, photos, out, tmp_path):
     collect(plan, photos, out, docs / "study")
     write_page(plan, docs)
     page = (docs / "study_real.md").read_text(encoding="utf-8")
-    # A seed of which a run is missing is in no table.
+    # A seed with a missing run is in no table.
     assert "`wild`: 1 epochs, seeds 0, 1 of 0, 1, 2 so far." in page
     assert "| `lh2face-turned` − `cosface-turned` |" in page
     assert "| `lh2face-turned` − `lh2face-plain` |" in page

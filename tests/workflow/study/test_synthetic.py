@@ -1,4 +1,4 @@
-"""The study's plan, what it chooses and compares, and its page, on evaluations made up here."""
+"""Plan, choice of candidates, comparisons and page of the study work on made-up evaluations."""
 
 import csv
 import json
@@ -61,7 +61,7 @@ def plan():
 
 
 def evaluation(folder, tar, area=0.05, benchmark="people"):
-    """What the pipeline leaves of one model, as far as the study reads it."""
+    """Write the files of one model's evaluation that the study reads."""
     out = folder / "evaluation" / benchmark
     out.mkdir(parents=True)
     (folder / "model").mkdir()
@@ -77,7 +77,7 @@ def evaluation(folder, tar, area=0.05, benchmark="people"):
 
 @pytest.fixture
 def out(tmp_path, plan):
-    """A study that was run, but for the part ``ablation``."""
+    """A finished study without the part ``ablation``."""
     out = tmp_path / "study"
     chosen = {
         "arcface": VALUES["candidates"]["arcface"][0],
@@ -117,7 +117,7 @@ def test_every_part_of_the_plan_gives_valid_parameters(part, params_file, tmp_pa
     assert params.compare.seeds == plan.parts[part].seeds
 
 
-def test_tuning_has_people_of_its_own():
+def test_tuning_has_its_own_people():
     plan = load_plan(PLAN)
     chosen = {head: configs[0] for head, configs in plan.candidates.items()}
     seeds = {True: set(), False: set()}
@@ -139,14 +139,14 @@ def test_overlays(plan):
     photos = plan.overlay("photos", 1, chosen)
     assert photos["sources"] == photos["benchmarks"] == {"photos": second_half}
     assert plan.overlay("pooling", 0, chosen)["evaluate"] == {"pooling": "kappa"}
-    # Nothing that a part changes is left in the plan.
+    # The changes of a part do not alter the plan.
     assert plan.base == VALUES["base"]
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda v: v["candidates"]["arcface"].pop(), "every head is to have as many"),
+        (lambda v: v["candidates"]["arcface"].pop(), "expected the same number for every head"),
         (lambda v: v["candidates"].pop("lh2face"), "lh2face is missing"),
         (lambda v: v["parts"].pop("tuning"), r"heads\.tuning: found 'tuning', allowed .*: \[\]"),
         (
@@ -173,7 +173,7 @@ def test_overlays(plan):
         (lambda v: v["parts"]["heads"].update(figures=["tar"]), r"heads: .*found the figure 'tar'"),
     ],
 )
-def test_a_plan_at_fault_is_named(change, message, tmp_path):
+def test_errors_in_a_plan_are_named(change, message, tmp_path):
     values = json.loads(json.dumps(VALUES))
     change(values)
     YAML().dump(values, tmp_path / "plan.yaml")
@@ -201,8 +201,8 @@ def test_an_unknown_part_is_named(plan, tmp_path):
         run(plan, tmp_path, jobs=1, only=["heds"])
 
 
-def test_what_must_come_first_and_what_fails_is_named(plan, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # no git here
+def test_missing_results_and_failed_runs_are_named(plan, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # there is no git repository here
     with pytest.raises(ValueError, match="run synthetic tuning` comes first"):
         run(plan, Path("study"), jobs=1, only=["heads"])
     with pytest.raises(ValueError, match=r"`git clone --quiet …` failed"):
@@ -222,7 +222,7 @@ def repository(tmp_path) -> Path:
     return root
 
 
-def test_a_plain_folder_in_the_place_of_a_clone_leaves_the_repository_around_it_alone(repository):
+def test_a_plain_folder_in_place_of_a_clone_is_refused(repository):
     (repository / "code.py").write_text("edited\n")
     folder = repository / "study" / "heads"
     folder.mkdir(parents=True)
@@ -232,7 +232,7 @@ def test_a_plain_folder_in_the_place_of_a_clone_leaves_the_repository_around_it_
     assert git(repository, "symbolic-ref", "HEAD")
 
 
-def test_a_clone_is_used_again_but_not_with_edits_in_it(repository, tmp_path):
+def test_a_clone_is_reused_only_without_edits(repository, tmp_path):
     folder = tmp_path / "heads"
     for _ in range(2):
         clone(repository, folder)
@@ -251,7 +251,7 @@ def test_a_clone_of_another_repository_is_refused(repository, tmp_path):
         clone(repository, tmp_path / "heads")
 
 
-def test_paths_of_photos_lead_out_of_the_clone(plan, tmp_path, monkeypatch):
+def test_paths_of_photos_are_made_absolute(plan, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     people = {"type": "synthetic", "path": "plugin"}
     YAML().dump(
@@ -262,7 +262,7 @@ def test_paths_of_photos_lead_out_of_the_clone(plan, tmp_path, monkeypatch):
     for section in ("sources", "benchmarks"):
         assert photos[section]["photos"]["path"] == str(tmp_path.parent / "photos")
         assert photos[section]["photos"]["held_out"]["fold"] == 1
-    # Parts without photos share what they make between machines.
+    # Parts without photos have the same parameters on every machine.
     assert "sources" not in overlay(plan, "heads", 0, chosen)
 
 
@@ -282,23 +282,25 @@ def test_a_part_has_one_benchmark(tmp_path):
         Plan.model_validate(values)
 
 
-def test_what_was_run_with_other_parameters_is_named(plan, out, tmp_path, caplog):
+def test_results_of_other_parameters_are_reported(plan, out, tmp_path, caplog):
     collect(plan, out, tmp_path)
     assert "overlay.yaml" not in caplog.text
     changed = {**plan.base, "train": {"epochs": 4}}
     collect(plan.model_copy(update={"base": changed}), out, tmp_path)
-    assert f"heads: {out / 'heads' / 'overlay.yaml'} is not what the plan asks for" in caplog.text
+    assert f"heads: {out / 'heads' / 'overlay.yaml'} differs from the current plan" in caplog.text
 
 
-def test_of_areas_the_smallest_is_chosen(plan, out):
+def test_the_candidate_with_the_smallest_area_is_chosen(plan, out):
     plan = plan.model_copy(update={"select": AREA})
-    evaluation(out / "tuning" / "runs" / "arcface-0" / "1", 0.5, area=0.9)  # of no seed of the plan
+    evaluation(
+        out / "tuning" / "runs" / "arcface-0" / "1", 0.5, area=0.9
+    )  # a seed that is not in the plan
     tables = out / "tuning" / "runs" / "arcface-1" / "0" / "evaluation/people/metrics.json"
     tables.write_text(tables.read_text().replace('"area": 0.05', '"area": 0.01'))
     assert choose(plan, out, "tuning")["arcface"]["scale"] == 32
 
 
-def test_runs_are_paired_by_seed_and_a_part_that_is_not_whole_is_left_out(plan, out, tmp_path):
+def test_runs_are_paired_by_seed_and_incomplete_parts_are_left_out(plan, out, tmp_path):
     parts = {name: plan.parts[name] for name in ("tuning", "heads", "pooling")}
     parts["pooling"] = parts["pooling"].model_copy(update={"seeds": [10, 2]})
     parts["heads"] = parts["heads"].model_copy(update={"seeds": [2, 10]})
@@ -309,14 +311,14 @@ def test_runs_are_paired_by_seed_and_a_part_that_is_not_whole_is_left_out(plan, 
     plan = plan.model_copy(update={"parts": parts})
     collect(plan, out, tmp_path)
     found = pd.read_csv(tmp_path / "differences.csv").query("part == 'pooling'")
-    # Of runs that pair seed by seed nothing is left but what the part changes.
+    # Paired by seed, runs differ only by the change of the part.
     assert found[["difference", "low", "high"]].values.tolist() == [pytest.approx([0.1] * 3)]
     shutil.rmtree(out / "heads" / "runs" / "arcface" / "10")
     collect(plan, out, tmp_path)
     assert set(pd.read_csv(tmp_path / "figures.csv")["part"]) == {"tuning", "pooling"}
 
 
-def test_a_figure_that_no_evaluation_has_is_named(plan, out, tmp_path):
+def test_an_unknown_figure_is_named(plan, out, tmp_path):
     part = plan.parts["heads"].model_copy(update={"figures": ["verification.tar.0.5"]})
     plan = plan.model_copy(update={"parts": {**plan.parts, "heads": part}})
     with pytest.raises(ValueError, match=r"heads\.figures: found \['verification\.tar\.0\.5'\]"):
@@ -342,10 +344,10 @@ def test_a_figure_that_no_evaluation_has_is_named(plan, out, tmp_path):
         ),
     ],
 )
-def test_a_result_that_is_damaged_is_named(plan, out, tmp_path, file, change, words):
+def test_a_damaged_result_is_named(plan, out, tmp_path, file, change, words):
     path = out / "heads" / "runs" / "arcface" / "1" / "evaluation" / "people" / file
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    if words is None:  # made outside of git
+    if words is None:  # made outside a git repository
         collect(plan, out, tmp_path / "to")
         return
     with pytest.raises(ValueError, match=f"{path.resolve().name}: {words}"):
@@ -355,7 +357,7 @@ def test_a_result_that_is_damaged_is_named(plan, out, tmp_path, file, change, wo
         collect(plan, out, tmp_path / "to")
 
 
-def test_text_as_code_in_a_cell_does_not_end_it():
+def test_text_shown_as_code_does_not_end_its_table_cell():
     assert cell_code("a|b`\n") == r"`` a\|b`\n ``"
 
 
@@ -368,7 +370,7 @@ def test_a_part_has_the_heads_that_its_tuning_chose(plan, out, tmp_path, monkeyp
     tunings = dict.fromkeys(("tuning", "again"), plan.parts["tuning"])
     heads = plan.parts["heads"].model_copy(update={"tuning": "again"})
     plan = plan.model_copy(update={"parts": {**tunings, "heads": heads}})
-    collect(plan, out, tmp_path)  # without the part "again"
+    collect(plan, out, tmp_path)  # the part "again" is missing
     assert set(pd.read_csv(tmp_path / "figures.csv")["part"]) == {"tuning"}
     for name, tar in {
         "arcface-0": 0.1,
@@ -402,7 +404,7 @@ def test_without_a_whole_part_there_is_no_page(plan, tmp_path):
         collect(plan, tmp_path / "study", tmp_path)
 
 
-def test_tables(plan, out, tmp_path):
+def test_tables_have_figures_and_paired_differences(plan, out, tmp_path):
     collect(plan, out, tmp_path / "docs")
     figures = pd.read_csv(tmp_path / "docs" / "figures.csv")
     heads = figures[(figures["part"] == "heads") & (figures["figure"] == TAR)]
@@ -415,15 +417,15 @@ def test_tables(plan, out, tmp_path):
     assert set(found.index.get_level_values("part")) == {"heads", "pooling", "photos"}
     row = found.loc[("heads", TAR)]
     assert (row["model"], row["reference"]) == ("lh2face", "arcface")
-    # The luck of templates and of seeds is shared: nothing of it is left.
+    # Errors of templates and of seeds are shared, so they cancel.
     assert row[["difference", "low", "high"]].tolist() == pytest.approx([0.2, 0.2, 0.2])
-    # Against itself as it is in "heads", of the same seed.
+    # The model is compared with itself in the part "heads", seed by seed.
     assert found.loc[("pooling", TAR), "difference"] == pytest.approx(-0.01)
     row = found.loc[("photos", TAR)]
     assert row["difference"] == pytest.approx(-0.1) and row["low"] < -0.15 < -0.05 < row["high"]
 
 
-def test_page(plan, out, tmp_path, monkeypatch):
+def test_the_page_has_tables_and_figures(plan, out, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     collect(plan, out, tmp_path / "study")
     write_page(plan, tmp_path)
@@ -434,20 +436,20 @@ def test_page(plan, out, tmp_path, monkeypatch):
     assert (
         "| TAR at FAR 1e-3 | `lh2face` − `arcface` | **+20.0 (+20.0 … +20.0)** | better |" in page
     )
-    # Of the reject curve's area less is better.
+    # A smaller area under the reject curve is better.
     assert "| **4.00 ± 0.00** |" in page
     assert "| reject-curve area | `lh2face` − `arcface` | **+2.0 (+2.0 … +2.0)** | worse |" in page
     assert "`0123456789`" in page and "ablation" not in page
     assert "<svg" in (tmp_path / "study" / "heads.svg").read_text()
 
 
-def test_what_findings_may_ask_for(plan, out, tmp_path):
+def test_findings_are_computed_from_the_tables(plan, out, tmp_path):
     collect(plan, out, tmp_path)
     figures, differences = (pd.read_csv(tmp_path / f"{n}.csv") for n in ("figures", "differences"))
     results = Results(
         plan, figures, differences, json.loads((tmp_path / "origin.json").read_text())
     )
-    assert results.lead("heads") == 1  # not in the area under the reject curve
+    assert results.lead("heads") == 1  # in TAR, not in the area under the reject curve
     assert results.count("heads", "better") == ["TAR at FAR 1e-3"]
     assert results.count("heads", "worse") == ["reject-curve area"]
     assert results.beaten("heads", TAR) == "`arcface`" and results.beaten("heads", AREA) == "none"

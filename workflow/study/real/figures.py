@@ -12,7 +12,7 @@ from lh2face.embedding.embedders import directions
 from lh2face.evaluation.bootstrap import draw_weights
 from lh2face.evaluation.comparison import Run as Figures
 from lh2face.evaluation.protocol import concentrations
-from lh2face.evaluation.quality import error_versus_reject, reject_area
+from lh2face.evaluation.quality import error_versus_reject, reject_areas
 from lh2face.evaluation.verification import fold_decisions
 from workflow.study.real.faces import Faces, Pairs, parts_of
 
@@ -27,11 +27,12 @@ TITLES = {
     "fp.tar.0.01": "FP TAR at FAR 1e-2",
     "fp.tar.0.001": "FP TAR at FAR 1e-3",
     "fp.eer": "FP equal error rate",
-    "fp.reject_area": "FP reject-curve area",
+    "fp.reject_area": "FP reject-curve area at a constant FAR",
+    "ff.reject_area": "FF reject-curve area at a constant FAR",
     "kappa.frontal": "κ of frontal faces",
     "kappa.profile": "κ of profiles",
 }
-LESS_IS_BETTER = {"fp.eer", "fp.reject_area"}
+LESS_IS_BETTER = {"fp.eer", "fp.reject_area", "ff.reject_area"}
 # For these figures, neither more nor less is better.
 NEUTRAL = {"kappa.frontal", "kappa.profile"}
 
@@ -80,7 +81,8 @@ def figures_of(
     for kind, rows in (("frontal", ~faces.profile), ("profile", faces.profile)):
         times = weights[who[rows]]
         draws[f"kappa.{kind}"] = (times * kappa[rows, None]).sum(0) / times.sum(0)
-    draws["fp.reject_area"] = _reject_area(faces, found, kappa, who, weights)
+    draws["fp.reject_area"] = reject_draws(found, kappa, who, profile, weights)
+    draws["ff.reject_area"] = reject_draws(found, kappa, who, frontal, weights)
     return {name: draws[name] for name in TITLES}
 
 
@@ -182,21 +184,25 @@ def error_rates(
     return {"tar": np.array(tar), "eer": np.array(eer)}
 
 
-def _reject_area(
-    faces: Faces, found: np.ndarray, kappa: np.ndarray, who: np.ndarray, weights: np.ndarray
+def reject_draws(
+    found: np.ndarray, kappa: np.ndarray, who: np.ndarray, pairs: Pairs, weights: np.ndarray
 ) -> np.ndarray:
-    """Compute the reject-curve area ``(R,)`` of genuine frontal–profile pairs."""
-    people = []
-    for person in range(len(weights)):
-        rows = [np.flatnonzero((who == person) & (faces.profile == kind)) for kind in (False, True)]
-        scores = (found[rows[0]] @ found[rows[1]].T).ravel()
-        people.append((scores, np.minimum.outer(kappa[rows[0]], kappa[rows[1]]).ravel()))
-    areas = []
-    for times in weights.T.astype(int):
-        drawn = [people[person] for person in np.repeat(np.arange(len(times)), times)]
-        scores, quality = (np.concatenate(side) for side in zip(*drawn, strict=True))
-        areas.append(reject_area(*error_versus_reject(scores, quality)))
-    return np.array(areas)
+    """Compute the area ``(R,)`` of the reject curve at a constant FAR; see :func:`accuracy`.
+
+    It is NaN in rounds without genuine or without impostor pairs.
+    """
+    scores = (found[pairs.first] * found[pairs.second]).sum(1)
+    quality = np.minimum(kappa[pairs.first], kappa[pairs.second])
+    times = pair_weights(who[pairs.first], who[pairs.second], pairs.same, weights)
+
+    def area(counts: np.ndarray) -> float:
+        rows = np.repeat(np.arange(len(scores)), counts)
+        same = pairs.same[rows]
+        if same.all() or not same.any():  # a round that drew few people
+            return np.nan
+        return reject_areas(error_versus_reject(scores[rows], same, quality[rows]))["area_at_far"]
+
+    return np.array(list(map(area, times.T.astype(int))))
 
 
 def joined_runs(runs: list[dict[str, np.ndarray]]) -> Figures:

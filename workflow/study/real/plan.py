@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from lh2face.data.training_sources import Seed
+from lh2face.data.parameters import Seed
 from lh2face.params import read_yaml
 from lh2face.params.comparison import HeadName
 from lh2face.params.messages import checked

@@ -92,7 +92,7 @@ class Plan(Section):
     def _fair(self) -> "Plan":
         counts = {name: len(configs) for name, configs in self.candidates.items()}
         if len(set(counts.values())) > 1:
-            raise ValueError(f"candidates: every head is to have as many, found {counts}")
+            raise ValueError(f"candidates: expected the same number for every head, found {counts}")
         if SUBJECT not in counts:
             raise ValueError(f"candidates: {SUBJECT} is missing, found {sorted(counts)}")
         names = {*self.candidates, *self.variants}
@@ -182,7 +182,7 @@ class Plan(Section):
         return SUBJECT if part.models == "chosen" else None
 
     def overlay(self, name: str, fold: int, chosen: Heads) -> dict[str, Any]:
-        """What a part, or a fold of it, puts over ``params.yaml``."""
+        """Return the values with which a part, or a fold of it, overrides ``params.yaml``."""
         part = self.parts[name]
         heads = self.heads(part, chosen)
         values: dict[str, Any] = deepcopy(self.base)

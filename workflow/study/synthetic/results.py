@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from lh2face.artifacts.evaluations import read_run
-from lh2face.artifacts.model import DESCRIPTION
-from lh2face.artifacts.provenance import PROVENANCE, read_provenance
-from lh2face.artifacts.run_metrics import METRICS
+from lh2face.artifacts.file_names import DESCRIPTION, METRICS
+from lh2face.artifacts.info import read_provenance
+from lh2face.artifacts.provenance import PROVENANCE
 from lh2face.evaluation.comparison import Run, compare
 from lh2face.files.json_object import number, read_object
 from lh2face.params import read_yaml
@@ -53,7 +53,9 @@ def collect(plan: Plan, out: Path, to: Path) -> None:
         for fold, folder in enumerate(folders(out, name, part)):
             if read_yaml(folder / OVERLAY) != overlay(plan, name, fold, chosen):
                 log.warning(
-                    "%s: %s is not what the plan asks for now; run it again", name, folder / OVERLAY
+                    "%s: %s differs from the current plan; run the part again",
+                    name,
+                    folder / OVERLAY,
                 )
         runs = {model: read_figures(name, part, paths) for model, paths in where.items()}
         figures += [
@@ -72,7 +74,7 @@ def collect(plan: Plan, out: Path, to: Path) -> None:
         ]
         origins[name] = origin([folder for paths in where.values() for folder in paths])
     if not origins:
-        raise ValueError(f"{out}: no part of the plan is whole; `{COMMAND}` comes first")
+        raise ValueError(f"{out}: no part of the plan is complete; `{COMMAND}` comes first")
     to.mkdir(parents=True, exist_ok=True)
     columns = ["part", "model", "run", "figure", "value"]
     pd.DataFrame(figures, columns=columns).to_csv(to / FIGURES, index=False, float_format="%.5g")

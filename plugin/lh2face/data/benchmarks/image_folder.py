@@ -8,8 +8,8 @@ import numpy as np
 from lh2face.data.benchmarks.raw import RawBenchmark, open_folder
 from lh2face.data.detectors import AnyDetector, check_one_way
 from lh2face.data.image_folder import held_out, read_photos, write_benchmark
+from lh2face.data.parameters import HeldOut, Seed
 from lh2face.data.paths import inside
-from lh2face.data.training_sources import HeldOut, Seed
 from lh2face.text import printable
 
 

@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import Field
 
 from lh2face.data.benchmarks.raw import RawBenchmark, open_folder
+from lh2face.data.parameters import Seed
 from lh2face.data.synthetic.generate import SyntheticConfig, write_benchmark
-from lh2face.data.training_sources import Seed
 
 
 @dataclass(frozen=True)

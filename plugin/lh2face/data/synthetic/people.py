@@ -16,7 +16,7 @@ from lh2face.data.synthetic.face_model import sample_identity
 from lh2face.data.synthetic.photograph import Photograph, Scene, photograph, random_scene
 
 # The two groups of people; the number is part of the seed of each person.
-PARTS = {"train": 0, "benchmark": 1}
+GROUPS = {"train": 0, "benchmark": 1}
 # The photographs of a benchmark person: kind, how many, and whether they are frames of one video.
 SESSIONS = (
     ("frontal", 2, False), ("any", 3, True), ("frontal", 2, False), ("profile", 2, False),
@@ -27,12 +27,12 @@ SESSIONS = (
 
 @contextmanager
 def photographed(
-    part: str, count: int, images: int, size: int, seed: int, workers: int
+    group: str, count: int, images: int, size: int, seed: int, workers: int
 ) -> Iterator[Iterator[list[tuple[dict[str, object], Photograph]]]]:
     """Provide an iterator over people in order, whose photographs other processes make.
 
     Args:
-        part: A key of ``PARTS``.
+        group: A key of ``GROUPS``.
         count: Number of people.
         images: Number of photographs per person, for people to train on.
         size: Side of a photograph, in px.
@@ -48,7 +48,7 @@ def photographed(
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
     try:
-        jobs = [(part, i) for i in range(count)]
+        jobs = [(group, i) for i in range(count)]
         yield pool.map(partial(_person, images, size, seed), jobs, chunksize=2)
     except BrokenProcessPool:
         # A worker that starts while another one is killed would make the shutdown wait forever.
@@ -79,17 +79,17 @@ def _person(
     images: int, size: int, seed: int, job: tuple[str, int]
 ) -> list[tuple[dict[str, object], Photograph]]:
     """Make all photographs of one person, each with its row of ``images.csv``."""
-    part, index = job
-    split = PARTS[part]
-    person = sample_identity(np.random.default_rng([seed, split, index]))
+    group, index = job
+    number = GROUPS[group]
+    person = sample_identity(np.random.default_rng([seed, number, index]))
     scenes, kinds = [], []
-    if part == "train":
+    if group == "train":
         for i in range(images):
-            scenes.append(_scene("any", seed, split, index, i))
+            scenes.append(_scene("any", seed, number, index, i))
             kinds.append("any")
     else:
         for session, (kind, count, video) in enumerate(SESSIONS):
-            shots = [_scene(kind, seed, split, index, 100 * session + i) for i in range(count)]
+            shots = [_scene(kind, seed, number, index, 100 * session + i) for i in range(count)]
             if video:
                 shots = [_next_frame(shots[0], shot) for shot in shots]
             scenes += shots

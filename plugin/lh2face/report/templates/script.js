@@ -2,7 +2,7 @@ const read = (id) => JSON.parse(document.getElementById(id).textContent);
 
 // Models that a legend hides: hidden in every figure.
 const hidden = new Set();
-const figures = read("figures");
+const specs = read("plots");
 const plots = new Set();
 const visible = (trace) => (hidden.has(trace.legendgroup) ? "legendonly" : true);
 const isHidden = (trace) => trace.visible === "legendonly";
@@ -10,7 +10,7 @@ const isFolded = (element) => element.closest("details:not([open])") !== null;
 
 // At the width of its card, or at another; again from the start, for a legend keeps its old place.
 const draw = (plot, width) => {
-  const figure = figures[plot.id];
+  const figure = specs[plot.id];
   // A finger on a figure scrolls the page rather than zooming.
   if (matchMedia("(pointer: coarse)").matches) figure.layout.dragmode = false;
   for (const trace of figure.data) trace.visible = visible(trace);

@@ -1,4 +1,4 @@
-"""Stand-in for CVLface's ``classifiers``: what its trainer builds and calls."""
+"""Stand-in for CVLface's ``classifiers``: it has what CVLface's trainer builds and calls."""
 
 from . import fc, partial_fc
 

@@ -1,4 +1,4 @@
-"""Defaults: the names and values of the real base config, no more."""
+"""Stand-in for the base config, with the names and values of the real one."""
 
 from easydict import EasyDict as edict  # noqa: N813
 

@@ -1,4 +1,4 @@
-"""Verification bins through mxnet, rates through scipy."""
+"""Stand-in that reads verification bins with mxnet and interpolates rates with scipy."""
 
 import pickle
 

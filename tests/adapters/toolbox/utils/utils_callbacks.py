@@ -1,4 +1,4 @@
-"""What is done now and then."""
+"""Stand-in for the callbacks of the training script."""
 
 import logging
 from pathlib import Path

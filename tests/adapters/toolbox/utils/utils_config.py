@@ -1,4 +1,4 @@
-"""The config: the defaults with a file's values put in."""
+"""Stand-in that reads the config: the defaults, updated by the values of a file."""
 
 import importlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Seeds and the division of the data, through CUDA tensors."""
+"""Stand-in for seeds and the distributed sampler, which use CUDA tensors."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Which evaluations are a model's, and which of them its thresholds come from."""
+"""Thresholds of a model come from its own evaluation on photos with the most impostor pairs."""
 
 import json
 import sys
@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from lh2face.adapters.insightface import export_onnx
-from lh2face.artifacts.calibration import read_calibration, read_metrics
 from lh2face.artifacts.model import model_digest, save_model
+from lh2face.artifacts.thresholds import read_metrics, read_thresholds
 from lh2face.cli import main
 from lh2face.data.ijb_meta import write_meta
 from lh2face.data.synthetic_protocol import PROTOCOLS, synthetic_meta
@@ -24,7 +24,7 @@ KAPPA = {"mean": 10.0, "std": 1.0, "p5": 8.0}
 
 @pytest.fixture
 def model(tmp_path) -> Path:
-    """A trained model's folder, with no evaluation."""
+    """The folder of a trained model that was not evaluated."""
     torch.manual_seed(0)
     config = {"type": "FaceRecognizer", "backbone": BACKBONE}
     (tmp_path / "run" / "model").mkdir(parents=True)
@@ -36,7 +36,7 @@ def evaluation(
     model: Path, name: str, impostor: int | None = None, source: str = "photos",
     measured: str | None = None,
 ) -> Path:  # fmt: skip
-    """An evaluation beside the model, with so many impostor pairs of photos if any."""
+    """Write an evaluation of the model; ``impostor`` is its number of impostor pairs of photos."""
     folder = model.parent / "evaluation" / name
     folder.mkdir(parents=True)
     metrics: dict = {"kappa": KAPPA}
@@ -50,42 +50,42 @@ def evaluation(
     return folder
 
 
-def test_without_pairs_of_photos_there_is_none(model, tmp_path):
-    assert read_calibration(model) is None
+def test_without_pairs_of_photos_there_are_no_thresholds(model, tmp_path):
+    assert read_thresholds(model) is None
     evaluation(model, "ijbc")
-    assert read_calibration(model) is None
+    assert read_thresholds(model) is None
     export_onnx(model, tmp_path / "m.onnx", model.parent / "evaluation" / "ijbc")
-    assert read_calibration(tmp_path / "m.onnx") is None
+    assert read_thresholds(tmp_path / "m.onnx") is None
 
 
-def test_thresholds_are_of_photos_and_of_the_most_impostor_pairs(model, tmp_path):
+def test_thresholds_come_from_photos_with_the_most_impostor_pairs(model, tmp_path):
     evaluation(model, "people", 9000, "synthetic")
-    assert read_calibration(model)["benchmark"] == "people"
+    assert read_thresholds(model)["benchmark"] == "people"
     evaluation(model, "ijbc")
     evaluation(model, "lfw", 3000)
     cfp = evaluation(model, "cfp_fp", 3500)
     evaluation(model, "agedb_30", 3000)
-    found = read_calibration(model)
+    found = read_thresholds(model)
     assert (found["benchmark"], found["impostor"], found["bins"]) == ("cfp_fp", 3500, ["cfp_fp"])
     assert found["threshold"] == {"0.01": 0.035} and found["kappa"] == KAPPA
     export_onnx(model, tmp_path / "m.onnx", cfp)
-    assert read_calibration(tmp_path / "m.onnx") == found
-    # One's own choice is another.
+    assert read_thresholds(tmp_path / "m.onnx") == found
+    # The user may choose another evaluation.
     export_onnx(model, tmp_path / "m.onnx", model.parent / "evaluation" / "lfw")
-    assert read_calibration(tmp_path / "m.onnx")["benchmark"] == "lfw"
+    assert read_thresholds(tmp_path / "m.onnx")["benchmark"] == "lfw"
 
 
-def test_an_evaluation_of_another_model_among_them_is_refused(model):
+def test_an_evaluation_of_another_model_is_refused(model):
     evaluation(model, "lfw", 3000)
-    # What a kill left is none.
+    # A partial folder that a killed process left is not read.
     evaluation(model, ".cfp.0123.partial", 4000, measured="0123")
-    assert read_calibration(model)["benchmark"] == "lfw"
+    assert read_thresholds(model)["benchmark"] == "lfw"
     evaluation(model, "ijbc", measured="0123")
     with pytest.raises(ValueError, match=r"ijbc/provenance\.json: it is the evaluation of another"):
-        read_calibration(model)
+        read_thresholds(model)
 
 
-def test_a_folder_of_evaluations_is_not_one(model):
+def test_a_folder_that_holds_evaluations_is_refused(model):
     lfw = evaluation(model, "lfw", 3000)
     evaluation(model, "people", 9000)
     with pytest.raises(ValueError, match=f"expected one evaluation, .*; give {lfw} or another"):
@@ -95,18 +95,18 @@ def test_a_folder_of_evaluations_is_not_one(model):
 
 
 @pytest.mark.parametrize("people", [0, -3, 2.5, "many", True, [7]])
-def test_people_who_are_no_number_are_refused(model, people):
+def test_an_invalid_number_of_people_is_refused(model, people):
     path = evaluation(model, "lfw", 3000) / "provenance.json"
     made = json.loads(path.read_text())
-    assert read_calibration(model)["people"] is None
+    assert read_thresholds(model)["people"] is None
     path.write_text(json.dumps({**made, "people": 40}))
-    assert read_calibration(model)["people"] == 40
+    assert read_thresholds(model)["people"] == 40
     path.write_text(json.dumps({**made, "people": people}))
     with pytest.raises(ValueError, match="people: expected a whole number above 0, found"):
-        read_calibration(model)
+        read_thresholds(model)
 
 
-def test_an_evaluation_by_evaluate_ijb_is_taken(model, tmp_path, monkeypatch, capsys):
+def test_an_evaluation_by_evaluate_ijb_is_accepted(model, tmp_path, monkeypatch, capsys):
     meta = synthetic_meta(replace(PROTOCOLS["ijbb"].scaled(0.003), images=130, impostor=100))
     root, rng = tmp_path / "ijb", np.random.default_rng(0)
     write_meta(root, "ijbb", meta)
@@ -132,7 +132,7 @@ def test_an_evaluation_by_evaluate_ijb_is_taken(model, tmp_path, monkeypatch, ca
     assert (
         "Source of the faces that it was measured on: photos." in card and "Thresholds" not in card
     )
-    # The file is a model of its own, and of features no model is known.
+    # The exported file counts as another model, and features do not say which model made them.
     run(*ijb, tmp_path / "b", "--model", tmp_path / "m.onnx")
     run(*ijb, tmp_path / "c", "--features", tmp_path / "a" / "embeddings.npy")
     for name, message in (("b", "the evaluation of another model"), ("c", "does not say which")):

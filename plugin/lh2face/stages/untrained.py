@@ -1,4 +1,4 @@
-"""Stage ``init``: make an untrained network, the baseline row of the table."""
+"""Stage ``untrained``: make an untrained network, the baseline row of the table."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -1,12 +1,12 @@
-"""Calibration of one model: its thresholds by FAR, and the κ of a benchmark's faces."""
+"""Thresholds of one model for two single photos, by FAR, and the κ of a benchmark's faces."""
 
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from lh2face.artifacts.file_names import METRICS
 from lh2face.artifacts.model import model_digest
 from lh2face.artifacts.provenance import PROVENANCE, people_behind
-from lh2face.artifacts.run_metrics import METRICS
 from lh2face.files.json_object import read_object
 from lh2face.onnx.files import read_metadata
 
@@ -47,8 +47,8 @@ def read_metrics(evaluation: Path, model: Path) -> dict[str, Any]:
     return {**metrics, "origin": made.get("origin"), "people": people_behind(made, path)}
 
 
-def calibration(metrics: dict[str, Any], evaluation: Path) -> dict[str, Any] | None:
-    """Select the figures of an evaluation that calibrate the model.
+def thresholds_of(metrics: dict[str, Any], evaluation: Path) -> dict[str, Any] | None:
+    """Select the figures of an evaluation that a verdict on two photos needs.
 
     Args:
         metrics: The figures, from :func:`read_metrics`.
@@ -80,8 +80,8 @@ def calibration(metrics: dict[str, Any], evaluation: Path) -> dict[str, Any] | N
     return _checked(found, evaluation / METRICS)
 
 
-def read_calibration(model: Path) -> dict[str, Any] | None:
-    """Read the calibration that is kept with a model.
+def read_thresholds(model: Path) -> dict[str, Any] | None:
+    """Read the thresholds that are kept with a model.
 
     Of several evaluations, those on photos come before those on synthetic faces, because thresholds
     are used on photos. Then the one with the most impostor pairs has the most certain thresholds.
@@ -91,24 +91,24 @@ def read_calibration(model: Path) -> dict[str, Any] | None:
             of a trained model, beside which the pipeline writes ``evaluation/BENCHMARK``.
 
     Returns:
-        The calibration as from :func:`calibration`; ``None`` if there is none.
+        The thresholds as from :func:`thresholds_of`; ``None`` if there are none.
 
     Raises:
-        ValueError: If the file is not ONNX, its calibration is not valid, or an evaluation cannot
+        ValueError: If the file is not ONNX, its thresholds are not valid, or an evaluation cannot
             be read by :func:`read_metrics`.
     """
     if not model.is_dir():
-        found = read_metadata(model).get("calibration")
+        found = read_metadata(model).get("thresholds")
         return None if found is None else _checked(found, model)
     known = []
     for path in sorted((model.parent / "evaluation").glob(f"[!.]*/{METRICS}")):
-        found = calibration(read_metrics(path.parent, model), path.parent)
+        found = thresholds_of(read_metrics(path.parent, model), path.parent)
         known += [] if found is None else [found]
     return max(known, key=lambda one: (one["source"] != "synthetic", one["impostor"]), default=None)
 
 
 def _checked(found: Any, path: Path) -> dict[str, Any]:
-    """Return the calibration of a file after checking that all used values are there and finite."""
+    """Return the thresholds of a file after checking that all used values are there and finite."""
     try:
         limits, kappa = found["threshold"], found["kappa"]
         numbers = [*map(float, limits), *limits.values(), found["impostor"], kappa["p5"]]
@@ -119,7 +119,7 @@ def _checked(found: Any, path: Path) -> dict[str, Any]:
         good = False
     if not good:
         raise ValueError(
-            f"{path}: calibration: expected finite thresholds by FAR, their number of impostor "
+            f"{path}: thresholds: expected finite thresholds by FAR, their number of impostor "
             "pairs, source, benchmark and bins, and the κ of the faces; evaluate or export the "
             "model again"
         )
