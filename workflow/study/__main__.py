@@ -26,7 +26,7 @@ Over = Annotated[
 ]
 Clones = Annotated[Path, typer.Option(help="Folder of the parts, each a clone.")]
 Docs = Annotated[Path, typer.Option(help="Folder of the page; its tables come into study/ there.")]
-Photos = Annotated[Path, typer.Option(help="Folder of the photos; docs/study_real.md describes it.")]
+Photos = Annotated[Path, typer.Option(help="Folder of the photos, see docs/study_real.md.")]
 Results = Annotated[Path, typer.Option(help="Folder of the results, a file a training.")]
 SYNTHETIC, REAL = HERE / "synthetic" / "plan.yaml", HERE / "real" / "plan.yaml"
 
