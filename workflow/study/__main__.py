@@ -26,10 +26,8 @@ Over = Annotated[
 ]
 Clones = Annotated[Path, typer.Option(help="Folder of the parts, each a clone.")]
 Docs = Annotated[Path, typer.Option(help="Folder of the page; its tables come into study/ there.")]
-Photos = Annotated[
-    Path, typer.Option(help="Folder of the photos; docs/study_real.md describes it.")
-]
-Results = Annotated[Path, typer.Option(help="Folder of the results, a file a training.")]
+Photos = Annotated[Path, typer.Option(help="Folder of the photos, see docs/study_real.md.")]
+Results = Annotated[Path, typer.Option(help="Folder of the results, one file per training.")]
 SYNTHETIC, REAL = HERE / "synthetic" / "plan.yaml", HERE / "real" / "plan.yaml"
 
 

@@ -71,7 +71,7 @@ VALUES = {
         },
         "joint": {
             "about": "Together", "folds": 0, "heads": ["lh2face", "cosface"], "epochs": 1,
-            "seeds": [0, 1], "views": ["turned"], "against": "wild",
+            "seeds": [0, 1], "views": ["turned"], "against": "folds",
             "joint": {
                 "reco_weight": 1.0, "canon_weight": 1.0, "view_weight": 1.0,
                 "fusion": "canonical_depth",
@@ -452,11 +452,23 @@ def test_tables_and_page(plan, photos, out, tmp_path):
     rows = pd.read_csv(docs / "study" / "real_differences.csv")
     across = rows[rows["second"].str.contains(":")]
     assert set(across["part"]) == {"folds", "joint"}
-    assert "| `joint` − `wild` | `turned` |" in page and "| `folds` − `wild` | `turned` |" in page
+    assert "| `joint` − `folds` | `turned` |" in page and "| `folds` − `wild` | `turned` |" in page
     # As many rows of the first table as it has, for each of its figures.
     assert len(re.findall(r"\d of 4 \(significantly", page.partition("## How to")[0])) == 4
     written = page + "".join(path.read_text() for path in (docs / "study").iterdir())
     assert not any(name in written for name in {*photos.cfp.paths, *photos.wild.paths})
+
+
+def test_parts_without_a_whole_seed_are_named(plan, photos, out, tmp_path):
+    for path in out.glob("folds/cosface-*-1.npz"):
+        path.unlink()
+    docs = tmp_path / "docs"
+    collect(plan, photos, out, docs / "study")
+    write_page(plan, docs)
+    page = (docs / "study_real.md").read_text(encoding="utf-8")
+    assert "Of the parts `folds` no seed is complete yet" in page
+    assert "`folds`: 1 epochs" not in page and "`joint`: 1 epochs, seeds 0, 1." in page
+    assert "### Against the part" not in page
 
 
 def test_what_is_better_and_worse(plan):
