@@ -469,6 +469,7 @@ def test_parts_without_a_whole_seed_are_named(plan, photos, out, tmp_path):
     assert "Of the parts `folds` no seed is complete yet" in page
     assert "`folds`: 1 epochs" not in page and "`joint`: 1 epochs, seeds 0, 1." in page
     assert "### Against the part" not in page
+    assert "What a part changes" not in page
 
 
 def test_what_is_better_and_worse(plan):

@@ -165,7 +165,8 @@ class Results:
         return pd.concat(rows)
 
     def changed(self) -> str:
-        """Of each part what it changes for the subject, beside the part it is compared with."""
+        """Of each part what it changes for the subject, beside the part it is compared with; empty
+        where no part is compared."""
         body = []
         for name in self.parts:
             base = self.part(name).against
@@ -175,7 +176,8 @@ class Results:
                 if len(self._matching(self.differences, part=name, **pair)):
                     cells = [self._difference(name, figure=figure, **pair) for figure in HEADLINE]
                     body.append([f"`{name}` − `{base}`", f"`{view}`", *cells])
-        return markdown(["part", "faces", *(TITLES[key] for key in HEADLINE)], body)
+        header = ["part", "faces", *(TITLES[key] for key in HEADLINE)]
+        return markdown(header, body) if body else ""
 
     def turning(self) -> str:
         """Of each part with several views what the first changes for the subject."""
