@@ -442,8 +442,12 @@ def test_tables_and_page(plan, photos, out, tmp_path):
     collect(plan, photos, out, docs / "study")
     write_page(plan, docs)
     page = (docs / "study_real.md").read_text(encoding="utf-8")
-    # A seed with a missing run is in no table.
-    assert "`wild`: 1 epochs, seeds 0, 1 of 0, 1, 2 so far." in page
+    # A seed with a missing run does not count for its row, and the page says so.
+    assert "`wild`: 1 epochs, seeds 0, 1, 2.\n" in page
+    assert "with those that they have: `lh2face` plain (0, 1).\n" in page
+    figures = pd.read_csv(docs / "study" / "real_figures.csv")
+    wild = figures[figures["part"] == "wild"].groupby(["head", "view"])["seed"].nunique()
+    assert wild["lh2face", "plain"] == 2 and set(wild.drop(("lh2face", "plain"))) == {3}
     assert "| `lh2face-turned` − `cosface-turned` |" in page
     assert "| `lh2face-turned` − `lh2face-plain` |" in page
     assert "| `lh2face-turned` − `wild:lh2face-turned` |" in page
@@ -459,6 +463,18 @@ def test_tables_and_page(plan, photos, out, tmp_path):
     assert not any(name in written for name in {*photos.cfp.paths, *photos.wild.paths})
 
 
+def test_a_view_without_the_subject_is_left_out(plan, photos, out, tmp_path):
+    for path in out.glob("wild/lh2face-plain-*.npz"):
+        path.unlink()
+    docs = tmp_path / "docs"
+    collect(plan, photos, out, docs / "study")
+    write_page(plan, docs)
+    figures = pd.read_csv(docs / "study" / "real_figures.csv")
+    assert set(figures.loc[figures["part"] == "wild", "view"]) == {"turned"}
+    page = (docs / "study_real.md").read_text(encoding="utf-8")
+    assert "`lh2face` plain (none), `cosface` plain (none)" in page
+
+
 def test_parts_without_a_whole_seed_are_named(plan, photos, out, tmp_path):
     for path in out.glob("folds/cosface-*-1.npz"):
         path.unlink()
@@ -466,7 +482,7 @@ def test_parts_without_a_whole_seed_are_named(plan, photos, out, tmp_path):
     collect(plan, photos, out, docs / "study")
     write_page(plan, docs)
     page = (docs / "study_real.md").read_text(encoding="utf-8")
-    assert "Of the parts `folds` no seed is complete yet" in page
+    assert "Of the parts `folds` too little is complete yet" in page
     assert "`folds`: 1 epochs" not in page and "`joint`: 1 epochs, seeds 0, 1." in page
     assert "### Against the part" not in page
     assert "What a part changes" not in page

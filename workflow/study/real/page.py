@@ -77,13 +77,30 @@ class Results:
         """The seeds of a part that were run."""
         return sorted(set(self.figures.loc[self.figures["part"] == name, "seed"]))
 
+    def views(self, name: str) -> list[str]:
+        """The views of a part that were run."""
+        seen = set(self.figures.loc[self.figures["part"] == name, "view"])
+        return [view for view in self.part(name).views if view in seen]
+
+    def unfinished(self, name: str) -> list[str]:
+        """The rows of a part that lack some of its seeds, with the seeds that they have."""
+        rows = self.figures[self.figures["part"] == name]
+        found = {row: sorted(set(of["seed"])) for row, of in rows.groupby(["head", "view"])}
+        seeds = self.seeds(name)
+        return [
+            f"`{head}` {view} ({', '.join(map(str, has)) or 'none'})"
+            for view in self.part(name).views
+            for head in self.part(name).heads
+            if (has := found.get((head, view), [])) != seeds
+        ]
+
     def table(self, name: str, view: str) -> str:
         """A view of a part: mean ± standard deviation over the seeds, the best in bold."""
         rows = self.figures[(self.figures["part"] == name) & (self.figures["view"] == view)]
         groups = rows.groupby(["head", "figure"], sort=False)["value"]
         mean, spread = groups.mean().unstack(), groups.std().unstack()
         body = []
-        for head in self.part(name).heads:
+        for head in [one for one in self.part(name).heads if one in mean.index]:
             cells = []
             for figure in TITLES:
                 best = mean[figure].min() if figure in LESS_IS_BETTER else mean[figure].max()
@@ -149,7 +166,7 @@ class Results:
         """Of each part and view the subject beside the best baseline of each figure."""
         body = []
         for name in self.parts:
-            for view in self.part(name).views:
+            for view in self.views(name):
                 cells = [self._beside(name, view, figure) for figure in HEADLINE]
                 body.append([f"`{name}`", f"`{view}`", str(len(self.seeds(name))), *cells])
         return markdown(["part", "faces", "seeds", *(TITLES[key] for key in HEADLINE)], body)
@@ -159,7 +176,7 @@ class Results:
         rows = [
             self._matching(self.differences, **self._best(name, view, figure))
             for name in self.parts
-            for view in self.part(name).views
+            for view in self.views(name)
             for figure in HEADLINE
         ]
         return pd.concat(rows)
@@ -170,7 +187,7 @@ class Results:
         body = []
         for name in self.parts:
             base = self.part(name).against
-            for view in self.part(name).views:
+            for view in self.views(name):
                 first = f"{self.plan.subject}-{view}"
                 pair = {"first": first, "second": f"{base}:{first}"}
                 if len(self._matching(self.differences, part=name, **pair)):
@@ -183,7 +200,7 @@ class Results:
         """Of each part with several views what the first changes for the subject."""
         body = []
         for name in self.parts:
-            first, *others = self.part(name).views
+            first, *others = self.views(name)
             for view in others:
                 pair = f"{self.plan.subject}-{first}", f"{self.plan.subject}-{view}"
                 cells = [self._difference(name, *pair, figure) for figure in HEADLINE]

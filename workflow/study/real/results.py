@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -28,7 +28,7 @@ BySeed = dict[int, dict[str, np.ndarray]]
 def collect(plan: Plan, photos: Photos, out: Path, to: Path) -> None:
     """Write the figures of every run, the differences with intervals, and their provenance.
 
-    In each part, only the seeds with complete runs are used.
+    Each head and view counts with the seeds whose runs are all done; see :func:`rows_of`.
 
     Args:
         plan: The study.
@@ -37,20 +37,20 @@ def collect(plan: Plan, photos: Photos, out: Path, to: Path) -> None:
         to: Folder to write.
 
     Raises:
-        ValueError: If a candidate was not run, or no part has a whole seed.
+        ValueError: If a candidate was not run, or no part can be shown.
     """
     chosen = choose(plan, photos, out)
     figures, differences, origins = [], [], {}
     found: dict[str, dict[Row, BySeed]] = {}
     for name in plan.parts:
-        whole = whole_seeds(plan, list(part_runs(plan, name, chosen)), out)
-        if not whole:
-            log.warning("%s is left out: it has no seed of which every run is there", name)
+        done = rows_of(plan, name, part_runs(plan, name, chosen), out)
+        if not done:
+            log.warning("%s is left out: it has no whole seed of %s and of another head",
+                        name, plan.subject)  # fmt: skip
             continue
-        log.info("%s: the seeds %s", name, ", ".join(map(str, whole)))
         found[name] = {
             row: {seed: _figures(plan, photos, out, runs) for seed, runs in by_seed.items()}
-            for row, by_seed in _rows(whole).items()
+            for row, by_seed in done.items()
         }
         figures += [
             (name, *row, seed, figure, of_seed[figure][0])
@@ -59,9 +59,10 @@ def collect(plan: Plan, photos: Photos, out: Path, to: Path) -> None:
             for seed, of_seed in by_seed.items()
         ]
         differences += [(name, *row) for row in _differences(plan, name, found)]
-        origins[name] = _origin([run for runs in whole.values() for run in runs], out)
+        runs = [run for by_seed in done.values() for of_seed in by_seed.values() for run in of_seed]
+        origins[name] = _origin(runs, out)
     if not origins:
-        raise ValueError(f"{out}: no part has a seed of which every run is there")
+        raise ValueError(f"{out}: in no part have {plan.subject} and another head a whole seed")
     to.mkdir(parents=True, exist_ok=True)
     write = partial(pd.DataFrame.to_csv, index=False, float_format="%.5g")
     columns = ["part", "head", "view", "seed", "figure", "value"]
@@ -82,25 +83,33 @@ def collect(plan: Plan, photos: Photos, out: Path, to: Path) -> None:
     (to / ORIGIN).write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
 
 
-def whole_seeds(plan: Plan, runs: list[Run], out: Path) -> dict[int, list[Run]]:
-    """Return the runs of each seed, for the seeds whose runs are all done."""
-    seeds: dict[int, list[Run]] = {}
-    for one in runs:
-        seeds.setdefault(one.seed, []).append(one)
-    return {
-        seed: of_seed
-        for seed, of_seed in seeds.items()
-        if all(is_done(plan, one, out) for one in of_seed)
-    }
+def rows_of(
+    plan: Plan, name: str, runs: Iterable[Run], out: Path
+) -> dict[Row, dict[int, list[Run]]]:
+    """Return the finished runs of a part, by row and seed.
 
-
-def _rows(whole: dict[int, list[Run]]) -> dict[Row, dict[int, list[Run]]]:
-    """Of each head and view the runs of each seed: one, or one a fold."""
+    A seed counts if all its runs are done: one, or one per fold. A view counts if the subject and
+    another head have a seed in it.
+    """
     rows: dict[Row, dict[int, list[Run]]] = {}
-    for seed, runs in whole.items():
-        for one in runs:
-            rows.setdefault((one.head, one.view), {}).setdefault(seed, []).append(one)
-    return rows
+    for one in runs:
+        rows.setdefault((one.head, one.view), {}).setdefault(one.seed, []).append(one)
+    for row, by_seed in rows.items():
+        rows[row] = {
+            seed: of_seed
+            for seed, of_seed in by_seed.items()
+            if all(is_done(plan, one, out) for one in of_seed)
+        }
+    heads: dict[str, set[str]] = {}
+    for (head, view), by_seed in rows.items():
+        if by_seed:
+            heads.setdefault(view, set()).add(head)
+    subjects = {*plan.subjects(plan.parts[name])}
+    return {
+        (head, view): by_seed
+        for (head, view), by_seed in rows.items()
+        if by_seed and plan.subject in heads[view] and heads[view] - subjects
+    }
 
 
 def _figures(plan: Plan, photos: Photos, out: Path, runs: list[Run]) -> dict[str, Any]:
@@ -132,7 +141,7 @@ def _differences(
     if base in found:
         pairs += [(name, row, base, row) for row in rows if row in found[base]]
     for first_part, first, second_part, second in pairs:
-        one, other = found[first_part][first], found[second_part][second]
+        one, other = found[first_part].get(first, {}), found[second_part].get(second, {})
         seeds = [seed for seed in one if seed in other]
         if len(seeds) < 2:
             continue
