@@ -388,13 +388,16 @@ def test_the_reject_curve_rewards_a_quality_that_predicts_errors():
         assert areas[0][name] < 0.02 < 0.07 < areas[1][name]
 
 
-def test_a_quality_that_lowers_all_scores_tells_nothing_at_a_constant_far():
-    """The rule that is held, written out, on comparisons whose scores rise with the quality."""
-    genuine = RNG.random(4000) < 0.5
-    quality = RNG.normal(size=4000)
-    scores = RNG.normal(size=4000) + 1.5 * genuine + quality
+def test_a_quality_that_lowers_all_scores_tells_less_at_a_constant_far():
+    """The curve equals the rule, written out, where all scores rise with the quality."""
+    rng = np.random.default_rng(0)  # its own, so that the figures do not depend on other tests
+    genuine = rng.random(40_000) < 0.5
+    quality = rng.normal(size=40_000)
+    scores = rng.normal(size=40_000) + 1.5 * genuine + quality
     found = error_versus_reject(scores, genuine, quality)
-    assert reject_areas(found)["area"] < 0.02 < 0.09 < reject_areas(found)["area_at_far"]
+    areas = reject_areas(found)
+    # Fewer pairs fail at a constant FAR too, because equal qualities leave less spread.
+    assert areas["area"] < 0.025 < 0.06 < areas["area_at_far"] < 0.07
     levels = np.quantile(scores[genuine], np.linspace(0, 1, 1001))
     ranked = np.sort(quality[genuine])[::-1]
     for at in (0, 30, 60, 90):

@@ -97,7 +97,7 @@ def test_unusable_photos_are_listed(model, write_people, tmp_path, capsys):
     reasons = failures(tmp_path / "gallery")
     for file, reason in {
         "p0/notes.txt": "not a picture",
-        "p0/large.png": "200 × 90 px is no aligned face of 112 × 112; give --landmarks or",
+        "p0/large.png": "200 × 90 px is no aligned face of 112 × 112; give --detector mtcnn, or",
         "p1/black.png": "the model's embedding of this face is zero",
         "p1/white.png": "the model's embedding of this face is not finite",
         "p0/again.png": "the same file as 0.png",
