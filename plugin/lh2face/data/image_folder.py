@@ -9,20 +9,21 @@ from functools import partial
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from lh2face.data.align import TEMPLATE_SIZE
+from lh2face.data.detectors import AnyDetector, check_one_way
 from lh2face.data.ijb_meta import write_meta
 from lh2face.data.images import ImageError, decode_rgb, encode_jpeg
 from lh2face.data.landmark_list import ImageFolderError, read_landmarks
 from lh2face.data.located_faces import Locate, centred, detected, examine, listed
 from lh2face.data.parallel import in_order
+from lh2face.data.paths import inside
 from lh2face.data.recordio import WRITE_BYTES, RecordWriter
 from lh2face.data.sources import LeftOut, people, photos, repeated
 from lh2face.data.template_lists import benchmark_meta
-from lh2face.detection import Detector
 from lh2face.files.tables import PAIR_LIST, write_rows
 from lh2face.progress import track
 
@@ -146,33 +147,43 @@ def held_out(
     return np.unique([order[one * count : (one + 1) * count] for one in kept])
 
 
-@contextmanager
-def read_photos(
-    root: Path, scratch: Path, *, aligned: bool, landmarks: Path | None,
-    detect: Detector | None = None, workers: int,
-) -> Iterator[Photos]:  # fmt: skip
-    """Read the photos ``root/<identity>/*`` once, and check that each can be used.
+class PhotoFolder(Protocol):
+    """A folder of people as a source or a benchmark describes it; see the classes that are one."""
 
-    One of ``aligned``, ``landmarks`` and ``detect`` is needed.
+    @property
+    def path(self) -> str: ...
+    @property
+    def aligned(self) -> bool: ...
+    @property
+    def landmarks(self) -> str | None: ...
+    @property
+    def detector(self) -> AnyDetector | None: ...
+
+
+@contextmanager
+def read_photos(folder: PhotoFolder, scratch: Path, workers: int) -> Iterator[Photos]:
+    """Read the photos ``path/<identity>/*`` once, and check that each can be used.
 
     Args:
-        root: Folder with one folder per person.
+        folder: The folder, and the one way in which its faces are found.
         scratch: Folder for a temporary file with the photos' bytes, which may not fit in memory.
-        aligned: Whether the photos are upright, centred faces that fill the image.
-        landmarks: File that :func:`read_landmarks` can read.
-        detect: Detector that finds the faces.
         workers: Number of threads that decode.
 
     Yields:
         The photos; they can be read until the context ends.
 
     Raises:
-        ImageFolderError: If there is no such folder, none of the three is given, or
+        ImageFolderError: If there is no such folder, no way to find the faces is given, or
             :func:`read_landmarks` raises it.
+        ValueError: If a detector is given together with ``landmarks`` or ``aligned``.
     """
+    root = Path(folder.path)
+    check_one_way(folder, folder.path)
+    landmarks = None if folder.landmarks is None else inside(root, folder.landmarks, "landmarks")
+    detect = None if folder.detector is None else folder.detector.open()
     if not root.is_dir():
         raise ImageFolderError(f"{root}: is not a folder; expected one with one folder per person")
-    if not aligned and landmarks is None and detect is None:
+    if not folder.aligned and landmarks is None and detect is None:
         raise ImageFolderError(f"{root}: give landmarks or a detector, or set aligned: true")
     locate = centred
     if detect is not None:

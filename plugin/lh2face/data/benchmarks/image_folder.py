@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from lh2face.data.benchmarks.raw import RawBenchmark, open_folder
-from lh2face.data.detectors import AnyDetector, check_one_way
+from lh2face.data.detectors import AnyDetector
 from lh2face.data.image_folder import held_out, read_photos, write_benchmark
 from lh2face.data.parameters import HeldOut, Seed
-from lh2face.data.paths import inside
 from lh2face.text import printable
 
 
@@ -47,13 +46,7 @@ class ImageFolderBenchmark:
                 four people, or there is no such fold.
             ValueError: If a detector is given together with ``landmarks`` or ``aligned``.
         """
-        root = Path(self.path)
-        check_one_way(self, self.path)
-        landmarks = None if self.landmarks is None else inside(root, self.landmarks, "landmarks")
-        detect = None if self.detector is None else self.detector.open()
-        with read_photos(
-            root, raw, aligned=self.aligned, landmarks=landmarks, detect=detect, workers=workers
-        ) as found:
+        with read_photos(self, raw, workers) as found:
             members = np.arange(len(found.people))
             if (kept := self.held_out) is not None:
                 rng = np.random.default_rng(kept.seed)
@@ -61,7 +54,7 @@ class ImageFolderBenchmark:
             write_benchmark(found, members, raw, np.random.default_rng(self.seed))
         if str(found):
             images = sum(len(found.people[person]) for person in members)
-            print(printable(f"{root}: {images} images of {len(members)} people{found}"))
+            print(printable(f"{Path(self.path)}: {images} images of {len(members)} people{found}"))
 
     def open(self, raw: Path) -> RawBenchmark:
         """Open the photos that :meth:`write` wrote."""

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lh2face.data.detectors import AnyDetector, check_one_way
+from lh2face.data.detectors import AnyDetector
 from lh2face.data.image_folder import held_out, read_photos, write_train
 from lh2face.data.parameters import HeldOut
-from lh2face.data.paths import inside
 from lh2face.data.training_sources.source import describe
 
 
@@ -37,13 +36,7 @@ class ImageFolder:
 
     def write(self, out: Path, workers: int) -> None:
         """Implement :meth:`TrainingSource.write`; the photos are copied unchanged to records."""
-        root = Path(self.path)
-        check_one_way(self, self.path)
-        landmarks = None if self.landmarks is None else inside(root, self.landmarks, "landmarks")
-        detect = None if self.detector is None else self.detector.open()
-        with read_photos(
-            root, out, aligned=self.aligned, landmarks=landmarks, detect=detect, workers=workers
-        ) as found:
+        with read_photos(self, out, workers) as found:
             members = np.arange(len(found.people))
             if left := self.held_out:
                 rng = np.random.default_rng(left.seed)
