@@ -5,7 +5,7 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,9 +16,13 @@ from lh2face.evaluation.protocol import Results
 from lh2face.files.json_object import read_object
 from lh2face.files.tables import read_numbers, write_rows
 
+if TYPE_CHECKING:
+    from lh2face.evaluation.quality import RejectCurves
+
 # The digests in a provenance file that identify a benchmark.
 BENCHMARK = ("meta", "pairs", "images.csv")
 DRAWS = "draws.csv"
+# Columns of reject.csv, as the attributes of RejectCurves are named.
 REJECT_COLUMNS = ("rejected", "fnmr", "fnmr_at_far")
 
 
@@ -34,6 +38,12 @@ def write_results(results: Results, metrics: dict[str, Any], folder: Path) -> No
 def write_curve(path: Path, header: Sequence[str], points: Sequence[np.ndarray]) -> None:
     """Write the points of a curve as CSV; without points, only the header."""
     write_rows(path, header, zip(*(values.tolist() for values in points), strict=True))
+
+
+def write_reject(folder: Path, curves: "RejectCurves | None") -> None:
+    """Write ``reject.csv``; without curves, only its header."""
+    points = [getattr(curves, name) for name in REJECT_COLUMNS] if curves else []
+    write_curve(folder / "reject.csv", REJECT_COLUMNS, points)
 
 
 def evaluations_below(folder: Path) -> dict[str, list[Path]]:

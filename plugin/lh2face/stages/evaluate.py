@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lh2face.artifacts.embeddings import embedded_by, read_embeddings
-from lh2face.artifacts.evaluations import REJECT_COLUMNS, write_curve, write_results
+from lh2face.artifacts.evaluations import write_curve, write_reject, write_results
 from lh2face.artifacts.provenance import provenance, write_provenance
 from lh2face.data.benchmark import PAIRS, TABLE, Benchmark, read_benchmark
 from lh2face.data.ijb_meta import meta_paths
@@ -29,6 +29,7 @@ from lh2face.evaluation.pairs import (
 )  # fmt: skip
 from lh2face.evaluation.protocol import Protocol, Results, run_protocol
 from lh2face.evaluation.quality import (
+    RejectCurves,
     calibrated_cosine,
     calibration,
     error_versus_reject,
@@ -110,7 +111,7 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
             "std": float(kappa.std()),
             "p5": float(np.percentile(kappa, 5)),
         }
-        rejected: Sequence[np.ndarray] = ()
+        curves: RejectCurves | None = None
         calibrated: Sequence[np.ndarray] = ()
         if pairs:
             scores, same, pair_kappa = all_pairs(list(pairs.values()))
@@ -119,7 +120,6 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
             draws |= reject_draws(scores, same, quality, protocol)
             curves = error_versus_reject(scores, same, quality)
             metrics["reject"] = {**reject_areas(curves), "far": curves.far}
-            rejected = (curves.rejected, curves.fnmr, curves.fnmr_at_far)
             scores, pair_kappa = scores[same], pair_kappa[same]
             half = np.concatenate([part.half[part.same] for part in pairs.values()])
             *calibrated, ece = calibration(calibrated_cosine(pair_kappa, scores, half, dim), scores)
@@ -132,7 +132,7 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
                 "scale": kappa_scale(pair_kappa, scores, dim),
                 "dim": dim,
             }
-        write_curve(folder / "reject.csv", REJECT_COLUMNS, rejected)
+        write_reject(folder, curves)
         write_curve(folder / "calibration.csv", ("predicted", "observed"), calibrated)
         write_results(replace(results, draws=draws), metrics, folder)
         read = {**digests(embeddings), **asked_digests(asked)}

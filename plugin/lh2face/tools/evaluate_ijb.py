@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lh2face.artifacts.embeddings import EMBEDDINGS
-from lh2face.artifacts.evaluations import REJECT_COLUMNS, write_curve, write_results
+from lh2face.artifacts.evaluations import write_reject, write_results
 from lh2face.artifacts.model import model_digest
 from lh2face.artifacts.provenance import PROVENANCE, provenance, write_provenance
 from lh2face.data.benchmarks.ijb import photos
@@ -122,8 +122,7 @@ def run(
         # Removed first, so that a killed run leaves no mixture of old and new results.
         for name in RESULTS:
             (out / name).unlink(missing_ok=True)
-        points = (curves.rejected, curves.fnmr, curves.fnmr_at_far)
-        write_curve(out / "reject.csv", REJECT_COLUMNS, points)
+        write_reject(out, curves)
         write_results(results, metrics, out)
         made = provenance(params=params, data=data, seed=protocol.seed)
         about = {"model": measured, "origin": "photos", "people": meta.people}
