@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lh2face.artifacts.file_names import RECONSTRUCTOR_WEIGHTS
 from lh2face.artifacts.provenance import PACKAGES
 from lh2face.data.records import face_digests
 from lh2face.files.digests import digest, joined
@@ -36,8 +37,6 @@ def run_fingerprint(config: "Config", reconstructor: Path | None) -> dict[str, A
         ``code``: digests of the package's files and of the files of the user's own classes;
         ``versions`` of packages; ``reconstructor``: digest of its weights.
     """
-    from lh2face.artifacts.file_names import RECONSTRUCTOR_WEIGHTS
-
     resolved = decisive(config)
     weights = None if reconstructor is None else digest(reconstructor / RECONSTRUCTOR_WEIGHTS)
     return {

@@ -436,16 +436,20 @@ def test_the_tuning_has_to_come_first(plan, photos, tmp_path):
         run(plan, photos, tmp_path / "out", ["wild"])
 
 
-def test_tables_and_page(plan, photos, out, tmp_path):
-    next(out.glob("wild/lh2face-plain-2.npz")).unlink()
-    docs = tmp_path / "docs"
+def page_of(plan, photos, out, docs):
+    """Collect the tables, write the page, and return its text."""
     collect(plan, photos, out, docs / "study")
     write_page(plan, docs)
-    page = (docs / "study_real.md").read_text(encoding="utf-8")
+    return (docs / "study_real.md").read_text(encoding="utf-8")
+
+
+def test_tables_and_page(plan, photos, out, tmp_path):
+    next(out.glob("wild/lh2face-plain-2.npz")).unlink()
+    page = page_of(plan, photos, out, tmp_path / "docs")
     # A seed with a missing run does not count for its row, and the page says so.
     assert "`wild`: 1 epochs, seeds 0, 1, 2.\n" in page
     assert "with those that they have: `lh2face` plain (0, 1).\n" in page
-    figures = pd.read_csv(docs / "study" / "real_figures.csv")
+    figures = pd.read_csv(tmp_path / "docs" / "study" / "real_figures.csv")
     wild = figures[figures["part"] == "wild"].groupby(["head", "view"])["seed"].nunique()
     assert wild["lh2face", "plain"] == 2 and set(wild.drop(("lh2face", "plain"))) == {3}
     assert "| `lh2face-turned` − `cosface-turned` |" in page
@@ -453,35 +457,29 @@ def test_tables_and_page(plan, photos, out, tmp_path):
     assert "| `lh2face-turned` − `wild:lh2face-turned` |" in page
     assert "(`fusion: canonical_depth`)" in page
     # Parts are compared with the part that the plan names, and with no other.
-    rows = pd.read_csv(docs / "study" / "real_differences.csv")
+    rows = pd.read_csv(tmp_path / "docs" / "study" / "real_differences.csv")
     across = rows[rows["second"].str.contains(":")]
     assert set(across["part"]) == {"folds", "joint"}
     assert "| `joint` − `folds` | `turned` |" in page and "| `folds` − `wild` | `turned` |" in page
     # As many rows of the first table as it has, for each of its figures.
     assert len(re.findall(r"\d of 4 \(significantly", page.partition("## How to")[0])) == 4
-    written = page + "".join(path.read_text() for path in (docs / "study").iterdir())
+    written = page + "".join(path.read_text() for path in (tmp_path / "docs" / "study").iterdir())
     assert not any(name in written for name in {*photos.cfp.paths, *photos.wild.paths})
 
 
 def test_a_view_without_the_subject_is_left_out(plan, photos, out, tmp_path):
     for path in out.glob("wild/lh2face-plain-*.npz"):
         path.unlink()
-    docs = tmp_path / "docs"
-    collect(plan, photos, out, docs / "study")
-    write_page(plan, docs)
-    figures = pd.read_csv(docs / "study" / "real_figures.csv")
+    page = page_of(plan, photos, out, tmp_path / "docs")
+    figures = pd.read_csv(tmp_path / "docs" / "study" / "real_figures.csv")
     assert set(figures.loc[figures["part"] == "wild", "view"]) == {"turned"}
-    page = (docs / "study_real.md").read_text(encoding="utf-8")
     assert "`lh2face` plain (none), `cosface` plain (none)" in page
 
 
 def test_parts_without_a_whole_seed_are_named(plan, photos, out, tmp_path):
     for path in out.glob("folds/cosface-*-1.npz"):
         path.unlink()
-    docs = tmp_path / "docs"
-    collect(plan, photos, out, docs / "study")
-    write_page(plan, docs)
-    page = (docs / "study_real.md").read_text(encoding="utf-8")
+    page = page_of(plan, photos, out, tmp_path / "docs")
     assert "Of the parts `folds` too little is complete yet" in page
     assert "`folds`: 1 epochs" not in page and "`joint`: 1 epochs, seeds 0, 1." in page
     assert "### Against the part" not in page

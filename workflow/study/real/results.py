@@ -94,22 +94,21 @@ def rows_of(
     rows: dict[Row, dict[int, list[Run]]] = {}
     for one in runs:
         rows.setdefault((one.head, one.view), {}).setdefault(one.seed, []).append(one)
-    for row, by_seed in rows.items():
-        rows[row] = {
-            seed: of_seed
-            for seed, of_seed in by_seed.items()
-            if all(is_done(plan, one, out) for one in of_seed)
-        }
-    heads: dict[str, set[str]] = {}
-    for (head, view), by_seed in rows.items():
-        if by_seed:
-            heads.setdefault(view, set()).add(head)
-    subjects = {*plan.subjects(plan.parts[name])}
-    return {
-        (head, view): by_seed
-        for (head, view), by_seed in rows.items()
-        if by_seed and plan.subject in heads[view] and heads[view] - subjects
+    done = {
+        row: whole
+        for row, by_seed in rows.items()
+        if (
+            whole := {
+                seed: of_seed
+                for seed, of_seed in by_seed.items()
+                if all(is_done(plan, one, out) for one in of_seed)
+            }
+        )
     }
+    subjects = plan.subjects(plan.parts[name])
+    views = {view for head, view in done if head == plan.subject}
+    views &= {view for head, view in done if head not in subjects}
+    return {row: by_seed for row, by_seed in done.items() if row[1] in views}
 
 
 def _figures(plan: Plan, photos: Photos, out: Path, runs: list[Run]) -> dict[str, Any]:

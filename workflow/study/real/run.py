@@ -19,6 +19,7 @@ from workflow.study.real.faces import Faces, Photos, parts_of
 from workflow.study.real.figures import tuning_tar
 from workflow.study.real.plan import TUNING, Config, Plan, Run, part_runs, tuning_runs
 from workflow.study.real.training import train
+from workflow.study.real.weights import fitted, pretrained
 
 log = logging.getLogger(__name__)
 # Of the code that this process runs, whatever is committed while it does.
@@ -167,8 +168,6 @@ def weights(plan: Plan, one: Run, folder: Path) -> dict[str, torch.Tensor] | Non
     """Weights of the backbone to begin with, of a model trained on synthetic people."""
     if one.synthetic is None:
         return None
-    from workflow.study.real.weights import pretrained
-
     return pretrained(plan, one, folder)
 
 
@@ -176,8 +175,6 @@ def together(plan: Plan, one: Run, wild: Faces, landmarks: np.ndarray, folder: P
     """Arguments of :func:`train` for joint training; none for a run without a reconstructor."""
     if one.joint is None or one.reconstructor is None:
         return {}
-    from workflow.study.real.weights import fitted
-
     return {
         "joint": {**one.joint, "reconstructor": one.reconstructor["config"]},
         "fitted": fitted(plan.size, one.reconstructor, wild, folder), "landmarks": landmarks,
