@@ -30,7 +30,7 @@ SEEDS = "seeds.yaml"
 # Seconds of each stage of the default run on one idle core; OTHER for all other stages.
 SECONDS = {
     "data": 30, "align": 6, "benchmark": 20, "align_benchmark": 6, "validation": 10,
-    "align_validation": 5, "fit3d": 40, "depth": 6, "untrained": 4, "code": 2, "train": 18,
+    "align_validation": 5, "fit3d": 40, "depth": 6, "untrained": 4, "code": 5, "train": 18,
     "joint": 65, "embed": 6, "evaluate": 7, "report": 8,
 }  # fmt: skip
 OTHER = 10

@@ -170,9 +170,13 @@ def test_the_command_serves_on_loopback_until_it_is_interrupted(tmp_path):
 
     (tmp_path / "model").mkdir()
     save_model(tmp_path / "model", MODELS.build(config), config, {})
+    # A process that a script starts in the background inherits that SIGINT is ignored.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from lh2face.cli import main; main()"
+    )
     process = subprocess.Popen(
-        [sys.executable, "-c", "from lh2face.cli import main; main()", "demo", "--no-browser",
-         "--model", tmp_path / "model"],
+        [sys.executable, "-c", code, "demo", "--no-browser", "--model", tmp_path / "model"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
