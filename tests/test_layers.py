@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "plugin" / "lh2face"
 # and lower layers.
 LAYERS = (
     {"functional", "text"},
-    {"arguments", "files", "onnx", "progress", "registry"},
+    {"arguments", "files", "onnx", "progress", "registry", "threads"},
     {"backbones", "detection", "distributed", "heads", "recognizers", "rendering"},
     {"data", "mmengine_compat"},
     {"evaluation", "reconstruction"},

@@ -1,4 +1,4 @@
-"""Run ``dvc repro`` with progress, an estimate of the remaining time, and threads for free cores.
+"""Run ``dvc repro`` with progress and an estimate of the remaining time.
 
     python workflow/reproduce.py [--seeds N]
 
@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -78,19 +78,10 @@ def weight(name: str) -> float:
     return SECONDS.get(name.partition("@")[0], OTHER)
 
 
-def free_threads(environment: Mapping[str, str], cores: int, load: float) -> tuple[int, str]:
-    """Choose the number of threads for the stages, and say why.
-
-    There are no more threads than free cores: two threads on one core wait for each other.
-    """
-    if given := environment.get("OMP_NUM_THREADS"):
-        return int(given), "OMP_NUM_THREADS"
-    return max(1, min(cores, round(cores - load))), f"{cores} cores, load {load:.1f}"
-
-
-def repro(target: list[str], estimate: Estimate, environment: dict[str, str]) -> None:
+def repro(target: list[str], estimate: Estimate) -> None:
     """Run ``dvc repro``, with a line before each stage."""
     command = [sys.executable, "-m", "dvc", "repro", *target]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     running, since = "", time.monotonic()
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, env=environment, text=True, errors="replace"
@@ -140,17 +131,15 @@ def main() -> None:
             overlay = Path(folder) / SEEDS
             overlay.write_text(yaml.safe_dump({"compare": {"seeds": list(range(seeds))}}))
             subprocess.run(["lh2face", "params", overlay], check=True)
-    threads, why = free_threads(os.environ, os.cpu_count() or 1, os.getloadavg()[0])
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
     with Repo() as found:
         estimate = Estimate(stage.addressing for stage in found.index.stages)
-    print(f"{estimate.total} stages, about {clock(estimate.seconds_left())} if nothing else runs; "
-          f"threads of each: {threads} ({why})", flush=True)  # fmt: skip
-    repro(["depth"], estimate, environment)
+    left = clock(estimate.seconds_left())
+    print(f"{estimate.total} stages, about {left} if nothing else runs", flush=True)
+    repro(["depth"], estimate)
     if SAMPLES.is_file():
         first_look(SAMPLES, PICTURE)
         print(f"A first picture: {PICTURE.absolute()}", flush=True)
-    repro([], estimate, environment)
+    repro([], estimate)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import typer
 
 from lh2face.progress import QUIET
 from lh2face.text import printable
+from lh2face.threads import bound_threads
 
 if TYPE_CHECKING:
     from lh2face.params import Params
@@ -113,6 +114,7 @@ def before(
 
     # In the environment, so that processes started by the command have them too.
     os.environ[QUIET], os.environ[VERBOSE] = ("1" if on else "" for on in (quiet, verbose))
+    bound_threads()
     for module in modules or []:
         import_module(module)
 

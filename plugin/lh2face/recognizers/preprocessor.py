@@ -35,8 +35,8 @@ def normalize_images(images: Tensor) -> Tensor:
 class FacePreprocessor(BaseDataPreprocessor):  # type: ignore[misc]  # mmengine has no types
     """Move a batch to the model's device and normalise it.
 
-    Args:
-        non_blocking: Whether to copy asynchronously, see :meth:`torch.Tensor.to`.
+    The only argument is ``non_blocking``: whether to copy asynchronously, see
+    :meth:`torch.Tensor.to`.
     """
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
