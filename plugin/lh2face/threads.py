@@ -29,9 +29,9 @@ def idle_cores() -> int:
     if not STAT.exists():
         return max(1, round((os.cpu_count() or 1) - os.getloadavg()[0]))
     cores = os.sched_getaffinity(0)
-    idle, total = ticks(STAT.read_text(), cores)
+    idle, total = ticks(STAT.read_text(encoding="utf-8"), cores)
     time.sleep(SECONDS)
-    idle_after, total_after = ticks(STAT.read_text(), cores)
+    idle_after, total_after = ticks(STAT.read_text(encoding="utf-8"), cores)
     return max(1, round(len(cores) * (idle_after - idle) / max(1, total_after - total)))
 
 
