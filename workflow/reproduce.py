@@ -36,6 +36,8 @@ SECONDS = {
 OTHER = 10
 # Number of finished stages that measure the speed of this machine; more would react too slowly.
 RECENT = 4
+# Exit status of a command that Ctrl-C ended.
+INTERRUPTED = 130
 STARTED, UNCHANGED = re.compile(r"Running stage '(.+)'"), re.compile(r"Stage '(.+)' didn't change")
 # What DVC prints of git and of remotes, which nobody needs who only runs the pipeline.
 HINT = re.compile(
@@ -86,15 +88,20 @@ def repro(target: list[str], estimate: Estimate) -> None:
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, env=environment, text=True, errors="replace"
     ) as process:
-        for text in process.stdout or ():
-            if found := UNCHANGED.match(text):
-                estimate.finish(found[1])
-            if found := STARTED.match(text):
-                estimate.finish(running, time.monotonic() - since)
-                running, since = found[1], time.monotonic()
-                print(estimate.line(running), flush=True)
-            elif not HINT.match(text):
-                print(text, end="", flush=True)
+        try:
+            for text in process.stdout or ():
+                if found := UNCHANGED.match(text):
+                    estimate.finish(found[1])
+                if found := STARTED.match(text):
+                    estimate.finish(running, time.monotonic() - since)
+                    running, since = found[1], time.monotonic()
+                    print(estimate.line(running), flush=True)
+                elif not HINT.match(text):
+                    print(text, end="", flush=True)
+        except KeyboardInterrupt:
+            process.communicate()  # Ctrl-C reaches DVC and the stage too, and ends them
+            print("\nInterrupted; the same command goes on from here", file=sys.stderr)
+            raise SystemExit(INTERRUPTED) from None
     if process.returncode:
         raise SystemExit(process.returncode)
     estimate.finish(running, time.monotonic() - since)

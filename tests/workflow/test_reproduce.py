@@ -1,8 +1,12 @@
 """``make reproduce`` shows its progress and a first picture, and can be interrupted."""
 
 import contextlib
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
+from subprocess import PIPE
 
 import cv2
 import numpy as np
@@ -87,6 +91,28 @@ def test_a_line_is_printed_before_each_stage(tmp_path, monkeypatch, capfd):
     assert not estimate.left
     with pytest.raises(SystemExit, match="3"):
         reproduce.repro(["bad"], estimate)
+
+
+def test_an_interruption_waits_for_the_stage_and_says_how_to_go_on(tmp_path):
+    """Ctrl-C sends SIGINT to all processes of the terminal; a stand-in of DVC ends its stage."""
+    (tmp_path / "dvc.py").write_text(
+        "import pathlib, signal, time\n"
+        "print(\"Running stage 'fit3d':\", flush=True)\n"
+        "try:\n    time.sleep(60)\n"
+        "except KeyboardInterrupt:\n    time.sleep(1)\n    pathlib.Path('ended').touch()\n"
+    )
+    script = f"import sys; sys.path.insert(0, {reproduce.__file__.rpartition('/')[0]!r})\n"
+    script += "import reproduce; reproduce.repro([], reproduce.Estimate(['fit3d']))"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=tmp_path, start_new_session=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)}, stdout=PIPE, stderr=PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:  # fmt: skip
+        assert process.stdout.readline().startswith("stage 1 of 1: fit3d")
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert errors == "\nInterrupted; the same command goes on from here\n"
+    assert process.returncode == 130 and (tmp_path / "ended").exists()
 
 
 def test_seeds_do_not_replace_an_overlay(params_file, monkeypatch, capsys):
