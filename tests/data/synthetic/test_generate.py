@@ -11,6 +11,7 @@ import pytest
 
 from lh2face.data.synthetic import SyntheticConfig
 from lh2face.data.synthetic.generate import write_benchmark, write_train
+from lh2face.data.synthetic.people import photographed
 
 
 def test_a_killed_worker_ends_the_stage(tmp_path):
@@ -27,6 +28,17 @@ def test_a_killed_worker_ends_the_stage(tmp_path):
     with pytest.raises(OSError, match="worker that makes faces was killed"):
         write_train(config, tmp_path, seed=0, workers=2)
     killer.join()
+
+
+def test_an_interruption_does_not_wait_for_the_people_that_are_being_made():
+    with pytest.raises(KeyboardInterrupt), photographed("train", 8, 2000, 64, 0, workers=2):
+        while len(multiprocessing.active_children()) < 2:
+            time.sleep(0.01)
+        time.sleep(3)  # the workers begin with people that take them half a minute each
+        since = time.monotonic()
+        raise KeyboardInterrupt
+    assert time.monotonic() - since < 10
+    assert not multiprocessing.active_children()
 
 
 CODE = """

@@ -50,15 +50,17 @@ def photographed(
     try:
         jobs = [(group, i) for i in range(count)]
         yield pool.map(partial(_person, images, size, seed), jobs, chunksize=2)
-    except BrokenProcessPool:
-        # A worker that starts while another one is killed would make the shutdown wait forever.
+    except BaseException as error:  # an interruption too
+        # Nobody needs the people that are being made. Without this, the shutdown would wait for
+        # them, and forever for a worker that starts while another one is killed.
         for worker in set(multiprocessing.active_children()) - others:
             worker.kill()
+        if not isinstance(error, BrokenProcessPool):
+            raise
         raise ChildProcessError(
             "a worker that makes faces was killed, perhaps for lack of memory: try fewer workers"
         ) from None
     finally:
-        # If writing failed, the remaining people are not made.
         pool.shutdown(cancel_futures=True)
 
 
