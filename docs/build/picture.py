@@ -16,7 +16,8 @@ from lh2face.files.arrays import read_arrays
 from lh2face.report.pictures import jpeg
 
 FACES = 4
-TILE, GAP, LABEL = 112, 4, 22
+TILE, GAP, LABEL = 112, 4, 26
+GREY = "#777"  # can be read on a white page and on a dark one
 PARTS = {"input": "photo", "canonical": "canonical", "depth": "depth", "normals": "normals"}
 TURNS = (-40, -20, 20, 40)  # degrees
 
@@ -26,7 +27,9 @@ def draw(samples: dict[str, np.ndarray]) -> str:
     columns = {label: samples[name][:FACES] for name, label in PARTS.items()}
     angles = samples["turns"].tolist()
     for degrees in TURNS:
-        columns[f"{degrees:+d}°"] = samples["turned"][:FACES, angles.index(degrees)]
+        columns[f"{degrees:+d}°".replace("-", "−")] = samples["turned"][
+            :FACES, angles.index(degrees)
+        ]
     width = len(columns) * (TILE + GAP) - GAP
     height = FACES * (TILE + GAP) - GAP
     picture = np.full((height, width, 3), 255, np.uint8)
@@ -37,13 +40,12 @@ def draw(samples: dict[str, np.ndarray]) -> str:
             tile = cv2.resize(face, (TILE, TILE), interpolation=cv2.INTER_CUBIC)
             picture[y : y + TILE, x : x + TILE] = tile
     names = "".join(
-        f'<text x="{column * (TILE + GAP) + TILE / 2}" y="{height + 16}">{label}</text>'
+        f'<text x="{column * (TILE + GAP) + TILE / 2}" y="{height + 20}">{label}</text>'
         for column, label in enumerate(columns)
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height + LABEL}" '
-        'font-family="sans-serif" font-size="14" text-anchor="middle">'
-        f'<rect width="{width}" height="{height + LABEL}" fill="#fff"/>'
+        f'font-family="sans-serif" font-size="18" text-anchor="middle" fill="{GREY}">'
         f'<image width="{width}" height="{height}" href="{jpeg(picture)}"/>{names}</svg>\n'
     )
 

@@ -3,6 +3,8 @@
 import copy
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,6 +16,9 @@ from lh2face.registry import MODELS
 
 # Limit of the coefficients, in standard deviations of the faces that the model was fitted to.
 LIMIT = 3.0
+# How far inside the outline the depths of pictures are smoothed, and σ of that, in shares of the
+# side.
+RIM, SMOOTHING = 0.05, 0.03
 # Most pixels of all faces to fit to: they take 16 bytes each, and twice that during the fit.
 LARGEST = 1 << 26
 
@@ -41,6 +46,8 @@ class Linear3DMMReconstructor(Reconstructor):
     """
 
     head: Tensor
+    shape_mean: Tensor
+    shape_modes: Tensor
 
     def __init__(
         self,
@@ -111,9 +118,19 @@ class Linear3DMMReconstructor(Reconstructor):
         return torch.where(head, depth, torch.nan)
 
     def enlarged(self) -> "Linear3DMMReconstructor":
-        """Return a copy of the model whose maps and renderer have the side ``picture_size``."""
+        """Return a copy of the model whose maps and renderer have the side ``picture_size``.
+
+        Its depths are smooth near the outline. Heads end at different places, so the modes jump
+        there from row to row, and the outline of a turned face would be torn.
+        """
         large = copy.deepcopy(self)
-        large.image_size = self.picture_size
+        large.image_size = size = self.picture_size
+        head = torch.from_numpy(cv2.erode(self.head.byte().cpu().numpy(), np.ones((3, 3))))
+        large.head.copy_(head)
+        shapes = torch.cat([self.shape_mean[None], self.shape_modes]).view(-1, size, size)
+        mean, *modes = smooth_rim(shapes.cpu(), head.float()).flatten(1)
+        large.shape_mean.copy_(mean)
+        large.shape_modes.copy_(torch.stack(modes))
         large.renderer = MODELS.build({**self.drawing, "image_size": self.picture_size})
         return large
 
@@ -128,6 +145,31 @@ class Linear3DMMReconstructor(Reconstructor):
     def sized(self, maps: Tensor) -> Tensor:
         """Resize maps ``(N, C, P, P)`` from ``picture_size`` to ``image_size``."""
         return F.avg_pool2d(maps, self.picture_size // self.image_size)
+
+
+def smooth_rim(maps: Tensor, head: Tensor) -> Tensor:
+    """Smooth maps inside a head, near its outline.
+
+    Args:
+        maps: ``(N, S, S)``.
+        head: ``(S, S)`` float32, 1 in the head and 0 outside.
+
+    Returns:
+        ``(N, S, S)``.
+    """
+    kept = (2 * blurred(head, RIM) - 1).clamp(min=0)
+    smooth = blurred(maps * head, SMOOTHING) / blurred(head, SMOOTHING).clamp(min=1e-6)
+    return torch.where(head > 0, kept * maps + (1 - kept) * smooth, maps)
+
+
+def blurred(maps: Tensor, width: float) -> Tensor:
+    """Blur maps ``(..., S, S)`` by a Gaussian, whose σ is given as a share of the side."""
+    sigma = width * maps.shape[-1]
+    rows = [
+        torch.from_numpy(cv2.GaussianBlur(one.numpy(), (0, 0), sigma))
+        for one in maps.view(-1, *maps.shape[-2:])
+    ]
+    return torch.stack(rows).view(maps.shape)
 
 
 def principal_components(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
