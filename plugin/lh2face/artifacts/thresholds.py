@@ -14,6 +14,10 @@ from lh2face.onnx.files import read_metadata
 FITTED = ("scale", "dim")
 
 
+class OtherModelError(ValueError):
+    """An evaluation measured another model."""
+
+
 def read_metrics(evaluation: Path, model: Path) -> dict[str, Any]:
     """Read the figures of an evaluation, and check that they belong to a model.
 
@@ -26,7 +30,8 @@ def read_metrics(evaluation: Path, model: Path) -> dict[str, Any]:
         the number of ``people``. The last two are ``None`` where they are not known.
 
     Raises:
-        ValueError: If it is not such a folder, measured another model, or does not say which.
+        OtherModelError: If it measured another model.
+        ValueError: If it is not such a folder, or does not say which model it measured.
     """
     inside = sorted(path.parent for path in evaluation.glob(f"*/{METRICS}"))
     if inside and not (evaluation / METRICS).exists():
@@ -43,7 +48,7 @@ def read_metrics(evaluation: Path, model: Path) -> dict[str, Any]:
             f"{path}: it does not say which model was measured; embed and evaluate it again"
         )
     if measured != (own := model_digest(model)):
-        raise ValueError(
+        raise OtherModelError(
             f"{path}: it is the evaluation of another model, of weights {str(measured)[:12]}; "
             f"those of {model} are {own[:12]}"
         )
@@ -90,6 +95,8 @@ def read_thresholds(model: Path) -> dict[str, Any] | None:
 
     Of several evaluations, those on photos come before those on synthetic faces, because thresholds
     are used on photos. Then the one with the most impostor pairs has the most certain thresholds.
+    Evaluations of another model, which an earlier training left in the same folder, do not count
+    if there is one of this model.
 
     Args:
         model: An ONNX file with metadata from ``lh2face export-onnx --evaluation``, or the folder
@@ -99,16 +106,21 @@ def read_thresholds(model: Path) -> dict[str, Any] | None:
         The thresholds as from :func:`thresholds_of`; ``None`` if there are none.
 
     Raises:
-        ValueError: If the file is not ONNX, its thresholds are not valid, or an evaluation cannot
-            be read by :func:`read_metrics`.
+        ValueError: If the file is not ONNX, its thresholds are not valid, an evaluation cannot
+            be read by :func:`read_metrics`, or all of them are of another model.
     """
     if not model.is_dir():
         found = read_metadata(model).get("thresholds")
         return None if found is None else _checked(found, model)
-    known = []
+    read, others = [], []
     for path in sorted((model.parent / "evaluation").glob(f"[!.]*/{METRICS}")):
-        found = thresholds_of(read_metrics(path.parent, model), path.parent)
-        known += [] if found is None else [found]
+        try:
+            read.append(thresholds_of(read_metrics(path.parent, model), path.parent))
+        except OtherModelError as error:
+            others.append(error)
+    if others and not read:
+        raise others[0]
+    known = [one for one in read if one is not None]
     return max(known, key=lambda one: (one["source"] != "synthetic", one["impostor"]), default=None)
 
 
