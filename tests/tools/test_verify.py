@@ -479,7 +479,7 @@ def test_the_model_card_states_what_is_known(model, tmp_path):
     export_onnx(model, tmp_path / "m.onnx", model.parent / "evaluation" / "people")
     card = (tmp_path / "m.md").read_text()
     for line in (
-        "# m", "Source of the faces that it was measured on: synthetic. Percent.",
+        "# m", "Origin of the faces that it was measured on: synthetic. Values are in percent.",
         "Measured on only 60 people; by chance alone, a rate may be wrong by up to 13 points.",
         "- Faces: synthetic", "- Identities: 7", "- Head: LH2FaceHead", "- Epochs: 6",
         "| TAR at FAR 1e-2 | 60.0 | 50.0 … 70.0 |", "| rank-1 | 90.0 | – |",

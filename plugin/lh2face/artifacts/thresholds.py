@@ -10,7 +10,7 @@ from lh2face.artifacts.provenance import PROVENANCE, people_behind
 from lh2face.files.json_object import read_object
 from lh2face.onnx.files import read_metadata
 
-# What calibrates κ: its factor, and the dimension of the distribution.
+# Values that calibrate κ: a factor, and the dimension of the distribution.
 FITTED = ("scale", "dim")
 
 
@@ -113,7 +113,7 @@ def read_thresholds(model: Path) -> dict[str, Any] | None:
 
 
 def _checked(found: Any, path: Path) -> dict[str, Any]:
-    """Return the thresholds of a file after checking that all used values are there and finite."""
+    """Check that the thresholds of a file have all values that are used, and return them."""
     try:
         limits, kappa = found["threshold"], found["kappa"]
         numbers = [*map(float, limits), *limits.values(), found["impostor"], kappa["p5"]]

@@ -24,8 +24,8 @@ MANIFEST = ".lh2face.json"
 PARTIAL = ".partial"
 # DVC writes its outputs into this file; it stays when the folder is replaced.
 CARRIED_OVER = ".gitignore"
-# Programs write these into any folder; they never contain a user's work.
-NOBODYS = {MANIFEST, CARRIED_OVER, ".snakemake_timestamp", ".DS_Store"}
+# Files that are no user's work: the manifest, and files that other programs write into any folder.
+IGNORED = {MANIFEST, CARRIED_OVER, ".snakemake_timestamp", ".DS_Store"}
 
 
 class OutputError(ValueError):
@@ -143,7 +143,7 @@ def check_output(path: Path, inputs: Iterable[Path | None] = ()) -> None:
         listed = _read_manifest(target)
         for file in _walk(target):
             name = file.relative_to(target).as_posix()
-            if file.name not in NOBODYS and not _is_listed(file, listed.get(name)):
+            if file.name not in IGNORED and not _is_listed(file, listed.get(name)):
                 raise OutputError(
                     f"{path}: holds {name}, which lh2face did not write or which was changed since;"
                     " move it away or choose another output"
