@@ -142,8 +142,8 @@ def test_a_poor_photo_gives_a_warning(run, model, photos):
     kappa = {**METRICS["kappa"], "p5": 1e6}
     write_metrics(model.parent / "evaluation" / "people", {**METRICS, "kappa": kappa})
     _, out, _ = run("verify", *photos[:2], "--model", model)
-    assert out.count("a poor photo, the score may mislead") == 2
-    assert f"warning: {photos[1]}: 95 % of the benchmark's faces have a higher κ (from" in out
+    assert out.count("the photo may be poor and its score misleading") == 2
+    assert f"warning: {photos[1]}: its κ is low, 95 % of the benchmark's faces have at least" in out
 
 
 def test_a_calibrated_kappa_predicts_the_score_of_one_person(run, model, photos, tmp_path):
@@ -191,7 +191,10 @@ def test_landmarks_align_a_photo(run, monkeypatch, model, photos, tmp_path):
     [
         (np.full((5, 2), np.nan), "expected five finite (x, y)"),
         (TEMPLATE[[1, 0, 2, 4, 3]], "the eyes are swapped"),
-        (np.full((5, 2), -1), "(-1, -1) is among them, as detectors write where they find none"),
+        (
+            np.full((5, 2), -1),
+            "one is (-1, -1), which detectors write for a landmark that they did not find",
+        ),
         (TEMPLATE + 300, "is outside the image of 112 × 112 px"),
     ],
 )
@@ -305,14 +308,14 @@ def test_unusable_inputs_are_named(run, model, photos, tmp_path):
     a, b, large = photos
     (tmp_path / "text.png").write_text("no photo")
     (tmp_path / "text.onnx").write_text("no model")
-    unknown = "found 0.5, the model has thresholds of 0.1, 0.01"
+    unknown = "found 0.5, the model has thresholds for 0.1, 0.01"
     for arguments, message in (
         ((a, large, "--model", model), f"{large}: 400 × 300 px is no aligned face"),
         ((a, tmp_path / "text.png", "--model", model), "text.png: not a picture"),
         ((a, b, "--model", tmp_path / "text.onnx"), "text.onnx: not an ONNX file"),
         ((a, b, "--model", model, "--far", "0.5"), unknown),
-        ((a, b, "--model", model, "--far", "0.1", "--threshold", "1"), "leave --threshold"),
-        ((a, b, "--model", model, "--far", "nan"), "found nan, the model has thresholds of"),
+        ((a, b, "--model", model, "--far", "0.1", "--threshold", "1"), "found --threshold too"),
+        ((a, b, "--model", model, "--far", "nan"), "found nan, the model has thresholds for"),
         ((a, b, "--model", model, "--threshold", "nan"), "a cosine, −1 … 1, found nan"),
         ((a, b, "--model", model, "--threshold", "inf"), "a cosine, −1 … 1, found inf"),
         ((a, b, "--model", model, "--threshold=-inf"), "a cosine, −1 … 1, found -inf"),

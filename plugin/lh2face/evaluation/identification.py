@@ -107,10 +107,10 @@ def best_others(
 
 
 def insightface_alarms(fpir: float, probes: float) -> int:
-    """Number of false alarms above the threshold of insightface's ``ijb_evals.py``.
+    """Compute the number of false alarms above the threshold of insightface's ``ijb_evals.py``.
 
-    There the threshold is the lowest of the ``int(fpir · probes)`` highest alarms, and a hit must
-    be above it. So one alarm fewer passes than the FPIR allows.
+    The threshold there is the lowest of the ``int(fpir · probes)`` highest alarms, and a hit must
+    be above it. So one alarm less than the FPIR allows is above the threshold.
     """
     return max(int(fpir * probes) - 1, 0)
 
