@@ -100,5 +100,5 @@ def test_values_are_replaced_in_any_style_of_yaml(tmp_path):
     )
     assert put_over(text, overlay, tmp_path / "p.yaml")[0] == text.replace("[1]", "[5]")
     # A blank line inside a value is not taken for the end of a section.
-    with pytest.raises(ParamsError, match=r"p\.yaml: expected keys at the first column"):
+    with pytest.raises(ParamsError, match=r"p\.yaml: expected each key at the first column"):
         put_over('a: "x\n\n"\nb: {y: 1}\n', overlay, tmp_path / "p.yaml")

@@ -110,7 +110,7 @@ def insightface_alarms(fpir: float, probes: float) -> int:
     """Compute the number of false alarms above the threshold of insightface's ``ijb_evals.py``.
 
     The threshold there is the lowest of the ``int(fpir · probes)`` highest alarms, and a hit must
-    be above it. So one alarm less than the FPIR allows is above the threshold.
+    be above it. So one alarm fewer than the FPIR allows is above the threshold.
     """
     return max(int(fpir * probes) - 1, 0)
 
