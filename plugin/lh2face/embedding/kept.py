@@ -59,8 +59,8 @@ class Record:
     Attributes:
         command: Name of the command.
         files: Names of the command's files.
-        embeddings: What determines the stored embeddings: model, package version, range of faces
-            and block size.
+        embeddings: All that determines the stored embeddings: model, package version, range of
+            faces and block size.
         blocks: For each stored block, the digest of its faces, that of its embeddings, and the
             number of photos in which a detector found no face.
     """

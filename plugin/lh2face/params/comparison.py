@@ -77,11 +77,11 @@ class Embed(Section):
 
 
 class Compare(Section):
-    """What the pipeline runs: every head with every seed, tested on every benchmark.
+    """The runs of the pipeline: every head with every seed, tested on every benchmark.
 
     Attributes:
-        heads: Names in ``heads`` that are trained alone.
-        joint_heads: Other names in ``heads``, which are trained together with the reconstructor.
+        heads: Names in ``heads`` that are trained without the reconstructor.
+        joint_heads: Other names in ``heads``, which are trained jointly with the reconstructor.
         models: Rows of the table: ``untrained``, all of the above, and the names in ``others``.
         seeds: Seeds; every head is trained once per seed.
         benchmarks: All names in ``benchmarks``; every model is tested on each.

@@ -22,11 +22,11 @@ def answer(tables: dict[str, dict[str, Any]], people: dict[str, int | None], see
         people: Number of people in each benchmark; ``None`` if it is not known.
         seeds: Number of trainings of each model.
     """
-    if not any(made["paths"] for made in tables.values()):
+    if not any(table["paths"] for table in tables.values()):
         return NOTHING
-    if not any(made["leads"] for made in tables.values()):
+    if not any(table["leads"] for table in tables.values()):
         return ALONE
-    tables = {name: made for name, made in tables.items() if made["leads"]}
+    tables = {name: table for name, table in tables.items() if table["leads"]}
     few = [name for name in tables if (people[name] or ENOUGH_PEOPLE) < ENOUGH_PEOPLE]
     unsure = [name for name in tables if seeds == 1 or name in few]
     sure = [name for name in tables if name not in unsure]
@@ -93,5 +93,5 @@ def _of(tables: dict[str, dict[str, Any]], names: list[str]) -> str:
 
 
 def _on(tables: dict[str, dict[str, Any]], *names: str) -> str:
-    """Return " on" and the names of benchmarks, or an empty text if there is only one."""
+    """Write " on" with the names of benchmarks, or an empty text if there is only one benchmark."""
     return f" on {listed(list(names))}" if len(tables) > 1 else ""

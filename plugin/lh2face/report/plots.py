@@ -37,13 +37,13 @@ def leads(tables: dict[str, dict[str, Any]]) -> Figure:
     """
     labels = [
         textwrap.fill(column, LABEL) + (f"\n{name}" if len(tables) > 1 else "")
-        for name, made in tables.items()
-        for column in made["columns"]
+        for name, table in tables.items()
+        for column in table["columns"]
     ]
-    found = [ahead for made in tables.values() for ahead in made["leads"]]
+    found = [ahead for table in tables.values() for ahead in table["leads"]]
     models: dict[str, list[dict[str, float]]] = {}
-    for made in tables.values():
-        for model, cells in made["rows"]:
+    for table in tables.values():
+        for model, cells in table["rows"]:
             models.setdefault(model, []).extend(cells)
     means = {model: [cell["mean"] for cell in cells] for model, cells in models.items()}
     figure = Figure(layout=LAYOUT)

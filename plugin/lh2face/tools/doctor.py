@@ -128,7 +128,7 @@ def extras() -> Iterator[Finding]:
     )
 
 
-@check("What arcface_torch imports")
+@check("Packages that arcface_torch imports")
 def arcface_torch() -> Iterator[Finding]:
     """Check packages that arcface_torch imports; the adapter replaces those that do not work."""
     from lh2face.adapters.arcface_torch import packages
