@@ -473,7 +473,9 @@ def record_layout(reader: RecordReader) -> RecordLayout:
     counted = int(keys[end]) - 1 if slack and end < len(keys) else int(a) - 1
     layout = RecordLayout(keys[1:end], keys[end:], counted)
     if end > 1 and _is_identity_record(reader, keys[end - 1]):
-        raise RecordError(f"{where} counts {counted} images, but key {keys[end - 1]} is no image")
+        raise RecordError(
+            f"{where} counts {counted} images, but key {keys[end - 1]} is not an image"
+        )
     if end < len(keys) and not _is_identity_record(reader, keys[end]):
         raise RecordError(
             f"{where} counts {counted} images, but key {keys[end]} is no identity record"

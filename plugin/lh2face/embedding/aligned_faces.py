@@ -22,8 +22,8 @@ class AlignedFaces:
         """Read some faces.
 
         Returns:
-            The same digest, the pixels ``(n, 112, 112, 3)`` uint8 RGB, and 0, the number of photos
-            in which a detector found no face.
+            The digest as from :meth:`digest`, the pixels ``(n, 112, 112, 3)`` uint8 RGB, and 0: the
+            number of photos in which a detector found no face.
 
         Raises:
             ImageError: If a face cannot be decoded.
