@@ -379,7 +379,7 @@ def test_the_evaluation_of_another_model_is_refused(run, model, photos, tmp_path
     for made, message in (
         (
             {"model": "0123456789abcdef"},
-            "is the evaluation of another model, of weights 0123456789",
+            "is the evaluation of another model: its weights have the digest 0123456789",
         ),
         ({"model": None}, "does not say which model was measured"),
         ({}, "does not say which model was measured"),

@@ -44,8 +44,8 @@ def read_metrics(evaluation: Path, model: Path) -> dict[str, Any]:
         )
     if measured != (own := model_digest(model)):
         raise ValueError(
-            f"{path}: it is the evaluation of another model, of weights {str(measured)[:12]}; "
-            f"those of {model} are {own[:12]}"
+            f"{path}: it is the evaluation of another model: its weights have the digest "
+            f"{str(measured)[:12]}, those of {model} have {own[:12]}"
         )
     return {**metrics, "origin": made.get("origin"), "people": people_behind(made, path)}
 

@@ -35,7 +35,8 @@ PARQUET_BUFFER = 1 << 20
 ZEROS_AT_ONCE = 1 << 20
 # Limit for a line in bytes; no path is longer.
 LIST_LINE = 1 << 13
-# Two readings of a line: MagFace's own split at every blank, or all but two columns as the path.
+# Two ways to read a line: split at every blank, as MagFace does; or with all but two columns as the
+# path, which may have blanks.
 LIST_COLUMNS = (
     re.compile(r"([^ \t]+)[ \t]+[^ \t]+[ \t]+([^ \t]+).*"),
     re.compile(r"(.+?)[ \t]+[^ \t]+[ \t]+([^ \t]+)"),

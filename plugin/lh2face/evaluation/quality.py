@@ -82,7 +82,7 @@ def error_versus_reject(
     far = passing[:, 1:] / np.maximum(passing[:, :1], 1)
     start = round(START_FNMR * LEVELS)
     held = np.where(passing[:, 0] > 0, (far <= far[0, start]).argmax(axis=1), start)
-    # The number of levels at or below a genuine score; it fails at the others.
+    # The number of levels at or below each genuine score, which fails at all higher levels.
     passed = np.searchsorted(levels, own[order], side="right")
 
     def fnmr(thresholds: Iterable[int]) -> np.ndarray:

@@ -21,7 +21,7 @@ from lh2face.params.schema import Params
 from lh2face.params.sections import ParamsError
 from lh2face.params.yaml_files import parse_yaml, read_text
 
-# Sections that an overlay replaces instead of adding to them.
+# Sections that an overlay replaces as a whole, instead of adding entries to them.
 REPLACED = {"sources", "benchmarks", "validation"}
 HEADER = (
     "# {names} over {original}; `lh2face params` takes it back. Digest of what follows: {digest}\n"

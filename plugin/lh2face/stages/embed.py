@@ -68,7 +68,7 @@ def run(
             write_embeddings(folder, found, made_by)
         for name in (EMBEDDINGS, RECORD):
             (work / name).unlink(missing_ok=True)
-    with suppress(OSError):  # another process has begun
+    with suppress(OSError):  # not empty: another process works there
         work.rmdir()
 
 
