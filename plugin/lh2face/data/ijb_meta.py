@@ -223,8 +223,8 @@ def _read(path: Path, types: list[type], separator: str = " ", header: int = 0) 
     try:
         return _parse(io.BytesIO(tidied), types, names, separator, header)
     except pyarrow.ArrowException as error:
-        blamed = _blamed(tidied, types, count, separator, header)
-        raise MetaError(f"{path}:{blamed or ' ' + first_line(error)}") from None
+        fault = _first_fault(tidied, types, count, separator, header)
+        raise MetaError(f"{path}:{fault or ' ' + first_line(error)}") from None
 
 
 def _parse(
@@ -264,7 +264,7 @@ def _tidied(path: Path, separator: str) -> bytes:
     return re.sub(rb"[ \t]+", b" ", content) if separator == " " else content
 
 
-def _blamed(
+def _first_fault(
     tidied: bytes, types: list[type], count: int, separator: str, header: int
 ) -> str | None:
     """Find the first faulty line of a file that pyarrow refused, and describe the fault."""

@@ -169,9 +169,9 @@ class RecordReader:
         for start in range(0, len(self._data), READ_BYTES):
             ends = np.searchsorted(offsets, [start, start + READ_BYTES])
             yield memoryview(self._data)[start : start + READ_BYTES], order[slice(*ends)]
-            self._forget(start)
+            self._release(start)
 
-    def _forget(self, start: int) -> None:
+    def _release(self, start: int) -> None:
         """Release a block's memory: otherwise the whole mapped file counts as used by us."""
         if isinstance(self._data, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
             self._data.madvise(mmap.MADV_DONTNEED, start, READ_BYTES)
@@ -211,7 +211,7 @@ class RecordReader:
             yield offset
             offset = self._end(offset)
             for start in range(done, offset - READ_BYTES, READ_BYTES):
-                self._forget(start)
+                self._release(start)
                 done = start + READ_BYTES
 
     def _end(self, offset: int) -> int:

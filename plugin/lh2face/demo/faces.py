@@ -80,7 +80,7 @@ class Faces:
             ImageError: If the photo cannot be decoded, or has no usable face.
         """
         image = decode_rgb(encoded, None, "photo")
-        crop, box, notes = (resized(image), None, []) if aligned else self._found(image)
+        crop, box, notes = (resized(image), None, []) if aligned else self._detected(image)
         turned = None if self.reconstructor is None else turns(self.reconstructor, crop)
         return {
             "crop": data_uri("png", encode_png(crop)),
@@ -118,7 +118,7 @@ class Faces:
             "kappa": [self._concentration(float(value)) for value in kappa],
         }
 
-    def _found(self, image: np.ndarray) -> tuple[np.ndarray, list[float], list[str]]:
+    def _detected(self, image: np.ndarray) -> tuple[np.ndarray, list[float], list[str]]:
         """Return the aligned main face of a photo, its box as shares of the photo, and notes."""
         if self.detect is None:
             raise ImageError("photo", "there is no detector; only aligned faces can be used")

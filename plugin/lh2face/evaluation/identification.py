@@ -147,8 +147,8 @@ def rates(
         mates = weights[mated].sum(axis=0)
         cmc = among.astype(np.float64) @ weights[mated] / mates
 
-        hits, hit_weights = _falling(found.best_mate, weights, mated & (found.rank == 0))
-        alarms, alarm_weights = _falling(found.best_other, weights, ~mated)
+        hits, hit_weights = _descending(found.best_mate, weights, mated & (found.rank == 0))
+        alarms, alarm_weights = _descending(found.best_other, weights, ~mated)
         tpir = np.empty((len(fpirs), weights.shape[1]))
         for r in range(weights.shape[1]):
             raised = alarm_weights[-1, r]
@@ -295,7 +295,7 @@ def _check_weights(weights: np.ndarray, found: Search) -> None:
         raise EvaluationError(f"weights: expected at least 0, found {weights.min()}")
 
 
-def _falling(
+def _descending(
     scores: np.ndarray, weights: np.ndarray, which: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sort scores descending ``(n,)``; return them and their cumulative weights ``(n + 1, R)``."""

@@ -48,7 +48,7 @@ def atomic_dir(path: Path, inputs: Iterable[Path | None] = ()) -> Iterator[Path]
     """
     target = behind_links(path)
     check_output(target, inputs)
-    with _made(target.parent), _locked(target), _partial(target) as partial:
+    with _with_parents(target.parent), _locked(target), _partial(target) as partial:
         folder = partial / target.name
         folder.mkdir()
         yield folder
@@ -85,7 +85,7 @@ def atomic_files(
             raise OutputError(f"{path}: is an input; choose another folder for the output")
         if os.path.lexists(path) and not _is_listed(path, listed.get(name)):
             raise OutputError(f"{path}: exists, and lh2face did not write it")
-    with _made(folder), _locked(folder / MANIFEST), _partial(folder / MANIFEST) as partial:
+    with _with_parents(folder), _locked(folder / MANIFEST), _partial(folder / MANIFEST) as partial:
         yield partial
         listed |= _files(partial)
         for name in names:
@@ -109,7 +109,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         OutputError: If another process writes ``path``.
     """
     target = behind_links(path)
-    with _made(target.parent), _locked(target), _partial(target) as folder:
+    with _with_parents(target.parent), _locked(target), _partial(target) as folder:
         yield folder / target.name
         if target.exists():
             shutil.copymode(target, folder / target.name)
@@ -163,7 +163,7 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _made(folder: Path) -> Iterator[None]:
+def _with_parents(folder: Path) -> Iterator[None]:
     """Make a folder and its parents; if the block raises, remove those made here if empty."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)

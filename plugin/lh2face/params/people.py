@@ -83,10 +83,10 @@ def _same_people(one: Any, other: Any) -> bool:
         first, second = _folds(one), _folds(other)
         apart = first and second and first.isdisjoint(second)
         return not apart or _division(one) != _division(other)
-    return one.type == other.type and _who(one) == _who(other)
+    return one.type == other.type and _people_path(one) == _people_path(other)
 
 
-def _who(config: Any) -> Path:
+def _people_path(config: Any) -> Path:
     """Return a path that identifies the people of a validation or a benchmark."""
     value = getattr(config, PEOPLE_KEYS[config.type], None)
     return Path(config.path, "" if value is None else str(value)).resolve()

@@ -128,7 +128,7 @@ class Params(Section):
         Raises:
             ParamsError: If there is no such source.
         """
-        return _made(TRAINING_SOURCES, self.sources, "sources", name)
+        return _built(TRAINING_SOURCES, self.sources, "sources", name)
 
     @property
     def paired(self) -> dict[str, Any]:
@@ -141,10 +141,11 @@ class Params(Section):
         Raises:
             ParamsError: If there is no such benchmark or validation.
         """
-        return _made(BENCHMARKS, self.paired, "benchmarks, validation", name)
+        return _built(BENCHMARKS, self.paired, "benchmarks, validation", name)
 
 
-def _made(registry: Mapping[str, type], sections: Mapping[str, Any], key: str, name: str) -> Any:
+def _built(registry: Mapping[str, type], sections: Mapping[str, Any], key: str, name: str) -> Any:
+    """Build the object that a section of the parameters describes."""
     if name not in sections:
         raise ParamsError(f"{key}: found {name!r:.100}, allowed are {sorted(sections)}")
     values = sections[name].model_dump()

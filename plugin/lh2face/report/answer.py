@@ -33,10 +33,10 @@ def answer(tables: dict[str, dict[str, Any]], people: dict[str, int | None], see
     clauses = []
     if sure:
         leads = _leads(tables, sure)
-        clauses.append(f"{_of(tables, sure)}{_leaders(leads)}")
+        clauses.append(f"{_of_figures(tables, sure)}{_leaders(leads)}")
     if unsure:
         why = ["one seed does not show the variance between trainings"] if seeds == 1 else []
-        why += [f"{people[name]} people{_on(tables, name)} are few" for name in few]
+        why += [f"{people[name]} people{_on_benchmarks(tables, name)} are few" for name in few]
         best = Counter(ahead["best"] for _, ahead in _leads(tables, unsure)).most_common()
         (first, most), *others = best
         means = [
@@ -44,15 +44,15 @@ def answer(tables: dict[str, dict[str, Any]], people: dict[str, int | None], see
             *(f"{m} in {count}" for m, count in others),
         ]
         clauses.append(
-            f"{_of(tables, unsure)}{listed(means)}, but which model leads is uncertain: "
+            f"{_of_figures(tables, unsure)}{listed(means)}, but which model leads is uncertain: "
             f"{listed(why)}"
         )
     sentence = "; ".join(clauses)
     basis = [f"{seeds} seed{'s' * (seeds > 1)}"]
     known = [name for name in tables if people[name]]
-    basis += [f"{people[name]:,} people{_on(tables, name)}" for name in known]
+    basis += [f"{people[name]:,} people{_on_benchmarks(tables, name)}" for name in known]
     if unknown := [name for name in tables if name not in known]:
-        basis.append(f"an unknown number of people{_on(tables, *unknown)}")
+        basis.append(f"an unknown number of people{_on_benchmarks(tables, *unknown)}")
     return f"{sentence[0].upper()}{sentence[1:]} ({', '.join(basis)})."
 
 
@@ -65,7 +65,7 @@ def listed(names: list[str]) -> str:
 def _leads(tables: dict[str, dict[str, Any]], names: list[str]) -> list[tuple[str, dict[str, Any]]]:
     """Return the name and the lead of each figure, with several benchmarks also its benchmark."""
     return [
-        (column + _on(tables, name), ahead)
+        (column + _on_benchmarks(tables, name), ahead)
         for name in names
         for column, ahead in zip(tables[name]["columns"], tables[name]["leads"], strict=True)
     ]
@@ -86,12 +86,12 @@ def _leaders(leads: list[tuple[str, dict[str, Any]]]) -> str:
     return listed(found)
 
 
-def _of(tables: dict[str, dict[str, Any]], names: list[str]) -> str:
+def _of_figures(tables: dict[str, dict[str, Any]], names: list[str]) -> str:
     """Begin a clause: "of 3 figures on these benchmarks, "."""
     count = sum(len(tables[name]["leads"]) for name in names)
-    return f"of {count} figure{'s' * (count > 1)}{_on(tables, *names)}, "
+    return f"of {count} figure{'s' * (count > 1)}{_on_benchmarks(tables, *names)}, "
 
 
-def _on(tables: dict[str, dict[str, Any]], *names: str) -> str:
+def _on_benchmarks(tables: dict[str, dict[str, Any]], *names: str) -> str:
     """Write " on" with the names of benchmarks, or an empty text if there is only one benchmark."""
     return f" on {listed(list(names))}" if len(tables) > 1 else ""

@@ -62,7 +62,7 @@ def choose_threshold(
     if threshold is not None:
         if far is not None:
             raise ValueError("--far: found --threshold too; give one of them")
-        return _given(check_cosine(threshold), known, measured)
+        return _given_threshold(check_cosine(threshold), known, measured)
     if far is not None and far not in measured:
         has = ", ".join(f"{key:g}" for key in measured) or "none"
         raise ValueError(f"--far: found {far:g}, the model has thresholds for {has}")
@@ -97,7 +97,9 @@ def warn(console: Console, doubts: Sequence[str]) -> None:
         console.print(Text.assemble(("warning:", "yellow"), " ", printable(doubt)))
 
 
-def _given(value: float, known: dict[str, Any] | None, measured: dict[float, float]) -> Threshold:
+def _given_threshold(
+    value: float, known: dict[str, Any] | None, measured: dict[float, float]
+) -> Threshold:
     """Return a given threshold; the highest measured threshold below it bounds its FAR."""
     if known is None or not measured:
         return Threshold(value, "as given", ["the FAR of this threshold is not known"])
