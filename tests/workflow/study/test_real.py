@@ -289,12 +289,18 @@ def test_a_reconstructor_is_fitted_once_and_begins_every_joint_training(
 ):
     chosen = {head: configs[0] for head, configs in plan.candidates.items()}
     one = next(part_runs(plan, "joint", chosen))
-    given = [together(plan, one, photos.wild, photos.wild.landmarks, tmp_path) for _ in range(2)]
+    given = [together(plan, one, photos.wild, tmp_path) for _ in range(2)]
     assert len(list((tmp_path / "reconstructor").glob("*.safetensors"))) == 1
     assert all(torch.equal(given[0]["fitted"][name], w) for name, w in given[1]["fitted"].items())
     raw = MODELS.build(plan.reconstructor.config).state_dict()
     assert not all(torch.equal(raw[name], w) for name, w in given[0]["fitted"].items())
-    given = given[0] | {"backbone": BACKBONE, "head": one.config, "transforms": [], "batch": 9}
+    given = given[0] | {
+        "landmarks": photos.wild.landmarks,
+        "backbone": BACKBONE,
+        "head": one.config,
+        "transforms": [],
+        "batch": 9,
+    }
     labels = np.unique(photos.wild.names, return_inverse=True)[1]
     still = train(photos.wild.images, labels, epochs=1, seed=0, rate=0.0, **given)
     assert still.fusion == "canonical_depth"
@@ -307,7 +313,7 @@ def test_a_reconstructor_is_fitted_once_and_begins_every_joint_training(
     )
     # Recognizers of the other parts have none.
     alone = next(part_runs(plan, "wild", chosen))
-    assert together(plan, alone, photos.wild, photos.wild.landmarks, tmp_path) == {}
+    assert together(plan, alone, photos.wild, tmp_path) == {}
 
 
 def test_a_reconstructor_learns_the_pose_of_the_landmarks():

@@ -2,6 +2,7 @@
 
 import json
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -134,15 +135,18 @@ class Results:
         first = rows["first"] == f"{subject}-{view}"
         return rows[(rows["part"] == name) & first & rows["second"].isin(others)]
 
-    def gains(self, name: str) -> pd.DataFrame:
-        """Differences of each head's first view and its others, in a part."""
-        rows, views = self.differences, self.part(name).views
+    def view_pairs(self, name: str) -> list[tuple[str, str]]:
+        """The views of a part that were run, each with each later one."""
+        return list(combinations(self.views(name), 2))
+
+    def gains(self, name: str, view: str, later: str) -> pd.DataFrame:
+        """Differences of each head's two views, in a part."""
+        rows = self.differences
         own = [
-            (rows["first"] == f"{head}-{views[0]}") & (rows["second"] == f"{head}-{view}")
+            (rows["first"] == f"{head}-{view}") & (rows["second"] == f"{head}-{later}")
             for head in self.part(name).heads
-            for view in views[1:]
         ]
-        return rows[(rows["part"] == name) & np.logical_or.reduce([*own, rows["part"] == ""])]
+        return rows[(rows["part"] == name) & np.logical_or.reduce(own)]
 
     def starts(self, name: str) -> pd.DataFrame:
         """Differences of each row of a part and the same of the part it is compared with."""
@@ -197,12 +201,11 @@ class Results:
         return markdown(header, body) if body else ""
 
     def turning(self) -> str:
-        """Of each part with several views what the first changes for the subject."""
+        """What one view changes for the subject beside another, in every part with several."""
         body = []
         for name in self.parts:
-            first, *others = self.views(name)
-            for view in others:
-                pair = f"{self.plan.subject}-{first}", f"{self.plan.subject}-{view}"
+            for views in self.view_pairs(name):
+                pair = [f"{self.plan.subject}-{view}" for view in views]
                 cells = [self._difference(name, *pair, figure) for figure in HEADLINE]
                 body.append([f"`{name}`", f"`{pair[0]}` − `{pair[1]}`", *cells])
         return markdown(["part", "", *(TITLES[key] for key in HEADLINE)], body)

@@ -102,6 +102,7 @@ class Plan(Section):
         variants: Configs of further heads, which are not chosen from candidates: improvements of
             the subject, found on people of ``wild`` alone.
         views: Configs of the transforms of the faces to train on, by name.
+        landmarks: The views whose transforms get the landmarks of the faces.
         reconstructor: For the parts with joint training.
         parts: By name, in the order in which they run.
     """
@@ -114,6 +115,7 @@ class Plan(Section):
     candidates: dict[HeadName, Annotated[list[Config], Field(min_length=1)]]
     variants: dict[HeadName, Config] = Field(default_factory=dict)
     views: dict[Name, list[Config]]
+    landmarks: list[Name] = Field(default_factory=list)
     reconstructor: Reconstructor | None = None
     parts: dict[Name, Part]
 
@@ -126,6 +128,8 @@ class Plan(Section):
         sizes = {len(configs) for configs in self.candidates.values()}
         if len(sizes) > 1:
             raise ValueError(f"candidates: expected as many for each head, found {sorted(sizes)}")
+        if unknown := set(self.landmarks) - set(self.views):
+            raise ValueError(f"landmarks: found {sorted(unknown)}, allowed are {list(self.views)}")
         if TUNING in self.parts:
             raise ValueError(f"parts: {TUNING!r} is reserved")
         for name, part in self.parts.items():
@@ -164,6 +168,7 @@ class Run:
         synthetic: Synthetic people to train on first.
         joint: Fusion and weights of joint training.
         reconstructor: As of the plan, for joint training.
+        landmarks: Whether the transforms get the landmarks.
     """
 
     part: str
@@ -178,6 +183,7 @@ class Run:
     synthetic: Config | None = None
     joint: Config | None = None
     reconstructor: Config | None = None
+    landmarks: bool = False
 
     @property
     def name(self) -> str:
@@ -189,7 +195,9 @@ class Run:
         """Return everything that determines the result, except the photos and the code."""
         shared = {"size": plan.size, "backbone": plan.backbone, "batch": plan.batch}
         tuning = plan.tuning.model_dump() if self.part == TUNING else None
-        return {**asdict(self), **shared, "tuning": tuning}
+        # None where earlier results name nothing.
+        landmarks = self.landmarks or None
+        return {**asdict(self), **shared, "tuning": tuning, "landmarks": landmarks}
 
 
 def tuning_runs(plan: Plan) -> Iterator[Run]:
@@ -215,7 +223,7 @@ def part_runs(plan: Plan, name: str, chosen: dict[str, Config]) -> Iterator[Run]
                 for fold in range(1, part.folds + 1) if part.folds else [0]:
                     yield Run(
                         name, head, chosen[head], view, plan.views[view], part.epochs, seed, fold,
-                        part.folds, synthetic, joint, reconstructor,
+                        part.folds, synthetic, joint, reconstructor, view in plan.landmarks,
                     )  # fmt: skip
 
 

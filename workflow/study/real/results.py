@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Iterable, Iterator
 from functools import partial
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -125,8 +125,8 @@ def _differences(
 ) -> Iterator[tuple[str, str, str, float, float, float]]:
     """Rows (first, second, figure, difference, ends of its 95 % interval) of a part.
 
-    The subject and its variants against each other head, a view at a time; each head's first view
-    against its others; and each row against the same of the part that the plan names. The seeds
+    The subject and its variants against each other head, a view at a time; each head's views
+    against each later one; and each row against the same of the part that the plan names. The seeds
     that both have count; with one alone nothing is known of their variance, and there is no row.
     """
     part, rows = plan.parts[name], found[name]
@@ -134,8 +134,8 @@ def _differences(
     for subject, view, head in product(plan.subjects(part), part.views, part.heads):
         if head not in (subject, *plan.variants):
             pairs.append((name, (subject, view), name, (head, view)))
-    for head, view in product(part.heads, part.views[1:]):
-        pairs.append((name, (head, part.views[0]), name, (head, view)))
+    for head, (view, later) in product(part.heads, combinations(part.views, 2)):
+        pairs.append((name, (head, view), name, (head, later)))
     base = part.against
     if base in found:
         pairs += [(name, row, base, row) for row in rows if row in found[base]]

@@ -147,7 +147,8 @@ def _train(plan: Plan, one: Run, photos: Photos, path: Path) -> None:
     model = train(
         images, labels, backbone=plan.backbone, head=one.config, transforms=one.transforms,
         epochs=one.epochs, batch=plan.batch, seed=one.seed, init=weights(plan, one, out),
-        **together(plan, one, photos.wild, landmarks, out),
+        landmarks=landmarks if one.joint or one.landmarks else None,
+        **together(plan, one, photos.wild, out),
     )  # fmt: skip
     made = {
         "settings": one.settings(plan),
@@ -171,13 +172,13 @@ def weights(plan: Plan, one: Run, folder: Path) -> dict[str, torch.Tensor] | Non
     return pretrained(plan, one, folder)
 
 
-def together(plan: Plan, one: Run, wild: Faces, landmarks: np.ndarray, folder: Path) -> Config:
+def together(plan: Plan, one: Run, wild: Faces, folder: Path) -> Config:
     """Arguments of :func:`train` for joint training; none for a run without a reconstructor."""
     if one.joint is None or one.reconstructor is None:
         return {}
     return {
         "joint": {**one.joint, "reconstructor": one.reconstructor["config"]},
-        "fitted": fitted(plan.size, one.reconstructor, wild, folder), "landmarks": landmarks,
+        "fitted": fitted(plan.size, one.reconstructor, wild, folder),
     }  # fmt: skip
 
 
