@@ -21,6 +21,7 @@ from lh2face.data.synthetic.canonical import canonical_faces, landmark_points, s
 from lh2face.evaluation.verification import fold_accuracy, fold_decisions
 from lh2face.params import ParamsError
 from lh2face.registry import MODELS
+from workflow.study.real import figures
 from workflow.study.real import run as running
 from workflow.study.real.faces import FacesError, parts_of, read_photos
 from workflow.study.real.figures import (
@@ -52,7 +53,10 @@ VALUES = {
         "cosface": [{"type": "CosFaceHead", "scale": scale} for scale in (8.0, 16.0)],
         "lh2face": [{"type": "LH2FaceHead", "vmf_dim": n} for n in (4, 16)],
     },
-    "views": {"turned": [{"type": "RandomMirror"}, {"type": "RandomBlur"}], "plain": []},
+    "views": {
+        "turned": [{"type": "RandomMirror"}, {"type": "RandomBlur"}], "plain": [], "known": [],
+    },
+    "landmarks": ["known"],
     "reconstructor": {
         "config": {
             "type": "Linear3DMMReconstructor", "image_size": 16, "width": 2, "shape_modes": 2,
@@ -63,7 +67,7 @@ VALUES = {
     "parts": {
         "wild": {
             "about": "Wild alone", "folds": 0, "heads": ["lh2face", "cosface"], "epochs": 1,
-            "seeds": [0, 1, 2], "views": ["turned", "plain"],
+            "seeds": [0, 1, 2], "views": ["turned", "plain", "known"],
         },
         "folds": {
             "about": "Both", "folds": 2, "heads": ["lh2face", "cosface"], "epochs": 1,
@@ -153,6 +157,7 @@ def test_the_plan_of_the_project_gives_every_head_as_many_candidates():
         (lambda v: v["parts"]["wild"].update(folds=9), "folds"),
         (lambda v: v["parts"]["wild"].update(against="joint"), r"found 'joint', allowed are \[\]"),
         (lambda v: v.pop("reconstructor"), r"parts\.joint\.joint: the plan has no reconstructor"),
+        (lambda v: v.update(landmarks=["other"]), r"landmarks: found \['other'\], allowed are"),
         (lambda v: v.update(sizes=3), "sizes"),
     ],
 )
@@ -427,6 +432,32 @@ def _file(content, path):
     return copy
 
 
+def test_only_the_views_that_are_named_give_their_transforms_the_landmarks(
+    plan, photos, out, monkeypatch
+):
+    chosen, given = running.choose(plan, photos, out), {}
+    monkeypatch.setattr(running, "embed_images", lambda *_: np.zeros((1, 2, 16), np.float32))
+    monkeypatch.setattr(running, "train", lambda *_, **options: given.update(options))
+    for one in part_runs(plan, "wild", chosen):
+        running.once(plan, one, photos, out.parent / "other")
+        if one.view == "known":
+            np.testing.assert_array_equal(given["landmarks"], photos.wild.landmarks)
+        else:
+            assert given["landmarks"] is None
+
+
+def test_results_from_before_there_were_views_with_landmarks_still_count(plan, photos, out):
+    one = next(part_runs(plan, "wild", running.choose(plan, photos, out)))
+    path = out / f"{one.name}.npz"
+    found = dict(np.load(path))
+    made = json.loads(str(found["about"]))
+    assert made["settings"].pop("landmarks") is None
+    np.savez(path, embeddings=found["embeddings"], about=np.array(json.dumps(made)))
+    assert is_done(plan, one, out)
+    with pytest.raises(ValueError, match="with other settings: landmarks;"):
+        is_done(plan, replace(one, landmarks=True), out)
+
+
 def test_a_run_of_another_plan_is_not_reused(plan, photos, out):
     values = json.loads(json.dumps(VALUES))
     values["tuning"]["epochs"] = 2
@@ -442,24 +473,34 @@ def test_the_tuning_has_to_come_first(plan, photos, tmp_path):
         run(plan, photos, tmp_path / "out", ["wild"])
 
 
-def page_of(plan, photos, out, docs):
-    """Collect the tables, write the page, and return its text."""
-    collect(plan, photos, out, docs / "study")
-    write_page(plan, docs)
-    return (docs / "study_real.md").read_text(encoding="utf-8")
+@pytest.fixture
+def page_of(plan, photos, out, tmp_path, monkeypatch):
+    """Collects the tables, writes the page, and returns its text."""
+    monkeypatch.setattr(figures, "ROUNDS", 20)
+
+    def page():
+        collect(plan, photos, out, tmp_path / "docs" / "study")
+        write_page(plan, tmp_path / "docs")
+        return (tmp_path / "docs" / "study_real.md").read_text(encoding="utf-8")
+
+    return page
 
 
-def test_tables_and_page(plan, photos, out, tmp_path):
+def test_tables_and_page(page_of, photos, out, tmp_path):
     next(out.glob("wild/lh2face-plain-2.npz")).unlink()
-    page = page_of(plan, photos, out, tmp_path / "docs")
+    page = page_of()
     # A seed with a missing run does not count for its row, and the page says so.
     assert "`wild`: 1 epochs, seeds 0, 1, 2.\n" in page
     assert "with those that they have: `lh2face` plain (0, 1).\n" in page
-    figures = pd.read_csv(tmp_path / "docs" / "study" / "real_figures.csv")
-    wild = figures[figures["part"] == "wild"].groupby(["head", "view"])["seed"].nunique()
+    table = pd.read_csv(tmp_path / "docs" / "study" / "real_figures.csv")
+    wild = table[table["part"] == "wild"].groupby(["head", "view"])["seed"].nunique()
     assert wild["lh2face", "plain"] == 2 and set(wild.drop(("lh2face", "plain"))) == {3}
     assert "| `lh2face-turned` − `cosface-turned` |" in page
-    assert "| `lh2face-turned` − `lh2face-plain` |" in page
+    # Each view is compared with each later one.
+    for first, second in (("turned", "plain"), ("turned", "known"), ("plain", "known")):
+        assert page.count(f"| `lh2face-{first}` − `lh2face-{second}` |") == 2
+        assert f"### Faces `{first}` beside `{second}`\n" in page
+    assert "by nothing; the transforms know the landmarks" in page
     assert "| `lh2face-turned` − `wild:lh2face-turned` |" in page
     assert "(`fusion: canonical_depth`)" in page
     # Parts are compared with the part that the plan names, and with no other.
@@ -468,24 +509,24 @@ def test_tables_and_page(plan, photos, out, tmp_path):
     assert set(across["part"]) == {"folds", "joint"}
     assert "| `joint` − `folds` | `turned` |" in page and "| `folds` − `wild` | `turned` |" in page
     # As many rows of the first table as it has, for each of its figures.
-    assert len(re.findall(r"\d of 4 \(significantly", page.partition("## How to")[0])) == 4
+    assert len(re.findall(r"\d of 5 \(significantly", page.partition("## How to")[0])) == 4
     written = page + "".join(path.read_text() for path in (tmp_path / "docs" / "study").iterdir())
     assert not any(name in written for name in {*photos.cfp.paths, *photos.wild.paths})
 
 
-def test_a_view_without_the_subject_is_left_out(plan, photos, out, tmp_path):
+def test_a_view_without_the_subject_is_left_out(page_of, out, tmp_path):
     for path in out.glob("wild/lh2face-plain-*.npz"):
         path.unlink()
-    page = page_of(plan, photos, out, tmp_path / "docs")
-    figures = pd.read_csv(tmp_path / "docs" / "study" / "real_figures.csv")
-    assert set(figures.loc[figures["part"] == "wild", "view"]) == {"turned"}
+    page = page_of()
+    table = pd.read_csv(tmp_path / "docs" / "study" / "real_figures.csv")
+    assert set(table.loc[table["part"] == "wild", "view"]) == {"turned", "known"}
     assert "`lh2face` plain (none), `cosface` plain (none)" in page
 
 
-def test_parts_without_a_whole_seed_are_named(plan, photos, out, tmp_path):
+def test_parts_without_a_whole_seed_are_named(page_of, out):
     for path in out.glob("folds/cosface-*-1.npz"):
         path.unlink()
-    page = page_of(plan, photos, out, tmp_path / "docs")
+    page = page_of()
     assert "Of the parts `folds` too little is complete yet" in page
     assert "`folds`: 1 epochs" not in page and "`joint`: 1 epochs, seeds 0, 1." in page
     assert "### Against the part" not in page
