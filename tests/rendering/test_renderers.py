@@ -15,13 +15,16 @@ SIZE = 9
 HAS_PYTORCH3D = importlib.util.find_spec("pytorch3d") is not None
 BACKENDS = [
     pytest.param({"type": "DepthMeshRenderer"}, id="eager"),
-    pytest.param({"type": "DepthMeshRenderer", "compiled": True}, id="compiled"),
     pytest.param(
         {"type": "PyTorch3DRenderer"},
         id="pytorch3d",
         marks=pytest.mark.skipif(not HAS_PYTORCH3D, reason="pytorch3d is not installed"),
     ),
 ]
+
+
+# Each shape and each set of gradients is compiled anew, so few tests have this one.
+COMPILED = pytest.param({"type": "DepthMeshRenderer", "compiled": True}, id="compiled")
 
 
 @pytest.fixture(params=BACKENDS)
@@ -97,6 +100,7 @@ def scene():
     return depth, view, texture, *traced(depth, view, texture)
 
 
+@pytest.mark.parametrize("renderer", [*BACKENDS, COMPILED], indirect=True)
 def test_equals_a_ray_tracer(renderer, scene):
     depth, view, texture, expected, color, layers, clearance = scene
     mask, clear = layers > 0, clearance > 1e-2
@@ -159,6 +163,7 @@ def test_views_that_turn_the_face_away_give_finite_results(renderer, yaw):
     assert (image[~mask[:, None].expand_as(image)] == 0).all()
 
 
+@pytest.mark.parametrize("renderer", [*BACKENDS, COMPILED], indirect=True)
 @pytest.mark.parametrize("value", [math.nan, math.inf, -1.0, 0.0, 1e6])
 def test_an_invalid_depth_is_a_hole(renderer, value):
     depth, view, _ = random_scene()

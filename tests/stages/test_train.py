@@ -607,7 +607,7 @@ def cut(checkpoint: Path) -> None:
     largest.write_bytes(largest.read_bytes()[:-100])
 
 
-@pytest.mark.parametrize("head", ["lh2face", "sharded"])
+@pytest.mark.parametrize("head", ["lh2face", pytest.param("sharded", marks=pytest.mark.faults)])
 def test_a_damaged_checkpoint_is_named_and_the_previous_one_is_used(
     aligned, tmp_path, monkeypatch, capsys, head
 ):
