@@ -27,6 +27,7 @@ TITLES = {
     "fp.tar.0.01": "FP TAR at FAR 1e-2",
     "fp.tar.0.001": "FP TAR at FAR 1e-3",
     "fp.eer": "FP equal error rate",
+    "fp.far": "FP FAR at the accuracy's threshold",
     "fp.reject_area": "FP reject-curve area at a constant FAR",
     "ff.reject_area": "FF reject-curve area at a constant FAR",
     "kappa.frontal": "κ of frontal faces",
@@ -34,7 +35,7 @@ TITLES = {
 }
 LESS_IS_BETTER = {"fp.eer", "fp.reject_area", "ff.reject_area"}
 # For these figures, neither more nor less is better.
-NEUTRAL = {"kappa.frontal", "kappa.profile"}
+NEUTRAL = {"fp.far", "kappa.frontal", "kappa.profile"}
 
 
 def tuning_tar(faces: Faces, embeddings: np.ndarray, far: float) -> float:
@@ -73,9 +74,11 @@ def figures_of(
     people, who = np.unique(faces.names, return_inverse=True)
     weights = draw_weights(len(people), rounds=ROUNDS, seed=SEED)
     weights = np.hstack([np.ones((len(people), 1), np.float32), weights])
+    accepted, rejected = right_shares(found, who, profile, weights)
     draws = {
-        "fp.accuracy": accuracy(found, who, profile, weights),
-        "ff.accuracy": accuracy(found, who, frontal, weights),
+        "fp.accuracy": (accepted + rejected) / 2,
+        "fp.far": 1 - rejected,
+        "ff.accuracy": right_shares(found, who, frontal, weights).mean(axis=0),
         **_crossed(faces, found, who, folds, weights),
     }
     for kind, rows in (("frontal", ~faces.profile), ("profile", faces.profile)):
@@ -86,16 +89,20 @@ def figures_of(
     return {name: draws[name] for name in TITLES}
 
 
-def accuracy(found: np.ndarray, who: np.ndarray, pairs: Pairs, weights: np.ndarray) -> np.ndarray:
-    """Compute the balanced accuracy ``(R,)`` at the thresholds that are best on the other folds.
-
-    It is the mean of the accuracies on genuine and on impostor pairs.
+def right_shares(
+    found: np.ndarray, who: np.ndarray, pairs: Pairs, weights: np.ndarray
+) -> np.ndarray:
+    """Compute how many pairs are decided rightly at the thresholds that are best on other folds.
 
     Args:
         found: ``(N, d)`` unit vectors.
         who: ``(N,)`` person of each face.
         pairs: An official list.
         weights: ``(people, R)``.
+
+    Returns:
+        ``(2, R)`` shares of the genuine and of the impostor pairs. Their mean is the balanced
+        accuracy.
     """
     scores = (found[pairs.first] * found[pairs.second]).sum(1)
     right = fold_decisions(scores, pairs.same, fold=pairs.fold)
@@ -104,7 +111,7 @@ def accuracy(found: np.ndarray, who: np.ndarray, pairs: Pairs, weights: np.ndarr
         (times[kind] * right[kind, None]).sum(0) / times[kind].sum(0)
         for kind in (pairs.same, ~pairs.same)
     ]
-    return np.mean(shares, axis=0)
+    return np.stack(shares)
 
 
 def pair_weights(
@@ -187,7 +194,7 @@ def error_rates(
 def reject_draws(
     found: np.ndarray, kappa: np.ndarray, who: np.ndarray, pairs: Pairs, weights: np.ndarray
 ) -> np.ndarray:
-    """Compute the area ``(R,)`` of the reject curve at a constant FAR; see :func:`accuracy`.
+    """Compute the area ``(R,)`` of the reject curve at a constant FAR; see :func:`right_shares`.
 
     It is NaN in rounds without genuine or without impostor pairs.
     """

@@ -278,7 +278,7 @@ class Results:
 
 def shown(figure: str, mean: float, spread: float) -> str:
     """A mean ± standard deviation, in percent where it is a share."""
-    scale = 1 if figure in NEUTRAL else 100
+    scale = 1 if figure.startswith("kappa.") else 100
     digits = digits_of(figure)
     text = f"{scale * mean:.{digits}f}"
     return f"{text} ± {scale * spread:.{digits}f}" if np.isfinite(spread) else text
