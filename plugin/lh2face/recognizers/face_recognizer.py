@@ -29,8 +29,8 @@ class FaceRecognizer(BaseModel):  # type: ignore[misc]  # mmengine has no types
         view_weight: Weight of the view loss, ≥ 0.
         view_prior: Weight of the prior inside the view loss, ≥ 0.
         fusion: Additional input of the backbone beside the image: ``"none"``, ``"canonical"`` (the
-            shaded canonical face, 3 channels) or ``"canonical_depth"`` (the canonical face and its
-            depth, 4 channels).
+            shaded canonical face, 3 channels), ``"depth"`` (its depth, 1 channel) or
+            ``"canonical_depth"`` (both, 4 channels).
         data_preprocessor: Config of the preprocessor; :class:`FacePreprocessor` if ``None``.
         init_cfg: See :class:`mmengine.model.BaseModule`.
 
