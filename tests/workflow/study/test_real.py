@@ -19,6 +19,7 @@ from mmengine.registry import PARAM_SCHEDULERS
 from lh2face.data.align import TEMPLATE
 from lh2face.data.synthetic.canonical import canonical_faces, landmark_points, seen_landmarks
 from lh2face.evaluation.verification import fold_accuracy, fold_decisions
+from lh2face.files.tables import TableError
 from lh2face.params import ParamsError
 from lh2face.registry import MODELS
 from workflow.study.real import figures
@@ -176,7 +177,7 @@ def test_errors_in_the_photos_are_named(folder, tmp_path):
     shutil.copytree(folder, copy)
     pairs = copy / "cfp" / "pairs_fp.csv"
     pairs.write_text(pairs.read_text() + "c0/frontal_01.jpg,c0/none.jpg,1,1\n")
-    with pytest.raises(FacesError, match=r"pairs_fp\.csv:18: expected .* found 'c0/none.jpg'"):
+    with pytest.raises(TableError, match=r"pairs_fp\.csv:18: expected .* found 'c0/none.jpg'"):
         read_photos(copy, 16, tmp_path / "faces")
     pairs.unlink()
     with pytest.raises(FacesError, match=r"pairs_fp\.csv: no such file"):

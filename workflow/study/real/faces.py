@@ -12,6 +12,7 @@ from lh2face.data.align import aligned_face, aligned_landmarks
 from lh2face.data.images import read_file
 from lh2face.files.arrays import read_arrays
 from lh2face.files.outputs import atomic_file
+from lh2face.files.tables import flag, read_rows
 
 # The layout of the folder of photos.
 LAYOUT = """\
@@ -145,24 +146,23 @@ def read_pairs(path: Path, faces: Faces) -> Pairs:
     """Read an official list of pairs; photos are given by their index among the faces.
 
     Raises:
-        FacesError: If the file is missing, or names a photo that is not among the faces.
+        FacesError: If the file is missing.
+        TableError: If a row names a photo that is not among the faces, or is not valid otherwise.
     """
     if not path.is_file():
         raise FacesError(f"{path}: no such file; the study on real faces reads\n{LAYOUT}")
     where = {name: row for row, name in enumerate(faces.paths)}
-    found = []
-    with path.open(newline="", encoding="utf-8") as file:
-        for number, row in enumerate(csv.DictReader(file), 2):
-            try:
-                one = where[row["first"]], where[row["second"]], int(row["same"]), int(row["fold"])
-            except (KeyError, TypeError, ValueError) as error:
-                raise FacesError(
-                    f"{path}:{number}: expected first,second,same,fold of photos in "
-                    f"landmarks.csv, found {error}"
-                ) from None
-            found.append(one)
-    first, second, same, fold = np.array(found).T
-    return Pairs(first, second, same == 1, fold)
+
+    def index(name: str) -> int:
+        if name not in where:
+            raise ValueError(f"expected a photo of landmarks.csv, found {name!r}")
+        return where[name]
+
+    rows = read_rows(path, {"first": index, "second": index, "same": flag, "fold": int})
+    columns = (
+        np.array([row[name] for row in rows]) for name in ("first", "second", "same", "fold")
+    )
+    return Pairs(*columns)
 
 
 def read_photos(folder: Path, size: int, cache: Path) -> Photos:
