@@ -131,7 +131,7 @@ def _check_config(
     name, allowed = config["type"], role.classes()
     if not isinstance(name, str) or name not in allowed:
         raise ValueError(
-            f"{where}.type: found {name!r:.100}, which is not a registered class of this kind; "
+            f"{where}.type: found {name!r:.100}, which is no registered class of this kind; "
             f"allowed are {', '.join(allowed)}, and your own with `lh2face --import MODULE`"
         )
     return check_arguments(allowed[name], config, where, given)
