@@ -87,8 +87,8 @@ def main() -> None:
                         milliseconds, size = step_cost(recorded, arguments.steps // 4, folder)
                 first = first or milliseconds
                 print(
-                    f"{name:>7} the hook, {recorded:>9,} steps recorded: {milliseconds:6.2f} ms "
-                    f"per step, {milliseconds / first:6.2f} times as long as after {RECORDED[0]:,}; "
+                    f"{name:>7} the hook, after {recorded:>9,} steps: {milliseconds:6.2f} ms per "
+                    f"step, {milliseconds / first:6.2f} times as long as after {RECORDED[0]:,}; "
                     f"{size / 2**20:6.1f} MiB in a checkpoint",
                     flush=True,
                 )
