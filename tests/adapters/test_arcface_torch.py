@@ -389,10 +389,10 @@ def test_a_checkpoint_with_other_classes_is_refused():
     same = centres(None, 8, 4)
     same.load_state_dict(state)
     assert torch.equal(same.head.head.proxies.weight, trained.head.head.proxies.weight)
-    message = r"config.resume: .* of the classes 0 … 4 of 5, found one of .* 0 … 3 of 4; resume"
+    message = r"config.resume: .* the classes 0 … 4 of 5, found one with .* 0 … 3 of 4; resume"
     with pytest.raises(ValueError, match=message):
         centres(None, 8, 5).load_state_dict(state)
-    with pytest.raises(ValueError, match=r"found no head of this package; resume"):
+    with pytest.raises(ValueError, match=r"found one with no head of this package; resume"):
         centres(None, 8, 4).load_state_dict({"weight": torch.zeros(4, 8)})
 
 

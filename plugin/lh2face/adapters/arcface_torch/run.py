@@ -183,7 +183,7 @@ def class_centres(head: dict[str, Any]) -> ModuleType:
             found, own = state_dict.get(place), self.state_dict()[place]
             if found != own:
                 raise ValueError(
-                    f"config.resume: expected a checkpoint of {share_of(own)}, found one of "
+                    f"config.resume: expected a checkpoint with {share_of(own)}, found one with "
                     f"{share_of(found)}; resume with the same number of processes and classes"
                 )
             return super().load_state_dict(state_dict, strict, assign)
