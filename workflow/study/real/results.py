@@ -63,8 +63,8 @@ def collect(plan: Plan, photos: Photos, out: Path, to: Path) -> None:
         origins[name] = _origin(runs, out)
     if not origins:
         raise ValueError(
-            f"{out}: no part can be shown; {plan.subject} and another head need a seed with all runs "
-            "done"
+            f"{out}: no part can be shown; {plan.subject} and another head need a seed whose runs "
+            "are all done"
         )
     to.mkdir(parents=True, exist_ok=True)
     write = partial(pd.DataFrame.to_csv, index=False, float_format="%.5g")
