@@ -200,10 +200,10 @@ def test_a_view_that_is_not_finite_covers_nothing(renderer):
 @pytest.mark.parametrize(
     ("shapes", "message"),
     [
-        ([(1, 3, 9, 9), (1, 8, 9), (1, 6)], r"depth must be \(B, 9, 9\).*found \(1, 8, 9\)"),
-        ([(1, 3, 9, 9), (1, 9, 9), (1, 5)], r"view must be \(1, 6\).*found \(1, 5\)"),
-        ([(1, 3, 8, 9), (1, 9, 9), (1, 6)], r"texture must be \(1, C, 9, 9\).*\(1, 3, 8, 9\)"),
-        ([(2, 3, 9, 9), (1, 9, 9), (1, 6)], r"texture must be \(1, C, 9, 9\)"),
+        ([(1, 3, 9, 9), (1, 8, 9), (1, 6)], r"depth: expected \(B, 9, 9\).*found \(1, 8, 9\)"),
+        ([(1, 3, 9, 9), (1, 9, 9), (1, 5)], r"view: expected \(1, 6\).*found \(1, 5\)"),
+        ([(1, 3, 8, 9), (1, 9, 9), (1, 6)], r"texture: expected \(1, C, 9, 9\).*\(1, 3, 8, 9\)"),
+        ([(2, 3, 9, 9), (1, 9, 9), (1, 6)], r"texture: expected \(1, C, 9, 9\)"),
     ],
 )
 def test_shapes_are_checked(renderer, shapes, message):
@@ -212,9 +212,9 @@ def test_shapes_are_checked(renderer, shapes, message):
 
 
 def test_arguments_are_checked():
-    with pytest.raises(ValueError, match="image_size must be at least 2"):
+    with pytest.raises(ValueError, match="image_size: expected at least 2"):
         DepthMeshRenderer(1)
-    with pytest.raises(ValueError, match="fov_deg must lie between"):
+    with pytest.raises(ValueError, match="fov_deg: expected a number between"):
         DepthMeshRenderer(8, fov_deg=180)
 
 

@@ -862,7 +862,7 @@ def test_one_process_resumes_a_run_of_two(aligned, tmp_path, capsys, head):
 
 
 def test_a_warm_up_shorter_than_a_step_is_named(aligned, tmp_path):
-    expected = r"train: param_scheduler\.0, with 3 steps an epoch: end should be larger than begin"
+    expected = r"train: param_scheduler\.0, with 3 steps per epoch: end should be larger than begin"
     with pytest.raises(ValueError, match=f"^{expected}"):
         run(aligned, tmp_path / "model", **{"param_scheduler.0.end": 0.1})
     assert not (tmp_path / "model").exists()

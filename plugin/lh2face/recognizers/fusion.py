@@ -1,4 +1,4 @@
-"""Fusion: what a reconstruction adds to the image as input of the backbone."""
+"""Fusion: parts of a reconstruction as additional input channels of the backbone."""
 
 from typing import Any
 

@@ -151,13 +151,13 @@ def test_the_plan_of_the_project_gives_every_head_as_many_candidates():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda v: v["candidates"]["cosface"].pop(), "as many for each head"),
+        (lambda v: v["candidates"]["cosface"].pop(), "the same number for each head"),
         (lambda v: v["parts"]["wild"]["heads"].append("other"), r"heads: found \['other'\]"),
         (lambda v: v["parts"]["wild"]["views"].append("other"), r"views: found \['other'\]"),
         (lambda v: v["parts"].update(tuning=v["parts"]["wild"]), "'tuning' is reserved"),
         (lambda v: v["parts"]["wild"].update(folds=9), "folds"),
         (lambda v: v["parts"]["wild"].update(against="joint"), r"found 'joint', allowed are \[\]"),
-        (lambda v: v.pop("reconstructor"), r"parts\.joint\.joint: the plan has no reconstructor"),
+        (lambda v: v.pop("reconstructor"), r"parts\.joint\.joint: expected a reconstructor"),
         (lambda v: v.update(landmarks=["other"]), r"landmarks: found \['other'\], allowed are"),
         (lambda v: v.update(sizes=3), "sizes"),
     ],
@@ -482,7 +482,7 @@ def test_a_run_of_another_plan_is_not_reused(plan, photos, out):
 
 
 def test_the_tuning_has_to_come_first(plan, photos, tmp_path):
-    with pytest.raises(ValueError, match="the part 'tuning' comes first"):
+    with pytest.raises(ValueError, match="run the part 'tuning' first"):
         run(plan, photos, tmp_path / "out", ["wild"])
 
 
@@ -504,7 +504,7 @@ def test_tables_and_page(page_of, photos, out, tmp_path):
     page = page_of()
     # A seed with a missing run does not count for its row, and the page says so.
     assert "`wild`: 1 epochs, seeds 0, 1, 2.\n" in page
-    assert "with those that they have: `lh2face` plain (0, 1).\n" in page
+    assert "with the seeds that they have: `lh2face` plain (0, 1).\n" in page
     table = pd.read_csv(tmp_path / "docs" / "study" / "real_figures.csv")
     wild = table[table["part"] == "wild"].groupby(["head", "view"])["seed"].nunique()
     assert wild["lh2face", "plain"] == 2 and set(wild.drop(("lh2face", "plain"))) == {3}
@@ -513,7 +513,7 @@ def test_tables_and_page(page_of, photos, out, tmp_path):
     for first, second in (("turned", "plain"), ("turned", "known"), ("plain", "known")):
         assert page.count(f"| `lh2face-{first}` − `lh2face-{second}` |") == 2
         assert f"### Faces `{first}` beside `{second}`\n" in page
-    assert "by nothing; the transforms know the landmarks" in page
+    assert "by nothing; the transforms get the landmarks" in page
     assert "| `lh2face-turned` − `wild:lh2face-turned` |" in page
     assert "(`fusion: canonical_depth`)" in page
     # Parts are compared with the part that the plan names, and with no other.
@@ -540,7 +540,7 @@ def test_parts_without_a_whole_seed_are_named(page_of, out):
     for path in out.glob("folds/cosface-*-1.npz"):
         path.unlink()
     page = page_of()
-    assert "Of the parts `folds` too little is complete yet" in page
+    assert "because too little of them is complete: `folds`." in page
     assert "`folds`: 1 epochs" not in page and "`joint`: 1 epochs, seeds 0, 1." in page
     assert "### Against the part" not in page
     assert "What a part changes" not in page
