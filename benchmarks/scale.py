@@ -25,7 +25,7 @@ GIB = 2**30
 
 
 def step_cost(classes: int, batch: int, results) -> None:
-    """Measure the seconds of a step of the head, and its MiB beside the proxies and gradient."""
+    """Measure the seconds of a step of the head, and its MiB without the proxies and gradient."""
     torch.manual_seed(0)
     head = LH2FaceHead(num_classes=classes, in_channels=DIM)
     embeddings = torch.randn(batch, DIM, requires_grad=True)
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, nargs="*", default=[8, 64])
     arguments = parser.parse_args()
     context, console = get_context("spawn"), Console()
-    table = Table("classes", "s per step", "µs per class", "MiB beside proxies and gradient")
+    table = Table("classes", "s per step", "µs per class", "MiB without proxies and gradient")
     for classes in MEASURED:
         results = context.Queue()
         process = context.Process(target=step_cost, args=(classes, arguments.batch, results))

@@ -2,9 +2,10 @@
 
 Snakemake itself compares time stamps, which are new after ``git clone`` and ``dvc pull``, and it
 does not know DVC's cache. Here the inputs of a stage are ``ancient``, so that Snakemake ignores
-their time stamps. If DVC reports that the stage, or a stage before it, has changed, the stage gets
-a new marker file as an input instead. The rule's command runs the stage by DVC, which skips an
-unchanged stage, takes known outputs from the cache, and records outputs in dvc.lock.
+their time stamps. But if DVC reports that the stage, or a stage before it, has changed, its inputs
+are not ``ancient``, and one of them, a marker file, is written anew. The rule's command runs the
+stage by DVC, which skips an unchanged stage, takes known outputs from the cache, and records
+outputs in dvc.lock.
 
 This module does not depend on the project. ``.dvcignore`` must list ``.snakemake_timestamp``, which
 Snakemake writes into folders. Use in a Snakefile:

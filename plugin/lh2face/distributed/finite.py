@@ -10,7 +10,7 @@ LAST_FINITE = "last_finite"
 
 
 class NonFiniteError(ValueError):
-    """A value of the training is NaN or infinite; it is raised in every process at one step."""
+    """A value of the training is NaN or infinite; all processes raise this at the same step."""
 
 
 def check_finite(runner: Any) -> None:

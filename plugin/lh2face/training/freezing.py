@@ -84,7 +84,7 @@ class FreezeHook(Hook):  # type: ignore[misc]  # mmengine has no types
             runner._maybe_compile("train_step")
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        """Put frozen modules into eval mode, because each epoch and validation ends it."""
+        """Put frozen modules into eval mode again, which an epoch or a validation switches off."""
         for part in self.modules:
             if self.held and part.training:
                 part.eval()

@@ -115,7 +115,7 @@ class EpochLoop(EpochBasedTrainLoop):  # type: ignore[misc]  # mmengine has no t
         return islice(enumerate(self.dataloader), done, None)
 
     def validation_is_due(self) -> bool:
-        """Whether to validate after the last step."""
+        """Whether to validate now, after a step."""
         due: bool = self._iter % self.val_interval == 0 or self._iter == self._max_iters
         return due
 

@@ -46,7 +46,7 @@ def check_recipe(config: "Config", heads: Mapping[str, Mapping[str, Any]]) -> No
 
     _check_keys(config)
     shared = {**config.model.to_dict(), "head": None}
-    with _aside():
+    with _without_side_effects():
         with torch.device("meta"):
             model = build("recognizer", shared, "model")
             _check_embedding(model.backbone, shared["backbone"])
@@ -66,7 +66,7 @@ def check_reconstruction(config: "Config") -> None:
     from lh2face.registry import build
 
     _check_keys(config)
-    with _aside():
+    with _without_side_effects():
         with torch.device("meta"):
             model = build("trainer", config.model.to_dict(), "model")
         _check_training(model, config)
@@ -87,7 +87,7 @@ def _check_keys(config: "Config") -> None:
 
 
 @contextlib.contextmanager
-def _aside() -> Iterator[None]:
+def _without_side_effects() -> Iterator[None]:
     """Suppress printing, and restore the state of PyTorch's generator at the end."""
     import torch
 
@@ -101,7 +101,7 @@ def _check_embedding(backbone: Any, config: Mapping[str, Any]) -> None:
 
     size, expected = config["image_size"], config["embedding_size"]
     channels = next(one.in_channels for one in backbone.modules() if hasattr(one, "in_channels"))
-    with _in_words(f"model.backbone: {size} px"):
+    with _errors_name(f"model.backbone: {size} px"):
         found = tuple(backbone(torch.zeros(2, channels, size, size, device="meta")).shape)
     if found != (2, expected):
         raise RecipeError(
@@ -131,7 +131,7 @@ def _check_optimization(model: Any, config: "Config") -> None:
         raise RecipeError(
             f"optim_wrapper.paramwise_cfg: found {sorted(unknown)}, allowed are {sorted(PARAMWISE)}"
         )
-    with _in_words("optim_wrapper"):
+    with _errors_name("optim_wrapper"):
         build_optim_wrapper(model, copy.deepcopy(config.optim_wrapper))
 
 
@@ -161,7 +161,7 @@ def check_schedule(config: "Config", steps: int) -> None:
                     f"{key}.{name}: expected a number up to train_cfg.max_epochs, {epochs}, found "
                     f"{found!r:.100}"
                 )
-        with _in_words(f"{key}, with {steps} steps per epoch"):
+        with _errors_name(f"{key}, with {steps} steps per epoch"):
             given = {"optimizer": OptimWrapper(optimizer), "epoch_length": steps}
             PARAM_SCHEDULERS.build(
                 {**({"end": epochs} if by_epoch else {}), **one}, default_args=given
@@ -213,9 +213,9 @@ def _check_loader(loader: Mapping[str, Any], key: str) -> None:
         raise RecipeError(f"{key}.batch_size: expected a whole number ≥ 1, found {size!r:.100}")
     _check_type(DATASETS, loader.get("dataset"), f"{key}.dataset")
     for name, transform in _listed(loader["dataset"], "pipeline"):
-        with _in_words(f"{key}.dataset.{name}"):
+        with _errors_name(f"{key}.dataset.{name}"):
             TRANSFORMS.build(transform)
-    with _in_words(key), warnings.catch_warnings():
+    with _errors_name(key), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch warns of more workers than cores
         Runner.build_dataloader({**loader, "dataset": range(size)}, seed=0)
 
@@ -245,7 +245,7 @@ def _check_type(registry: "Registry", config: Any, key: str) -> None:
 
 
 @contextlib.contextmanager
-def _in_words(key: str) -> Iterator[None]:
+def _errors_name(key: str) -> Iterator[None]:
     """Turn any exception inside the context into a ``RecipeError`` that names the key."""
     try:
         yield
