@@ -1,7 +1,7 @@
 PYTHON ?= python3.11
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-SHOW ?= verification.tar.0.001$$
+SHOW ?= lh2face/.*verification.tar.0.001$$
 .PHONY: help experiments setup reproduce study test test-mmpretrain test-slurm test-faults mutants fuzz lint docs
 
 help: ## This list
@@ -55,7 +55,8 @@ docs: setup ## The documentation, site/index.html
 	mkdocs build --strict
 
 experiments: ## A table of `dvc exp run`: what changed, and SHOW of the figures
-	@dvc exp show --only-changed --drop '.*' --keep 'Experiment|Created|$(SHOW)|params.yaml:'
+	@dvc exp show --only-changed --drop '(?!(params.yaml:)?[a-z0-9_]+[.][^/:]+$$)' \
+		--keep 'Experiment|Created|.*($(SHOW))'
 
 study: setup ## Hours: every head and variant with many seeds; writes docs/study.md
 	python -m workflow.study run synthetic

@@ -88,6 +88,20 @@ def test_make_help_lists_every_target():
     assert listed == set(declared[1].split())
 
 
+def test_experiments_show_changed_parameters_and_the_chosen_figures():
+    """DVC compares the names of columns with both expressions from their beginning."""
+    said = subprocess.run(
+        ["make", "--dry-run", "experiments"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    words = shlex.split(said.stdout.replace("\\\n", " "))
+    drop, keep = (words[words.index(option) + 1] for option in ("--drop", "--keep"))
+    metrics = "runs/{}/0/evaluation/people/metrics.json:verification.tar.0.001"
+    for column in ("evaluate.seed", "params.yaml:train.options", metrics.format("lh2face")):
+        assert re.match(keep, column) or not re.match(drop, column), column
+    for column in (metrics.format("arcface"), "plugin/lh2face/text.py", "steps", "data/code"):
+        assert not re.match(keep, column) and re.match(drop, column), column
+
+
 def test_artifacts_and_plots_of_dvc_are_outputs_of_the_default_run():
     from dvc.repo import Repo
 
