@@ -41,8 +41,10 @@ TYPES = {
     "benchmarks": f"{PACKAGE}.data.benchmarks",
     "validation": f"{PACKAGE}.data.benchmarks",
 }
+# The module that lists the types of a ``detector``, which an entry of these sections may have.
+DETECTORS = f"{PACKAGE}.detection"
 # Modules that only list others.
-LISTS = {f"{PACKAGE}.register", *TYPES.values()}
+LISTS = {f"{PACKAGE}.register", DETECTORS, *TYPES.values()}
 
 
 def file_of(module: str) -> Path | None:
@@ -175,13 +177,6 @@ def closure(begin: Iterable[Path]) -> set[Path]:
     return found
 
 
-def files_in(room: str) -> list[Path]:
-    """The files of a module or folder of the package."""
-    path = ROOT.joinpath(*room.split("."))
-    found = sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
-    return [one for one in found if not only_collects(one)]
-
-
 def stage_files(name: str, command: str) -> set[Path]:
     """What a stage of dvc.yaml reads, whatever the parameters.
 
@@ -199,7 +194,7 @@ def stage_files(name: str, command: str) -> set[Path]:
 def code(params: dict[str, Any]) -> dict[str, set[Path]]:
     """What the parameters name, by the name of the file that stage ``code`` writes."""
     found = {
-        f"{section}/{name}": closure([types(module)[entry["type"]]])
+        f"{section}/{name}": closure(entry_types(module, entry))
         for section, module in TYPES.items()
         for name, entry in params[section].items()
     }
@@ -214,6 +209,13 @@ def code(params: dict[str, Any]) -> dict[str, set[Path]]:
     if params["joint"]["fusion"] != "none":
         found["network"] |= found["reconstructor"]
     return found
+
+
+def entry_types(module: str, entry: dict[str, Any]) -> list[Path]:
+    """The files of the types that an entry of a section names: its own, and its detector's."""
+    detector = entry.get("detector")
+    detectors = [types(DETECTORS)[detector["type"]]] if detector else []
+    return [types(module)[entry["type"]], *detectors]
 
 
 def inside(files: set[Path], *folders: Path) -> set[Path]:
@@ -253,17 +255,12 @@ def strings(value: Any) -> Iterator[str]:
 
 
 def listed(files: set[Path]) -> list[str]:
-    """Return files as dependencies; a folder replaces its files if it has no others."""
-    found: set[Path] = set()
-    for path in files:
-        folder = path
-        for parent in path.parents:
-            inside = files_in(".".join(parent.relative_to(ROOT).parts)) if parent != ROOT else []
-            if not inside or not files.issuperset(inside):
-                break
-            folder = parent if len(inside) > 1 else folder
-        found.add(folder)
-    return sorted(map(str, found))
+    """Return files as dependencies, with the templates beside them.
+
+    No folder stands for its files: a new file in it would make the stage stale.
+    """
+    templates = {path.with_name("templates") for path in files}
+    return sorted(map(str, {*files, *filter(Path.is_dir, templates)}))
 
 
 def stages() -> dict[str, dict[str, Any]]:
