@@ -1,4 +1,4 @@
-"""One rule for every stage that DVC resolves from dvc.yaml; only resources are added here."""
+"""Defines one rule for every stage of dvc.yaml, and adds its resources, log and benchmark."""
 
 import sys
 from pathlib import Path

@@ -2,12 +2,13 @@
 
     python benchmarks/augmentation.py [--size 112] [--images 500] [--sheet augmentation.png]
 
-The cost is that of a transform which changes every image, beside decoding a face's JPEG, what is
-read anyway in the first epoch; and with its default probability beside a step of training, per
-image, of MobileFaceNet of a quarter width at that size. A learned depth is that of an untrained
-Unsup3D, which costs what a trained one does; for images that come for the first time, for those
-that came before, and for a training of 60 epochs, in which an image is turned 24 times and is new
-twice: as it is and mirrored.
+Each transform changes every image. Its cost is compared with that of decoding a face's JPEG, which
+the first epoch needs in any case. At the transform's default probability, it is also compared with
+a training step, per image; the network is a MobileFaceNet of a quarter width at that size.
+
+A learned depth comes from an untrained Unsup3D, which costs as much as a trained one. It is
+measured for new images, for images whose depth is known, and for a training of 60 epochs. In such a
+training an image is turned 24 times; in two of them it is new, once as it is and once mirrored.
 """
 
 import argparse
@@ -37,7 +38,7 @@ PEOPLE, COLUMNS = 4, 8
 
 
 def faces(size: int) -> list[np.ndarray]:
-    """Aligned photographs of a few synthetic people."""
+    """Make aligned photographs ``(S, S, 3)`` of a few synthetic people."""
     rng, found = np.random.default_rng(0), []
     for seed in np.random.SeedSequence(0).spawn(PEOPLE):
         [taken] = photograph(sample_identity(rng), [random_scene("any", rng, seed)], 160)
@@ -47,7 +48,7 @@ def faces(size: int) -> list[np.ndarray]:
 
 
 def changed(name: str, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """An image under a transform that changes every one."""
+    """Apply a transform to an image, with probability 1."""
     transform = TRANSFORMS.build({"type": name, "probability": 1.0})
     return transform({"img": image, "rng": rng})["img"]
 
@@ -104,13 +105,13 @@ def main() -> None:
     floor, training = seconds(decode), step(arguments.size)
     print(
         f"decoding a face of {arguments.size} px: {count / floor:.0f} images/s on one core; "
-        f"training: {1 / training:.0f}"
+        f"a training step: {1 / training:.0f} images/s"
     )
 
     def measure(
         label: str, config: dict[str, object], renew: Callable[[], None] = lambda: None
     ) -> float:
-        """Print what a transform costs; the seconds it takes for all images."""
+        """Print what a transform costs, and return its seconds for all images."""
         transform = TRANSFORMS.build({**config, "probability": 1.0})
 
         def run() -> None:
@@ -125,8 +126,8 @@ def main() -> None:
     def tell(label: str, config: dict[str, object], took: float) -> None:
         share = TRANSFORMS.build(config).probability * took / count / training
         print(
-            f"{label}: {count / took:.0f} images/s, {took / floor:.2f} times decoding; by default "
-            f"{share:.1%} of a step (aim: at most 10 %)"
+            f"{label}: {count / took:.0f} images/s, {took / floor:.2f} times as long as decoding; "
+            f"at the default probability {share:.1%} of a training step (aim: at most 10 %)"
         )
 
     fresh = np.random.default_rng(0)

@@ -1,10 +1,11 @@
-"""Compare step time and peak memory of every head with its own matrix products and with peers.
+"""Compare time and memory of a step of every head with its matrix products and with other heads.
 
     python benchmarks/heads.py [--batch 128] [--classes 100000]
 
-A step is forward and backward of one head at d = 512. The floor is the bare matrix products of the
-head's formula: logits and two gradients, twice the rows where proxies are compared with proxies.
-Memory is what a step adds beyond the proxies and their gradient.
+A step is the forward and backward pass of one head at d = 512. The least possible time is that of
+the matrix products in the head's formula: the logits and two gradients. They have twice as many
+rows if proxies are also compared with proxies. Memory is the peak of a step, without the proxies
+and their gradient.
 """
 
 import argparse
@@ -23,7 +24,7 @@ DIM = 512
 
 
 class PlainCosFace(torch.nn.Module):
-    """Head in its plainest form: normalised matrices, a dense margin, cross-entropy."""
+    """The simplest CosFace: normalised matrices, a dense matrix of margins, cross-entropy."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -61,20 +62,20 @@ MODULES = {
 
 
 def batch(size: int, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Embeddings and labels."""
+    """Draw embeddings ``(size, DIM)`` and labels ``(size,)``."""
     torch.manual_seed(0)
     return 2 * torch.randn(size, DIM), torch.randint(classes, (size,))
 
 
 def step(module, embeddings, labels) -> None:
-    """Forward and backward; gradients are new each time, as after ``zero_grad``."""
+    """Run a forward and backward pass; gradients are new each time, as after ``zero_grad``."""
     embeddings.requires_grad_().grad = None
     module.zero_grad(set_to_none=True)
     module(embeddings, labels).backward()
 
 
 def products(rows: int, classes: int):
-    """The three products of logits and their gradients, nothing else."""
+    """Return a function that computes only the products of the logits and the two gradients."""
     weight, x, logits = (
         torch.randn(classes, DIM),
         torch.randn(rows, DIM),
@@ -90,7 +91,7 @@ def products(rows: int, classes: int):
 
 
 def one_step(name: str, size: int, classes: int) -> None:
-    """A module and one step, in a process of its own."""
+    """Create a module and run one step; called in a new process, whose memory is measured."""
     step(MODULES[name](classes), *batch(size, classes))
 
 
@@ -105,11 +106,11 @@ def main() -> None:
 
 
 def report(size: int, classes: int) -> None:
-    """Print the table of one size."""
+    """Print the table for one batch size and number of classes."""
     floor = {rows: seconds(products(rows, classes)) for rows in (size, 2 * size)}
     own = 4 * DIM * classes * 2
     table = Table(title=f"batch {size}, {classes} classes; products {1e3 * floor[size]:.0f} ms")
-    for column in ("head", "ms", "× its products", "MiB", "÷ plain"):
+    for column in ("head", "ms", "÷ its products", "MiB", "÷ plain CosFace"):
         table.add_column(column, justify="left" if column == "head" else "right")
     plain = None
     for name, build in MODULES.items():

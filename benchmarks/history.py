@@ -1,12 +1,12 @@
-"""Measure what mmengine's record of a run costs per step after 1 thousand to 1 million steps.
+"""Measure what mmengine's record of scalars costs per step after a thousand to a million steps.
 
     python benchmarks/history.py [--steps 200]
 
-mmengine keeps every value of every scalar, copies all of them at each step, and puts them into
-each checkpoint. ``TrainingRecordHook`` keeps the last ones. Timed is everything that mmengine and
-the hook do about scalars at a step of a run that goes on after so many steps; the run before is
-made up. Without: the same without the hook's ``forget_history``. Bytes are those of the history in
-a checkpoint.
+mmengine keeps every value of every scalar, copies all of them at each step, and stores them in each
+checkpoint. ``TrainingRecordHook`` keeps only the last values. Timed is everything that mmengine and
+the hook do with scalars in a step, after a record of many earlier steps, which is made up. "Without
+the hook" means that the hook runs, but its ``forget_history`` does nothing. The size is that of the
+record in a checkpoint.
 """
 
 import argparse
@@ -30,7 +30,7 @@ MMENGINE = ("lr", "time", "data_time")
 
 
 def step_cost(recorded: int, steps: int, work_dir: str) -> tuple[float, int]:
-    """Measure milliseconds per step, and the bytes of the history afterwards."""
+    """Measure the milliseconds per step, and the bytes of the record afterwards."""
     hub = MessageHub.get_instance(f"{recorded}-{time.time_ns()}")
     for name in (*SCALARS, *MMENGINE):
         hub.log_scalars[f"train/{name}"] = HistoryBuffer(np.ones(recorded), np.ones(recorded))
@@ -70,7 +70,7 @@ def step_cost(recorded: int, steps: int, work_dir: str) -> tuple[float, int]:
 
 
 def main() -> None:
-    """Print both, and their ratio to a run that has just begun."""
+    """Print time and size, and the ratio of the time to that after the fewest steps."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=200)
     arguments = parser.parse_args()
@@ -87,7 +87,7 @@ def main() -> None:
                         milliseconds, size = step_cost(recorded, arguments.steps // 4, folder)
                 first = first or milliseconds
                 print(
-                    f"{name:>7} the hook, {recorded:>9,} steps recorded: {milliseconds:6.2f} ms a "
+                    f"{name:>7} the hook, after {recorded:>9,} steps: {milliseconds:6.2f} ms per "
                     f"step, {milliseconds / first:6.2f} times as long as after {RECORDED[0]:,}; "
                     f"{size / 2**20:6.1f} MiB in a checkpoint",
                     flush=True,

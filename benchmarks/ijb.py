@@ -1,12 +1,12 @@
-"""Time and peak memory of the IJB-B and IJB-C protocols at full size, beside the usual way.
+"""Compare time and memory of the IJB-B and IJB-C protocols at full size with the usual method.
 
     python benchmarks/ijb.py [--protocol ijbc] [--scale 1] [--folder DIR] [--pairs arbitrary]
 
 Lists and features are made up (``lh2face.data.synthetic_protocol``) and kept in ``--folder``, so
-that another run starts at once. The usual way is that of the field's own scripts: a template at a
-time, pairs gathered in float64 in batches of 100 000, scikit-learn's ROC; it works here on the
-same features and pairs, and its TAR must be equal to every printed digit. Memory is what a fresh
-process adds, less the memory-mapped features.
+that the next run starts at once. The usual method is that of the common evaluation scripts: they
+pool one template at a time, score pairs in float64 in batches of 100 000, and use scikit-learn's
+ROC. Both methods get the same features and pairs, and their TARs must agree in every printed digit.
+Memory is what a new process adds, without the memory-mapped features.
 """
 
 import argparse
@@ -35,7 +35,7 @@ PAIRS = ["arbitrary", "gallery"]
 
 
 class Timer:
-    """Seconds of steps one after the other."""
+    """Timer of successive steps; ``steps`` has the seconds of each by name."""
 
     def __init__(self) -> None:
         self.steps: dict[str, float] = {}
@@ -47,10 +47,10 @@ class Timer:
 
 
 def save_lists(folder: Path, meta: IJBMeta) -> None:
-    """The lists as arrays, which are read the same way for either way of scoring."""
+    """Save the lists as arrays, which both methods read."""
     rng = np.random.default_rng(1)
     ids, genuine, pairs = np.unique(meta.template_ids), meta.genuine.sum(), len(meta.genuine)
-    # Arbitrary impostors: any template with any other, in any order; a few pairs stand there twice.
+    # "arbitrary": impostor pairs of any two templates, in any order; a few pairs occur twice.
     first, second = rng.choice(ids, (2, pairs))
     first[:genuine], second[:genuine] = meta.first[:genuine], meta.second[:genuine]
     again = rng.integers(pairs, size=pairs // 1000)
@@ -65,11 +65,12 @@ def save_lists(folder: Path, meta: IJBMeta) -> None:
 
 
 def load(folder: Path, *names: str) -> list[np.ndarray]:
+    """Load arrays that :func:`save_lists` saved."""
     return [np.load(folder / f"{name}.npy") for name in names]
 
 
 def ours(folder: Path, pairs: str) -> tuple[dict[str, float], np.ndarray]:
-    """Pooling, scores, ROC: seconds of each, and TAR."""
+    """Pool, score and compute the ROC with this package; return the seconds of each, and TAR."""
     features = np.load(folder / "features.npy", mmap_mode="r")
     template_ids, media_ids, genuine = load(folder, "template_ids", "media_ids", "genuine")
     first, second = load(folder, f"{pairs}-first", f"{pairs}-second")
@@ -84,7 +85,7 @@ def ours(folder: Path, pairs: str) -> tuple[dict[str, float], np.ndarray]:
 
 
 def usual(folder: Path, pairs: str) -> tuple[dict[str, float], np.ndarray]:
-    """Compute the same in the way of the field's scripts."""
+    """Compute the same with the usual method."""
     features = np.load(folder / "features.npy", mmap_mode="r")
     template_ids, media_ids, genuine = load(folder, "template_ids", "media_ids", "genuine")
     first, second = load(folder, f"{pairs}-first", f"{pairs}-second")
@@ -119,7 +120,7 @@ def keep(way: str, folder: Path, pairs: str) -> None:
 
 
 def others(folder: Path, meta: IJBMeta) -> dict[str, float]:
-    """1:N search of all galleries, and bootstrap intervals of TAR."""
+    """Measure the seconds of the 1:N search of all galleries, and of the bootstrap of TAR."""
     features = np.load(folder / "features.npy", mmap_mode="r")
     templates, ids = pool_templates(features, meta.template_ids, meta.media_ids)
     scores = verification_scores(templates, ids, meta.first, meta.second)
@@ -169,7 +170,7 @@ def main() -> None:
         table.add_row(pairs, "peak memory, GB", f"{usual_peak:.2f}", f"{our_peak:.2f}", ratio)
         digits = [" ".join(f"{100 * rate:.2f}" for rate in tar) for tar in (expected, found)]
         assert digits[0] == digits[1], digits
-        console.print(f"TAR at {FARS}, {pairs}: {digits[0]} %, the same both ways")
+        console.print(f"TAR at {FARS}, {pairs}: {digits[0]} %, the same with both methods")
     for step, seconds in {**lap.steps, **others(folder, meta)}.items():
         table.add_row("gallery", step, "", f"{seconds:.2f}", "")
     console.print(table)

@@ -1,9 +1,10 @@
-"""What an image folder's benchmark takes on disk and in memory, by its number of photos.
+"""Measure the disk space and memory of an image folder's benchmark by its number of photos.
 
     python benchmarks/image_folder.py [--photos 5000 20000 40000] [--convert 500 2000]
 
-The lists are those of a quarter of so many photos, five a person; the conversion reads real files,
-and its memory should not grow with them.
+The first table is for the lists of the benchmark, which has a quarter of the photos, with five per
+person. The second table is for the conversion of real files; its memory should not grow with their
+number.
 """
 
 import argparse
@@ -29,7 +30,7 @@ SIZE = 224
 
 
 def write_lists(photos: int, root: str) -> None:
-    """The meta files of the benchmark of so many photos, as the image folder lays them out."""
+    """Write the meta files of a benchmark as an image folder with this many photos does."""
     probes = PHOTOS // 2
     people = int(FRACTION * photos) // PHOTOS
     templates = np.r_[np.zeros(PHOTOS - probes, int), 1 + np.arange(probes)]
@@ -54,7 +55,7 @@ def convert_photos(root: str, out: str) -> None:
 
 
 def write_photos(count: int, root: Path) -> None:
-    """Photos of noise, so that their files are large."""
+    """Write photos of noise, whose files are large."""
     rng = np.random.default_rng(0)
     for i in range(count):
         folder = root / f"{i // PHOTOS:05}"

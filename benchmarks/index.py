@@ -1,10 +1,11 @@
-"""Compare opening the index of a large record file with NumPy's reading of its numbers.
+"""Compare opening the index of a large record file with reading its numbers by NumPy.
 
     python benchmarks/index.py [--records 5800000] [--rounds 3]
 
-The record file is sparse: opening it reads the index alone. Memory is what a process grows by,
-beside the 16 bytes a record that a key and an offset take. A forked process is asked how much of
-the index is its own after it has read keys all over it: what two workers of a loader would add.
+The record file is sparse, because opening it reads the index only. Memory is the growth of a
+process, compared with the 16 bytes per record that a key and an offset need. The script also
+measures how much memory a forked process, such as a worker of a data loader, adds when it reads
+keys in all parts of the index.
 """
 
 import argparse
@@ -23,7 +24,7 @@ LINES = 1 << 20
 
 
 def write(folder: Path, records: int) -> Path:
-    """An index as insightface has it, and a record file of which the first record is there."""
+    """Write an index in insightface's format, and a record file with the first record only."""
     path = folder / "train.rec"
     with path.open("wb") as file:
         file.write(PART.pack(MAGIC, RECORD_BYTES - PART.size) + HEADER.pack(0, 1.0, 0, 0))
@@ -36,12 +37,12 @@ def write(folder: Path, records: int) -> Path:
 
 
 def read_numbers(path: Path) -> np.ndarray:
-    """The floor: the numbers of the index, unchecked."""
+    """Read the numbers of the index without checks, which is the least possible work."""
     return np.fromfile(path.with_suffix(".idx"), np.int64, sep=" ")
 
 
 def private_bytes(reader: RecordReader) -> int:
-    """Memory that a forked process adds by using the index."""
+    """Measure the bytes of memory that a forked process adds by using the index."""
 
     def use(queue: multiprocessing.Queue) -> None:
         before = _private()
@@ -84,7 +85,7 @@ def main() -> None:
     print(
         f"{arguments.records} records: {ours:.2f} s, numpy.fromfile {bare:.2f} s: "
         f"{ours / bare:.2f} times as long; at most {memory / 2**20:.0f} MiB, "
-        f"{memory / least:.2f} times 16 bytes a record; {added / 2**20:.1f} MiB in a forked "
+        f"{memory / least:.2f} times 16 bytes per record; {added / 2**20:.1f} MiB more in a forked "
         f"process; {1e6 * lookup:.1f} µs to find a key "
         "(aim: 2 s and 100 MiB for 5.8 million records, 10 s and 1.5 GB for 42 million)"
     )

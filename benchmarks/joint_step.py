@@ -1,12 +1,12 @@
-"""Time of a step of joint training, compared with a naive step that repeats reconstructions.
+"""Compare the time of a joint training step with a naive step that repeats reconstructions.
 
     python benchmarks/joint_step.py [--full] [--batch 64] [--steps 8]
 
-The naive step is the same model with the plain formulation of each part: it runs the
-reconstructor for the canonical face, for the reconstruction loss and for the mirrored view, renders
-each time, and computes normals and the networks' layers by PyTorch's general operators. Both steps
-take turns and have the same loss. Times are processor times, so that other work on the machine
-counts little. ``--full`` has the sizes of ``params/full.yaml`` in place of ``params.yaml``'s.
+The naive step computes each part of the loss separately. It runs the whole reconstructor, with
+rendering, for the canonical face, for the reconstruction loss, and for the mirrored view. It
+computes normals and the networks' layers with PyTorch's general operators. Both steps have the same
+loss, and they alternate. Times are processor times, on which other work on the machine has little
+effect. ``--full`` uses the sizes of ``params/full.yaml`` instead of those of ``params.yaml``.
 """
 
 import argparse
@@ -43,7 +43,7 @@ WEIGHTS = {"reco_weight": 0.1, "canon_weight": 0.1, "view_weight": 0.1}
 
 
 def plain_layers(module: nn.Module) -> None:
-    """Put PyTorch's own layers in place of the reconstructor's."""
+    """Replace the reconstructor's layers by PyTorch's own, with the same weights."""
     for name, child in module.named_children():
         if isinstance(child, FewMaps | ToVector | FromVector):
             base = nn.ConvTranspose2d if isinstance(child, FromVector) else nn.Conv2d
@@ -56,7 +56,7 @@ def plain_layers(module: nn.Module) -> None:
 
 
 def normals(depth: Tensor) -> Tensor:
-    """Unit normals ``(B, 3, S, S)`` by PyTorch's cross product and norm."""
+    """Compute unit normals ``(B, 3, S, S)`` with PyTorch's cross product and norm."""
     points = back_project(depth)
     x = F.pad(points, (1, 1, 0, 0), mode="replicate").diff(dim=-1)
     y = F.pad(points, (0, 0, 1, 1), mode="replicate").diff(dim=-2)
@@ -65,21 +65,21 @@ def normals(depth: Tensor) -> Tensor:
 
 
 def take_apart(model: Reconstructor, images: Tensor) -> tuple:
-    """Depth, albedo, light, view, own terms, and what :func:`put_together` makes of them."""
+    """Predict depth, albedo, light, view and the loss terms; return them and their rendering."""
     depth, albedo, terms = model.canonical(images)
     light, view = model.light_of(images), model.view_network(images) * model.view_range
     return depth, albedo, light, view, terms, put_together(model, depth, albedo, light, view)
 
 
 def put_together(model: Reconstructor, *parts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The face shaded in its canonical view, and rendered again with its mask."""
+    """Shade the canonical face and render it; return the shaded face, the image and its mask."""
     depth, albedo, light, view = parts
     shaded = shade(albedo, lambert_shading(normals(depth), light))
     return (shaded, *model.renderer.render(shaded, model.surface(depth), view))
 
 
 def reconstruction_loss(model: Reconstructor, images: Tensor) -> Tensor:
-    """The reconstructor's loss, from the images alone."""
+    """Compute the reconstructor's loss, starting from the images."""
     depth, albedo, light, view, terms, (_, image, mask) = take_apart(model, images)
     _, flipped, flipped_mask = put_together(model, depth.flip(2), albedo.flip(3), light, view)
     sigma = F.softplus(model.confidence_network(images))
@@ -92,7 +92,7 @@ def reconstruction_loss(model: Reconstructor, images: Tensor) -> Tensor:
 
 
 def naive_loss(model: FaceRecognizer, images: Tensor, labels: Tensor) -> Tensor:
-    """The joint loss without fusion, each of its terms from passes of its own."""
+    """Compute the joint loss without fusion, with separate passes for each term."""
     size = images.shape[-1]
     small = model.to_reconstructor(images)
     _, _, _, view, _, (shaded, _, _) = take_apart(model.reconstructor, small)
@@ -109,13 +109,13 @@ def naive_loss(model: FaceRecognizer, images: Tensor, labels: Tensor) -> Tensor:
 
 
 def joint_loss(model: FaceRecognizer, images: Tensor, labels: Tensor) -> Tensor:
-    """The joint loss as it is trained."""
+    """Compute the joint loss as the package does in training."""
     terms = model(images, labels, mode="loss")
     return sum(value for name, value in terms.items() if "loss" in name)
 
 
 def processor_seconds(model: FaceRecognizer, loss, *batch: Tensor) -> tuple[float, float]:
-    """Measure the seconds of one step, forward and backward; return them with its loss."""
+    """Measure the processor seconds of one step, forward and backward; return them and the loss."""
     model.zero_grad(set_to_none=True)
     start = time.process_time()
     value = loss(model, *batch)
@@ -150,7 +150,7 @@ def main() -> None:
         losses = [loss for _, loss in pair]
         if abs(losses[0] - losses[1]) > 1e-3 * abs(losses[0]):
             raise SystemExit(f"the losses differ: {losses}")
-        if step:  # the first warms up
+        if step:  # the first step is a warm-up
             times.append([seconds for seconds, _ in pair])
     table = Table(f"batch of {batch}, {size} px", "processor ms, median of steps")
     for name, column in zip(

@@ -1,11 +1,11 @@
-"""Epochs of the training loader: with workers beside without, and the cache of decoded images.
+"""Compare epochs of the training loader with and without workers, before and after caching.
 
     python benchmarks/loader.py [--images 8000] [--size 112] [--workers 2] [--epochs 4] [--step 10]
 
-The loader and the data set are those of stage ``train``; in the place of a step of training the
-process waits for ``--step`` milliseconds. In the first epoch every image is decoded; in later ones
-all come from the cache that the processes share.
-Epochs of the two take turns, so that a busy machine slows both.
+The loader and the data set are those of stage ``train``. Instead of a training step, the process
+waits for ``--step`` milliseconds. In the first epoch every image is decoded. In later epochs all
+images come from the cache that the processes share. Epochs with and without workers alternate, so
+that other work on the machine slows both.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from lh2face.data.recordio import RecordWriter
 
 
 def loader(root: Path, size: int, workers: int) -> DataLoader:
-    """The loader of the project's config."""
+    """Build the training loader of the project's config."""
     config = Config.fromfile(RECOGNITION).train_dataloader
     config.dataset.update(root=str(root), image_size=size)
     config.update(num_workers=workers, persistent_workers=workers > 0)
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=112)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--step", type=float, default=10, help="ms of a step of training")
+    parser.add_argument("--step", type=float, default=10, help="ms per training step")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def seconds(fn: Callable[[], object], repeat: int = 5) -> float:
-    """Best of ``repeat`` calls, after one to warm up."""
+    """Measure the seconds of the fastest of ``repeat`` calls, after one call as warm-up."""
     fn()
     times = []
     for _ in range(repeat):

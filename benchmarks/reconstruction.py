@@ -1,13 +1,15 @@
-"""Depth errors of every reconstructor and of supervision, and what joint training does to them.
+"""Measure depth errors of all reconstructors, and how joint training changes canonical faces.
 
     python benchmarks/reconstruction.py [--steps 3000] [--size 64] [--data data] [--runs runs]
 
-Each is trained on the pipeline's aligned faces (``dvc repro align align_benchmark``) and measured
-on its benchmark ``people``, as stage ``fit3d`` does it, beside the rows of Unsup3D's table:
-constant depth, average depth, and a network of the same kind that is shown the true depth of other
-photographs. Where ``--runs`` has a jointly trained recognizer, also how alike it finds a frontal
-photo and the canonical face of a profile photo of the same person, by the reconstructor before and
-after joint training.
+Each reconstructor is trained on the pipeline's aligned faces (``dvc repro align align_benchmark``)
+with the recipe of stage ``fit3d``, and its depth is measured on the benchmark ``people``. The other
+rows are those of Unsup3D's table: a constant depth, the average depth, and a network of the same
+kind that is trained with the true depth of other photographs.
+
+If ``--runs`` has a jointly trained recognizer, a second table shows the similarity that it finds
+between a frontal photo and the canonical face of a profile photo of the same person. The canonical
+faces are those of the reconstructor before and after joint training.
 """
 
 import argparse
@@ -47,7 +49,7 @@ WAYS = ["Unsup3DReconstructor", "Linear3DMMReconstructor", "supervised"]
 
 
 class Supervised(nn.Module):
-    """Network for the depth in the input's view, learnt from the true depth."""
+    """Network that predicts the depth in the input's view; it is trained with the true depth."""
 
     def __init__(self, image_size: int, width: int = 16) -> None:
         super().__init__()
@@ -62,7 +64,11 @@ class Supervised(nn.Module):
 
 
 def true_faces(people: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Aligned photographs of people of their own, their depth, and where it is known."""
+    """Make aligned photographs of people who are in no data set.
+
+    Returns:
+        Images ``(N, 3, S, S)`` uint8, depths ``(N, S, S)``, and bool masks of the known depth.
+    """
     rng = np.random.default_rng(7_654_321)
     images, depths, masks = [], [], []
     for _ in track(range(people), "photographing"):
@@ -81,7 +87,10 @@ def true_faces(people: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def train_supervised(size: int, steps: int, batch: int, lr: float) -> nn.Module:
-    """L1 loss of the depth, after removing its mean over the face, and of its differences."""
+    """Train a network with the L1 loss of the depth and of its differences between pixels.
+
+    The mean error over a face is subtracted first, so that only the shape counts.
+    """
     images, depth, mask = true_faces(steps // 10 + 50, size)
     model = Supervised(size)
     optimizer = torch.optim.Adam(model.parameters(), lr=lr, betas=(0.9, 0.999))
@@ -103,7 +112,7 @@ def train_supervised(size: int, steps: int, batch: int, lr: float) -> nn.Module:
 
 
 def fitted(reconstructor: dict, data: Path, steps: int, batch: int, lr: float) -> nn.Module:
-    """A reconstructor trained by the recipe of stage ``fit3d``, whole epochs of about ``steps``."""
+    """Train a reconstructor by the recipe of stage ``fit3d``, for about ``steps`` steps."""
     faces = data / "aligned" / "training" / "sources"
     options = {"train_dataloader.batch_size": batch, "optim_wrapper.optimizer.lr": lr}
     config = load_recipe(RECONSTRUCTION, options)
@@ -118,9 +127,13 @@ def fitted(reconstructor: dict, data: Path, steps: int, batch: int, lr: float) -
 
 @torch.no_grad()
 def frontalisation(benchmark: Benchmark, runs: Path, head: str) -> dict[str, tuple[float, float]]:
-    """Mean cosine of a frontal photo with a profile photo of the person, and with its canonical
-    face by the reconstructor before and after joint training, and of the same with a frontal photo
-    of somebody else; by the joint recognizer."""
+    """Measure with a joint recognizer how similar frontal photos and frontalised profiles are.
+
+    Returns:
+        Two mean cosines for a profile photo, for its canonical face by the reconstructor before
+        joint training, and for that after it. The first is with a frontal photo of the same person,
+        the second with a frontal photo of another person.
+    """
     pairs = benchmark.pairs["profile"]
     folder = runs / head / "0" / "model"
     recognizer = load_model(folder)

@@ -2,8 +2,8 @@
 
     python benchmarks/recordio.py [--images 4000] [--rounds 5]
 
-The record file is read in a random order, through the index, as training does; the bare loop
-decodes the same encoded images, which it already holds in memory, in the same order.
+The record file is read in random order through its index, as in training. The loop with
+``cv2.imdecode`` decodes the same images in the same order, but has them in memory.
 """
 
 import argparse
@@ -22,7 +22,7 @@ SIZE = 112
 
 
 def faces(count: int) -> list[bytes]:
-    """JPEGs of about the size of an aligned face's: smooth shapes with some noise."""
+    """Make JPEGs as large as those of aligned faces: smooth shapes with some noise."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (count, 14, 14, 3), np.uint8)
     encoded = []
@@ -34,7 +34,7 @@ def faces(count: int) -> list[bytes]:
 
 
 def seconds(read: Callable[[int], bytes], order: list[int]) -> float:
-    """Time to read and decode the images in this order."""
+    """Measure the seconds for reading and decoding the images in this order."""
     start = time.perf_counter()
     for key in order:
         cv2.imdecode(np.frombuffer(read(key), np.uint8), cv2.IMREAD_COLOR)
@@ -64,7 +64,7 @@ def main() -> None:
     print(
         f"{len(encoded)} JPEGs of {np.mean(list(map(len, encoded))) / 1024:.1f} KiB: record file "
         f"{len(order) / ours:.0f} images/s, bare cv2.imdecode {len(order) / bare:.0f}: "
-        f"{bare / ours:.3f} of its rate (aim: at least 0.9)"
+        f"{bare / ours:.3f} of that rate (aim: at least 0.9)"
     )
 
 

@@ -2,9 +2,10 @@
 
     python benchmarks/renderer.py [--batch 8] [--sizes 64 112]
 
-Depth maps of a face's relief, views to ±60° of yaw, three channels of texture: forward alone, and
-forward with the backward pass to texture, depth and view; eagerly and under ``torch.compile``
-(after it has compiled). The floor is ``grid_sample`` of the same textures, which knows no surface.
+The scene has depth maps of faces, views up to ±60° of yaw, and textures of three channels. Measured
+are the forward pass alone, and the forward and backward pass with gradients of texture, depth and
+view. The renderer runs eagerly and under ``torch.compile``, without the time of compiling. For
+comparison, ``grid_sample`` warps the same textures without a surface.
 """
 
 import argparse
@@ -30,7 +31,7 @@ PYTORCH3D = {64: (7.6, 4.6), 112: (0.96, 0.76)}
 
 
 def scene(batch: int, size: int) -> list[torch.Tensor]:
-    """Texture, depth of a head with a nose, and views."""
+    """Make textures, depth maps of a head with a nose, and views."""
     generator = torch.Generator().manual_seed(0)
     axis = torch.linspace(-1, 1, size)
     x, y = axis.expand(size, size), axis[:, None].expand(size, size)
@@ -47,18 +48,18 @@ def scene(batch: int, size: int) -> list[torch.Tensor]:
 
 
 def forward(render, inputs) -> None:
-    """One batch without gradients."""
+    """Render one batch without gradients."""
     with torch.no_grad():
         render(*inputs)
 
 
 def both(render, inputs) -> None:
-    """One batch, and the gradients of its sum."""
+    """Render one batch, and compute the gradients of the sum of its pixels."""
     torch.autograd.grad(render(*inputs)[0].sum(), inputs, allow_unused=True)
 
 
 def sampled(texture: torch.Tensor, depth: torch.Tensor, view: torch.Tensor):
-    """The floor: an affine warp of the same texture."""
+    """Warp the same textures by an affine map, which is the least possible work."""
     theta = torch.eye(2, 3).repeat(len(view), 1, 1)
     theta = torch.cat([theta[:, :, :2] * view[:, 1].cos()[:, None, None], theta[:, :, 2:]], 2)
     grid = F.affine_grid(theta, list(texture.shape), align_corners=True)
@@ -66,7 +67,7 @@ def sampled(texture: torch.Tensor, depth: torch.Tensor, view: torch.Tensor):
 
 
 def one_batch(size: int, batch: int) -> None:
-    """Forward and backward in a process of its own."""
+    """Run a forward and backward pass; called in a new process, whose memory is measured."""
     both(DepthMeshRenderer(size), scene(batch, size))
 
 
@@ -82,15 +83,15 @@ def main() -> None:
         renderers = {
             "eager": DepthMeshRenderer(size),
             "compiled": DepthMeshRenderer(size, compiled=True),
-            "grid_sample, the floor": sampled,
+            "grid_sample, for comparison": sampled,
         }
         try:
             renderers["PyTorch3D"] = MODELS.build({"type": "PyTorch3DRenderer", "image_size": size})
         except ImportError:
             if size in PYTORCH3D and batch == 8:
                 once, twice = PYTORCH3D[size]
-                # Measured on two cores when the project began; not installed now.
-                table.add_row("PyTorch3D 0.7.9, then", str(size), f"{once}", "", f"{twice}", "")
+                # PyTorch3D is not installed. These rates were measured earlier, on two cores.
+                table.add_row("PyTorch3D 0.7.9, earlier", str(size), f"{once}", "", f"{twice}", "")
         inputs = scene(batch, size)
         for name, render in renderers.items():
             rates = [batch / seconds(partial(way, render, inputs), 15) for way in (forward, both)]

@@ -1,9 +1,10 @@
-"""Estimate the needs of a training with millions of identities, from measured parts and arithmetic.
+"""Estimate time and memory of training with millions of identities, by measurement and arithmetic.
 
     python benchmarks/scale.py [--classes 2000000] [--batch 128] [--processes 8 64]
 
-Measured: the head's step and memory at two numbers of classes, and how they grow. Computed: memory
-of proxies and momenta, and bytes sent, per process.
+The script measures the time and memory of a step of the head at two numbers of classes, and so how
+they grow. For each process, it computes the memory of the proxies with gradient and momentum, and
+the bytes that are sent.
 """
 
 import argparse
@@ -24,7 +25,7 @@ GIB = 2**30
 
 
 def step_cost(classes: int, batch: int, results) -> None:
-    """Seconds of a step of the head, and MiB beyond proxies and their gradient."""
+    """Measure the seconds of a step of the head, and its MiB without the proxies and gradient."""
     torch.manual_seed(0)
     head = LH2FaceHead(num_classes=classes, in_channels=DIM)
     embeddings = torch.randn(batch, DIM, requires_grad=True)
@@ -44,13 +45,15 @@ def step_cost(classes: int, batch: int, results) -> None:
 def per_process(classes: int, batch: int, processes: int) -> dict[str, float]:
     """Compute the GiB held and the MiB sent by each process."""
     proxies = classes / processes * DIM * FLOAT
-    # Weight, gradient and momentum.
     return {
-        "proxies, GiB": 3 * proxies / GIB,
-        # Every process computes with the batch of all: embeddings there, their gradients back.
-        "embeddings sent a step, MiB": 2 * batch * processes * DIM * FLOAT / 2**20,
-        # A ring all-reduce of what DistributedDataParallel holds: IResNet-50 has 43.6 M parameters.
-        "backbone's gradients a step, MiB": 2 * 43.6e6 * FLOAT / 2**20,
+        # The factor 3 is for weight, gradient and momentum.
+        "proxies, gradient and momentum, GiB": 3 * proxies / GIB,
+        # Every process gets the embeddings of all processes, and sends back their gradients.
+        "embeddings and their gradients sent per step, MiB": (
+            2 * batch * processes * DIM * FLOAT / 2**20
+        ),
+        # DistributedDataParallel's ring all-reduce; IResNet-50 has 43.6 million parameters.
+        "backbone's gradients sent per step, MiB": 2 * 43.6e6 * FLOAT / 2**20,
     }
 
 
@@ -62,7 +65,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, nargs="*", default=[8, 64])
     arguments = parser.parse_args()
     context, console = get_context("spawn"), Console()
-    table = Table("classes", "s a step", "µs a class", "MiB beyond proxies and gradient")
+    table = Table("classes", "s per step", "µs per class", "MiB without proxies and gradient")
     for classes in MEASURED:
         results = context.Queue()
         process = context.Process(target=step_cost, args=(classes, arguments.batch, results))

@@ -1,6 +1,8 @@
-"""Measure synthetic photos per second: render, degrade, encode and write, with start of workers.
+"""Measure how many synthetic photos per second are rendered, degraded, encoded and written.
 
-python benchmarks/synthetic.py [--people 100] [--workers 2]
+    python benchmarks/synthetic.py [--people 100] [--workers 2]
+
+The time includes the start of the workers.
 """
 
 import argparse
@@ -14,7 +16,7 @@ from lh2face.data.synthetic.people import SESSIONS
 
 
 def main() -> None:
-    """Time one data set of the default image size."""
+    """Print the rate for one data set of the default image size."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--people", type=int, default=100)
     parser.add_argument("--workers", type=int, default=2)

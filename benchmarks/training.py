@@ -1,13 +1,13 @@
-"""A training step through mmengine's Runner against the same network in a bare PyTorch loop.
+"""Compare a training step of mmengine's Runner with the same network in a plain PyTorch loop.
 
     python benchmarks/training.py [--blocks 12] [--steps 3] [--batch 64] [--size 112]
 
-MobileFaceNet with the LH2Face head, images from a record file. In one process the Runner, with
-its loop, seeds, log and TensorBoard, and a bare loop with network, head, data and clipping of its
-own take turns, a few steps each, so that a busy machine slows both; the median of the blocks
-counts. A checkpoint and a validation on 300 pairs are timed by themselves, and counted at every
-thousand steps, the interval of the config's checkpoints. Then the bare
-loop in bfloat16 and in float32 take turns in the same way.
+The network is a MobileFaceNet with the LH2Face head; the images come from a record file. The Runner
+has its loop, seeds, log and TensorBoard. The plain loop has its own network, head, data and
+clipping. In one process the two alternate in blocks of a few steps, so that other work on the
+machine slows both. The result is the median over the blocks. A checkpoint and a validation on 300
+pairs are timed separately, and counted once per thousand steps, the interval of the config's
+checkpoints. Then the plain loop in bfloat16 and in float32 are compared in the same way.
 """
 
 import argparse
@@ -41,7 +41,7 @@ INSTRUCTIONS = ("avx512_bf16", "amx_bf16")
 
 
 def config_for(root: Path, batch: int, size: int, people: int) -> Config:
-    """The project's config, for more epochs than anyone waits for."""
+    """Return the project's config with these sizes, for a training that does not end by itself."""
     config = Config.fromfile(RECOGNITION)
     config.work_dir = str(root / "work")
     config.experiment_name = f"benchmark-{time.time_ns()}"
@@ -53,13 +53,13 @@ def config_for(root: Path, batch: int, size: int, people: int) -> Config:
     config.param_scheduler = None
     config.val_dataloader.num_workers = 0
     config.val_dataloader.dataset.update(paths=[str(root / "pairs.bin")], image_size=size)
-    config.train_cfg.val_interval = 10**9  # it is timed by itself
+    config.train_cfg.val_interval = 10**9  # the validation is timed separately
     config.log_level = "ERROR"
     return config
 
 
 def write_pairs(records: Path, out: Path) -> None:
-    """A verification bin of training faces: half of its pairs show one person."""
+    """Write a verification bin of training faces; half of its pairs show one person."""
     reader = RecordReader(records / "train.rec")
     faces = RecordFaces(str(records))
     keys = faces.sources[0].keys
@@ -76,7 +76,7 @@ def write_pairs(records: Path, out: Path) -> None:
 
 
 def bare_steps(config: Config, autocast: bool = False) -> Iterator[None]:
-    """Plain training loop as a generator; each ``next`` is one step."""
+    """Run a plain training loop as a generator; each ``next`` is one step."""
     model = MODELS.build(config.model)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
     loader = config.train_dataloader
@@ -102,7 +102,7 @@ class EnoughError(Exception):
 
 
 class TakeTurns(Hook):
-    """Hook that runs as many steps of another loop after each block of the Runner's steps."""
+    """Hook that runs as many steps of another loop after each block of steps of the Runner."""
 
     priority = "LOWEST"
 
@@ -117,13 +117,13 @@ class TakeTurns(Hook):
         self.start = time.perf_counter()
 
     def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
-        """Count a step; at the end of a block run the other loop's."""
+        """Count a step; at the end of a block, run a block of the other loop."""
         self.done += 1
         if self.done % self.steps:
             return
         mine = time.perf_counter() - self.start
         self.times.append((mine, timed(self.other, self.steps)))
-        if len(self.times) > self.blocks:  # the first warms up
+        if len(self.times) > self.blocks:  # the first block is a warm-up
             self.checkpoint = seconds_of_checkpoint(runner)
             start = time.perf_counter()
             runner.train_loop.validate()
@@ -133,7 +133,7 @@ class TakeTurns(Hook):
 
 
 def seconds_of_checkpoint(runner: Any) -> float:
-    """Median time of a checkpoint, including the check that all values are finite."""
+    """Measure the median seconds of a checkpoint, with the check that all values are finite."""
     (keeper,) = (hook for hook in runner.hooks if hasattr(hook, "kept"))
     times = []
     for _ in range(5):
@@ -153,12 +153,12 @@ def timed(steps: Iterator[None], number: int) -> float:
 
 
 def ratio(times: list[tuple[float, float]]) -> float:
-    """Median of the blocks' ratios, without the first block."""
+    """Compute the median of the blocks' ratios, without the first block."""
     return statistics.median(first / second for first, second in times[1:])
 
 
 def through_the_runner(config: Config, blocks: int, steps: int) -> TakeTurns:
-    """Both loops' times."""
+    """Run the Runner and the plain loop in alternation; return the hook with their times."""
     turns = TakeTurns(bare_steps(config), blocks, steps)
     runner = Runner.from_cfg(config)
     runner.register_hook(turns)
@@ -190,11 +190,12 @@ def main() -> None:
     step = statistics.median(other for _, other in turns.times[1:]) / given.steps
     share = (turns.checkpoint + turns.validation) / (interval * step)
     print(
-        f"step of {given.batch} images at {given.size} px: bare {1000 * step:.0f} ms; the Runner "
-        f"with seeds, log and TensorBoard takes {ratio(turns.times):.3f} times as long; a "
-        f"checkpoint takes {1000 * turns.checkpoint:.0f} ms, a validation on {PAIRS} pairs "
-        f"{turns.validation / step:.1f} steps, both {share:.4f} of a step at every {interval} "
-        f"steps; together {ratio(turns.times) + share:.3f} (aim: at most 1.03)"
+        f"step of {given.batch} images at {given.size} px: plain loop {1000 * step:.0f} ms; the "
+        f"Runner with seeds, log and TensorBoard takes {ratio(turns.times):.3f} times as long; a "
+        f"checkpoint takes {1000 * turns.checkpoint:.0f} ms, a validation on {PAIRS} pairs takes "
+        f"as long as {turns.validation / step:.1f} steps; once per {interval} steps, the two add "
+        f"{share:.4f} of a step to each; together {ratio(turns.times) + share:.3f} (aim: at most "
+        "1.03)"
     )
     flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
     has = {name: name in flags for name in INSTRUCTIONS}

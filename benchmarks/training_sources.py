@@ -2,12 +2,13 @@
 
     python benchmarks/training_sources.py [--records 200000] [--photos 25000 50000] [--workers 1]
 
-A record file is read where it lies: beside hashing its bytes, which somebody must do once, its
-source should take next to nothing. An image folder is beside reading each of its files and decoding
-it to pixels of three colours, in one thread, as its photos' user must; both in processor time, by
-turns, because others may compute on the machine. The source does more (it writes the photos as
-records, and looks for equal files), and less: it sees that all of a JPEG can be decoded, without
-working out colours. Memory is what a fresh process grows by; files are in the system's cache.
+The source of a record file does not copy it, so it should take little more time than hashing the
+file, which is needed once. The source of an image folder is compared with reading and decoding each
+file to RGB in one thread, which every user of the photos must do. Both are measured in processor
+time and alternate, because of other work on the machine. The source does more than that: it writes
+the photos as records, and searches for equal files. It also does less: it checks that a JPEG can be
+decoded, but computes no colours. Memory is the growth of a new process. The files are in the
+system's cache.
 """
 
 import argparse
@@ -26,7 +27,8 @@ from measure import peak_memory
 from lh2face.data.recordio import RecordWriter
 from lh2face.data.training_sources import ImageFolder, Records
 
-# Different faces; the records and photos repeat them, with other bytes behind their end.
+# Number of different faces. The records and photos repeat them; photos have different bytes
+# appended.
 FACES = 200
 PHOTOS = 5
 TURNS = 5
@@ -34,7 +36,7 @@ SIZE = 112
 
 
 def faces() -> list[bytes]:
-    """JPEGs of smooth shapes with some noise."""
+    """Make JPEGs of smooth shapes."""
     rng = np.random.default_rng(0)
     encoded = []
     for small in rng.integers(0, 256, (FACES, 8, 8, 3), np.uint8):
@@ -44,7 +46,7 @@ def faces() -> list[bytes]:
 
 
 def write_records(root: Path, count: int, index: bool) -> None:
-    """A record file as insightface has it, a record of each identity at its end."""
+    """Write a record file in insightface's format, with a record of each identity at its end."""
     images, people = faces(), count // 20
     root.mkdir()
     with RecordWriter(root / "train.rec") as writer:
@@ -68,37 +70,37 @@ def write_photos(root: Path, count: int) -> None:
 
 
 def read_records(root: str, out: str) -> None:
-    """The source of a record folder."""
+    """Run the source of a record folder."""
     Records(root).write(Path(out), 1)
 
 
 def read_photos(root: str, out: str, workers: int) -> None:
-    """The source of an image folder."""
+    """Run the source of an image folder."""
     ImageFolder(root, aligned=True).write(Path(out), workers)
 
 
 def hash_file(root: str) -> None:
-    """The floor for records."""
+    """Hash the record file, which is the least possible work."""
     with Path(root, "train.rec").open("rb") as file:
         hashlib.file_digest(file, "sha256")
 
 
 def decode_photos(root: str) -> None:
-    """The floor for photos."""
+    """Read and decode all photos, which is the least possible work."""
     for folder in sorted(Path(root).iterdir()):
         for path in sorted(folder.iterdir()):
             cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
 
 
 def seconds(fn: Callable[..., None], *args: object, clock: Callable[[], float]) -> float:
-    """Time of one call."""
+    """Measure the seconds of one call."""
     start = clock()
     fn(*args)
     return clock() - start
 
 
 def disk(folder: Path) -> int:
-    """Bytes of the files in a folder."""
+    """Compute the bytes of the files in a folder."""
     return sum(path.stat().st_size for path in folder.iterdir())
 
 
@@ -123,7 +125,7 @@ def main() -> None:
             memory = peak_memory(read_records, str(root), str(out))
             print(
                 f"train.rec of {disk(root) / 1e6:.0f} MB, {'with' if index else 'without'} index: "
-                f"{ours:.2f} s, its hash alone {bare:.2f} s: {ours - bare:.2f} s beside it; "
+                f"{ours:.2f} s, the hash alone {bare:.2f} s: {ours - bare:.2f} s more; "
                 f"{memory / 1e6:.0f} MB of memory, {disk(out) / 1e6:.4f} MB on disk "
                 "(aim for 200000 records: 5 s, 300 MB, 1 MB)"
             )
@@ -142,11 +144,11 @@ def main() -> None:
             out.mkdir()
             memory = peak_memory(read_photos, str(root), str(out), arguments.workers)
             print(
-                f"{photos} photos by {arguments.workers} threads: {median(ours):.1f} s of "
+                f"{photos} photos with {arguments.workers} threads: {median(ours):.1f} s of "
                 f"processor time, reading and decoding alone {median(bare):.1f} s: "
                 f"{median(ours) / median(bare):.2f} times as long; "
-                f"{memory / 1e6:.0f} MB of memory, {memory / photos:.0f} bytes a photo "
-                "(aim for 50000: 1.3 times, 1 GB, as much as for 25000)"
+                f"{memory / 1e6:.0f} MB of memory, {memory / photos:.0f} bytes per photo "
+                "(aim for 50000: 1.3 times, 1 GB, as many bytes per photo as for 25000)"
             )
 
 

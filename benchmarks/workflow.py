@@ -1,9 +1,10 @@
-"""Time of Snakemake's dry run with many and with few heads; it should grow like the stages.
+"""Measure how the time of Snakemake's dry run grows with the number of heads.
 
     python benchmarks/workflow.py [--heads 5 50] [--seeds 5]
 
-A copy of the project gets that many heads; no stage is run. Times are CPU times of
-``snakemake --dry-run`` and its child processes, so they do not depend on the load of the machine.
+The time should grow no faster than the number of jobs. A copy of the project gets that many heads;
+no stage is run. Times are CPU times of ``snakemake --dry-run`` and its child processes, so they
+depend little on the load of the machine.
 """
 
 import argparse
@@ -22,7 +23,7 @@ COPIED = ("plugin", "workflow", "Snakefile", "dvc.yaml", ".dvcignore", "params.y
 
 
 def copy(folder: Path, heads: int, seeds: int) -> None:
-    """The project without git, with the given number of heads and seeds."""
+    """Copy the project without git, and give it this number of heads and seeds."""
     for name in COPIED:
         source = ROOT / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
@@ -38,7 +39,7 @@ def copy(folder: Path, heads: int, seeds: int) -> None:
 
 
 def dry_run(folder: Path) -> tuple[float, int]:
-    """Seconds of the processor, and the number of jobs."""
+    """Measure the CPU seconds of a dry run, and return them with the number of jobs."""
     before = os.times()
     done = subprocess.run(
         ["snakemake", "--dry-run"], cwd=folder, check=True, capture_output=True, text=True
@@ -50,7 +51,7 @@ def dry_run(folder: Path) -> tuple[float, int]:
 
 
 def main() -> None:
-    """Print seconds and jobs of both sizes, and how much one stage more costs in the larger."""
+    """Print the seconds and jobs for both numbers of heads, and the ratio of seconds per job."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--heads", type=int, nargs=2, default=(5, 50))
     parser.add_argument("--seeds", type=int, default=5)
@@ -63,7 +64,7 @@ def main() -> None:
             seconds, jobs = dry_run(Path(folder))
         per_job.append(seconds / jobs)
         print(f"{heads} heads x {arguments.seeds} seeds: {jobs} jobs, {seconds:.1f} s")
-    print(f"a job costs {per_job[1] / per_job[0]:.2f} times as much where there are many")
+    print(f"with many heads, a job takes {per_job[1] / per_job[0]:.2f} times as long as with few")
 
 
 if __name__ == "__main__":

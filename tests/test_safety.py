@@ -222,7 +222,7 @@ def test_parameters_run_nothing(folder, harm, place):
     text = (ROOT / "params.yaml").read_text()
     (folder / "params.yaml").write_text(text)
     YAML().dump(overlays(harm)[place], folder / "overlay.yaml")
-    with pytest.raises(ParamsError, match=r"overlay\.yaml, put over .*(found|unknown|allowed)"):
+    with pytest.raises(ParamsError, match=r"overlay\.yaml, applied to .*(found|unknown|allowed)"):
         overlay_params([folder / "overlay.yaml"], folder / "params.yaml")
     assert (folder / "params.yaml").read_text() == text
 

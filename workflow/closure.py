@@ -1,4 +1,4 @@
-"""List the files of the package that a stage reads: all that its module imports, at any depth.
+"""List the files of the package that a stage depends on: all that its module imports, at any depth.
 
 Run it in the folder of dvc.yaml:
 
@@ -6,14 +6,15 @@ Run it in the folder of dvc.yaml:
     python workflow/closure.py embed evaluate      prints the files of these stages
     python workflow/closure.py --write             writes the files into dvc.yaml
 
-The files come from the source text; nothing is imported. Imports inside functions count, those for
-type checkers do not. An ``__init__`` that only collects names is no dependency: a name imported
-from it leads to the file that defines it. The name of a registered class in a string, such as
-``type="RecordFaces"``, counts as an import of it.
+The files are found from the source text; nothing is imported. Imports inside functions count, those
+for type checkers do not. An ``__init__`` that only collects names is no dependency: a name imported
+from it leads to the file that defines the name. The name of a registered class in a string, such as
+``type="RecordFaces"``, counts as an import of the class.
 
-What only the parameters name, such as the type of a benchmark or of a head, differs from one entry
-of a stage to the next, which a list in dvc.yaml cannot say. Stage ``code`` writes the digests of
-these files, one JSON file per entry, on which the entry of the stage depends:
+Some files depend on the parameters, such as the file of a benchmark's type or of a head. They
+differ between the instances of a stage, for example between two heads of stage ``train``. A list in
+dvc.yaml cannot express this. So stage ``code`` writes the digests of these files, as one JSON file
+per instance, and the instance depends on its JSON file:
 
     python workflow/closure.py --code OUT
 """
@@ -35,7 +36,7 @@ SOURCE = Path("plugin")
 PACKAGE = "lh2face"
 ROOT = SOURCE / PACKAGE
 CONFIGS, HEADS, BACKBONES = (ROOT / room for room in ("configs", "heads", "backbones"))
-# Modules that list the types of a section of the parameters.
+# For each section of the parameters, the module that lists its types.
 TYPES = {
     "sources": f"{PACKAGE}.data.training_sources",
     "benchmarks": f"{PACKAGE}.data.benchmarks",
@@ -43,30 +44,30 @@ TYPES = {
 }
 # The module that lists the types of a ``detector``, which an entry of these sections may have.
 DETECTORS = f"{PACKAGE}.detection"
-# Modules that only list others.
+# Modules that only list other modules' names.
 LISTS = {f"{PACKAGE}.register", DETECTORS, *TYPES.values()}
 
 
 def file_of(module: str) -> Path | None:
-    """The file of a module of the package; ``None`` if there is none."""
+    """Return the file of a module of the package; ``None`` if there is none."""
     path = SOURCE.joinpath(*module.split("."))
     found = (path.with_suffix(".py"), path / "__init__.py")
     return next((one for one in found if one.is_file()), None)
 
 
 def module_of(path: Path) -> str:
-    """The module of a file of the package."""
+    """Return the name of the module that a file of the package contains."""
     return ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
 
 
 @cache
 def tree(path: Path) -> ast.Module:
-    """The syntax tree of a file, without the parts that only a type checker reads."""
+    """Return the syntax tree of a file, without docstrings and code for type checkers."""
     return WithoutTyping().visit(ast.parse(path.read_text(encoding="utf-8"), str(path)))
 
 
 class WithoutTyping(ast.NodeTransformer):
-    """Removes ``if TYPE_CHECKING:`` and docstrings."""
+    """Remove ``if TYPE_CHECKING:`` and docstrings from a syntax tree."""
 
     def visit_If(self, node: ast.If) -> Any:
         typing = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
@@ -77,7 +78,7 @@ class WithoutTyping(ast.NodeTransformer):
 
 
 def only_collects(path: Path) -> bool:
-    """Whether an ``__init__`` defines nothing but ``__all__`` and its version."""
+    """Whether a file only collects names: it defines nothing but ``__all__`` or a version."""
     if module_of(path) in LISTS:
         return True
     ours = (ast.Import, ast.ImportFrom)
@@ -91,7 +92,7 @@ def only_collects(path: Path) -> bool:
 
 
 def origin(module: str, level: int, path: Path) -> str:
-    """The absolute name of the module in ``from module import …``."""
+    """Return the absolute name of the module in ``from module import …``."""
     if not level:
         return module
     package = module_of(path).split(".")
@@ -101,7 +102,10 @@ def origin(module: str, level: int, path: Path) -> str:
 
 
 def defined_in(module: str, name: str) -> Path | None:
-    """The file that defines what ``from module import name`` gives; ``None`` if not ours."""
+    """Return the file that defines a name which ``from module import name`` imports.
+
+    ``None`` if the module is not part of the package.
+    """
     if module.partition(".")[0] != PACKAGE:
         return None
     if inner := file_of(f"{module}.{name}"):
@@ -119,7 +123,7 @@ def defined_in(module: str, name: str) -> Path | None:
 
 @cache
 def registered() -> dict[str, Path]:
-    """The files of the registered classes, by the name of the class."""
+    """Return the files of the registered classes, by the name of the class."""
     return {
         node.name: path
         for path in sorted(ROOT.rglob("*.py"))
@@ -131,7 +135,7 @@ def registered() -> dict[str, Path]:
 
 @cache
 def read_by(path: Path) -> frozenset[Path]:
-    """The files of the package that a file imports, or names as registered classes."""
+    """Return the files that a file depends on, by imports or by names of registered classes."""
     found: set[Path | None] = set()
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
@@ -140,14 +144,15 @@ def read_by(path: Path) -> frozenset[Path]:
         elif isinstance(node, ast.ImportFrom):
             module = origin(node.module or "", node.level, path)
             found.update(defined_in(module, one.name) for one in node.names)
-    # What a config names depends on which config a stage is given.
+    # The classes that a config names are added by recipe(), because the parameters choose the
+    # config.
     if CONFIGS not in path.parents:
         found.update(named_in(path))
     return frozenset(one for one in found if one is not None and not only_collects(one))
 
 
 def named_in(path: Path) -> set[Path]:
-    """The files of the registered classes whose names are strings in a file."""
+    """Return the files of the registered classes whose names are strings in a file."""
     return {
         registered()[node.value]
         for node in ast.walk(tree(path))
@@ -156,7 +161,7 @@ def named_in(path: Path) -> set[Path]:
 
 
 def with_bases(config: Path) -> Iterator[Path]:
-    """A config and those that it inherits from; only the package's own may be inherited from."""
+    """Yield a config and all configs from which it inherits, which must be in the package."""
     yield config
     for node in tree(config).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_base_":
@@ -166,7 +171,7 @@ def with_bases(config: Path) -> Iterator[Path]:
 
 
 def closure(begin: Iterable[Path]) -> set[Path]:
-    """Some files and everything that they read."""
+    """Return some files and all files on which they depend, at any depth."""
     found: set[Path] = set()
     waiting = list(begin)
     while waiting:
@@ -178,32 +183,35 @@ def closure(begin: Iterable[Path]) -> set[Path]:
 
 
 def stage_files(name: str, command: str) -> set[Path]:
-    """What a stage of dvc.yaml reads, whatever the parameters.
+    """Return the files on which a stage of dvc.yaml depends with any parameters.
 
     Args:
-        name: Of the stage, without the values of its matrix.
-        command: Its command line.
+        name: Name of the stage, without the values of its matrix.
+        command: Command line of the stage.
+
+    Raises:
+        ValueError: If the command calls no stage of the package.
     """
     called = re.search(r"lh2face ([a-z0-9-]+)", command)
     module = file_of(f"{PACKAGE}.stages.{called[1].replace('-', '_')}") if called else None
     if module is None:
-        raise ValueError(f"{name}: found no stage of the package in {command!r}")
+        raise ValueError(f"{name}.cmd: expected a stage of the package, found {command!r}")
     return closure([module])
 
 
 def code(params: dict[str, Any]) -> dict[str, set[Path]]:
-    """What the parameters name, by the name of the file that stage ``code`` writes."""
+    """Return the files that the parameters choose, by the name of the JSON file of stage code."""
     found = {
         f"{section}/{name}": closure(entry_types(module, entry))
         for section, module in TYPES.items()
         for name, entry in params[section].items()
     }
     trained, fitted = recipe(params["train"]), recipe(params["fit3d"])
-    # The head of the parameters takes the place of the recipe's own.
+    # The heads of the parameters replace the head of the recipe.
     common = trained - inside(trained, HEADS)
     for name, head in params["heads"].items():
         found[f"heads/{name}"] = closure([*common, *classes(head)])
-    # The recipe of the reconstructor inherits the names of a head and a backbone, and uses neither.
+    # The recipe of the reconstructor inherits a head and a backbone, but uses neither.
     found["reconstructor"] = closure(fitted - inside(fitted, HEADS, BACKBONES))
     found["network"] = closure(inside(trained, CONFIGS, BACKBONES))
     if params["joint"]["fusion"] != "none":
@@ -212,19 +220,19 @@ def code(params: dict[str, Any]) -> dict[str, set[Path]]:
 
 
 def entry_types(module: str, entry: dict[str, Any]) -> list[Path]:
-    """The files of the types that an entry of a section names: its own, and its detector's."""
+    """Return the files of the types of an entry of a section: its own, and its detector's."""
     detector = entry.get("detector")
     detectors = [types(DETECTORS)[detector["type"]]] if detector else []
     return [types(module)[entry["type"]], *detectors]
 
 
 def inside(files: set[Path], *folders: Path) -> set[Path]:
-    """Those of some files that are in one of some folders."""
+    """Return those files that are in one of the folders."""
     return {path for path in files if {*folders} & {*path.parents}}
 
 
 def types(module: str) -> dict[str, Path]:
-    """The files of the classes in the first dictionary of a module, by their keys."""
+    """Return the files of the classes in the first dictionary of a module, by their keys."""
     path = file_of(module)
     listed = (node.value for node in tree(path).body if isinstance(node, ast.AnnAssign))
     first = next(node for node in listed if isinstance(node, ast.Dict))
@@ -233,19 +241,19 @@ def types(module: str) -> dict[str, Path]:
 
 
 def recipe(section: dict[str, Any]) -> set[Path]:
-    """The configs that a recipe consists of, and the classes that they and the options name."""
+    """Return the configs of a recipe, and the files of the classes that they and options name."""
     configs = set(with_bases(Path(section["config"])))
     named = (path for one in configs for path in named_in(one))
     return {*configs, *named, *classes(section["options"])}
 
 
 def classes(values: Any) -> set[Path]:
-    """The files of the registered classes that values of the parameters name."""
+    """Return the files of the registered classes that are named in values of the parameters."""
     return {registered()[name] for name in strings(values) if name in registered()}
 
 
 def strings(value: Any) -> Iterator[str]:
-    """The texts in a value of YAML, at any depth."""
+    """Yield the strings in a value of YAML, at any depth."""
     if isinstance(value, str):
         yield value
     for inner in value.values() if isinstance(value, dict) else ():
@@ -270,14 +278,14 @@ def stages() -> dict[str, dict[str, Any]]:
 
 
 def expected(names: Iterable[str]) -> dict[str, list[str]]:
-    """The dependencies of stages on files of the package."""
+    """Return the dependencies of stages on files of the package."""
     found = stages()
     # Stage code depends on the whole package.
     return {n: listed(stage_files(n, found[n]["cmd"])) for n in names if n != "code"}
 
 
 def with_lists(text: str) -> str:
-    """The text of dvc.yaml with the files of the package that each stage reads."""
+    """Return the text of dvc.yaml with the files of the package on which each stage depends."""
     lists = expected(stages())
     name, lines = "", []
     for line in text.splitlines():
@@ -295,7 +303,7 @@ def main(arguments: list[str]) -> None:
     if arguments[:1] == ["--code"]:
         from lh2face.params import load_params
 
-        try:  # the first stage, so it tells of mistakes in the parameters
+        try:  # stage code runs first, so it reports mistakes in the parameters
             params = load_params(Path("params.yaml")).model_dump()
         except ValueError as error:
             sys.exit(str(error))

@@ -1,10 +1,11 @@
 """Snakemake rules for the stages of dvc.yaml, which run when the content of their inputs changes.
 
 Snakemake itself compares time stamps, which are new after ``git clone`` and ``dvc pull``, and it
-does not know DVC's cache. Here the inputs of a stage are ``ancient``, unless DVC reports that the
-stage, or a stage before it, has changed; then the stage gets a new marker file as an input. The
-rule's command runs the stage by DVC, which skips an unchanged stage, takes known outputs from the
-cache, and records outputs in dvc.lock.
+does not know DVC's cache. Here the inputs of a stage are ``ancient``, so that Snakemake ignores
+their time stamps. But if DVC reports that the stage, or a stage before it, has changed, its inputs
+are not ``ancient``, and one of them, a marker file, is written anew. The rule's command runs the
+stage by DVC, which skips an unchanged stage, takes known outputs from the cache, and records
+outputs in dvc.lock.
 
 This module does not depend on the project. ``.dvcignore`` must list ``.snakemake_timestamp``, which
 Snakemake writes into folders. Use in a Snakefile:
@@ -37,12 +38,12 @@ MARKERS = Path(".dvc/tmp/changed")
 
 
 class Stage(NamedTuple):
-    """A stage as a rule.
+    """A stage of DVC in the form of a Snakemake rule.
 
     Attributes:
-        name: DVC's name, such as ``train@lh2face-0``.
-        rule: The name with only those characters that Snakemake allows.
-        inputs: Files and folders that it reads, and its marker file.
+        name: DVC's name of the stage, such as ``train@lh2face-0``.
+        rule: The name, in which an underscore replaces characters that Snakemake does not allow.
+        inputs: Files and folders that the stage reads, and its marker file.
         outputs: Files and folders that it writes; a path without a suffix is a folder.
     """
 
@@ -56,14 +57,14 @@ def stages(decide: bool) -> list[Stage]:
     """List the stages of the DVC repository in the working directory.
 
     Args:
-        decide: Whether to ask DVC what has changed. Snakemake reads the Snakefile again in every
-            job, but there this is already decided.
+        decide: Whether to ask DVC what has changed. Snakemake also reads the Snakefile in every
+            job, where it is no longer necessary to ask.
 
     Raises:
         WorkflowError: If DVC fails: dvc.yaml is not valid, or another process holds its lock.
     """
     try:
-        # DVC reads its files once per lock, so one lock is held for all calls.
+        # DVC reads its files again for each lock, so all calls share one lock.
         with Repo() as repo, lock_repo(repo) if decide else nullcontext():
             found, to_run = repo.index.stages, changed(repo) if decide else set()
             outputs = [out.def_path for stage in found for out in stage.outs]
@@ -95,7 +96,7 @@ def outputs_below(outputs: Iterable[str]) -> dict[str, list[str]]:
 
 
 def output_with(path: str, outputs: set[str]) -> str:
-    """Return the output of a stage in which a file is, or else the file itself."""
+    """Return the output that contains a file; if no stage writes the file, the file itself."""
     folders = map(str, Path(path).parents)
     return next((folder for folder in folders if folder in outputs), path)
 
@@ -112,7 +113,7 @@ def as_rule(stage: Any, below: dict[str, list[str]], outputs: set[str], to_run: 
     name = stage.addressing
     marker = MARKERS / name
     if to_run or not marker.exists():
-        marker.write_text(str(time.time_ns()))  # Snakemake compares content too
+        marker.write_text(str(time.time_ns()))  # Snakemake also compares the content
     inputs = [str(marker)]
     inputs += [
         path

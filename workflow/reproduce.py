@@ -2,8 +2,8 @@
 
     python workflow/reproduce.py [--seeds N]
 
-A first picture, ``first_look.png``, is there long before the report: faces, and what the
-reconstructor makes of them.
+Long before the report, it draws a first picture, ``first_look.png``, with faces and their
+reconstructions.
 """
 
 import argparse
@@ -25,19 +25,20 @@ from lh2face.params.overlays import MADE_HERE
 from lh2face.progress import clock
 
 SAMPLES, PICTURE = Path("runs/depth/samples.npz"), Path("first_look.png")
-# File of the overlay that --seeds makes.
+# Name of the overlay that --seeds writes.
 SEEDS = "seeds.yaml"
-# Seconds of each stage of the default run on one idle core; OTHER for all other stages.
+# Seconds of each stage of the default run on one idle core. Other stages count as OTHER seconds.
 SECONDS = {
     "data": 30, "align": 6, "benchmark": 20, "align_benchmark": 6, "validation": 10,
     "align_validation": 5, "fit3d": 40, "depth": 6, "untrained": 4, "code": 5, "train": 18,
     "joint": 65, "embed": 6, "evaluate": 7, "report": 8,
 }  # fmt: skip
 OTHER = 10
-# Number of finished stages that measure the speed of this machine; more would react too slowly.
+# Number of the last stages by which the speed of this machine is measured. With more, the estimate
+# would follow changes of the load too slowly.
 RECENT = 4
 STARTED, UNCHANGED = re.compile(r"Running stage '(.+)'"), re.compile(r"Stage '(.+)' didn't change")
-# What DVC prints of git and of remotes, which nobody needs who only runs the pipeline.
+# Hints of DVC about git and remotes, which a user who only runs the pipeline does not need.
 HINT = re.compile(
     r"\s*($|Updating lock|To (track|enable)|git add|dvc config core\.autost|Use `dvc push)"
 )
@@ -56,13 +57,13 @@ class Estimate:
         self.done: deque[tuple[float, float]] = deque(maxlen=RECENT)
 
     def finish(self, name: str, seconds: float | None = None) -> None:
-        """Record that a stage ended after some seconds, or (None) that it was up to date."""
+        """Record that a stage ended after some seconds; ``None`` if it was up to date."""
         expected = self.left.pop(name, None)
         if expected is not None and seconds is not None:
             self.done.append((expected, seconds))
 
     def seconds_left(self) -> float:
-        """Remaining seconds at the speed of the last stages."""
+        """Estimate the remaining seconds from the speed of the last stages."""
         expected = sum(seconds for seconds, _ in self.done)
         slowness = sum(took for _, took in self.done) / expected if expected else 1.0
         return sum(self.left.values()) * slowness
@@ -79,9 +80,9 @@ def weight(name: str) -> float:
 
 
 def free_threads(environment: Mapping[str, str], cores: int, load: float) -> tuple[int, str]:
-    """Choose the number of threads for the stages, and say why.
+    """Choose the number of threads for the stages; return it with the reason.
 
-    There are no more threads than free cores: two threads on one core wait for each other.
+    There are no more threads than free cores, because two threads on one core wait for each other.
     """
     if given := environment.get("OMP_NUM_THREADS"):
         return int(given), "OMP_NUM_THREADS"
@@ -89,7 +90,7 @@ def free_threads(environment: Mapping[str, str], cores: int, load: float) -> tup
 
 
 def repro(target: list[str], estimate: Estimate, environment: dict[str, str]) -> None:
-    """Run ``dvc repro``, with a line before each stage."""
+    """Run ``dvc repro``, and print a line before each stage."""
     command = [sys.executable, "-m", "dvc", "repro", *target]
     running, since = "", time.monotonic()
     with subprocess.Popen(
@@ -127,15 +128,19 @@ def main() -> None:
     from dvc.repo import Repo
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, help="trainings of each head, in place of params.yaml")
+    parser.add_argument(
+        "--seeds", type=int, help="number of trainings of each head, instead of that in params.yaml"
+    )
     seeds = parser.parse_args().seeds
     if seeds is not None:
         if seeds < 1:
             parser.error(f"--seeds: expected at least 1, found {seeds}")
         header = Path("params.yaml").read_text(encoding="utf-8").partition("\n")[0]
-        # An overlay takes the place of the one before, so the user's would be lost.
+        # A new overlay replaces the earlier one, so the user's overlay would be lost.
         if MADE_HERE.match(header + "\n") and f"/{SEEDS} over " not in header:
-            parser.error("--seeds: an overlay is over params.yaml; put compare.seeds into it")
+            parser.error(
+                "--seeds: params.yaml already has an overlay; set compare.seeds in that overlay"
+            )
         with tempfile.TemporaryDirectory() as folder:
             overlay = Path(folder) / SEEDS
             overlay.write_text(yaml.safe_dump({"compare": {"seeds": list(range(seeds))}}))
@@ -145,7 +150,7 @@ def main() -> None:
     with Repo() as found:
         estimate = Estimate(stage.addressing for stage in found.index.stages)
     print(f"{estimate.total} stages, about {clock(estimate.seconds_left())} if nothing else runs; "
-          f"threads of each: {threads} ({why})", flush=True)  # fmt: skip
+          f"threads per stage: {threads} ({why})", flush=True)  # fmt: skip
     repro(["depth"], estimate, environment)
     if SAMPLES.is_file():
         first_look(SAMPLES, PICTURE)

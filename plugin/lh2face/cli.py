@@ -5,7 +5,7 @@ import sys
 from io import TextIOWrapper
 from pathlib import Path
 from traceback import print_exc
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -21,13 +21,13 @@ EVALUATION = "Evaluation"
 TOOLS = "Faces and models by hand"
 ADAPTERS = "Other toolboxes"
 
-# Paragraphs: within one, the help joins lines.
+# Each line is a paragraph of its own, because the help joins the lines of a paragraph.
 EXAMPLES = """
 [bold]Examples[/]
 
 dvc repro   [dim]in a checkout: the whole pipeline with params.yaml[/]
 
-lh2face params params/photos.yaml   [dim]other faces or sizes, then dvc repro[/]
+lh2face params params/photos.yaml   [dim]change the parameters, then run dvc repro[/]
 
 lh2face compare runs/lh2face runs/cosface   [dim]is one better than the other?[/]
 
@@ -40,6 +40,7 @@ lh2face evaluate-ijb --root IJBC --protocol ijbc --model m.onnx --out ijbc
 lh2face doctor   [dim]what is missing on this machine, and what to do[/]
 """
 
+# The help keeps the line breaks of a command's docstring, so its lines fit into 80 columns.
 app = typer.Typer(
     help="LH2Face (arXiv 2506.23555): face recognition, from raw faces to an IJB-style table.",
     epilog=EXAMPLES,
@@ -48,8 +49,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-In = Annotated[Path, typer.Argument(exists=True, show_default=False)]
-Out = Annotated[Path, typer.Argument(show_default=False)]
+
+def existing(content: str) -> Any:
+    """Declare an argument for a file or folder that must exist, by its content."""
+    return typer.Argument(exists=True, show_default=False, help=content)
+
+
+AlignedFaces = Annotated[Path, existing("Folder of stage align, or a folder of several of them.")]
+AlignedBenchmark = Annotated[Path, existing("Folder of stage align_benchmark.")]
+AlignedBenchmarks = Annotated[Path, existing("Folder with the folders of stage align_benchmark.")]
+Runs = Annotated[Path, existing("Folder with the folders of all models, such as runs.")]
+Out = Annotated[Path, typer.Argument(show_default=False, help="Folder to write.")]
+OutFile = Annotated[Path, typer.Argument(show_default=False, help="File to write.")]
 Photo = Annotated[Path, typer.Argument(exists=True, dir_okay=False, show_default=False)]
 Model = Annotated[
     Path, typer.Option(exists=True, help="Recognition ONNX file, or a trained model's folder.")
@@ -57,21 +68,30 @@ Model = Annotated[
 Landmarks = Annotated[
     Path | None,
     typer.Option(
-        exists=True, help="CSV of photo,x,y,… (eyes, nose, mouth corners; px) to align by."
+        exists=True,
+        help="CSV file of landmarks to align by. A line has the path of a photo, then x and y of "
+        "both eyes, nose and both mouth corners in px.",
     ),
 ]
 Detector = Annotated[
     str | None, typer.Option(help="Face detector: mtcnn, or an ONNX file of insightface.")
 ]
-Source = Annotated[str, typer.Argument(show_default=False, help="Name in sources, params.yaml.")]
+Source = Annotated[str, typer.Argument(show_default=False, help="Name of a source in params.yaml.")]
 Bench = Annotated[
-    str, typer.Argument(show_default=False, help="Name in benchmarks or validation, params.yaml.")
+    str,
+    typer.Argument(show_default=False, help="Name of a benchmark or validation in params.yaml."),
+]
+Far = Annotated[
+    float | None,
+    typer.Option(
+        help="Use the model's threshold for this FAR; by default, for its lowest FAR.",
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of the run.")]
 
 
 def show_version(wanted: bool) -> None:
-    """Print the version and end, before anything else is read."""
+    """Print the version and exit, before other options are read."""
     if wanted:
         from importlib.metadata import version
 
@@ -88,27 +108,25 @@ def before(
             envvar="LH2FACE_IMPORT",
             show_envvar=False,
             metavar="MODULE",
-            help="Your own module, whose classes configs may name.",
+            help="Import this module of yours, so that configs may name its classes.",
         ),
     ] = None,
     quiet: Annotated[
         bool,
-        typer.Option("--quiet", "-q", envvar=QUIET, help="Print results and errors alone."),
+        typer.Option("--quiet", "-q", envvar=QUIET, help="Print only results and errors."),
     ] = False,
     verbose: Annotated[
         bool,
-        typer.Option(
-            "--verbose", "-v", envvar=VERBOSE, help="Print where an error comes from, too."
-        ),
+        typer.Option("--verbose", "-v", envvar=VERBOSE, help="Print tracebacks of errors, too."),
     ] = False,
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=show_version, is_eager=True, help="Print the version and end."
+            "--version", callback=show_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
 ) -> None:
-    """Set the options of all commands, before a command reads a file."""
+    """Apply the options that all commands share, before the command runs."""
     from importlib import import_module
 
     # In the environment, so that processes started by the command have them too.
@@ -128,13 +146,17 @@ def load() -> "Params":
 def params(
     overlays: Annotated[
         list[Path] | None,
-        typer.Argument(exists=True, show_default=False, help="Files such as params/full.yaml."),
+        typer.Argument(
+            exists=True, show_default=False, help="Overlay files such as params/full.yaml."
+        ),
     ] = None,
 ) -> None:
     """Apply overlays to params.yaml, or undo them.
 
-    The values of an overlay replace those in params.yaml; later overlays win. Overlays of an
-    earlier call are undone first. Without an overlay, the original params.yaml is restored.
+    The values of an overlay replace those in params.yaml; the values
+    of a later overlay replace those of an earlier one. Overlays of the
+    last call are undone first. Without an overlay, the original
+    params.yaml is restored.
     """
     from lh2face.params import overlay_params
 
@@ -150,7 +172,7 @@ def data(name: Source, out: Out) -> None:
 
 
 @app.command(rich_help_panel=STAGES)
-def align(raw: In, out: Out) -> None:
+def align(raw: Annotated[Path, existing("Folder of stage data.")], out: Out) -> None:
     """Align a source's faces to 112 × 112 by landmarks."""
     from lh2face.stages import align as stage
 
@@ -159,14 +181,16 @@ def align(raw: In, out: Out) -> None:
 
 @app.command(rich_help_panel=STAGES)
 def benchmark(name: Bench, out: Out) -> None:
-    """Make the photographs of a benchmark, if necessary."""
+    """Prepare a benchmark, for example render its photographs."""
     from lh2face.stages import benchmark as stage
 
     stage.run(load(), name, out)
 
 
 @app.command(rich_help_panel=STAGES)
-def align_benchmark(name: Bench, raw: In, out: Out) -> None:
+def align_benchmark(
+    name: Bench, raw: Annotated[Path, existing("Folder of stage benchmark.")], out: Out
+) -> None:
     """Align a benchmark's faces to 112 × 112; check its lists."""
     from lh2face.stages import align_benchmark as stage
 
@@ -174,7 +198,7 @@ def align_benchmark(name: Bench, raw: In, out: Out) -> None:
 
 
 @app.command(rich_help_panel=STAGES)
-def fit3d(aligned: In, out: Out) -> None:
+def fit3d(aligned: AlignedFaces, out: Out) -> None:
     """Train the reconstructor on the aligned faces."""
     from lh2face.stages import fit3d as stage
 
@@ -182,8 +206,12 @@ def fit3d(aligned: In, out: Out) -> None:
 
 
 @app.command(rich_help_panel=STAGES)
-def depth(reconstructor: In, benchmarks: In, out: Out) -> None:
-    """Measure the reconstructor, and draw a few faces."""
+def depth(
+    reconstructor: Annotated[Path, existing("Folder of stage fit3d.")],
+    benchmarks: AlignedBenchmarks,
+    out: Out,
+) -> None:
+    """Measure the reconstructor's depth errors; draw a few faces."""
     from lh2face.stages import depth as stage
 
     stage.run(load(), reconstructor, benchmarks, out)
@@ -191,15 +219,17 @@ def depth(reconstructor: In, benchmarks: In, out: Out) -> None:
 
 @app.command(rich_help_panel=STAGES)
 def untrained(out: Out, seed: Seed) -> None:
-    """Write an untrained network, the baseline of the table."""
+    """Write an untrained network, a baseline in the table."""
     from lh2face.stages import untrained as stage
 
     stage.run(load(), out, seed=seed)
 
 
 @app.command(rich_help_panel=STAGES)
-def weights(source: In, out: Out) -> None:
-    """Check weights to begin a training from."""
+def weights(
+    source: Annotated[Path, existing("File or folder with the weights of a backbone.")], out: Out
+) -> None:
+    """Check and convert pretrained weights to train from."""
     from lh2face.stages import weights as stage
 
     stage.run(load(), source, out)
@@ -207,19 +237,20 @@ def weights(source: In, out: Out) -> None:
 
 @app.command(rich_help_panel=STAGES)
 def train(
-    aligned: In,
+    aligned: AlignedFaces,
     out: Out,
     head: Annotated[str, typer.Option(help="Name of a head in params.yaml.")],
     seed: Seed,
     reconstructor: Annotated[
-        Path | None, typer.Option(exists=True, help="Fitted reconstructor: train jointly with it.")
+        Path | None,
+        typer.Option(exists=True, help="Folder of stage fit3d, to train both models jointly."),
     ] = None,
     validation: Annotated[
-        Path | None, typer.Option(help="Folder of the aligned validations of params.yaml.")
+        Path | None, typer.Option(help="Folder with the aligned faces of each validation.")
     ] = None,
     init: Annotated[
         Path | None,
-        typer.Option(help="Folder of stage weights, if train.init is set."),
+        typer.Option(help="Folder of stage weights; used only if train.init is set."),
     ] = None,
 ) -> None:
     """Train a recognizer with one head and one seed."""
@@ -232,7 +263,15 @@ def train(
 
 
 @app.command(rich_help_panel=STAGES)
-def other(model: Photo, out: Out) -> None:
+def other(
+    model: Annotated[
+        Path,
+        typer.Argument(
+            exists=True, dir_okay=False, show_default=False, help="Recognition ONNX file."
+        ),
+    ],
+    out: Out,
+) -> None:
     """Add a third-party ONNX model as a row of the table."""
     from lh2face.stages import other as stage
 
@@ -241,10 +280,10 @@ def other(model: Photo, out: Out) -> None:
 
 @app.command(rich_help_panel=STAGES)
 def embed(
-    model: In,
-    aligned: In,
+    model: Annotated[Path, existing("Folder of a trained model, or a recognition ONNX file.")],
+    aligned: AlignedBenchmark,
     out: Out,
-    shard: Annotated[int, typer.Option(help="Which shard of the benchmark, from 0.")] = 0,
+    shard: Annotated[int, typer.Option(help="Number of the shard to embed, from 0.")] = 0,
     shards: Annotated[int, typer.Option(min=1, help="Number of shards.")] = 1,
 ) -> None:
     """Embed a benchmark's faces with a model."""
@@ -254,28 +293,38 @@ def embed(
 
 
 @app.command(rich_help_panel=STAGES)
-def evaluate(embeddings: In, benchmark: In, out: Out) -> None:
-    """Run IJB 1:1 and 1:N, pairs, reject curves."""
+def evaluate(
+    embeddings: Annotated[Path, existing("Folder of stage embed.")],
+    benchmark: AlignedBenchmark,
+    out: Out,
+) -> None:
+    """Compute all figures and curves of a model on a benchmark."""
     from lh2face.stages import evaluate as stage
 
     stage.run(load(), embeddings, benchmark, out)
 
 
 @app.command(rich_help_panel=STAGES)
-def report(benchmarks: In, runs: In, out: Out) -> None:
-    """Write the offline page that compares the heads."""
+def report(benchmarks: AlignedBenchmarks, runs: Runs, out: Out) -> None:
+    """Write a page that compares the models and opens offline."""
     from lh2face.stages import report as stage
 
     stage.run(load(), benchmarks, runs, out)
 
 
 @app.command(rich_help_panel=EVALUATION)
-def compare(first: In, second: In) -> None:
-    """Print how two runs differ, with intervals.
+def compare(
+    first: Annotated[Path, existing("A run.")],
+    second: Annotated[Path, existing("Another run, or a reference file.")],
+) -> None:
+    """Print the differences of two runs, with intervals.
 
-    A run is a folder such as runs/lh2face, one of its seeds, or an evaluation.
-    Every benchmark that both were evaluated on has a table. The second may be a file of
-    `lh2face reference`; the first is then the folder of all models, such as runs.
+    A run is a folder such as runs/lh2face, one of its seeds, or an
+    evaluation. There is one table for each benchmark that both were
+    evaluated on.
+
+    If SECOND is a file that `lh2face reference` wrote, FIRST must be the
+    folder of all models, such as runs.
     """
     from lh2face.tools import compare as tool
 
@@ -283,10 +332,10 @@ def compare(first: In, second: In) -> None:
 
 
 @app.command(rich_help_panel=EVALUATION)
-def reference(runs: In, out: Out) -> None:
-    """Write the table of a run as a file to compare others with.
+def reference(runs: Runs, out: OutFile) -> None:
+    """Write the figures of all models to a reference file.
 
-    RUNS is the folder of all models. `lh2face compare runs FILE` reads it.
+    `lh2face compare runs FILE` compares other runs with this file.
     """
     from lh2face.artifacts.reference import write_reference
 
@@ -305,10 +354,12 @@ def evaluate_ijb(
         Path | None, typer.Option(exists=True, help="Folder of a trained model.")
     ] = None,
     features: Annotated[
-        Path | None, typer.Option(exists=True, help="(N, d) or (N, 2, d) float .npy.")
+        Path | None,
+        typer.Option(exists=True, help="Embeddings in a .npy file: (N, d) or (N, 2, d) floats."),
     ] = None,
     quality: Annotated[
-        Path | None, typer.Option(exists=True, help="CSV of name,score: quality; default κ.")
+        Path | None,
+        typer.Option(exists=True, help="CSV of name,score: quality of each face; by default κ."),
     ] = None,
     flip: Annotated[bool, typer.Option(help="Average with the mirror image's embedding.")] = True,
     norm: Annotated[bool, typer.Option(help="Keep the embeddings' norms (N1).")] = True,
@@ -316,28 +367,31 @@ def evaluate_ijb(
         bool, typer.Option(help="Multiply by the detector score (D1).")
     ] = True,
     pooling: Annotated[
-        Literal["mean", "kappa"], typer.Option(help="Mean of a medium's faces.")
+        Literal["mean", "kappa"], typer.Option(help="How to average the faces of a medium.")
     ] = "mean",
     matching: Annotated[
-        Literal["cosine", "mutual_likelihood"], typer.Option(help="Score of two templates.")
+        Literal["cosine", "mutual_likelihood"], typer.Option(help="How to score two templates.")
     ] = "cosine",
-    vmf_dim: Annotated[int, typer.Option(min=2, help="Dimension n of the vMF.")] = 256,
+    vmf_dim: Annotated[int, typer.Option(min=2, help="Dimension n of the vMF distribution.")] = 256,
     galleries: Annotated[
-        Literal["each", "merged"], typer.Option(help="Merged: as insightface's ijb_1n prints.")
+        Literal["each", "merged"],
+        typer.Option(help="Average over the galleries, or merge them as insightface's ijb_1n."),
     ] = "each",
     formulas: Annotated[
         Literal["definition", "insightface"],
-        typer.Option(help="1:N by definition, or as insightface's ijb_evals prints."),
+        typer.Option(help="1:N figures by definition, or as insightface's ijb_evals.py."),
     ] = "definition",
-    bootstrap: Annotated[int, typer.Option(min=0, help="Rounds for intervals.")] = 0,
+    bootstrap: Annotated[
+        int, typer.Option(min=0, help="Bootstrap rounds for intervals; 0 for no intervals.")
+    ] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
-    workers: Annotated[int, typer.Option(min=1, help="Threads that read and align.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Number of threads that read photos.")] = 2,
     check_landmarks: Annotated[
         bool, typer.Option(help="Refuse landmarks that cannot belong to a face.")
     ] = True,
     detector: Detector = None,
 ) -> None:
-    """Run IJB-B or IJB-C with a model, or with features."""
+    """Evaluate a model, or given embeddings, on IJB-B or IJB-C."""
     from lh2face.evaluation.protocol import Protocol
     from lh2face.tools import evaluate_ijb as tool
 
@@ -353,11 +407,16 @@ def evaluate_ijb(
 
 @app.command(rich_help_panel=EVALUATION)
 def evaluate_bins(
-    bins: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, show_default=False)],
+    bins: Annotated[
+        list[Path],
+        typer.Argument(
+            exists=True, dir_okay=False, show_default=False, help="Files such as lfw.bin."
+        ),
+    ],
     model: Model,
     out: Annotated[Path | None, typer.Option(help="JSON file for the figures.")] = None,
 ) -> None:
-    """Run verification bins such as lfw.bin with a model."""
+    """Evaluate a model on verification bins such as lfw.bin."""
     from lh2face.tools import evaluate_bins as tool
 
     tool.run(bins, model, out)
@@ -368,14 +427,14 @@ def reconstruct(
     images: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder for a sheet and an animation per face.")],
     model: Annotated[
-        Path, typer.Option(exists=True, help="Fitted reconstructor, or jointly trained model.")
+        Path, typer.Option(exists=True, help="Folder of stage fit3d, or a jointly trained model.")
     ] = Path("runs/fit3d"),
     landmarks: Landmarks = None,
     detector: Detector = None,
 ) -> None:
-    """Draw faces in 3D: depth, normals, relit, turned.
+    """Draw faces in 3D: depth, normals, other light and views.
 
-    A photo is an aligned face; others need landmarks or a detector.
+    Images must be aligned faces, unless landmarks or a detector are given.
     """
     from lh2face.tools import reconstruct as tool
 
@@ -388,20 +447,23 @@ def verify(
     second: Photo,
     model: Model,
     threshold: Annotated[
-        float | None, typer.Option(help="Score instead of the model's own threshold.")
+        float | None, typer.Option(help="Threshold on the score, instead of the model's own.")
     ] = None,
-    far: Annotated[
-        float | None, typer.Option(help="FAR of the model's thresholds to use; the lowest without.")
-    ] = None,
+    far: Far = None,
     landmarks: Landmarks = None,
     detector: Detector = None,
 ) -> None:
     """Decide whether two photos show the same person.
 
-    Prints the score, the threshold, its FAR and what that was measured on, and both κ.
-    A photo is an aligned face of 112 × 112 px; others need landmarks or a detector.
-    If the lowest FAR of the model is above 0.01, there is no verdict without --far or
-    --threshold. The exit status is 3 without a verdict, and 0 with one, whatever it is.
+    It prints the score, the threshold with its FAR and the data that the
+    FAR was measured on, and the κ of both photos.
+
+    Photos must be aligned faces of 112 × 112 px, unless landmarks or a
+    detector are given.
+
+    If the lowest FAR of the model is above 0.01, there is no verdict
+    unless --far or --threshold is given. The exit status is 3 if there is
+    no verdict, and 0 for either verdict.
     """
     from lh2face.tools import verify as tool
     from lh2face.tools.verdict import NO_VERDICT
@@ -418,17 +480,20 @@ def verify(
 def enrol(
     folder: Annotated[
         Path,
-        typer.Argument(exists=True, file_okay=False, help="FOLDER/NAME/PHOTO.", show_default=False),
+        typer.Argument(
+            exists=True, file_okay=False, show_default=False, help="Folder of NAME/PHOTO."
+        ),
     ],
     model: Model,
-    out: Annotated[Path, typer.Option(help="Folder to write: the gallery.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the gallery to.")],
     landmarks: Landmarks = None,
     detector: Detector = None,
 ) -> None:
     """Make a gallery of people from a folder of their photos.
 
-    A photo is an aligned face of 112 × 112 px; others need landmarks or a detector.
-    Photos that cannot be used are listed in the gallery's failures.csv.
+    Photos must be aligned faces of 112 × 112 px, unless landmarks or a
+    detector are given. Photos that cannot be used are listed in the file
+    failures.csv of the gallery.
     """
     from lh2face.tools import enrol as tool
 
@@ -439,24 +504,29 @@ def enrol(
 def identify(
     photos: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, show_default=False)],
     gallery: Annotated[
-        Path, typer.Option(exists=True, file_okay=False, help="Folder that enrol wrote.")
+        Path, typer.Option(exists=True, file_okay=False, help="Folder of lh2face enrol.")
     ],
     model: Model,
     fpir: Annotated[
         float | None,
-        typer.Option(help="FPIR of the threshold, measured at enrolment; 0.01 without."),
+        typer.Option(help="Use the threshold for this FPIR, measured at enrolment; default 0.01."),
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="Score instead of a measured threshold.")
+        float | None, typer.Option(help="Threshold on the score, instead of a measured one.")
     ] = None,
     landmarks: Landmarks = None,
     detector: Detector = None,
 ) -> None:
     """Find the person in a photo among the people of a gallery.
 
-    Prints the five best candidates, κ, the threshold with its FPIR, and the name above it.
-    The exit status is 3 if too few people are enrolled for a decision at FPIR 0.01 and neither
-    --fpir nor --threshold is given; otherwise it is 0, whatever the decision is.
+    It prints the threshold with its FPIR and, for each photo, κ, the five
+    best candidates, and the one who scores above the threshold.
+
+    Photos must be aligned faces of 112 × 112 px, unless landmarks or a
+    detector are given.
+
+    The exit status is 3 if too few people are enrolled to decide at FPIR
+    0.01, and neither --fpir nor --threshold is given. Otherwise it is 0.
     """
     from lh2face.tools import identify as tool
     from lh2face.tools.verdict import NO_VERDICT
@@ -474,21 +544,31 @@ def demo(
     model: Model,
     reconstructor: Annotated[
         Path | None,
-        typer.Option(exists=True, help="Fitted reconstructor, or jointly trained model."),
+        typer.Option(
+            exists=True,
+            help="Folder of stage fit3d, or a jointly trained model, to show turned faces.",
+        ),
     ] = None,
     detector: Annotated[
-        str | None, typer.Option(help="mtcnn, or an ONNX file of insightface; mtcnn without.")
+        str | None,
+        typer.Option(
+            help="Face detector: mtcnn (the default, if it is installed), or an ONNX file of "
+            "insightface."
+        ),
     ] = None,
-    far: Annotated[
-        float | None, typer.Option(help="FAR of the model's thresholds to use; the lowest without.")
-    ] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 0,
+    far: Far = None,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the page; 0 for any free port.")
+    ] = 0,
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
 ) -> None:
-    """Compare photos on a page of this machine.
+    """Compare two photos on a web page that runs on this machine.
 
-    Two photos in: faces found and aligned, score, verdict and both κ; with a reconstructor the
-    canonical faces, turned by a slider. Nothing leaves this machine, and nothing is kept.
+    The page finds and aligns the faces of two photos. It shows the score,
+    the verdict and the κ of both faces. With a reconstructor it also shows
+    both canonical faces, which a slider turns.
+
+    Photos never leave this machine, and are not stored.
     """
     from lh2face.demo import server
 
@@ -499,9 +579,9 @@ def demo(
 
 @app.command(rich_help_panel=TOOLS)
 def doctor() -> None:
-    """Check this machine, and say what to do.
+    """Check what this machine lacks, and say what to do.
 
-    Packages, devices, memory, disk, programs, data folders.
+    It checks packages, devices, memory, disk, programs and data folders.
     The exit status is 1 only if something required is missing.
     """
     from lh2face.tools import doctor as tool
@@ -511,8 +591,10 @@ def doctor() -> None:
 
 
 @app.command(rich_help_panel=TOOLS)
-def info(path: In) -> None:
-    """Print the provenance of a model, a metric or a report."""
+def info(
+    path: Annotated[Path, existing("Folder of a result, a file in it, or an exported ONNX file.")],
+) -> None:
+    """Print how a model, an evaluation or a report was made."""
     import json
 
     from rich import print_json
@@ -528,10 +610,10 @@ def records(
         Literal["image_folder", "magface_list", "parquet", "webdataset"],
         typer.Argument(help="Format of the faces.", show_default=False),
     ],
-    path: In,
+    path: Annotated[Path, existing("File or folder with the aligned faces.")],
     out: Out,
 ) -> None:
-    """Write faces of other formats as train.rec, idx, property."""
+    """Convert aligned faces of other formats to a train.rec."""
     from lh2face.tools import records as tool
 
     tool.run(source, path, out)
@@ -539,10 +621,14 @@ def records(
 
 @app.command(rich_help_panel=ADAPTERS)
 def export_onnx(
-    checkpoint: In,
-    out: Out,
+    checkpoint: Annotated[Path, existing("Folder of a trained model.")],
+    out: OutFile,
     evaluation: Annotated[
-        Path | None, typer.Option(exists=True, help="Evaluation to take figures, thresholds from.")
+        Path | None,
+        typer.Option(
+            exists=True,
+            help="Evaluation of the model: figures for its card, thresholds for verify.",
+        ),
     ] = None,
 ) -> None:
     """Write a model as ONNX for insightface, with a model card."""
@@ -553,10 +639,12 @@ def export_onnx(
 
 @app.command(rich_help_panel=ADAPTERS)
 def arcface_torch(
-    script: In,
-    config: Annotated[str, typer.Argument(help="configs/NAME, with a config.head.")],
+    script: Annotated[Path, existing("The train_v2.py of an arcface_torch checkout.")],
+    config: Annotated[
+        str, typer.Argument(help="Config such as configs/NAME, which must set config.head.")
+    ],
     config_dir: Annotated[
-        Path | None, typer.Option(exists=True, help="Folder of configs of your own.")
+        Path | None, typer.Option(exists=True, help="Folder with your own configs.")
     ] = None,
 ) -> None:
     """Run insightface's own train_v2.py with a head of lh2face."""
@@ -571,7 +659,7 @@ def main() -> None:
 
 
 def end_in_words(app: typer.Typer) -> None:
-    """Run a command line; a user's mistake gives one line, not a traceback."""
+    """Run a command line; an error of the user is printed as one line, without a traceback."""
     for stream in (sys.stdout, sys.stderr):
         # Characters that the terminal or file cannot show are escaped.
         if isinstance(stream, TextIOWrapper):
@@ -585,14 +673,14 @@ def end_in_words(app: typer.Typer) -> None:
 
 
 def in_words(error: Exception) -> str:
-    """Return the message of an error; the name of a file comes first if the system refused it."""
+    """Return the message of an error; for an error of the system, the file's name comes first."""
     if isinstance(error, OSError) and isinstance(error.filename, str | os.PathLike):
         return f"{os.fspath(error.filename)}: {error.strerror}"
     return str(error)
 
 
 def fail(message: str) -> None:
-    """Print what went wrong, its lines without control characters, and end with 1."""
+    """Print an error message, with control characters escaped, and exit with status 1."""
     lines = map(printable, message.splitlines())
     if os.environ.get(VERBOSE):
         print_exc()

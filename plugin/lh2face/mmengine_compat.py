@@ -1,7 +1,7 @@
-"""mmengine 0.10 on PyTorch ≥ 2.6: the three things that do not work by themselves.
+"""Patches of mmengine 0.10: resuming with PyTorch ≥ 2.6, launchers without CUDA, sharded proxies.
 
-All fixes act on import of :mod:`lh2face.register`, because mmengine imports ``custom_imports``
-before it starts processes or loads checkpoints. So a run of any toolbox on mmengine profits.
+Importing :mod:`lh2face.register` applies them. mmengine imports ``custom_imports`` before it starts
+processes or loads checkpoints, so they also work in toolboxes that are based on mmengine.
 """
 
 import functools
@@ -25,24 +25,23 @@ HISTORY_STATISTICS = ("min", "max", "current", "mean")
 
 
 def apply() -> None:
-    """Apply all fixes; a second call changes nothing."""
+    """Apply all patches; a second call changes nothing."""
     allow_checkpoint_classes()
     allow_launchers_on_cpu()
     leave_sharded_proxies_to_each_process()
 
 
 def allow_checkpoint_classes() -> None:
-    """Let ``torch.load`` read the checkpoints that mmengine writes, and so let it resume.
+    """Let ``torch.load`` read the checkpoints that mmengine writes, so that runs can resume.
 
-    mmengine stores its logged scalars as :class:`HistoryBuffer` objects over NumPy arrays.
-    ``torch.load`` (weights only, the default since PyTorch 2.6) reads nothing but tensors and
-    plain containers unless a class is on its allow-list; those that are put on it here hold
-    numbers and run no code.
+    mmengine stores its logged scalars as :class:`HistoryBuffer` objects, which contain NumPy
+    arrays. Since PyTorch 2.6, ``torch.load`` reads only tensors, plain containers, and the classes
+    on an allow-list. The classes that are added to it here hold numbers and run no code.
     """
     add_safe_globals(
         [
             HistoryBuffer,
-            # A HistoryBuffer names its methods, which pickle writes as getattr(class, name).
+            # A HistoryBuffer refers to its methods; pickle writes them as getattr(class, name).
             (history_statistic, "builtins.getattr"),
             np.ndarray,
             np.dtype,
@@ -54,10 +53,10 @@ def allow_checkpoint_classes() -> None:
 
 
 def history_statistic(owner: type, name: str) -> Callable[..., Any]:
-    """What a checkpoint gets for ``getattr``: the statistics of :class:`HistoryBuffer` only.
+    """Replace ``getattr`` in a checkpoint: return a statistic of :class:`HistoryBuffer`.
 
     Raises:
-        UnpicklingError: If any other attribute, or one of another object, is asked for.
+        UnpicklingError: If the checkpoint asks for any other attribute, or for another object's.
     """
     if owner is not HistoryBuffer or name not in HISTORY_STATISTICS:
         raise UnpicklingError(
@@ -71,9 +70,9 @@ def history_statistic(owner: type, name: str) -> Callable[..., Any]:
 def allow_launchers_on_cpu() -> None:
     """Let ``launcher="pytorch"`` and ``"slurm"`` start processes on a machine without CUDA.
 
-    mmengine calls ``torch.cuda.set_device`` for every process, which a PyTorch without CUDA lacks,
-    asks for NCCL unless told otherwise, and hands a device index to
-    ``DistributedDataParallel``, which takes none for a model on the CPU.
+    mmengine calls ``torch.cuda.set_device`` in every process, which fails without CUDA. It also
+    uses NCCL by default, which needs CUDA, and passes a device index to
+    ``DistributedDataParallel``, which refuses it for a model on the CPU.
     """
     wrap = MMDistributedDataParallel.__init__
     if hasattr(wrap, "__wrapped__"):
@@ -90,7 +89,7 @@ def allow_launchers_on_cpu() -> None:
 
 
 def with_gloo_on_cpu(start: Callable[..., None]) -> Callable[..., None]:
-    """A launcher of mmengine that, where there is no CUDA, sets no device and takes gloo."""
+    """Change a launcher of mmengine: without CUDA, it sets no device and uses gloo."""
 
     @functools.wraps(start)
     def init_dist(backend: str, **kwargs: object) -> None:
@@ -103,9 +102,9 @@ def with_gloo_on_cpu(start: Callable[..., None]) -> Callable[..., None]:
 
 
 def leave_sharded_proxies_to_each_process() -> None:
-    """Keep ``DistributedDataParallel`` off the proxies of which every process holds its own part.
+    """Exclude sharded proxies from ``DistributedDataParallel``, as each process holds its own part.
 
-    It would give all processes the first one's part, and average their gradients.
+    Otherwise all processes would get the first process's part, and average their gradients.
     """
     wrap = MMDistributedDataParallel.__init__
     if getattr(wrap, "leaves_sharded_proxies", False):

@@ -12,7 +12,9 @@ from lh2face.text import printable
 
 QUIET = "LH2FACE_QUIET"
 SECONDS = 5.0  # between two plain lines
-RECENT = 6  # plain lines whose speed counts: with more, time left lags behind a change of speed
+# The speed is measured over this many plain lines. With more of them, the estimate of the time left
+# would follow a change of speed too slowly.
+RECENT = 6
 Item = TypeVar("Item")
 
 
@@ -93,7 +95,7 @@ class Bar:
 
 
 class Silence(Lines):
-    """No line at all: ``lh2face --quiet``."""
+    """Show no progress, as ``lh2face --quiet`` requests."""
 
     def show(self) -> None:
         """Print nothing."""

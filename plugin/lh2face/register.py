@@ -1,6 +1,7 @@
-"""Importing it registers every part of the package with mmengine, and makes mmengine fit PyTorch.
+"""Importing this module registers the package's classes with mmengine, and patches mmengine.
 
-A config names it: ``custom_imports = dict(imports=["lh2face.register"])``.
+:mod:`lh2face.mmengine_compat` describes the patches. A config imports this module with
+``custom_imports = dict(imports=["lh2face.register"])``.
 """
 
 from lh2face import (

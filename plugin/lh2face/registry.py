@@ -1,11 +1,13 @@
-"""The registries everything here registers in: mmengine's roots.
+"""mmengine's root registries, in which the package registers its classes, and safe building.
 
-A name in a root registry resolves under any toolbox's ``default_scope``, because look-up climbs
-from the toolbox's own registry to its parent; a sibling's name would need a prefix.
+A config finds a name in a root registry under any toolbox's ``default_scope``, because the look-up
+goes from the toolbox's registry to its parent, the root. A name in another toolbox's registry would
+need a prefix.
 
-mmengine's own ``build`` also imports what a dotted name or ``_scope_`` says. A config that a user
-writes in Python may need that. One from a file of data (``model.json``, ``params.yaml``) goes
-through :func:`check` or :func:`build`, for which only registered classes exist.
+mmengine's own ``build`` imports the module that a dotted name or ``_scope_`` gives. A config in
+Python may need that. But a data file (``model.json``, ``params.yaml``) must not choose what code
+runs, so its configs are built by :func:`build` or checked by :func:`check`. These accept registered
+classes only.
 """
 
 import inspect
@@ -25,22 +27,23 @@ __all__ = [
 ]  # fmt: skip
 
 
-# The module that registers the package's own classes. It is above this one, so its name is given.
+# The module that registers the package's classes. It imports this one, so here is only its name.
 REGISTER = "lh2face.register"
-# A class that builds its parts by name may be used without a config that imports REGISTER, so the
-# first look-up does. mmengine takes locations when a registry is made; these were made by mmengine.
+# A class that builds its parts by name may be used without a config that imports REGISTER. So the
+# first look-up in a registry imports it. mmengine accepts such locations only when it creates a
+# registry, so they are added to the attribute.
 for _registry in (DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS):
     _registry._locations.append(REGISTER)
     _registry._imported = False
 
 
 class Role(NamedTuple):
-    """What a class must have to be one part of a model.
+    """What a class must have to serve as one part of a model, such as its backbone.
 
     Attributes:
-        arguments: Names of arguments that its constructor takes.
-        methods: Names of methods.
-        registry: Where it is registered.
+        arguments: Names of arguments that the constructor must take.
+        methods: Names of methods that the class must have.
+        registry: Registry of the classes.
     """
 
     arguments: frozenset[str] = frozenset()
@@ -48,19 +51,19 @@ class Role(NamedTuple):
     registry: Registry = MODELS
 
     def classes(self) -> dict[str, type]:
-        """The registered classes that can be this part, by name."""
+        """Return the registered classes that can serve as this part, by name."""
         import_module(REGISTER)
 
         found = sorted(self.registry.module_dict.items())
         return {name: cls for name, cls in found if inspect.isclass(cls) and self.fits(cls)}
 
     def fits(self, cls: type) -> bool:
-        """Whether a class has the arguments and methods."""
+        """Whether a class has the required arguments and methods."""
         takes = inspect.signature(cls).parameters
         return self.arguments <= takes.keys() and all(hasattr(cls, name) for name in self.methods)
 
 
-# By the name of the argument that holds the part's config.
+# The keys are the names of the arguments that hold the parts' configs.
 ROLES = {
     "recognizer": Role(frozenset({"backbone", "head", "reconstructor"}), frozenset({"loss"})),
     "backbone": Role(
@@ -81,7 +84,7 @@ ROLES = {
 
 
 def build(role: str, config: Any, where: str, **given: Any) -> Any:
-    """Build a part of a model from a config that a file holds.
+    """Build a part of a model from a config in a data file.
 
     Args:
         role: A key of :data:`ROLES`.
@@ -90,7 +93,7 @@ def build(role: str, config: Any, where: str, **given: Any) -> Any:
         **given: Further arguments, which the config must not have.
 
     Raises:
-        ValueError: As :func:`check`, or if the class refuses the arguments.
+        ValueError: If :func:`check` raises it, or the class rejects the arguments.
     """
     check(role, config, where, given)
     try:
@@ -101,16 +104,17 @@ def build(role: str, config: Any, where: str, **given: Any) -> Any:
 
 
 def check(role: str, config: Any, where: str, given: Collection[str] = ()) -> None:
-    """Check a config that a file holds, and the configs in it, against the classes they name.
+    """Check a config in a data file, and the configs inside it, against the classes they name.
 
     Args:
         role: A key of :data:`ROLES`.
         config: ``type``, the name of a registered class, and its arguments.
         where: The file or key that holds the config, for messages.
-        given: Names of arguments that are filled in later; they are not allowed here.
+        given: Names of arguments that are added later; the config must not have them.
 
     Raises:
-        ValueError: Naming the key, what was found and what is allowed.
+        ValueError: If a key is unknown or missing, or a value is not allowed. The message names the
+            key, what was found and what is allowed.
     """
     if not isinstance(config, Mapping) or "type" not in config:
         raise ValueError(f"{where}.type: missing; it names a registered class")
@@ -123,12 +127,12 @@ def check(role: str, config: Any, where: str, given: Collection[str] = ()) -> No
 def _check_config(
     role: Role, config: Mapping[str, Any], where: str, given: Collection[str]
 ) -> dict[str, inspect.Parameter]:
-    """Check a config with a ``type``; the parameters that it may give."""
+    """Check a config with a ``type``, and return the parameters that it may set."""
     name, allowed = config["type"], role.classes()
     if not isinstance(name, str) or name not in allowed:
         raise ValueError(
-            f"{where}.type: found {name!r:.100}, which is not registered as such a part; allowed "
-            f"are {', '.join(allowed)}, and your own of `lh2face --import MODULE`"
+            f"{where}.type: found {name!r:.100}, which is no registered class of this kind; "
+            f"allowed are {', '.join(allowed)}, and your own with `lh2face --import MODULE`"
         )
     return check_arguments(allowed[name], config, where, given)
 
@@ -140,15 +144,16 @@ def check_arguments(
 
     Args:
         called: The class or function.
-        config: Arguments by name; ``type`` is passed over.
+        config: Arguments by name; the key ``type`` is ignored.
         where: The file or key that holds the config, for messages.
-        given: Names of arguments that are filled in later; they are not allowed here.
+        given: Names of arguments that are added later; the config must not have them.
 
     Returns:
-        The parameters that the config may give.
+        The parameters that the config may set, by name.
 
     Raises:
-        ValueError: Naming the key, what was found and what is allowed.
+        ValueError: If a key is unknown, or a value has another type. The message names the key,
+            what was found and what is allowed.
     """
     every = inspect.signature(called).parameters.values()
     parameters = {
@@ -162,7 +167,7 @@ def check_arguments(
         if key == "type":
             continue
         if key not in parameters and (key in given or not takes_any):
-            # As Python writes it, so that the message stays one line, of a length to read.
+            # repr escapes line breaks, so that the message is one line.
             shown = repr(str(key))[1:-1]
             raise ValueError(
                 f"{where}.{shown:.100}: unknown; {called.__name__} allows {sorted(parameters)}"
@@ -176,12 +181,14 @@ def check_arguments(
 
 
 def _check_inside(key: str, value: Any, where: str, given: Collection[str]) -> None:
-    """Check every config at any depth of an argument's value."""
+    """Check every config inside the value of an argument, at any depth."""
     if key == "_scope_":
-        raise ValueError(f"{where}: not allowed, because mmengine imports what it names")
+        raise ValueError(f"{where}: not allowed, because mmengine would import what it names")
     if isinstance(value, Mapping) and "type" in value:
         if key not in ROLES:
-            raise ValueError(f"{where}: found a config; in a file, only {sorted(ROLES)} are one")
+            raise ValueError(
+                f"{where}: found a config with a type; only {sorted(ROLES)} may be configs"
+            )
         _check_config(ROLES[key], value, where, given)
     elif isinstance(value, Mapping):
         for name, item in value.items():
@@ -192,7 +199,7 @@ def _check_inside(key: str, value: Any, where: str, given: Collection[str]) -> N
 
 
 def _type_hints(called: Callable[..., Any]) -> dict[str, Any]:
-    """Types of the arguments; none where a user's own cannot be resolved."""
+    """Return the types of the arguments by name; none if they cannot be resolved."""
     try:
         return get_type_hints(called)
     except (AttributeError, NameError, TypeError):
@@ -200,7 +207,7 @@ def _type_hints(called: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _matches(value: Any, hint: Any) -> bool:
-    """Whether a value of JSON or YAML is of a type: an int is a float too, a bool is neither."""
+    """Whether a value of JSON or YAML has a type; an int is also a float, a bool is neither."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return any(_matches(value, one) for one in inner)
@@ -220,6 +227,6 @@ def _matches(value: Any, hint: Any) -> bool:
         )
     if hint is int:
         return isinstance(value, int) and type(value) is not bool
-    # The types of arguments that no file can hold, such as a Tensor, match nothing.
+    # A type that no data file can hold, such as a Tensor, matches no value.
     plain = NoneType if hint is None else origin or hint
     return plain is Any or not isinstance(plain, type) or isinstance(value, plain)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 # A spreadsheet takes a cell that begins with one of these for a formula.
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
-# What Markdown reads, and how else to write it: not every dialect takes a backslash before each.
+# Characters with a meaning in Markdown, and how to escape them. Some are written as HTML entities,
+# because not every dialect of Markdown accepts a backslash before them.
 MARKDOWN = {ord(c): f"\\{c}" for c in "\\`*_[]"} | str.maketrans(
     {"<": "&lt;", ">": "&gt;", "&": "&amp;", "|": "&#124;", "~": "&#126;", "$": "&#36;"}
 )
@@ -21,12 +22,12 @@ def printable(text: object) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """First line of an error's message; the name of its class if the message is empty."""
+    """Return the first line of an error's message, or the name of its class if there is none."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def check_utf8(path: Path) -> None:
-    """Check a path for safetensors or onnxruntime, which can only open paths in UTF-8.
+    """Check the path of a model: safetensors and onnxruntime can only open paths in UTF-8.
 
     Raises:
         ValueError: If the path is not valid UTF-8.
@@ -35,8 +36,8 @@ def check_utf8(path: Path) -> None:
         str(path).encode()
     except UnicodeEncodeError:
         raise ValueError(
-            f"{path}: a model can only be opened where all of its path is UTF-8; rename or move it,"
-            " or set PYTHONUTF8=1 where only the locale is another"
+            f"{path}: the path of a model must be valid UTF-8; rename or move the model, or set "
+            "PYTHONUTF8=1 if only the locale is not UTF-8"
         ) from None
 
 

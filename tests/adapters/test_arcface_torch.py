@@ -329,7 +329,7 @@ def test_a_missing_value_is_named_in_the_error(settings, key):
     [
         ("num_classes", 0, "config.num_classes: expected a whole number ≥ 1, found 0"),
         ("num_epoch", "3", "config.num_epoch: expected a whole number ≥ 1, found '3'"),
-        ("num_image", 5, r"config.num_image: expected at least the 16 of one step .* found 5"),
+        ("num_image", 5, r"config.num_image: expected at least 16, the images of one .* found 5"),
         (
             "interclass_filtering_threshold",
             0.4,
@@ -337,7 +337,7 @@ def test_a_missing_value_is_named_in_the_error(settings, key):
         ),
         ("dali", True, "config.dali: expected False, found True; .* nvidia-dali"),
         ("rec", "nowhere", "config.rec: expected a folder with train.rec .* no folder nowhere"),
-        ("resume", True, r"config.resume: expected .*checkpoint_gpu_0.pt, found none; training"),
+        ("resume", True, r"config.resume: expected the file .*checkpoint_gpu_0.pt, found none;"),
         ("head", {"vmf_dim": 256}, "config.head.type: missing"),
         ("head", "LH2FaceHead", "config.head.type: missing"),
         ("head", {"type": "LH2FaseHead"}, "config.head.type: found 'LH2FaseHead', .* LH2FaceHead"),
@@ -389,10 +389,10 @@ def test_a_checkpoint_with_other_classes_is_refused():
     same = centres(None, 8, 4)
     same.load_state_dict(state)
     assert torch.equal(same.head.head.proxies.weight, trained.head.head.proxies.weight)
-    message = r"config.resume: .* of 5 classes from 0, of 5, found 4 .*of 4; resume with as many"
+    message = r"config.resume: .* the classes 0 … 4 of 5, found one with .* 0 … 3 of 4; resume"
     with pytest.raises(ValueError, match=message):
         centres(None, 8, 5).load_state_dict(state)
-    with pytest.raises(ValueError, match=r"found no head of this package; resume"):
+    with pytest.raises(ValueError, match=r"found one with no head of this package; resume"):
         centres(None, 8, 4).load_state_dict({"weight": torch.zeros(4, 8)})
 
 

@@ -117,8 +117,8 @@ def test_command_writes_the_file(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("part", "change", "message"),
     [
-        ("recognizer", {"fusion": "canonical"}, "fusion: only 'none' can be exported, found"),
-        (None, {"image_size": 128}, "image_size: only up to 112, .* found 128"),
+        ("recognizer", {"fusion": "canonical"}, "fusion: expected 'none', found"),
+        (None, {"image_size": 128}, "image_size: expected at most 112, .* found 128"),
     ],
 )
 def test_a_model_that_cannot_be_exported_exactly_is_refused(tmp_path, part, change, message):

@@ -82,7 +82,7 @@ def test_runs_that_cannot_be_compared_are_named_in_the_error(tmp_path):
     with pytest.raises(ValueError, match=r"no draws; evaluate with evaluate\.bootstrap"):
         run_of(write_run(tmp_path / "none", 0.5, errors, rounds=0))
     write_run(tmp_path / "a", 0.5, errors[:1], seeds=(2,), rounds=100)
-    with pytest.raises(ValueError, match=r"differ in rounds: \[100, 200\]"):
+    with pytest.raises(ValueError, match=r"differ in bootstrap rounds: \[100, 200\]"):
         run_of(tmp_path / "a")
 
 
@@ -109,7 +109,7 @@ HEADER = "verification.tar.0.001,bins.low_light.accuracy\n"
             r"draws\.csv:1: not UTF-8",
         ),
         ("draws.csv", HEADER + '"' + "1" * 200_000, r"draws\.csv:2: expected 2 numbers"),
-        ("draws.csv", "a,a\n1,2\n", r"draws\.csv:1: expected each name once"),
+        ("draws.csv", "a,a\n1,2\n", r"draws\.csv:1: expected each column name once"),
         ("metrics.json", "{", r"metrics\.json: not valid JSON"),
         ("metrics.json", "[]", r"metrics\.json: expected a JSON object, found list"),
         ("metrics.json", '{"verification": {"tar": {"0.001": null}}}', "found None"),
@@ -229,7 +229,7 @@ def test_evaluations_by_evaluate_ijb_have_no_name(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="they share no benchmark: found one without a name and"):
         read_both(tmp_path / "a", runs)
     # Evaluations on two benchmarks below one folder are not taken for two seeds.
-    with pytest.raises(ValueError, match="its evaluations below it differ in pairs"):
+    with pytest.raises(ValueError, match="the evaluations below it differ in pairs"):
         several = tmp_path / "several"
         several.mkdir()
         for name in "bc":

@@ -32,7 +32,9 @@ def test_a_gallery_is_read_back_as_it_was_written(folder):
 
 
 def test_a_gallery_of_another_model_is_refused(folder):
-    with pytest.raises(ValueError, match=r"gallery\.json: .* another model, of weights m; those"):
+    with pytest.raises(
+        ValueError, match=r"gallery\.json: .* another model: its weights have the digest m, those"
+    ):
         read_gallery(folder, Path("other"))
 
 

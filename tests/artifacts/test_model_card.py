@@ -76,7 +76,9 @@ PAIRS = {
 
 def test_the_card_shows_only_measured_parts_of_an_evaluation():
     templates = model_card("m", DESCRIPTION, {"origin": "photos", **TEMPLATES})
-    assert "Source of the faces that it was measured on: photos. Percent." in templates
+    assert (
+        "Origin of the faces that it was measured on: photos. Values are in percent." in templates
+    )
     assert "| TAR at FAR 1e-4 | 50.0 | 40.0 … 60.0 |" in templates and "1e-6" not in templates
     assert "| rank-1 | 75.0 | – |" in templates
     assert "It is not known on how many people this was measured." in templates
@@ -84,7 +86,7 @@ def test_the_card_shows_only_measured_parts_of_an_evaluation():
     assert "Measured on 3,531 people." in many
     assert "Thresholds" not in templates and "κ of the benchmark" not in templates
     pairs = model_card("m", DESCRIPTION, {"origin": "synthetic", **PAIRS})
-    assert "Source of the faces that it was measured on: synthetic. Percent." in pairs
+    assert "Origin of the faces that it was measured on: synthetic. Values are in percent." in pairs
     assert "| lfw.v2 accuracy | 90.0 | – |" in pairs and "TAR" not in pairs
     assert "from the 3000 impostor pairs" in pairs and "| 0.01 | 0.5000 |" in pairs
     assert "mean 2.00, 5th percentile 1.00" in pairs

@@ -106,5 +106,5 @@ def test_a_file_of_the_user_is_not_replaced(tmp_path):
     with pytest.raises(ValueError, match="expected a file of"):
         write_reference(write_runs(tmp_path / "runs", 0.8), file)
     assert file.read_text() == '{"mine": 1}'
-    with pytest.raises(ValueError, match="no folder of an evaluated model"):
+    with pytest.raises(ValueError, match="there is no evaluated model in it"):
         write_reference(tmp_path / "runs" / "fit3d", tmp_path / "other.json")

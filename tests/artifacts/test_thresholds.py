@@ -130,7 +130,7 @@ def test_an_evaluation_by_evaluate_ijb_is_accepted(model, tmp_path, monkeypatch,
     people = len({who for one in lists for who in one.subject_ids.tolist()})
     assert f"Measured on only {people} people" in card
     assert (
-        "Source of the faces that it was measured on: photos." in card and "Thresholds" not in card
+        "Origin of the faces that it was measured on: photos." in card and "Thresholds" not in card
     )
     # The exported file counts as another model, and features do not say which model made them.
     run(*ijb, tmp_path / "b", "--model", tmp_path / "m.onnx")

@@ -101,8 +101,8 @@ def test_an_image_of_a_wrong_shape_or_dtype_is_refused(image):
         ("TurnedFaces", {"yaw": (70, 20)}, "yaw: expected two rising"),
         ("TurnedFaces", {"pitch": -1}, "pitch: .* found -1"),
         ("TurnedFaces", {"depth": "deep"}, "depth: .* mean, linear_3dmm, learned, found 'deep'"),
-        ("TurnedFaces", {"depth": "learned"}, "'learned' needs the folder of one, found None"),
-        ("TurnedFaces", {"reconstructor": "runs"}, "'mean' needs none, found 'runs'"),
+        ("TurnedFaces", {"depth": "learned"}, "a folder for the depth 'learned', found None"),
+        ("TurnedFaces", {"reconstructor": "runs"}, "None for the depth 'mean', found 'runs'"),
     ],
 )
 def test_bad_arguments_are_named(name, arguments, message):

@@ -169,7 +169,7 @@ def test_invalid_counts_are_named(tmp_path, counts):
     ("counts", "message"),
     [
         ([4.0, 6.0], "counts 3 images, but key 4 is no identity record"),
-        ([6.0, 7.0], "counts 5 images, but key 5 is none"),
+        ([6.0, 7.0], "counts 5 images, but key 5 is not an image"),
     ],
 )
 def test_counts_that_the_records_contradict_are_named(tmp_path, counts, message):

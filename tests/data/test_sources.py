@@ -220,7 +220,10 @@ def test_every_picture_of_a_folder_is_used_or_listed(monkeypatch, tmp_path):
     assert identities(tmp_path / "out") == ["b 7", "n001"]
     assert len(RecordFaces(str(tmp_path / "out"))) == 5
     found = {file.removeprefix(f"{root}/"): why for file, why in listed(tmp_path / "out").items()}
-    hidden, below = "a hidden folder is no person (1 pictures in it)", "in a folder below"
+    hidden, below = (
+        "a hidden folder is not used as a person (1 pictures in it)",
+        "in a folder below",
+    )
     assert {file: reason[: len(below)] for file, reason in found.items()} == {
         **{name: hidden[: len(below)] for name in
            (".ipynb_checkpoints", ".thumbnails", "@eaDir", "__MACOSX", "n001/.thumbnails")},
@@ -299,7 +302,7 @@ def test_a_first_image_of_an_unusual_size_stops_the_conversion(monkeypatch, tmp_
     (root / "a" / "0.png").write_bytes(other)
     assert run(monkeypatch, "image_folder", root, tmp_path / "out") == 1
     message = capsys.readouterr().err
-    assert "a/0.png: the first image has 20 × 30 px, as have 1 images; 5 have 20 × 20" in message
+    assert "a/0.png: the first image has 20 × 30 px (1 images in all), but 20 × 20 px" in message
     assert not (tmp_path / "out").exists()
 
 

@@ -46,7 +46,7 @@ def test_of_several_faces_the_main_one_is_used_and_a_note_says_so(faces, photo):
 
 def test_the_box_of_a_shrunk_photo_is_in_pixels_of_the_original(faces, photo):
     found = faces.face(photo((1200, 900, 800), size=(2400, 3200)), aligned=False)
-    assert found["notes"] == ["faces were looked for at 1600 × 1200 px"]
+    assert found["notes"] == ["reduced to 1600 × 1200 px to find faces"]
     assert found["box"] == pytest.approx(
         [1200 / 3200, 900 / 2400, 800 / 3200, 800 / 2400], abs=2e-3
     )
@@ -65,7 +65,7 @@ def test_an_aligned_face_is_not_detected_again(faces):
         (b"no picture", False, "not a picture, or none of JPEG, PNG"),
         (square(300, 0), False, "the detector finds no face"),
         (square(300)[:-30], False, "cut short"),
-        (square(55), True, "55 × 55 px is no aligned face, which is square and has at least 56"),
+        (square(55), True, "55 × 55 px is no aligned face: it must be a square of at least 56"),
     ],
 )
 def test_a_photo_that_cannot_be_used_gives_a_reason(faces, encoded, aligned, reason):
@@ -168,6 +168,6 @@ def test_a_missing_detector_is_an_error_only_if_it_was_asked_for(monkeypatch, tm
     monkeypatch.setattr(module, "open_named", absent)
     opened = open_faces(tmp_path, reconstructor=None, detector=None, far=None)
     assert opened.detect is None and "no threshold" in opened.limit.refusal
-    assert "mtcnn is not installed; without a detector, faces have to be" in capsys.readouterr().out
+    assert "mtcnn is not installed; without a detector, only aligned" in capsys.readouterr().out
     with pytest.raises(ValueError, match="det is not installed"):
         open_faces(tmp_path, reconstructor=None, detector="det", far=None)

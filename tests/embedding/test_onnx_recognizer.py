@@ -242,7 +242,7 @@ def test_a_huge_file_and_a_pipe_are_not_read(tmp_path):
         read_onnx(tmp_path / "pipe.onnx")
     with (tmp_path / "sparse.onnx").open("wb") as file:
         file.truncate(1 << 32)
-    with pytest.raises(ValueError, match=r"sparse\.onnx: 4294967296 bytes; an ONNX file has at"):
+    with pytest.raises(ValueError, match=r"sparse\.onnx: expected at most .* found 4294967296"):
         read_onnx(tmp_path / "sparse.onnx")
 
 

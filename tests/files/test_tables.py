@@ -37,9 +37,9 @@ def test_bytes_that_are_not_utf8_are_escaped(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "1: expected each once in the header: first, second, same"),
-        (b"first,second\n", "1: expected each once in the header: same"),
-        (b"first,second,same,same\n", "1: expected each once in the header: same"),
+        (b"", "1: expected each column once in the header: first, second, same"),
+        (b"first,second\n", "1: expected each column once in the header: same"),
+        (b"first,second,same,same\n", "1: expected each column once in the header: same"),
         (b"first,second,same\na,b,1\na,b\n", "3: expected 3 cells, found 2"),
         (b"first,second,same\na,b,1,2\n", "2: expected 3 cells, found 4"),
         (b"first,second,same\na,b,yes\n", "2: expected 0 or 1, found 'yes'"),

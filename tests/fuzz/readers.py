@@ -314,7 +314,7 @@ def overlays(folder: Path) -> None:
 
 @reader(1, sets(overlay=overlays))
 def overlay(folder: Path) -> None:
-    """An overlay put over params.yaml."""
+    """An overlay applied to params.yaml."""
     from lh2face.params import overlay_params
 
     overlay_params([folder / "overlay.yaml"], folder / "params.yaml")

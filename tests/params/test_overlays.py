@@ -54,7 +54,7 @@ def test_removing_overlays_restores_the_parameters(params_file, small):
     overlay_params([], params_file)
     assert params_file.read_bytes() == before
     assert sorted(params_file.parent.iterdir()) == files
-    with pytest.raises(ParamsError, match=r"params\.yaml: no overlay was put over it$"):
+    with pytest.raises(ParamsError, match=r"params\.yaml: no overlay is applied to it, so"):
         overlay_params([], params_file)
 
 
@@ -63,7 +63,7 @@ def test_changes_by_hand_are_not_overwritten(params_file, small, overlays):
     overlay_params([small], params_file)
     changed = params_file.read_text().replace("workers: 3", "workers: 4")
     params_file.write_text(changed)
-    with pytest.raises(ParamsError, match=r"params\.yaml: changed by hand since an overlay"):
+    with pytest.raises(ParamsError, match=r"params\.yaml: changed by hand after an overlay"):
         overlay_params([params_file.with_name(name) for name in overlays], params_file)
     assert params_file.read_text() == changed
     # The message gives this way out.
@@ -87,7 +87,7 @@ def test_an_error_names_the_overlay_files(params_file, tmp_path, small):
     with pytest.raises(ParamsError) as raised:
         overlay_params([small, bad], params_file)
     message = str(raised.value)
-    assert message.startswith(f"{small}, {bad}, put over {params_file}: evaluate.bootstrap: ")
+    assert message.startswith(f"{small}, {bad}, applied to {params_file}: evaluate.bootstrap: ")
     assert "partial" not in message
     assert not params_file.with_name("params.yaml.orig").exists()
 
@@ -100,5 +100,5 @@ def test_values_are_replaced_in_any_style_of_yaml(tmp_path):
     )
     assert put_over(text, overlay, tmp_path / "p.yaml")[0] == text.replace("[1]", "[5]")
     # A blank line inside a value is not taken for the end of a section.
-    with pytest.raises(ParamsError, match=r"p\.yaml: expected keys at the first column"):
+    with pytest.raises(ParamsError, match=r"p\.yaml: expected each key at the first column"):
         put_over('a: "x\n\n"\nb: {y: 1}\n', overlay, tmp_path / "p.yaml")

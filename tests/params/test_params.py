@@ -186,7 +186,7 @@ def test_people_of_a_folder_are_not_both_trained_and_validated_on(params_file):
     [
         (
             {"people": {**BIN}},
-            r": validation: found \['people'\], which are names in benchmarks too",
+            r": validation: found \['people'\], which are also names in benchmarks",
         ),
         (
             {"ijbb": {"type": "ijb", "path": "/data/IJBB", "lists": "ijbb"}},
@@ -294,7 +294,7 @@ def test_missing_parameters_are_named(tmp_path):
         ("  seeds: [0]", "  seeds: []", r"compare\.seeds: .*at least 1 item"),
         ("  seeds: [0]", "  seeds: [4294967296]", r"compare\.seeds\.0: .*less than"),
         ("[untrained, arc", "[untrained, untrained, arc", "compare.models: found 'untrained' more"),
-        ("models: [untrained, ", "models: [", r"compare: models: found .* expected \['arcface'"),
+        ("models: [untrained, ", "models: [", r"compare\.models: found .* expected \['arcface'"),
         ("heads: [arcface,", "heads: [arcface, arcface,", "compare.heads: found 'arcface' more"),
         ("heads: [lh2face_joint]", "heads: [lh2face]", r"joint_heads: found \['lh2face'\], which"),
         (
@@ -339,11 +339,11 @@ def test_missing_parameters_are_named(tmp_path):
         ("    people: 160", '    people: "160"', r"sources\.people\.people: .*found '160'"),
         (
             "others: []", "others: [{name: arcface, path: a.onnx}]",
-            r"others: found \['arcface'\], which are names in heads too",
+            r"others: found \['arcface'\], which are also names in heads",
         ),
         (
             "others: []", "others: [{name: w600k, path: a.onnx}]",
-            r"compare: models: found .*, expected .*'w600k'\]",
+            r"compare\.models: found .*, expected .*'w600k'\]",
         ),
         ("others: []", "others: [{name: w600k}]", r"others\.0\.path: missing"),
         ("others: []", "others: [{name: a/b, path: c}]", r"others\.0\.name: .*pattern"),

@@ -46,8 +46,8 @@ def test_training_needs_a_head_and_labels():
 
 
 def test_bad_options_are_named():
-    with pytest.raises(ValueError, match=r"fusion: expected one of .*, found 'depth'"):
-        build(fusion="depth", reconstructor={"type": "LinearReconstructor"})
+    with pytest.raises(ValueError, match=r"fusion: expected one of .*, found 'albedo'"):
+        build(fusion="albedo", reconstructor={"type": "LinearReconstructor"})
     with pytest.raises(ValueError, match=r"fusion: 'canonical' needs a reconstructor"):
         build(fusion="canonical")
     with pytest.raises(ValueError, match=r"canon_weight: expected a weight"):
@@ -55,7 +55,7 @@ def test_bad_options_are_named():
 
 
 @pytest.mark.parametrize(
-    ("fusion", "channels"), [("none", 3), ("canonical", 6), ("canonical_depth", 7)]
+    ("fusion", "channels"), [("none", 3), ("canonical", 6), ("depth", 4), ("canonical_depth", 7)]
 )
 def test_fusion_adds_channels(fusion, channels):
     model = build(reconstructor={"type": "LinearReconstructor"}, fusion=fusion).eval()
@@ -71,10 +71,11 @@ def test_fused_depth_has_the_range_of_the_image():
     model = build(reconstructor={"type": "LinearReconstructor"}, fusion="canonical_depth")
     images, _ = batch()
     reconstruction = model.reconstruct(images)
-    fused = fuse(images, reconstruction, model.fusion)
     relief = resize((reconstruction.depth[:, None] - 1) / 0.1, SIZE)
-    torch.testing.assert_close(fused[:, 6:], relief)
-    assert fused.abs().max() <= 1
+    for fusion, first in (("depth", 3), ("canonical_depth", 6)):
+        fused = fuse(images, reconstruction, fusion)
+        torch.testing.assert_close(fused[:, first:], relief)
+        assert fused.abs().max() <= 1
 
 
 @pytest.mark.parametrize("fusion", ["none", "canonical", "canonical_depth"])

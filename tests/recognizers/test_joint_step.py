@@ -67,6 +67,7 @@ def separate_passes(model, images, labels):
     more = {
         "none": [],
         "canonical": [canonical],
+        "depth": [resize(10 * (depth[:, None] - 1), SIZE)],
         "canonical_depth": [canonical, resize(10 * (depth[:, None] - 1), SIZE)],
     }[model.fusion]
     both = torch.cat([torch.cat([picture, *more], 1) for picture in (images, canonical)])
@@ -94,7 +95,7 @@ def separate_passes(model, images, labels):
     }
 
 
-@pytest.mark.parametrize("fusion", ["none", "canonical", "canonical_depth"])
+@pytest.mark.parametrize("fusion", ["none", "canonical", "depth", "canonical_depth"])
 def test_terms_and_gradients_equal_those_of_separate_passes(reconstructor, fusion):
     images, labels = batch()
     found = []

@@ -159,7 +159,7 @@ def test_pixels_beside_the_head_are_not_rendered():
 
 
 def test_too_few_faces_for_the_modes_are_refused():
-    with pytest.raises(ValueError, match="faces: more than"):
+    with pytest.raises(ValueError, match="faces: expected more than"):
         Linear3DMMReconstructor(image_size=16, shape_modes=30, albedo_modes=8, faces=30)
 
 

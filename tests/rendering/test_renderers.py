@@ -15,13 +15,16 @@ SIZE = 9
 HAS_PYTORCH3D = importlib.util.find_spec("pytorch3d") is not None
 BACKENDS = [
     pytest.param({"type": "DepthMeshRenderer"}, id="eager"),
-    pytest.param({"type": "DepthMeshRenderer", "compiled": True}, id="compiled"),
     pytest.param(
         {"type": "PyTorch3DRenderer"},
         id="pytorch3d",
         marks=pytest.mark.skipif(not HAS_PYTORCH3D, reason="pytorch3d is not installed"),
     ),
 ]
+
+
+# Each shape and each set of gradients is compiled anew, so few tests have this one.
+COMPILED = pytest.param({"type": "DepthMeshRenderer", "compiled": True}, id="compiled")
 
 
 @pytest.fixture(params=BACKENDS)
@@ -97,6 +100,7 @@ def scene():
     return depth, view, texture, *traced(depth, view, texture)
 
 
+@pytest.mark.parametrize("renderer", [*BACKENDS, COMPILED], indirect=True)
 def test_equals_a_ray_tracer(renderer, scene):
     depth, view, texture, expected, color, layers, clearance = scene
     mask, clear = layers > 0, clearance > 1e-2
@@ -159,6 +163,7 @@ def test_views_that_turn_the_face_away_give_finite_results(renderer, yaw):
     assert (image[~mask[:, None].expand_as(image)] == 0).all()
 
 
+@pytest.mark.parametrize("renderer", [*BACKENDS, COMPILED], indirect=True)
 @pytest.mark.parametrize("value", [math.nan, math.inf, -1.0, 0.0, 1e6])
 def test_an_invalid_depth_is_a_hole(renderer, value):
     depth, view, _ = random_scene()
@@ -195,10 +200,10 @@ def test_a_view_that_is_not_finite_covers_nothing(renderer):
 @pytest.mark.parametrize(
     ("shapes", "message"),
     [
-        ([(1, 3, 9, 9), (1, 8, 9), (1, 6)], r"depth must be \(B, 9, 9\).*found \(1, 8, 9\)"),
-        ([(1, 3, 9, 9), (1, 9, 9), (1, 5)], r"view must be \(1, 6\).*found \(1, 5\)"),
-        ([(1, 3, 8, 9), (1, 9, 9), (1, 6)], r"texture must be \(1, C, 9, 9\).*\(1, 3, 8, 9\)"),
-        ([(2, 3, 9, 9), (1, 9, 9), (1, 6)], r"texture must be \(1, C, 9, 9\)"),
+        ([(1, 3, 9, 9), (1, 8, 9), (1, 6)], r"depth: expected \(B, 9, 9\).*found \(1, 8, 9\)"),
+        ([(1, 3, 9, 9), (1, 9, 9), (1, 5)], r"view: expected \(1, 6\).*found \(1, 5\)"),
+        ([(1, 3, 8, 9), (1, 9, 9), (1, 6)], r"texture: expected \(1, C, 9, 9\).*\(1, 3, 8, 9\)"),
+        ([(2, 3, 9, 9), (1, 9, 9), (1, 6)], r"texture: expected \(1, C, 9, 9\)"),
     ],
 )
 def test_shapes_are_checked(renderer, shapes, message):
@@ -207,9 +212,9 @@ def test_shapes_are_checked(renderer, shapes, message):
 
 
 def test_arguments_are_checked():
-    with pytest.raises(ValueError, match="image_size must be at least 2"):
+    with pytest.raises(ValueError, match="image_size: expected at least 2"):
         DepthMeshRenderer(1)
-    with pytest.raises(ValueError, match="fov_deg must lie between"):
+    with pytest.raises(ValueError, match="fov_deg: expected a number between"):
         DepthMeshRenderer(8, fov_deg=180)
 
 

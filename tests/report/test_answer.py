@@ -20,7 +20,7 @@ LED = table(("rank-1", "b", True), ("rank-5", "a", False), ("TAR", "b", True), (
     [
         (
             {"ijbc": LED}, {"ijbc": 3531}, 3,
-            "Of 4 figures, b leads significantly in 2 (rank-1, TAR), a in 1 (age) and nobody in "
+            "Of 4 figures, b leads significantly in 2 (rank-1, TAR), a in 1 (age) and no model in "
             "the other 1 (3 seeds, 3,531 people).",
         ),
         (
@@ -30,26 +30,31 @@ LED = table(("rank-1", "b", True), ("rank-5", "a", False), ("TAR", "b", True), (
         ),
         (
             {"ijbc": LED}, {"ijbc": 3531}, 1,
-            "Of 4 figures, b has the best mean in 2 and a in 2, but who leads cannot be told: one "
-            "seed does not show how much trainings differ (1 seed, 3,531 people).",
+            "Of 4 figures, b has the best mean in 2 and a in 2, but which model leads is "
+            "uncertain: "
+            "one seed does not show the variance between trainings (1 seed, 3,531 people).",
         ),
         (
             {"own": LED}, {"own": 99}, 3,
-            "Of 4 figures, b has the best mean in 2 and a in 2, but who leads cannot be told: "
+            "Of 4 figures, b has the best mean in 2 and a in 2, but which model leads is "
+            "uncertain: "
             "99 people are few (3 seeds, 99 people).",
         ),
         (
             {"big": LED, "own": table(("rank-1", "a", True)), "bare": table()},
             {"big": 100, "own": 10, "bare": 5}, 2,
             "Of 4 figures on big, b leads significantly in 2 (rank-1 on big, TAR on big), a in 1 "
-            "(age on big) and nobody in the other 1; of 1 figure on own, a has the best mean in 1, "
-            "but who leads cannot be told: 10 people on own are few "
+            "(age on big) and no model in the other 1; of 1 figure on own, a has the best mean in "
+            "1, but which model leads is uncertain: 10 people on own are few "
             "(2 seeds, 100 people on big, 10 people on own).",
         ),
-        ({"x": table()}, {"x": 5}, 3, "No figure has an interval, so nothing can be told."),
+        (
+            {"x": table()}, {"x": 5}, 3,
+            "No figure has an interval, so the models cannot be compared.",
+        ),
         (
             {"x": {**LED, "leads": []}}, {"x": 500}, 3,
-            "There is one model only, so nobody leads.",
+            "There is only one model, so there is nothing to compare.",
         ),
     ],
 )  # fmt: skip

@@ -46,23 +46,25 @@ def test_the_sentence_on_kappa_states_its_errors():
     # Seeds of b scatter so much that chance is not excluded; c is worse than chance.
     found = sentence({"a": area(0.05, 0.051), "b": area(0.02, 0.10), "c": area(0.12, 0.13)})
     assert found == (
-        "As trained, the cosines that κ predicts are off by 0.30 to 0.70 on average; after "
-        "calibration by 0.03 to 0.07, where a model's predictions span 0.10 to 0.20; κ tells "
-        "better than chance which pairs fail in a, not in b and c."
+        "As trained, the cosines that κ predicts are wrong by 0.30 to 0.70 on average. After "
+        "calibration they are wrong by 0.03 to 0.07, while the predictions of a model span 0.10 to "
+        "0.20. κ predicts better than chance which pairs fail in a, but not in b and c."
     )
 
 
 def test_scores_that_are_low_with_kappa_for_all_tell_nothing():
     found = sentence({"a": area(0.05, 0.05, fixed=0.05), "c": area(0.12, 0.13, fixed=0.05)})
     assert found.endswith(
-        "fail in a, not in c (at a constant threshold, where the FAR changes as pairs are left "
-        "out, it would seem to in c)."
+        "fail in a, but not in c. It would seem to do so in c at a constant threshold, where the "
+        "FAR changes as pairs are rejected."
     )
 
 
 def test_with_one_training_per_model_the_sentence_says_so():
-    assert sentence({"a": area(0.05)}).endswith("fail in a, as one training each shows it.")
-    assert "fail in no model," in sentence({"c": area(0.09)})
+    assert sentence({"a": area(0.05)}).endswith(
+        "fail in a. This rests on a single training of each model."
+    )
+    assert "fail in no model." in sentence({"c": area(0.09)})
 
 
 def test_without_pairs_there_is_no_sentence():

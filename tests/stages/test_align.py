@@ -110,7 +110,11 @@ def test_a_table_without_a_line_is_refused(tmp_path, raw):
         ("landmarks.npy", b"", r"landmarks\.npy: not a whole \.npy file"),
         ("landmarks.npy", b"no array", r"landmarks\.npy: not a whole \.npy file"),
         ("landmarks.npy", None, r"landmarks\.npy: not a whole \.npy file"),
-        ("images.csv", b"name\na\n", r"images\.csv:1: expected each once in the header: key"),
+        (
+            "images.csv",
+            b"name\na\n",
+            r"images\.csv:1: expected each column once in the header: key",
+        ),
         ("images.csv", b"key\nx\n", r"images\.csv:2: .*'x'"),
         ("images.csv", b"key\n1\n\xff\n", r"images\.csv:\d: not UTF-8"),
         ("images.csv", b"key\n12\n" + b"2\n" * 5, r"images\.csv: names key 2 twice"),

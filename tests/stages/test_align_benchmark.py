@@ -137,7 +137,7 @@ def test_pairs_of_photos_are_aligned(tmp_path, folder):
         (lambda s: s.replace(",0,", ",1,"), r"pairs_fp\.csv: there is no pair of two people"),
         (lambda s: s.replace(",1,0", ",2,0", 1), r"pairs_fp\.csv:3: expected 0 or 1, found '2'"),
         (lambda s: s.splitlines()[0], r"pairs_fp\.csv: names no pair"),
-        (lambda s: s.replace("first", "left"), r"expected each once in the header: first"),
+        (lambda s: s.replace("first", "left"), r"expected each column once in the header: first"),
         (lambda s: s.replace("3.jpg", "../3.jpg"), r"pairs_fp\.csv: '\.\./3\.jpg': leads out of"),
     ],
 )

@@ -121,7 +121,10 @@ def test_a_resumed_job_ends_with_the_same_bytes(params, model, tmp_path, monkeyp
     monkeypatch.undo()
     untrained.run(params, tmp_path / "other", seed=4)
     embed.run(params, tmp_path / "other", aligned, tmp_path / "out")
-    assert "holds embeddings of another model or list; begins again" in capsys.readouterr().out
+    assert (
+        "holds embeddings of another model or list; embedding begins again"
+        in capsys.readouterr().out
+    )
     embed.run(params, tmp_path / "other", aligned, tmp_path / "fresh")
     fresh = tmp_path / "fresh" / "0" / "embeddings.npy"
     assert again.read_bytes() == fresh.read_bytes() != whole.read_bytes()

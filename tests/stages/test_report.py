@@ -365,7 +365,7 @@ def test_without_true_depth_no_depth_is_compared(params, run, tmp_path):
     runs = Path(shutil.copytree(run.runs, tmp_path / "runs"))
     (runs / "depth" / "metrics.json").write_text("{}")
     seen = reported(params, run, tmp_path, ["people"], runs=runs)
-    assert "Reconstructions" in seen.headings and "Depth against the truth" not in seen.headings
+    assert "Reconstructions" in seen.headings and "Errors of the depth" not in seen.headings
 
 
 @pytest.mark.parametrize(

@@ -607,7 +607,7 @@ def cut(checkpoint: Path) -> None:
     largest.write_bytes(largest.read_bytes()[:-100])
 
 
-@pytest.mark.parametrize("head", ["lh2face", "sharded"])
+@pytest.mark.parametrize("head", ["lh2face", pytest.param("sharded", marks=pytest.mark.faults)])
 def test_a_damaged_checkpoint_is_named_and_the_previous_one_is_used(
     aligned, tmp_path, monkeypatch, capsys, head
 ):
@@ -862,7 +862,7 @@ def test_one_process_resumes_a_run_of_two(aligned, tmp_path, capsys, head):
 
 
 def test_a_warm_up_shorter_than_a_step_is_named(aligned, tmp_path):
-    expected = r"train: param_scheduler\.0, with 3 steps an epoch: end should be larger than begin"
+    expected = r"train: param_scheduler\.0, with 3 steps per epoch: end should be larger than begin"
     with pytest.raises(ValueError, match=f"^{expected}"):
         run(aligned, tmp_path / "model", **{"param_scheduler.0.end": 0.1})
     assert not (tmp_path / "model").exists()

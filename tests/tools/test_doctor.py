@@ -120,4 +120,4 @@ def test_a_broken_package_is_distinguished_from_a_missing_one(monkeypatch, capsy
     assert code == 0
     assert "– mxnet: 1.9.1, does not import: numpy has no attribute bool" in out
     assert "– torchvision: missing" in out
-    assert out.count("no need: `lh2face arcface-torch` supplies what is used of it") >= 2
+    assert out.count("not needed: `lh2face arcface-torch` replaces it") >= 2

@@ -130,7 +130,7 @@ def test_landmarks_align_photos_and_photos_without_them_are_listed(model, write_
     assert failures(tmp_path / "gallery") == {
         "p0/0.png": f"there is no line for it in {table}",
         "p1/circle.png": f"there is no line for it in {table}",
-        "p3/2.png": "landmarks: the eyes are swapped; the left one is left in the image",
+        "p3/2.png": "landmarks: the eyes are swapped; the first must be the left one in the image",
     }
 
 

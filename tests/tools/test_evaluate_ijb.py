@@ -132,7 +132,7 @@ def test_a_detector_replaces_the_landmarks_of_the_lists(
     by_lists = embeddings("lists", None)
     nothing = embeddings("nothing", lambda image: [], "--detector", "mtcnn")
     np.testing.assert_array_equal(nothing, by_lists)
-    expected = f"{len(META.names)} faces not found: aligned by the lists' landmarks"
+    expected = f"{len(META.names)} photos: no face found, so the landmarks of the lists are used"
     assert expected in capsys.readouterr().out
     # A resumed run counts all faces, not only those that it embeds itself.
     embeddings("nothing", lambda image: [], "--detector", "mtcnn")
@@ -258,7 +258,7 @@ def test_only_files_of_an_earlier_run_are_replaced(monkeypatch, root, checkpoint
 
 def test_an_output_inside_an_input_is_refused(root, checkpoint):
     for inside in (root / "meta", root / "loose_crop" / "x", checkpoint):
-        with pytest.raises(ValueError, match=r"--out lies in .*, which is read"):
+        with pytest.raises(ValueError, match=r"--out is inside the input .*; choose"):
             evaluate_ijb.run(root, "ijbb", inside, evaluate_ijb.Protocol(), checkpoint=checkpoint)
     assert not (root / "loose_crop" / "x").exists() and not (root / "meta" / "lock").exists()
 

@@ -96,6 +96,6 @@ def test_unusable_inputs_are_named(monkeypatch, tmp_path, fitted, capsys):
     (tmp_path / "other").mkdir()
     same = [tmp_path / "bad.png", tmp_path / "bad.png"]
     assert run(monkeypatch, *same, "--out", tmp_path / "out", "--model", fitted) == 1
-    assert "bad is the name of more than one" in capsys.readouterr().err
+    assert "found the name bad more than once" in capsys.readouterr().err
     assert run(monkeypatch, same[0], "--out", tmp_path / "out", "--model", tmp_path / "other") == 1
     assert "model.json" in capsys.readouterr().err

@@ -22,7 +22,7 @@ def test_the_threshold_of_the_lowest_far_is_used_and_its_origin_stated():
 def test_a_far_above_one_percent_is_used_only_on_request():
     coarse = {**KNOWN, "threshold": {"0.1": 0.3}, "impostor": 900}
     limit = choose_threshold(coarse, None, None)
-    assert limit.value == 0.3 and "one stranger in 10 passes; --far 0.1 decides" in limit.refusal
+    assert limit.value == 0.3 and "one stranger in 10 passes; give --far 0.1 to" in limit.refusal
     asked = choose_threshold(coarse, None, 0.1)
     assert (asked.value, asked.refusal) == (0.3, "")
     assert asked.doubts == ["FAR 0.1 lets one stranger in 10 through"]

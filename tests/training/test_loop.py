@@ -302,6 +302,6 @@ def test_a_checkpoint_that_does_not_fit_is_named(tmp_path, head):
     with pytest.raises(ValueError, match=r"last\.\w+: its epochs have 5 steps, found 10; train_d"):
         make_runner(tmp_path, head=head, resume=True, loader={"batch_size": 4}).train()
     other = {"backbone": {"norm": False}, "head": head}
-    with pytest.raises(ValueError, match=r"last\.\w+: .* of another model") as refused:
+    with pytest.raises(ValueError, match=r"last\.\w+: .* to another model") as refused:
         make_runner(tmp_path, resume=True, **other).train()
     assert "backbone.layers." in str(refused.value) and "\n" not in str(refused.value)

@@ -110,10 +110,10 @@ REFUSED = [
     ({"optim_wrapper.paramwise_cfg.norm": 1}, r"optim_wrapper\.paramwise_cfg: found \['norm'\]"),
     ({"param_scheduler.0.end": 7}, r"param_scheduler\.0\.end: .*max_epochs, 6, found 7"),
     ({"param_scheduler.0.end": "x"}, r"param_scheduler\.0\.end: .*found 'x'"),
-    ({"param_scheduler.0.ende": 1}, r"param_scheduler\.0, with 1000 steps an epoch: .*'ende'"),
+    ({"param_scheduler.0.ende": 1}, r"param_scheduler\.0, with 1000 steps per epoch: .*'ende'"),
     (
         {"param_scheduler.0.type": "X"},
-        r"param_scheduler\.0, with 1000 steps an epoch: .*X is not in",
+        r"param_scheduler\.0, with 1000 steps per epoch: .*X is not in",
     ),
     ({"param_scheduler.5.end": 1}, r"options: .*Index 5"),
     ({"train_cfg.max_epochs": 0}, r"train_cfg\.max_epochs: .* ≥ 1, found 0"),
@@ -131,11 +131,11 @@ REFUSED = [
     ({"custom_hook": []}, r"options: found 'custom_hook'.*; perhaps custom_hooks"),
     ({"": 1}, r"options: found ''"),
     # The pipeline sets these values, so they cannot be options.
-    ({"randomness.seed": 3}, r"options: randomness\.seed: the pipeline decides it"),
-    ({"model.head.type": "CosFaceHead"}, r"options: model\.head\.type: the pipeline decides it"),
+    ({"randomness.seed": 3}, r"options: randomness\.seed: the pipeline sets it"),
+    ({"model.head.type": "CosFaceHead"}, r"options: model\.head\.type: the pipeline sets it"),
     ({"train_dataloader.dataset.root": "x"}, r"options: train_dataloader\.dataset\.root: the"),
-    ({"load_from": "x.pth"}, r"options: load_from: the pipeline decides it"),
-    ({"resume": True}, r"options: resume: the pipeline decides it"),
+    ({"load_from": "x.pth"}, r"options: load_from: the pipeline sets it"),
+    ({"resume": True}, r"options: resume: the pipeline sets it"),
     # Options are data; only the config file is code.
     ({"custom_imports": {"imports": ["os"]}}, r"options\.custom_imports: allowed in the config"),
     ({"custom_hooks": [{"type": "os.system"}]}, r"options\.custom_hooks\.0\.type: .*'os\.system'"),
@@ -178,10 +178,10 @@ def test_a_head_that_cannot_be_built_is_named(head, message):
         ("_base_ = 'nowhere.py'", r"config: .*nowhere"),
         ("x = 1", r"model: expected a mapping, found None"),
         (f"_base_ = {str(SMALL)!r}\nparam_schedulers = []", r"param_schedulers: unknown; perhaps"),
-        ("_base_ = 'other.py'", r"config: .*its _base_ other\.py is not watched"),
+        ("_base_ = 'other.py'", r"config: .*does not see changes of its _base_ other\.py"),
         (
             "from mmengine.config import read_base\nwith read_base():\n    from .a import *",
-            r"config: .*imports from other configs are not watched",
+            r"config: .*does not see changes of configs that are imported",
         ),
         (f"_base_ = {str(SMALL)!r}\nload_from = 'a.pth'", r"load_from: use train\.init"),
     ],
@@ -209,7 +209,7 @@ def test_embeddings_of_a_wrong_size_are_refused(monkeypatch):
     backbone = MODELS.get("MobileFaceNet")
     forward = backbone.forward
     monkeypatch.setattr(backbone, "forward", lambda self, x: forward(self, x)[:, 1:])
-    with pytest.raises(RecipeError, match=r"of shape \(2, 127\), expected \(2, 128\)"):
+    with pytest.raises(RecipeError, match=r"expected embeddings \(2, 128\) .*found \(2, 127\)"):
         check_recipe(load_recipe(SMALL, {}), HEADS)
 
 

@@ -106,7 +106,7 @@ def test_seeds_do_not_replace_an_overlay(params_file, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["reproduce.py", "--seeds", "2"])
     with pytest.raises(SystemExit, match="2"):
         reproduce.main()
-    assert "--seeds: an overlay is over params.yaml; put compare.seeds" in capsys.readouterr().err
+    assert "--seeds: params.yaml already has an overlay; set " in capsys.readouterr().err
     assert params_file.read_text() == before
 
 

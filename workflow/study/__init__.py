@@ -1,1 +1,1 @@
-"""The studies of the heads: experiments with the package, which are not part of it."""
+"""The studies of the heads: experiments that use the package, but are not part of it."""

@@ -1,4 +1,4 @@
-"""``python -m workflow.study``, from the root of a checkout: run a study, and write its page."""
+"""Command line of the studies: ``python -m workflow.study``, in the root of a checkout."""
 
 import logging
 from pathlib import Path
@@ -11,21 +11,21 @@ from lh2face.cli import end_in_words
 HERE = Path(__file__).parent
 
 app = typer.Typer(
-    help="The studies of the heads.", no_args_is_help=True, pretty_exceptions_enable=False,
+    help="Run the studies of the heads.", no_args_is_help=True, pretty_exceptions_enable=False,
     add_completion=False,
 )  # fmt: skip
-run = typer.Typer(no_args_is_help=True, help="Run what of a study has not been run.")
+run = typer.Typer(no_args_is_help=True, help="Run the parts of a study that are not done.")
 page = typer.Typer(no_args_is_help=True, help="Write a study's page and tables.")
 app.add_typer(run, name="run")
 app.add_typer(page, name="page")
 
-Parts = Annotated[list[str] | None, typer.Argument(help="Parts of it; all without.")]
-PlanFile = Annotated[Path, typer.Option("--plan", help="What the study consists of.")]
+Parts = Annotated[list[str] | None, typer.Argument(help="Names of parts; if none is given, all.")]
+PlanFile = Annotated[Path, typer.Option("--plan", help="Plan of the study.")]
 Over = Annotated[
     Path | None, typer.Option(exists=True, help="Overlay for all parts, such as params/full.yaml.")
 ]
-Clones = Annotated[Path, typer.Option(help="Folder of the parts, each a clone.")]
-Docs = Annotated[Path, typer.Option(help="Folder of the page; its tables come into study/ there.")]
+Clones = Annotated[Path, typer.Option(help="Folder with a clone of the repository per part.")]
+Docs = Annotated[Path, typer.Option(help="Folder of the page; the tables go to study/ in it.")]
 Photos = Annotated[Path, typer.Option(help="Folder of the photos, see docs/study_real.md.")]
 Results = Annotated[Path, typer.Option(help="Folder of the results, one file per training.")]
 SYNTHETIC, REAL = HERE / "synthetic" / "plan.yaml", HERE / "real" / "plan.yaml"
@@ -37,9 +37,11 @@ def run_synthetic(
     plan: PlanFile = SYNTHETIC,
     over: Over = None,
     clones: Clones = Path("study"),
-    jobs: Annotated[int, typer.Option(min=1, help="Models side by side, a core each.")] = 2,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Number of models trained at once, each on a core.")
+    ] = 2,
 ) -> None:
-    """Run parts of the study on synthetic people, on the last commit."""
+    """Run parts of the study on synthetic people, with the code of the last commit."""
     from workflow.study.synthetic.plan import load_plan
     from workflow.study.synthetic.run import run
 
@@ -53,7 +55,7 @@ def page_synthetic(
     clones: Clones = Path("study"),
     docs: Docs = Path("docs"),
 ) -> None:
-    """Write study.md, and its tables, from what was run."""
+    """Write study.md and its tables from the parts that were run."""
     from workflow.study.synthetic.page import write_page
     from workflow.study.synthetic.plan import load_plan
     from workflow.study.synthetic.results import collect
@@ -70,7 +72,7 @@ def run_real(
     plan: PlanFile = REAL,
     results: Results = Path("study/real"),
 ) -> None:
-    """Run parts of the study on real faces; several such processes share the work."""
+    """Run parts of the study on real faces; several processes of this command share the work."""
     from workflow.study.real import faces, run
     from workflow.study.real.plan import load_plan
 

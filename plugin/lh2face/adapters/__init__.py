@@ -1,1 +1,1 @@
-"""Adapters to other toolboxes and to ONNX files, one module each."""
+"""Adapters to other toolboxes and to ONNX files; each has its own module."""

@@ -1,4 +1,4 @@
-"""Use of a head in AdaFace's training script (github.com/mk-minchul/AdaFace), unmodified."""
+"""Use this package's heads in AdaFace's unmodified script (github.com/mk-minchul/AdaFace)."""
 
 from functools import partial
 from types import ModuleType
@@ -10,7 +10,7 @@ from lh2face.adapters.metric_learning import BuiltHead
 
 
 def install(head: ModuleType, train_val: ModuleType, config: dict[str, Any]) -> None:
-    """Replace AdaFace's head by the given one, and its cross-entropy by the head's own loss.
+    """Replace AdaFace's head by one of this package, and its cross-entropy by that head's loss.
 
     AdaFace's options ``--head``, ``--m``, ``--h``, ``--s`` and ``--t_alpha`` then have no effect.
 

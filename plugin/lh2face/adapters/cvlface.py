@@ -1,4 +1,4 @@
-"""Use of a head in CVLface's training script (github.com/mk-minchul/CVLface), unmodified."""
+"""Use this package's heads in CVLface's unmodified script (github.com/mk-minchul/CVLface)."""
 
 from functools import partial
 from types import ModuleType
@@ -10,7 +10,7 @@ from lh2face.adapters.metric_learning import BuiltHead
 
 
 def install(classifiers: ModuleType, config: dict[str, Any]) -> None:
-    """Replace CVLface's classifiers ``fc`` and ``partial_fc`` by the given head.
+    """Replace CVLface's classifiers ``fc`` and ``partial_fc`` by a head of this package.
 
     ``partial_fc`` divides the classes over the processes and uses its ``sample_rate``; ``fc`` keeps
     all classes in each process. The margin loss in CVLface's config has no effect. With

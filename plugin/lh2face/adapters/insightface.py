@@ -1,4 +1,4 @@
-"""Export of a trained model to an ONNX file that insightface's ``model_zoo`` can load."""
+"""Export a trained model to an ONNX file that insightface's ``model_zoo`` can load."""
 
 import warnings
 from pathlib import Path
@@ -61,8 +61,8 @@ def export_onnx(checkpoint: Path, out: Path, evaluation: Path | None = None) -> 
             this model.
 
     Raises:
-        ValueError: If a folder has not the expected content, the model reads more than 112 px or
-            needs a reconstruction beside the image, or ``out`` does not end in ``.onnx``.
+        ValueError: If a folder does not have the expected content, the model reads more than 112 px
+            or needs a reconstruction beside the image, or ``out`` does not end in ``.onnx``.
     """
     if out.suffix != ".onnx":
         raise ValueError(f"out: expected a name that ends in .onnx, found {str(out)!r}")
@@ -73,14 +73,14 @@ def export_onnx(checkpoint: Path, out: Path, evaluation: Path | None = None) -> 
     image_size = description["image_size"]
     if image_size > TEMPLATE_SIZE:
         raise ValueError(
-            f"{checkpoint}: image_size: only up to {TEMPLATE_SIZE}, the size of aligned faces, can "
-            f"be exported exactly, found {image_size}"
+            f"{checkpoint}: image_size: expected at most {TEMPLATE_SIZE}, the size of aligned "
+            f"faces, found {image_size}; larger inputs cannot be exported"
         )
     fusion = description["recognizer"].get("fusion", "none")
     if fusion != "none":
         raise ValueError(
-            f"{checkpoint}: fusion: only 'none' can be exported, found {fusion!r}: it needs the "
-            "reconstructor, which ONNX's operators do not cover"
+            f"{checkpoint}: fusion: expected 'none', found {fusion!r}; fusion needs the "
+            "reconstructor, which cannot be exported to ONNX"
         )
     metrics, more = None, {}
     if evaluation is not None:

@@ -1,4 +1,4 @@
-"""A head as a loss for pytorch-metric-learning, which need not be installed."""
+"""Use a head as a loss for pytorch-metric-learning, which need not be installed."""
 
 from typing import Any
 
@@ -59,7 +59,7 @@ class HeadLoss(BuiltHead):
             Scalar loss.
 
         Raises:
-            ValueError: If one of the last three is not ``None``, or the head raises it.
+            ValueError: If one of the last three arguments is not ``None``, or the head raises it.
         """
         given = {"indices_tuple": indices_tuple, "ref_emb": ref_emb, "ref_labels": ref_labels}
         for name, value in given.items():

@@ -55,7 +55,7 @@ def read_embeddings(folder: Path) -> np.ndarray:
 
 
 def embedded_by(folder: Path) -> EmbeddedBy:
-    """Return the model that made the embeddings; nothing is known of it if no shard says it.
+    """Return the model that made the embeddings; its fields are None if no shard names it.
 
     Raises:
         ValueError: If the shards are from more than one model, or a record is not as

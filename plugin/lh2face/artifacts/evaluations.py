@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # The digests in a provenance file that identify a benchmark.
 BENCHMARK = ("meta", "pairs", "images.csv")
 DRAWS = "draws.csv"
-# Columns of reject.csv, as the attributes of RejectCurves are named.
+# Columns of reject.csv; the attributes of RejectCurves have the same names.
 REJECT_COLUMNS = ("rejected", "fnmr", "fnmr_at_far")
 
 
@@ -75,7 +75,8 @@ def read_run(*evaluations: Path) -> Run:
         evaluations: Their folders.
 
     Raises:
-        ValueError: If one was made without a bootstrap or is damaged, or they differ in rounds.
+        ValueError: If one was made without a bootstrap or is damaged, or they differ in the number
+            of rounds.
     """
     draws = [_read_draws(folder / DRAWS) for folder in evaluations]
     figures = [
@@ -85,7 +86,7 @@ def read_run(*evaluations: Path) -> Run:
     rounds = {len(values) for run in draws for values in run.values()}
     if len(rounds) > 1:
         found = ", ".join(map(str, evaluations))
-        raise ValueError(f"{found}: these evaluations differ in rounds: {sorted(rounds)}")
+        raise ValueError(f"{found}: these evaluations differ in bootstrap rounds: {sorted(rounds)}")
     provenances = [folder / PROVENANCE for folder in evaluations]
     benchmarks = [_read_benchmark(path) for path in provenances]
     known = (people_behind(read_object(path, ""), path) for path in provenances if path.exists())
@@ -123,7 +124,8 @@ def read_both(first: Path, second: Path) -> dict[str, tuple[Run, Run]]:
         runs = [read_run(*of_run[name]) for of_run in found]
         for folder, run in zip((first, second), runs, strict=True):
             if what := differing_keys([of_seed for of_seed in run.benchmarks if of_seed]):
-                raise ValueError(f"{folder}: its evaluations {name or 'below it'} differ in {what}")
+                where = f"on {name}" if name else "below it"
+                raise ValueError(f"{folder}: the evaluations {where} differ in {what}")
         both[name] = runs[0], runs[1]
     return both
 

@@ -74,8 +74,8 @@ def read_gallery(folder: Path, model: Path) -> Gallery:
         )
     if made_with != (own := model_digest(model)):
         raise ValueError(
-            f"{path}: the people were enrolled with another model, of weights {made_with[:12]}; "
-            f"those of {model} are {own[:12]}"
+            f"{path}: the people were enrolled with another model: its weights have the digest "
+            f"{made_with[:12]}, those of {model} have {own[:12]}"
         )
     if not file.is_file():
         raise ValueError(f"{file}: no such file; expected a folder of lh2face enrol")

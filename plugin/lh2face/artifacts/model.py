@@ -40,7 +40,7 @@ def save_model(
     """
     write_weights(directory / WEIGHTS, weights_without_head(model))
     description = {
-        "recognizer": _without_beginning({k: v for k, v in config.items() if k != "head"}),
+        "recognizer": _without_init_cfg({k: v for k, v in config.items() if k != "head"}),
         "head": config.get("head"),
         "image_size": config["backbone"]["image_size"],
         "embedding_size": config["backbone"]["embedding_size"],
@@ -49,11 +49,11 @@ def save_model(
     (directory / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
-def _without_beginning(config: Any) -> Any:
-    """Remove ``init_cfg``, which names the weights before training, from a config at any depth."""
+def _without_init_cfg(config: Any) -> Any:
+    """Remove every ``init_cfg``, which names the weights before training, at any depth."""
     if not isinstance(config, dict):
         return config
-    return {key: _without_beginning(one) for key, one in config.items() if key != "init_cfg"}
+    return {key: _without_init_cfg(one) for key, one in config.items() if key != "init_cfg"}
 
 
 def write_weights(path: Path, weights: dict[str, torch.Tensor]) -> None:
@@ -123,7 +123,7 @@ def load_model(directory: Path, device: torch.device | str = "cpu") -> FaceRecog
 
 
 def load_reconstructor(directory: Path) -> "Reconstructor":
-    """Rebuild the reconstructor of stage ``fit3d``, with the errors of :func:`load_model`."""
+    """Rebuild the reconstructor of stage ``fit3d``; errors are those of :func:`load_model`."""
     config, weights = read_reconstructor(directory), directory / RECONSTRUCTOR_WEIGHTS
     model: Reconstructor = _load("reconstructor", config, weights)
     return model

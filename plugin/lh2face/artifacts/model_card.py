@@ -41,14 +41,15 @@ The full record of how it was made:
   real people.
 - Bias between groups of people (age, gender, skin colour, …) has not been measured. Measure it on
   the people the model is meant for before anyone depends on it.
-- A score is no proof of identity: at a threshold, the stated share of false accepts must be
-  expected.
+- A score is no proof of identity. At each threshold, false accepts must be expected at the stated
+  rate (FAR).
 
 ## Intended use
 
 Research on face recognition, and comparisons that the people shown have agreed to. The model is not
-meant for finding or following people without their consent, nor for decisions about a person that
-no human checks. Use only photos of people who agreed, and protect embeddings like the photos.
+meant for finding or following people without their consent, nor for decisions about a person
+without a check by a human. Use only photos of people who agreed, and protect their embeddings like
+the photos.
 """
 NOT_MEASURED = "None given. `lh2face export-onnx --evaluation FOLDER` adds those of an evaluation."
 
@@ -94,17 +95,17 @@ def training(description: dict[str, Any]) -> Iterator[str]:
             yield f"- {key}: {markdown_text(value)}"
     if sources := params.get("sources"):
         yield ""
-        yield "| faces of | source | images | people | left out |"
+        yield "| source | origin | images | people | left out |"
         yield "|---|---|---|---|---|"
-        for name, of in sources.items():
-            cells = (name, *map(of.get, COUNTS))
+        for name, counts in sources.items():
+            cells = (name, *map(counts.get, COUNTS))
             yield f"| {' | '.join(map(markdown_text, cells))} |"
 
 
 def figures(metrics: dict[str, Any]) -> Iterator[str]:
     """Yield lines with figures in percent and their 95 % intervals, thresholds and κ, if known."""
     origin = markdown_text(metrics["origin"] or "unknown")
-    yield f"Source of the faces that it was measured on: {origin}. Percent."
+    yield f"Origin of the faces that it was measured on: {origin}. Values are in percent."
     yield number_of_people(metrics.get("people"))
     yield ""
     yield "| figure | value | 95 % interval |"

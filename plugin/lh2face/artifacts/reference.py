@@ -1,4 +1,4 @@
-"""Reference files: the table of a run, for comparison with others (``docs/reference_run.json``)."""
+"""Reference files such as ``docs/reference_run.json``: the figures of all models of a run."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ EXPECTED = "a file of `lh2face reference`"
 
 
 def write_reference(runs: Path, out: Path) -> None:
-    """Write the mean and the interval of each figure, by benchmark and model.
+    """Write the mean and the interval of each figure, to compare other runs with them.
 
     Args:
         runs: Folder with one folder per model, such as ``runs``.
@@ -49,16 +49,18 @@ def runs_below(folder: Path) -> dict[str, dict[str, Run]]:
     for model in sorted(path for path in folder.iterdir() if path.is_dir()):
         try:
             evaluations = evaluations_below(model)
-        except ValueError:  # the reconstructor's folder, for one, has none
+        except ValueError:  # the folder of the reconstructor has no evaluations
             continue
         found[model.name] = {name: read_run(*paths) for name, paths in evaluations.items()}
     if not found:
-        raise ValueError(f"{folder}: no folder of an evaluated model in it; expected runs")
+        raise ValueError(
+            f"{folder}: there is no evaluated model in it; expected a folder such as runs"
+        )
     return found
 
 
 def read_reference(path: Path) -> dict[str, Any]:
-    """The tables of a reference, by benchmark.
+    """Read the tables of a reference, by benchmark.
 
     Raises:
         ValueError: If the file is not what :func:`write_reference` writes.
@@ -70,19 +72,19 @@ def read_reference(path: Path) -> dict[str, Any]:
 
 
 def against_reference(runs: Path, path: Path) -> dict[str, dict[str, list[Difference]]]:
-    """How a run differs from a reference, by benchmark and model.
+    """Compare the models of a run with a reference, by benchmark and model.
 
     Args:
-        runs: As for :func:`write_reference`.
-        path: The file of the reference.
+        runs: Folder with one folder per model, such as ``runs``.
+        path: File written by :func:`write_reference`.
 
     Returns:
-        For each figure that both have, the two means, and the interval of their difference: that of
-        the reference, moved to the mean of the run.
+        The difference in each figure that both have. Its interval is the mean of the run minus the
+        interval of the reference, so it excludes zero if that mean is outside the latter.
 
     Raises:
-        ValueError: If they share no benchmark and model, were evaluated on different benchmarks
-            under one name, or as :func:`runs_below` and :func:`read_reference`.
+        ValueError: If they share no benchmark and model, were evaluated on different benchmarks of
+            one name, or for the reasons of :func:`runs_below` and :func:`read_reference`.
     """
     tables = read_reference(path)
     found: dict[str, dict[str, list[Difference]]] = {}

@@ -10,7 +10,7 @@ from lh2face.artifacts.provenance import PROVENANCE, people_behind
 from lh2face.files.json_object import read_object
 from lh2face.onnx.files import read_metadata
 
-# What calibrates κ: its factor, and the dimension of the distribution.
+# Values that calibrate κ: a factor, and the dimension of the distribution.
 FITTED = ("scale", "dim")
 
 
@@ -44,8 +44,8 @@ def read_metrics(evaluation: Path, model: Path) -> dict[str, Any]:
         )
     if measured != (own := model_digest(model)):
         raise ValueError(
-            f"{path}: it is the evaluation of another model, of weights {str(measured)[:12]}; "
-            f"those of {model} are {own[:12]}"
+            f"{path}: it is the evaluation of another model: its weights have the digest "
+            f"{str(measured)[:12]}, those of {model} have {own[:12]}"
         )
     return {**metrics, "origin": made.get("origin"), "people": people_behind(made, path)}
 
@@ -113,7 +113,7 @@ def read_thresholds(model: Path) -> dict[str, Any] | None:
 
 
 def _checked(found: Any, path: Path) -> dict[str, Any]:
-    """Return the thresholds of a file after checking that all used values are there and finite."""
+    """Check that the thresholds of a file have all values that are used, and return them."""
     try:
         limits, kappa = found["threshold"], found["kappa"]
         numbers = [*map(float, limits), *limits.values(), found["impostor"], kappa["p5"]]

@@ -66,15 +66,15 @@ def positive(text: str) -> float:
 
 
 def read_training(path: Path, batch_size: int) -> tuple[dict[str, float], dict[str, float]]:
-    """Read the ``training.csv`` of a run; interruptions leave no gap in it.
+    """Read the ``training.csv`` of a run, which has all steps even if the run was interrupted.
 
     Args:
         path: The file.
         batch_size: Images per step, over all processes.
 
     Returns:
-        ``steps``, ``images_per_second`` and ``seconds``; and each loss by name, from the last row,
-        which has means over its steps.
+        ``steps``, ``images_per_second`` and ``seconds`` of the run; and the losses by name, from
+        the last row. A row has means over the steps since the row before.
 
     Raises:
         ValueError: If the file has no row, or a row is not valid.

@@ -1,4 +1,4 @@
-"""Pure functions of RGB images ``(H, W, 3)`` uint8, which the transforms use.
+"""Pure functions on RGB images ``(H, W, 3)`` uint8, which the transforms use.
 
 Each function returns a new image of the same shape and does not change its argument.
 """
@@ -56,21 +56,24 @@ def low_resolution(image: Image, scale: float, down: int, up: int) -> Image:
 
 
 def brightness(image: Image, factor: float) -> Image:
-    """Multiply every value by ``factor``: 0 gives black, 1 the same image."""
+    """Multiply every value by ``factor``. 0 gives a black image, 1 the same image."""
     return _mapped(image, factor * LEVELS)
 
 
 def contrast(image: Image, factor: float) -> Image:
-    """Multiply each value's difference to the mean grey: 0 gives grey, 1 the same image."""
-    # Rounded in the same way as in Pillow.
+    """Multiply each value's difference to the image's mean grey by ``factor``.
+
+    0 gives an image of the mean grey only, 1 the same image.
+    """
+    # The mean is rounded in the same way as in Pillow.
     mean = int(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).mean() + 0.5)
     return _mapped(image, mean + factor * (LEVELS - mean))
 
 
 def saturation(image: Image, factor: float) -> Image:
-    """Multiply each pixel's difference to its grey: 0 gives a grey image, 1 the same image.
+    """Multiply each pixel's difference to its own grey by ``factor``.
 
-    Grey is 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601).
+    0 gives a grey image, 1 the same image. Grey is 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601).
     """
     grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     return cast(Image, cv2.addWeighted(image, factor, grey, 1 - factor, 0))

@@ -18,7 +18,7 @@ from lh2face.augmentation.pixels import INTERPOLATIONS, Image
 from lh2face.data.align import MIRRORED_LANDMARKS
 from lh2face.registry import TRANSFORMS
 
-# Map of landmarks (x, y) to the mirror image, px of a crop of 112 × 112.
+# A landmark p = (x, y), in px of a crop of 112 × 112, is at SIGNS · p + SHIFT in the mirror image.
 SIGNS, SHIFT = np.array([-1, 1], np.float32), np.array([111, 0], np.float32)
 
 
@@ -40,7 +40,7 @@ class RandomTransform:
         raise NotImplementedError
 
     def change_face(self, face: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-        """Change the image in a dict of :meth:`__call__`; by default the landmarks stay."""
+        """Return a copy of the dict with a changed image and, if the face moves, new landmarks."""
         return {**face, "img": self.change(face["img"], rng)}
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
@@ -97,7 +97,16 @@ class RandomMirror(RandomTransform):
 
 
 class RandomRectangle(RandomTransform):
-    """Base class of transforms with a random rectangle; see :class:`RandomCrop` for arguments."""
+    """Base class of the transforms that draw a random rectangle.
+
+    Args:
+        probability: Probability of changing an image, in [0, 1].
+        area: Least and greatest share of the image that the rectangle has, in [0.0001, 1].
+        ratio: Least and greatest ratio of its height to its width, in [0.01, 100].
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
 
     def __init__(
         self, probability: float, area: tuple[float, float], ratio: tuple[float, float]
@@ -193,14 +202,14 @@ class RandomLowResolution(RandomTransform):
 class RandomPhotometric(RandomTransform):
     """Change brightness, contrast and saturation, in a random order, as AdaFace does.
 
-    Each factor is drawn uniformly from ``1 ± x``, where x is its argument. The defaults are
-    AdaFace's.
+    Each of the three factors is drawn uniformly from ``1 ± x``, where x is the argument of the same
+    name. The defaults are AdaFace's.
 
     Args:
         probability: Probability of changing an image, in [0, 1].
         brightness: Greatest difference of the brightness factor from 1, in [0, 1].
-        contrast: The same for the contrast factor.
-        saturation: The same for the saturation factor.
+        contrast: Greatest difference of the contrast factor from 1, in [0, 1].
+        saturation: Greatest difference of the saturation factor from 1, in [0, 1].
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -300,9 +309,9 @@ def rectangle(
     Args:
         rng: Random generator.
         image: ``(H, W, 3)``.
-        area: Range of its share of the image, in (0, 1], drawn uniformly.
-        ratio: Range of height to width; its logarithm is drawn uniformly, from the ratios with
-            which a rectangle of that area fits into the image.
+        area: Least and greatest share of the image, in (0, 1]; the share is drawn uniformly.
+        ratio: Least and greatest ratio of height to width. The logarithm of the ratio is drawn
+            uniformly, from the ratios with which a rectangle of that area fits into the image.
 
     Returns:
         Top, left, height and width in px.

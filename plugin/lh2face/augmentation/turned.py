@@ -17,45 +17,50 @@ from lh2face.augmentation.pixels import Image
 from lh2face.augmentation.transforms import RandomTransform
 from lh2face.registry import TRANSFORMS
 
-# Views that are rendered, once for all images.
+# Number of views; they are rendered once and serve all images.
 VIEWS = 128
-# Synthetic people whose mean depth is that of all faces.
+# Number of synthetic people over whom the mean depth is computed.
 PEOPLE = 16
-# Synthetic people that the modes of ``linear_3dmm`` are fitted to, and how many modes they have.
+# ``linear_3dmm``: number of synthetic people to whom the modes are fitted, and number of modes.
 MODELLED, MODES = 100, 20
-# What the depth may be.
+# Allowed values of the argument ``depth``.
 DEPTHS = ("mean", "linear_3dmm", "learned")
-# A learned depth is followed to first order: from the mean depth, and the one this much further.
+# A learned depth shifts pixels. The shifts are linear in its difference to the mean depth; they are
+# computed from two renderings, whose depths differ by this step.
 STEP = 0.004
-# Greatest distance of a learned depth from the mean one.
+# Greatest difference between a learned depth and the mean depth; larger ones are clipped.
 RELIEF = 0.03
-# How far the nose of a face that is turned by 20° lies beside the middle of eyes and mouth, px of a
-# crop of 112 × 112.
+# Horizontal distance of the nose from the mean of eyes and corners of the mouth when a face is
+# turned to the side by 20°, in px of a crop of 112 × 112.
 ASIDE = 7.5
-# Learned depths that each process keeps, bytes.
+# Memory for learned depths in each process, in bytes.
 KEPT_BYTES = 1 << 28
-# Depth about which a face turns; near to the landmarks, which stay in the middle then.
+# Depth of the point about which a face turns. It is close to the landmarks, so they move little.
 CENTRE = 0.94
-# The background is a smooth field of so many cells a side.
+# The background is a smooth field, interpolated from CELLS × CELLS colours.
 CELLS = 8
-# How far a cell outside of the head counts, in cells.
+# A cell's colour is a mean over the cells outside of the head, with Gaussian weights by distance.
+# This is the standard deviation of the weights, in cells.
 REACH = 1.5
-# Softness of the outline, in shares of the image's side, and of the hair and ears, which fade into
-# the background: where they end differs from head to head.
+# Widths over which the outline is blurred, and over which hair and ears fade into the background,
+# as shares of the image's side. The second is larger, because heads end at different places.
 SOFTNESS, FADING = 0.01, 0.03
-# How far inside the outline the depths of people begin to differ, likewise.
+# Within this distance from the outline, modelled depths change to the mean depth. The unit is the
+# image's side.
 OUTLINE = 0.05
+# Iterations of the alignment of a view.
 ROUNDS = 8
 
 
 class Warp(NamedTuple):
-    """How one view is made of an image.
+    """A view of a face: where each of its pixels comes from in the image that is turned.
 
     Attributes:
-        x: ``(S, S)`` float32, the column of the image that each pixel shows.
-        y: The same of rows.
-        head: ``(S, S)`` float32, how much of each pixel is head, 0 … 1.
-        landmarks: ``(5, 2)`` float32, px of a crop of 112 × 112.
+        x: ``(S, S)`` float32: the column of the image that each pixel shows, in px.
+        y: ``(S, S)`` float32: the row of the image that each pixel shows, in px.
+        head: ``(S, S)`` float32 in 0 … 1: the share of the head in each pixel; the rest of the
+            pixel is background.
+        landmarks: ``(5, 2)`` float32: the landmarks in the view, in px of a crop of 112 × 112.
     """
 
     x: NDArray[np.float32]
@@ -68,36 +73,37 @@ class Warp(NamedTuple):
 class TurnedFaces(RandomTransform):
     """Turn a face to the side and up or down, and align it again.
 
-    Photos of a training set are mostly frontal, those that a recognizer has to tell apart are not.
-    The face is laid on a depth map, turned by :class:`DepthMeshRenderer`, and seen where alignment
-    by five points would put it. Beside the head is a smooth field of the colours that the image has
-    there. Views are rendered once, when the first image is turned, which takes some seconds; an
-    image is then only sampled.
+    Most photos in training sets are frontal, but a recognizer must also recognize turned faces.
+    This transform puts the image on a depth map and renders it with :class:`DepthMeshRenderer` in a
+    view in which alignment by five landmarks changes nothing. The background is a smooth field of
+    the colours that the image has outside of the head. All views are rendered when the first image
+    is turned, which takes some seconds. After that, turning an image is a look-up of its pixels.
 
-    The depth is one of
+    There are three kinds of depth:
 
-    - ``"mean"``: the mean of synthetic faces, the same for all images.
-    - ``"linear_3dmm"``: of each view that of another face, drawn at random from a linear model of
-      synthetic faces: mean and principal components, coefficients from N(0, 1).
-    - ``"learned"``: what a trained reconstructor finds in the image. Its network runs once for each
-      image, and the depth is kept: so let random transforms of pixels follow this one. The views
-      are those of the mean depth; what they show moves by the image's own depth, to first order.
+    - ``"mean"``: the mean of synthetic faces, for all images.
+    - ``"linear_3dmm"``: a different face for each view, drawn at random from a linear model of
+      synthetic faces: the mean plus principal components, with coefficients from N(0, 1).
+    - ``"learned"``: the depth that a trained reconstructor predicts from the image. Its network
+      runs once for each different image, and the depth is kept in memory. So transforms that change
+      pixels at random should come after this one. The views are those of the mean depth; their
+      pixels are shifted in proportion to the difference between the two depths.
 
-    It takes the face to be frontal: one that is turned already is turned by too much. Where the
-    data set gives landmarks, a face that is turned by 20° or more stays as it is. Images are
-    square.
+    The transform assumes a frontal face; a face that is already turned would be turned too far. If
+    the data set gives landmarks, a face that is turned to the side by 20° or more does not change.
 
     Args:
-        probability: Of turning an image, in [0, 1].
-        yaw: Least and greatest angle to the left or the right, degrees in [0, 80]; uniform.
-        pitch: Greatest angle up or down, degrees in [0, 30]; uniform.
+        probability: Probability of turning an image, in [0, 1].
+        yaw: Least and greatest angle to the left or right, in degrees in [0, 80]; all angles
+            between them are equally likely.
+        pitch: Greatest angle up or down, in degrees in [0, 30]; drawn uniformly.
         depth: ``"mean"``, ``"linear_3dmm"`` or ``"learned"``.
-        reconstructor: Folder that stage ``fit3d`` wrote, for a learned depth. It is read when the
-            first image is turned. DVC does not watch it.
+        reconstructor: Folder that stage ``fit3d`` wrote; only for a learned depth. It is read when
+            the first image is turned. DVC does not track it as a dependency.
 
     Raises:
-        ValueError: If an argument is out of its range, a reconstructor is missing or not needed,
-            its folder cannot be read, or an image is not square.
+        ValueError: If an argument is out of its range; if ``reconstructor`` is missing for a
+            learned depth or given for another one, or cannot be read; or if an image is not square.
 
     Example:
         ``pipeline=[dict(type="RandomMirror"), dict(type="TurnedFaces", probability=0.4)]``
@@ -117,9 +123,10 @@ class TurnedFaces(RandomTransform):
         if depth not in DEPTHS:
             raise ValueError(f"depth: expected one of {', '.join(DEPTHS)}, found {depth!r}")
         if (depth == "learned") != (reconstructor is not None):
-            needed = "needs the folder of one" if depth == "learned" else "needs none"
+            expected = "a folder" if depth == "learned" else "None"
             raise ValueError(
-                f"reconstructor: the depth {depth!r} {needed}, found {reconstructor!r}"
+                f"reconstructor: expected {expected} for the depth {depth!r}, found "
+                f"{reconstructor!r}"
             )
         self.depth = depth
         self.reconstructor = reconstructor
@@ -136,10 +143,10 @@ class TurnedFaces(RandomTransform):
         return {**face, "img": turn(face["img"], warp), "landmarks": warp.landmarks}
 
     def draw(self, image: Image, rng: np.random.Generator) -> Warp:
-        """A random view for an image ``(S, S, 3)``."""
+        """Draw a random view for an image ``(S, S, 3)``."""
         height, width = image.shape[:2]
         if height != width:
-            raise ValueError(f"img: TurnedFaces needs square images, found {width} × {height}")
+            raise ValueError(f"img: TurnedFaces expected a square image, found {width} × {height}")
         number = rng.integers(VIEWS)
         if self.reconstructor is None:
             return warps(height, self.yaw, self.pitch, self.depth)[number]
@@ -153,20 +160,20 @@ def is_turned(landmarks: NDArray[np.float32]) -> bool:
     """Whether an aligned face is turned to the side by about 20° or more.
 
     Args:
-        landmarks: ``(5, 2)`` px of a crop of 112 × 112.
+        landmarks: ``(5, 2)`` in px of a crop of 112 × 112.
     """
     x = landmarks[:, 0]
     return bool(abs(x[2] - x[[0, 1, 3, 4]].mean()) > ASIDE)
 
 
 def turn(image: Image, warp: Warp) -> Image:
-    """An image ``(S, S, 3)`` in a view."""
+    """Show an image ``(S, S, 3)`` in a view."""
     turned = cv2.remap(image, warp.x, warp.y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return cast(Image, cv2.blendLinear(turned, background(image), warp.head, 1 - warp.head))
 
 
 def background(image: Image) -> Image:
-    """What may be behind a head: the colours outside of it, smoothed to the middle."""
+    """Make a background ``(S, S, 3)``: a smooth field of the colours outside of the head."""
     size = len(image)
     cells = cv2.resize(image, (CELLS, CELLS), interpolation=cv2.INTER_AREA).reshape(-1, 3)
     field = (_spread(size) @ cells).reshape(CELLS, CELLS, 3).astype(np.uint8)
@@ -174,18 +181,18 @@ def background(image: Image) -> Image:
 
 
 def mean_warp(size: int, yaw: float) -> Warp:
-    """The view of a face on the mean depth, turned to the side by an angle, degrees."""
+    """Return the view of a face with the mean depth, turned to the side by ``yaw`` degrees."""
     depth, surface = _surface(size)
     return warp_of(depth, surface, aligned_view(depth, 0.0, math.radians(yaw)))
 
 
 def between_warps(near: Warp, far: Warp, relief: NDArray[np.float32]) -> Warp:
-    """How a view is made of an image with a depth of its own, to first order in that.
+    """Return the view of an image that has its own depth, by linear interpolation.
 
     Args:
-        near: The view on the mean depth.
-        far: The same on a depth that is ``STEP`` greater.
-        relief: ``(S, S)``, the image's depth less the mean one.
+        near: The view of a face with the mean depth.
+        far: The same view of a face with the mean depth plus ``STEP``.
+        relief: ``(S, S)``: the image's depth minus the mean depth.
     """
     moved = cv2.remap(relief, near.x, near.y, cv2.INTER_LINEAR)
     share = cast(NDArray[np.float32], moved / STEP)
@@ -196,17 +203,18 @@ def between_warps(near: Warp, far: Warp, relief: NDArray[np.float32]) -> Warp:
 def warps(
     size: int, yaw: tuple[float, float], pitch: float, depth: str, offset: float = 0.0
 ) -> list[Warp]:
-    """The views of a range of angles, degrees, for images of a size; always the same.
+    """Render the ``VIEWS`` views for images of one size; the same arguments give the same views.
 
     Args:
         size: Side of the images, px.
-        yaw: Least and greatest angle to either side.
-        pitch: Greatest angle up or down.
-        depth: ``"mean"``, or ``"linear_3dmm"``: a face of its own for each view.
-        offset: Added to the depth, without another view.
+        yaw: Least and greatest angle to either side, degrees.
+        pitch: Greatest angle up or down, degrees.
+        depth: ``"mean"`` for the mean face in every view, ``"linear_3dmm"`` for a different face in
+            each view.
+        offset: Number that is added to the depth; it does not change the angles and the alignment.
     """
     surface, rng = _surface(size)[1], np.random.default_rng(0)
-    # Spread evenly, so that a few views fill the range.
+    # Angles at equal distances cover the range better than random ones.
     angles = np.linspace(*yaw, VIEWS) * rng.permutation(np.resize([1, -1], VIEWS))
     turned = np.radians(np.stack([rng.uniform(-pitch, pitch, VIEWS), angles], 1))
     faces = _surface(size)[0].expand(VIEWS, size, size) if depth == "mean" else _modelled(size)
@@ -217,12 +225,12 @@ def warps(
 
 
 def warp_of(depth: Tensor, surface: Tensor, view: Tensor) -> Warp:
-    """How a view is made of an image that lies on a depth map.
+    """Render one view of a face with a depth map.
 
     Args:
-        depth: ``(S, S)``.
-        surface: ``(S, S)`` bool, where the head is.
-        view: ``(1, 6)``.
+        depth: ``(S, S)``, 0.9 … 1.1.
+        surface: ``(S, S)`` bool: the pixels of the head.
+        view: ``(1, 6)``: rx, ry, rz in rad, tx, ty, tz in units of the depth.
     """
     from lh2face.data.synthetic.canonical import landmark_points, seen_landmarks
     from lh2face.rendering import DepthMeshRenderer
@@ -235,7 +243,7 @@ def warp_of(depth: Tensor, surface: Tensor, view: Tensor) -> Warp:
         view,
     )
     x, y = places[0].numpy()
-    # Where the column runs backwards, the inside of the far cheek shows.
+    # Where the source column decreases from left to right, the back of the far cheek is visible.
     head = mask[0].numpy() & (cv2.Sobel(x, cv2.CV_32F, 1, 0) >= 0)
     x, y = _extended(x, head), _extended(y, head)
     soft = cv2.GaussianBlur(head.astype(np.float32), (0, 0), max(SOFTNESS * size, 0.3))
@@ -245,13 +253,18 @@ def warp_of(depth: Tensor, surface: Tensor, view: Tensor) -> Warp:
 
 
 def _inside(head: NDArray[np.bool_], softness: float) -> NDArray[np.float32]:
-    """0 at the edge of a head ``(S, S)`` and outside, rising to 1 within a share of the side."""
+    """Weights ``(S, S)``: 0 outside of a head and at its edge, rising to 1 inside.
+
+    Args:
+        head: ``(S, S)``: the pixels of the head.
+        softness: Width of the rise, as a share of the image's side.
+    """
     rim = cv2.GaussianBlur(head.astype(np.float32), (0, 0), softness * len(head))
     return cast(NDArray[np.float32], (2 * rim - 1).clip(0, 1))
 
 
 def _extended(values: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Values ``(S, S)`` where they are known, elsewhere that of the nearest known pixel."""
+    """Replace each unknown value of ``(S, S)`` by that of the nearest known pixel."""
     unknown = (~known).astype(np.uint8)
     _, nearest = cv2.distanceTransformWithLabels(
         unknown, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
@@ -263,10 +276,10 @@ def _extended(values: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[
 
 
 def aligned_view(depth: Tensor, rx: float, ry: float) -> Tensor:
-    """The view ``(1, 6)`` of a turned face that alignment by its five points would leave as it is.
+    """Find the view ``(1, 6)`` of a turned face that alignment by five landmarks does not change.
 
     Args:
-        depth: ``(S, S)``.
+        depth: ``(S, S)`` depth of the face.
         rx: Pitch, rad.
         ry: Yaw, rad.
     """
@@ -280,7 +293,7 @@ def aligned_view(depth: Tensor, rx: float, ry: float) -> Tensor:
     view = torch.tensor([[rx, ry, 0, 0, 0, 0]])
     for _ in range(ROUNDS):
         matrix = estimate_norm(seen_landmarks(points, view, size, CENTRE)[0].numpy())
-        # Where the middle of the image goes, px of the template.
+        # How far alignment moves the middle of the image, in px of the template.
         centre = (TEMPLATE_SIZE - 1) / 2
         shift = torch.from_numpy(matrix @ [centre, centre, 1] - centre).float()
         far = float(transform(points, view, CENTRE)[:, 2].mean())
@@ -292,7 +305,7 @@ def aligned_view(depth: Tensor, rx: float, ry: float) -> Tensor:
 
 @cache
 def _surface(size: int) -> tuple[Tensor, Tensor]:
-    """The mean depth ``(S, S)`` of synthetic faces, and where the head is ``(S, S)`` bool."""
+    """Return the mean depth of synthetic faces and a bool mask of the head, both ``(S, S)``."""
     from lh2face.data.synthetic.canonical import canonical_faces
 
     depth, _, head = canonical_faces(PEOPLE, size)
@@ -302,7 +315,7 @@ def _surface(size: int) -> tuple[Tensor, Tensor]:
 
 @cache
 def _modelled(size: int) -> Tensor:
-    """Depths ``(VIEWS, S, S)`` of faces drawn from the linear model; always the same."""
+    """Draw the depths ``(VIEWS, S, S)`` of faces from the linear model, always the same ones."""
     from lh2face.data.synthetic.canonical import canonical_faces
     from lh2face.reconstruction.linear_3dmm import principal_components
 
@@ -310,26 +323,26 @@ def _modelled(size: int) -> Tensor:
     mean, modes = principal_components(((depth + depth.flip(2)) / 2).flatten(1), MODES)
     coefficients = np.random.default_rng(0).normal(size=(VIEWS, MODES))
     drawn = torch.from_numpy(coefficients).float() @ modes
-    # Near the outline some people have a head and others have none. The modes jump there, and would
-    # tear the outline.
+    # A pixel near the outline is part of some people's heads, but not of others'. The modes jump
+    # there and would tear the surface, so they are not used near the outline.
     inside = torch.from_numpy(_inside(_surface(size)[1].numpy(), OUTLINE))
     return mean.view(size, size) + inside * drawn.view(-1, size, size)
 
 
 @cache
 def learned(reconstructor: str) -> "LearnedDepth":
-    """The depths that a reconstructor finds; one for each folder in a process."""
+    """Return the depths that a reconstructor predicts; a process loads each folder once."""
     return LearnedDepth(Path(reconstructor))
 
 
 class LearnedDepth:
-    """What a trained reconstructor finds in images; kept while there is room.
+    """Depths that a trained reconstructor predicts; it keeps up to ``KEPT_BYTES`` of them.
 
     Args:
         reconstructor: Folder that stage ``fit3d`` wrote.
 
     Raises:
-        ValueError: If it cannot be read.
+        ValueError: If the folder cannot be read.
     """
 
     def __init__(self, reconstructor: Path) -> None:
@@ -339,7 +352,10 @@ class LearnedDepth:
         self._kept: dict[bytes, NDArray[np.float16]] = {}
 
     def relief(self, image: Image) -> NDArray[np.float32]:
-        """The image's canonical depth less the mean one, 0 in the middle: ``(S, S)``.
+        """Return the image's canonical depth minus the mean depth, ``(S, S)``.
+
+        A constant is subtracted, so that the median over the head is 0. Values are clipped to
+        ± ``RELIEF``.
 
         Args:
             image: ``(S, S, 3)`` uint8 RGB.
@@ -347,7 +363,8 @@ class LearnedDepth:
         key = hashlib.blake2b(image.tobytes(), digest_size=16).digest()
         found = self._kept.get(key)
         if found is None:
-            # In half the bytes; rounded at once, so that what is kept is what was found.
+            # float16 takes half the memory. The first call also returns the rounded values, so that
+            # all calls for an image return the same.
             found = self._find(image).astype(np.float16)
             if len(self._kept) * found.nbytes < KEPT_BYTES:
                 self._kept[key] = found
@@ -361,14 +378,14 @@ class LearnedDepth:
             depth = self.model.depth_of(pixels)[0].numpy()
         mean, head = (part.numpy() for part in _surface(size))
         relief = cv2.resize(depth, (size, size), interpolation=cv2.INTER_LINEAR) - mean
-        # How far away the whole face is does not matter: alignment brings it back.
+        # The distance of the whole face does not matter, because alignment removes its effect.
         relief = np.clip(relief - np.median(relief[head]), -RELIEF, RELIEF)
         return cast(NDArray[np.float32], relief)
 
 
 @cache
 def _spread(size: int) -> NDArray[np.float64]:
-    """Weights ``(CELLS², CELLS²)`` of the background: from cells outside of the head to all."""
+    """Weights ``(CELLS², CELLS²)`` of the image's cells (columns) in the background's (rows)."""
     head = _surface(size)[1].numpy().astype(np.float32)
     outside = 1 - cv2.resize(head, (CELLS, CELLS), interpolation=cv2.INTER_AREA).ravel()
     place = np.stack(np.divmod(np.arange(CELLS**2), CELLS), 1)

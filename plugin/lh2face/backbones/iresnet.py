@@ -23,7 +23,7 @@ BN_EPS = 1e-5
 
 
 class IBasicBlock(nn.Module):
-    """BN-Conv-BN-PReLU-Conv-BN plus the (projected) input."""
+    """BN-Conv-BN-PReLU-Conv-BN, added to the input or to a linear projection of it."""
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class IResNet(BaseModule):  # type: ignore[misc]  # mmengine has no types
         embedding_size: Length d of the embedding.
         image_size: Side of the square input, px; a multiple of 16.
         in_channels: Channels of the input; more than 3 when renderer outputs are fused in.
-        dropout: Probability of dropping a feature before the last linear layer.
+        dropout: Probability of dropping a feature before the last linear layer, in [0, 1].
         init_cfg: See :class:`mmengine.model.BaseModule`.
 
     Raises:

@@ -37,9 +37,9 @@ class ConvBN(nn.Sequential):
 
 
 class Bottleneck(nn.Module):
-    """Inverted residual: 1×1 expansion, 3×3 depthwise, linear 1×1 projection.
+    """Inverted residual: 1×1 expansion, 3×3 depthwise convolution, linear 1×1 projection.
 
-    The input is added to the output where stride and channels allow it.
+    The input is added to the output if the stride is 1 and the numbers of channels are equal.
     """
 
     def __init__(self, in_channels: int, out_channels: int, expansion: int, stride: int) -> None:

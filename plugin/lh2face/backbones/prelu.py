@@ -9,10 +9,11 @@ from torch.autograd.function import once_differentiable
 
 
 class PReLU(nn.PReLU):
-    """:class:`torch.nn.PReLU` (He et al., ICCV 2015) with its CPU gradient in vector instructions.
+    """:class:`torch.nn.PReLU` (He et al., ICCV 2015) with a faster gradient on the CPU.
 
-    PyTorch's own CPU kernel for the gradient is scalar, and takes more than a third of a training
-    step of MobileFaceNet. Values, gradients, parameters and every other device are PyTorch's.
+    PyTorch's own CPU kernel for the gradient uses no vector instructions, and takes more than a
+    third of a training step of MobileFaceNet. Values, gradients and parameters are the same as
+    PyTorch's; on other devices, PyTorch's own kernel is used.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -38,8 +39,9 @@ class _PReLUFunction(torch.autograd.Function):
         other_axes = [axis for axis in range(x.ndim) if axis != 1]
         buffer = x.clamp(max=0).mul_(grad)
         grad_weight = buffer.sum(other_axes, dtype=torch.promote_types(x.dtype, torch.float32))
-        # g where x > 0, slope · g elsewhere: both as g interpolated from its positive part. One
-        # buffer serves all steps, because fresh memory costs as much as the arithmetic.
+        # The gradient is g where x > 0, and slope · g elsewhere. Both are points on the line from
+        # threshold_backward's result, which is g where x > 0 and 0 elsewhere, to g. One buffer
+        # serves all steps, because fresh memory costs as much as the arithmetic.
         torch.ops.aten.threshold_backward.grad_input(grad, x, 0, grad_input=buffer)
         slope = weight.view(-1, *[1] * (x.ndim - 2))
         return buffer.lerp_(grad, slope), grad_weight

@@ -10,7 +10,8 @@ from lh2face.arguments import at_least
 from lh2face.registry import MODELS
 from lh2face.text import first_line
 
-# Mean and standard deviation for the channels that a fusion adds; they keep [-1, 1] unchanged.
+# Mean and standard deviation for the channels that a fusion adds; with them, values in [-1, 1] do
+# not change.
 OTHER_MEAN = OTHER_STD = 0.5
 
 
@@ -29,8 +30,10 @@ class TimmBackbone(BaseModule):  # type: ignore[misc]  # mmengine has no types
         image_size: Side of the square input, px; the network determines which sizes are possible.
         in_channels: Channels of the input; more than 3 when renderer outputs are fused in.
         pretrained: Whether to begin training from timm's published weights.
-        drop_path_rate: Rate of stochastic depth, for networks that have it.
-        drop_rate: Rate of dropout before the last layer, for networks that have it.
+        drop_path_rate: Rate of stochastic depth, for networks that have it; ``None``: timm's
+            default.
+        drop_rate: Rate of dropout before the last layer, for networks that have it; ``None``:
+            timm's default.
         init_cfg: See :class:`mmengine.model.BaseModule`.
 
     Raises:
@@ -94,7 +97,7 @@ class TimmBackbone(BaseModule):  # type: ignore[misc]  # mmengine has no types
         if found != (2, embedding_size):
             raise ValueError(
                 f"{name}: expected embeddings (2, {embedding_size}) of two images, found {found}; "
-                "it is no network for whole images"
+                "the network must map each image to one vector"
             )
         self.network = self._created()
         more = [OTHER_MEAN] * (in_channels - 3), [OTHER_STD] * (in_channels - 3)

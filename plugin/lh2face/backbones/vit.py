@@ -1,5 +1,5 @@
-"""Vision Transformer (Dosovitskiy et al., ICLR 2021, arXiv 2010.11929) in the shape that
-arcface_torch gives it for faces."""
+"""Vision Transformer (Dosovitskiy et al., ICLR 2021, arXiv 2010.11929) in the variant for faces of
+arcface_torch."""
 
 from typing import Any
 
@@ -69,7 +69,7 @@ class Block(nn.Module):
         return x + self.dropped(self.mlp(self.norm2(x)))
 
     def dropped(self, x: Tensor) -> Tensor:
-        """In training, set some samples to 0 and enlarge the others, which keeps the mean."""
+        """In training, set random samples to 0, and scale the others to keep the expected value."""
         if not self.training or self.drop_path == 0:
             return x
         kept = 1 - self.drop_path
@@ -190,14 +190,14 @@ class VisionTransformer(BaseModule):  # type: ignore[misc]  # mmengine has no ty
         return embeddings
 
     def mixed(self, x: Tensor) -> Tensor:
-        """Tokens ``(B, N, width)`` after all blocks."""
+        """Pass tokens ``(B, N, width)`` through all blocks and the last normalisation."""
         for block in self.blocks:
             x = block(x)
         normalised: Tensor = self.norm(x.float())
         return normalised
 
     def masked(self, x: Tensor) -> Tensor:
-        """Apply :meth:`mixed` to random tokens; the mask token replaces the others."""
+        """Apply :meth:`mixed` to some random tokens; the mask token replaces the others."""
         batch, tokens, width = x.shape
         kept = max(1, int(tokens * (1 - self.mask_ratio)))
         places = torch.rand(batch, tokens, device=x.device).argsort(1)[:, :kept, None]

@@ -1,6 +1,7 @@
 """mmengine configs: for the project's own recognizer, for a reconstructor, and for mmpretrain.
 
-``Config.fromfile(RECOGNITION)`` gives one to change; a config file can name its path in ``_base_``.
+``Config.fromfile(RECOGNITION)`` reads one, which can then be changed. A config file inherits from
+one if its ``_base_`` is that path.
 """
 
 from pathlib import Path

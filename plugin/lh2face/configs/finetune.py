@@ -1,20 +1,22 @@
 # ruff: noqa: C408 -- mmengine configs are written with dict()
-"""Fine-tuning of given weights: first the head alone, then all with a lower rate in the backbone.
+"""Fine-tuning of given weights: first the head alone, then all, with a lower rate for the backbone.
 
-The network must be that of the weights; here it is that of ``small.py``. For weights of
-insightface's arcface_torch, name a config of ``arcface_torch/`` in ``_base_``, or change
+The backbone must be the one that the weights belong to; here it is that of ``small.py``. For
+weights of insightface's arcface_torch, name a config of ``arcface_torch/`` in ``_base_``, or change
 ``model.backbone``.
 """
 
 _base_ = "small.py"
 
-# In the first epoch only the head trains: it is new, and its large gradients would harm the rest.
+# In the first epoch only the head is trained: it is new, and its large gradients would damage the
+# pretrained weights.
 custom_hooks = [
     dict(type="FreezeHook", parts=["backbone"], epochs=1),
     dict(type="BestModelHook", monitor="mean/accuracy"),
 ]
-# The backbone has a tenth of the head's rate. The keys are not those of the backbone, because a key
-# replaces the rules by which norms, biases and slopes do not decay; the head has none of these.
+# The backbone's learning rate is a tenth of the head's. The head's rate is raised instead of
+# lowering the backbone's: an entry of custom_keys would switch off the rules that exempt the
+# backbone's biases, normalisation and slopes from weight decay. The head has no such parameters.
 optim_wrapper = dict(
     optimizer=dict(lr=0.005),
     paramwise_cfg=dict(

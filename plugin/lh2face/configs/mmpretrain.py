@@ -57,7 +57,8 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=5.0),
 )
 param_scheduler = [
-    # Both begin at the first step, so any number of epochs works; the cosine ends with the run.
+    # Both schedules begin at the first step, so this works for any number of epochs. The cosine
+    # ends with the training.
     dict(type="LinearLR", start_factor=0.01, end=1, convert_to_iter_based=True),
     dict(type="CosineAnnealingLR", convert_to_iter_based=True),
 ]

@@ -8,7 +8,7 @@ model = dict(
     type="FaceRecognizer",
     data_preprocessor=dict(type="FacePreprocessor"),
     backbone=dict(type="MobileFaceNet", embedding_size=512, image_size=112),
-    # The pipeline puts in the head of each row of its table, and how many people there are.
+    # The pipeline replaces the head by those of params.yaml, and sets the number of people.
     head=dict(type="LH2FaceHead", num_classes=1000, in_channels=512),
 )
 train_dataloader = dict(
@@ -29,8 +29,8 @@ val_dataloader = dict(
     num_workers=4,
     sampler=dict(type="DefaultSampler", shuffle=False),
     collate_fn=dict(type="default_collate"),
-    # Verification bins, or aligned benchmarks with pairs. None in all three of val_dataloader,
-    # val_evaluator and val_cfg: no validation.
+    # Verification bins, or aligned benchmarks with pairs. To train without validation, set
+    # val_dataloader, val_evaluator and val_cfg to None.
     dataset=dict(
         type="PairFaces",
         paths=["data/aligned/training/validation/strangers"],
@@ -48,7 +48,7 @@ optim_wrapper = dict(
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,
         flat_decay_mult=0.0,
-        # The reconstructor is already fitted; with the recognizer's rate it would lose that.
+        # The reconstructor is already trained; the recognizer's learning rate would spoil it.
         custom_keys=dict(reconstructor=dict(lr_mult=0.01, decay_mult=0.0)),
     ),
     clip_grad=dict(max_norm=5.0),

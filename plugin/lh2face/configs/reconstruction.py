@@ -1,5 +1,5 @@
 # ruff: noqa: C408 -- mmengine configs are written with dict()
-"""The recipe of a reconstructor, learnt from single images."""
+"""The recipe that trains a reconstructor on single images."""
 
 _base_ = "recognition.py"
 
@@ -7,7 +7,7 @@ model = dict(
     _delete_=True,
     type="ReconstructorTrainer",
     data_preprocessor=dict(type="FacePreprocessor"),
-    # It learns at 32 px, which costs little, and draws at 96 px.
+    # It is trained at 32 px, which costs little, and draws pictures of 96 px.
     reconstructor=dict(type="Linear3DMMReconstructor", image_size=32, picture_size=96),
 )
 # No validation: pairs of faces cannot measure a reconstructor.

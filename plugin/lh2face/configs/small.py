@@ -1,5 +1,5 @@
 # ruff: noqa: C408 -- mmengine configs are written with dict()
-"""The recipe of the default run: a network that one processor core trains in twenty seconds."""
+"""The recipe of the default run: one processor core trains this network in twenty seconds."""
 
 _base_ = "recognition.py"
 

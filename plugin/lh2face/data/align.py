@@ -17,10 +17,10 @@ TEMPLATE = np.array(
     dtype=np.float32,
 )
 TEMPLATE_SIZE = 112
-# Which landmark is which in the mirror image: left stays what is left in the image.
+# Order of the landmarks after mirroring, because "left" means left in the image.
 MIRRORED_LANDMARKS = [1, 0, 2, 4, 3]
-# Beside records that were aligned here: the landmarks of each face after alignment, in the order of
-# the records, (N, 5, 2) float32, px of the crop.
+# File beside the records that stage align wrote: the landmarks of each face in px of the crop, in
+# the order of the records, (N, 5, 2) float32.
 ALIGNED_LANDMARKS = "aligned_landmarks.npy"
 # Values that detectors write for a landmark that they did not find.
 FILL = (0.0, -1.0)
@@ -52,11 +52,11 @@ def check_landmarks(landmarks: np.ndarray, height: int, width: int) -> None:
     for fill in FILL:
         if (points == fill).all(axis=1).any():
             raise ValueError(
-                f"landmarks: ({fill:g}, {fill:g}) is among them, as detectors write where they "
-                f"find none"
+                f"landmarks: one is ({fill:g}, {fill:g}), which detectors write for a landmark "
+                "that they did not find"
             )
     if np.sqrt(points.var(axis=0).sum()) < LEAST_SPREAD:
-        raise ValueError(f"landmarks: all five are the same point {points[0].tolist()}, or nearly")
+        raise ValueError(f"landmarks: all five are nearly the same point, {points[0].tolist()}")
     sides, margin, centre = np.array([width, height]), max(height, width) / 2, points.mean(axis=0)
     outside = ((points < -margin) | (points > sides + margin)).any(axis=1)
     if outside.any() or (centre < 0).any() or (centre > sides).any():
@@ -66,7 +66,9 @@ def check_landmarks(landmarks: np.ndarray, height: int, width: int) -> None:
         )
     eyes, down = points[1] - points[0], points[3:].mean(axis=0) - points[:2].mean(axis=0)
     if eyes[0] * down[1] - eyes[1] * down[0] < LEAST_EYES * (down @ down):
-        raise ValueError("landmarks: the eyes are swapped; the left one is left in the image")
+        raise ValueError(
+            "landmarks: the eyes are swapped; the first must be the left one in the image"
+        )
 
 
 def estimate_norm(landmarks: np.ndarray, size: int = 112) -> np.ndarray:
@@ -110,16 +112,16 @@ def estimate_norm(landmarks: np.ndarray, size: int = 112) -> np.ndarray:
 
 
 def aligned_landmarks(landmarks: np.ndarray) -> np.ndarray:
-    """Where the landmarks of a photo lie in its crop.
+    """Compute where the landmarks of a photo are in its aligned crop.
 
     Args:
-        landmarks: ``(5, 2)`` px of the photo.
+        landmarks: ``(5, 2)`` x, y in px of the photo.
 
     Returns:
-        ``(5, 2)`` float32, px of the crop of 112 × 112.
+        ``(5, 2)`` float32 x, y in px of the crop of 112 × 112 px.
 
     Raises:
-        ValueError: As :func:`estimate_norm`.
+        ValueError: If :func:`estimate_norm` raises it.
     """
     moved: np.ndarray = np.hstack([landmarks, np.ones((5, 1))]) @ estimate_norm(landmarks).T
     return moved.astype(np.float32)

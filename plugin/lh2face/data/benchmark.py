@@ -125,7 +125,7 @@ class Benchmark:
         """Templates, media, pairs of templates and galleries; ``None`` if there are none.
 
         Raises:
-            BenchmarkError: If they list other faces, or the same in another order.
+            BenchmarkError: If they list other faces, or the same faces in another order.
             MetaError: If a list cannot be used.
         """
         if self.lists is None:
@@ -133,14 +133,14 @@ class Benchmark:
         meta = read_meta(*self.lists)
         if meta.names != self.names:
             raise BenchmarkError(
-                f"{self.folder / TABLE}: other images than the lists {self.lists[1]}_* in "
-                f"{self.lists[0] / 'meta'}"
+                f"{self.folder / TABLE}: its images differ from those of the lists "
+                f"{self.lists[1]}_* in {self.lists[0] / 'meta'}"
             )
         return meta
 
     @property
     def people(self) -> int | None:
-        """How many people the faces show; ``None`` where no list says it."""
+        """Number of people that the faces show; ``None`` if no list says it."""
         if self.knows("identity"):
             return len(np.unique(self.images["identity"]))
         return None if self.templates is None else self.templates.people

@@ -67,8 +67,9 @@ def write_records(
     (usual, most), *_ = sizes.most_common()
     if usual != size:
         raise SourceError(
-            f"{first}: the first image has {in_px(size)}, as have {count} images; {most} have "
-            f"{in_px(usual)}: leave it out, or bring all to one size"
+            f"{first}: the first image has {in_px(size)} ({count} images in all), but "
+            f"{in_px(usual)} is more frequent ({most} images); remove the first image, or resize "
+            "all images to one size"
         )
     if size[0] != size[1]:
         raise SourceError(f"{first}: the first image has {in_px(size)}; aligned faces are square")
@@ -79,7 +80,7 @@ def write_records(
 
 
 def _with_size(face: Face | LeftOut) -> tuple[Face, tuple[int, int]] | LeftOut:
-    """A face and its height and width in px, or why it cannot be used."""
+    """Return a face with its height and width in px, or the reason why it cannot be used."""
     if isinstance(face, LeftOut):
         return face
     try:

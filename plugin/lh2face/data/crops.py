@@ -1,4 +1,4 @@
-"""Many faces aligned on several threads."""
+"""Alignment of many faces by several threads."""
 
 from collections.abc import Callable, Iterator
 
@@ -14,14 +14,18 @@ def crops(
     jobs: Iterator[tuple[bytes, np.ndarray, str]], total: int, workers: int,
     encode: Callable[[np.ndarray], bytes], what: str,
 ) -> Iterator[bytes | ImageError]:  # fmt: skip
-    """The aligned face of each photo, encoded, in order; or why there is none.
+    """Align and encode the faces of photos.
 
     Args:
-        jobs: Arguments of :func:`~lh2face.data.align.aligned_face`.
-        total: How many there are.
-        workers: Threads.
-        encode: From the pixels of a face to its file.
-        what: For the progress shown.
+        jobs: Arguments of :func:`~lh2face.data.align.aligned_face`, one tuple per photo.
+        total: Number of photos.
+        workers: Number of threads.
+        encode: Function that encodes the pixels of a face, such as
+            :func:`~lh2face.data.images.encode_png`.
+        what: Name of the photos, for the progress display.
+
+    Yields:
+        The encoded face of each photo, in order, or the error that says why there is none.
     """
 
     def crop(job: tuple[bytes, np.ndarray, str]) -> bytes | ImageError:

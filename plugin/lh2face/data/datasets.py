@@ -35,13 +35,13 @@ from lh2face.registry import DATASETS
 
 # Decoded images are cached if all of them together take no more memory than this.
 CACHE_BYTES = 1 << 30
-# In a record file up to this size all labels are checked before training. In a larger one each is
-# checked when it is used: reading 5 million headers means reading about 20 GB of pages.
+# In a record file up to this size, all labels are checked before training. In a larger one, each
+# label is checked when it is used: reading 5 million headers means reading about 20 GB of pages.
 SCANNED_BYTES = 4 << 30
 
 
 class MissingLandmarksError(ManifestError):
-    """Faces that were aligned elsewhere, so that their landmarks are not known."""
+    """Landmarks are not known, because stage ``align`` did not align the faces."""
 
 
 @DATASETS.register_module()
@@ -199,16 +199,16 @@ class FaceSource:
         if manifest is not None and found != (manifest.images, manifest.identities):
             raise ManifestError(
                 f"{folder / MANIFEST}: {manifest.images} images of {manifest.identities} "
-                f"identities, but {self.reader.path} has {found[0]} of {found[1]} now: read the "
-                "source again"
+                f"identities, but {self.reader.path} now has {found[0]} images of {found[1]} "
+                "identities; run stage data again"
             )
 
     def read_landmarks(self) -> np.ndarray:
-        """The landmarks of its aligned faces, ``(n, 5, 2)`` float32, px of a crop of 112 × 112.
+        """Read the landmarks of the aligned faces, ``(n, 5, 2)`` float32 in px of a 112 × 112 crop.
 
         Raises:
             MissingLandmarksError: If there are none.
-            ManifestError: If they are not those of these records.
+            ManifestError: If they do not fit the records, or are not finite.
         """
         path = self.reader.path.with_name(ALIGNED_LANDMARKS)
         if not path.exists():
@@ -265,7 +265,7 @@ class ImageCache:
         self._lock = multiprocessing.Lock()
 
     def get(self, index: int) -> tuple[np.ndarray, int] | None:
-        """A copy of an image, and its label; ``None`` if no process has stored them."""
+        """Return a copy of an image, and its label; ``None`` if no process has stored them."""
         with self._lock:
             label = self._labels[index]
         return (self._images[index].copy(), label - 1) if label else None

@@ -66,7 +66,7 @@ class IJBMeta:
 
     @property
     def people(self) -> int:
-        """How many people the 1:N lists name."""
+        """Number of people that the 1:N lists name."""
         lists = (self.probes, *self.galleries.values())
         return len(np.unique(np.concatenate([one.subject_ids for one in lists])))
 
@@ -143,12 +143,12 @@ def read_meta(root: str | Path, protocol: str) -> IJBMeta:
 
 
 def faces_path(root: str | Path, protocol: str) -> Path:
-    """Path of the list of images; its line i + 1 describes row i of :class:`IJBMeta`."""
+    """Return the path of the list of images; its line i + 1 describes row i of :class:`IJBMeta`."""
     return Path(root) / "meta" / f"{protocol}_name_5pts_score.txt"
 
 
 def meta_paths(root: str | Path, protocol: str) -> list[Path]:
-    """Paths of the existing files that :func:`read_meta` reads."""
+    """Return the paths of the existing files that :func:`read_meta` reads."""
     names = ["face_tid_mid.txt", "template_pair_label.txt", "1N_probe_mixed.csv"]
     names += [f"1N_gallery_{name}.csv" for name in GALLERIES]
     paths = (Path(root) / "meta" / f"{protocol}_{name}" for name in names)
@@ -156,7 +156,7 @@ def meta_paths(root: str | Path, protocol: str) -> list[Path]:
 
 
 def image_paths(root: str | Path, protocol: str, names: list[str]) -> list[Path]:
-    """Paths of the images of :attr:`IJBMeta.names`.
+    """Return the paths of the images of :attr:`IJBMeta.names`.
 
     Raises:
         MetaError: If an image is missing; the message names the list and the line.
@@ -223,8 +223,8 @@ def _read(path: Path, types: list[type], separator: str = " ", header: int = 0) 
     try:
         return _parse(io.BytesIO(tidied), types, names, separator, header)
     except pyarrow.ArrowException as error:
-        blamed = _blamed(tidied, types, count, separator, header)
-        raise MetaError(f"{path}:{blamed or ' ' + first_line(error)}") from None
+        fault = _first_fault(tidied, types, count, separator, header)
+        raise MetaError(f"{path}:{fault or ' ' + first_line(error)}") from None
 
 
 def _parse(
@@ -253,8 +253,10 @@ def _parse(
 
 
 def _tidied(path: Path, separator: str) -> bytes:
-    """Content of a file without byte order mark, trailing blanks and blank last lines; several
-    blanks or tabs in a row become one space."""
+    """Read a file without byte order mark, trailing blanks and blank last lines.
+
+    In a file that is separated by spaces, several blanks or tabs in a row become one space.
+    """
     if (size := path.stat().st_size) > MOST_BYTES:
         raise MetaError(f"{path}: {size} bytes; a list has at most {MOST_BYTES}")
     content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
@@ -262,7 +264,7 @@ def _tidied(path: Path, separator: str) -> bytes:
     return re.sub(rb"[ \t]+", b" ", content) if separator == " " else content
 
 
-def _blamed(
+def _first_fault(
     tidied: bytes, types: list[type], count: int, separator: str, header: int
 ) -> str | None:
     """Find the first faulty line of a file that pyarrow refused, and describe the fault."""
@@ -290,7 +292,7 @@ def _text(line: bytes) -> str:
 
 
 def _fields(text: str, separator: str) -> list[str]:
-    """Fields of a line; if commas separate them, they may be quoted."""
+    """Split a line into its fields; if commas separate them, they may be quoted."""
     try:
         return next(csv.reader([text]), [""]) if separator == "," else text.split(separator)
     except csv.Error:  # a field longer than 128 KiB

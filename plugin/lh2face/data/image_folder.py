@@ -101,7 +101,7 @@ class Photos:
             write_rows(out / SEVERAL, ("file", "faces"), counted)
 
     def __str__(self) -> str:
-        """The end of a message: how much is left out, and how many photos have several faces."""
+        """Write the end of a message: how much is left out, how many photos have several faces."""
         found = f"; left out {len(self.left_out)}, listed in failures.csv" * bool(self.left_out)
         if self.several:
             found += f"; {describe_several(len(self.several))}"
@@ -148,7 +148,7 @@ def held_out(
 
 
 class PhotoFolder(Protocol):
-    """A folder of people as a source or a benchmark describes it; see the classes that are one."""
+    """Interface of a source or benchmark of photos by person, such as ``ImageFolderBenchmark``."""
 
     @property
     def path(self) -> str: ...

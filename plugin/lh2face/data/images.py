@@ -123,7 +123,7 @@ def encode_png(image: np.ndarray) -> bytes:
 
 
 def data_uri(kind: str, content: bytes) -> str:
-    """An image file's bytes as a data URI, of ``image/kind``."""
+    """Write the bytes of an image file as a data URI of the type ``image/<kind>``."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
@@ -156,10 +156,10 @@ def _check_header(encoded: bytes, source: str) -> None:
 
 
 def _jpeg_size(encoded: bytes, source: str) -> tuple[int, int] | None:
-    """Width and height of a JPEG with only the usual segments; ``None`` for another.
+    """Read the width and height of a JPEG; ``None`` if it has unusual segments.
 
-    It walks through the segments as libjpeg does. With Pillow this would take a fifth of the time
-    that decoding takes.
+    The segments are read in order, as libjpeg does. Pillow would be slower: it takes a fifth of the
+    time of decoding.
     """
     at = len(JPEG_START)
     try:
@@ -193,7 +193,7 @@ def _check_png(encoded: bytes, source: str) -> None:
 
 
 def _size(encoded: bytes, source: str) -> tuple[int, int]:
-    """Width and height from Pillow, which reads only the header."""
+    """Read the width and height with Pillow, which reads only the header."""
     from PIL import Image, UnidentifiedImageError
 
     try:

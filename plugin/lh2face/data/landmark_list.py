@@ -63,7 +63,7 @@ class Landmarks(Mapping[Path, np.ndarray]):
         self._numbers = array("f")
 
     def setdefault(self, path: Path, landmarks: np.ndarray) -> np.ndarray:
-        """The landmarks of a path; if it has none yet, store the given ones."""
+        """Return the landmarks of a path; if it has none yet, store the given ones."""
         if self._rows.setdefault(str(path), len(self._rows)) == len(self._numbers) // 10:
             self._numbers.extend(landmarks.ravel().tolist())
         return self[path]

@@ -38,7 +38,7 @@ def examine(path: Path, locate: Locate) -> tuple[bytes, Located] | ImageError:
 
 
 def centred(path: Path, content: bytes) -> Located:
-    """Take the face of a photo to fill it; a ``Locate`` function for :func:`examine`."""
+    """Assume that the face fills the photo; a ``Locate`` function for :func:`examine`."""
     height, width = decoded_size(content, str(path))
     return Located(centred_landmarks(height, width), height, width)
 
@@ -90,7 +90,7 @@ def _plausible(path: Path, located: Located) -> Located:
 
 @lru_cache
 def centred_landmarks(height: int, width: int) -> np.ndarray:
-    """The template's points ``(5, 2)`` in px, scaled to the smallest square around an image."""
+    """Scale the template's points ``(5, 2)`` to the smallest square around an image, in px."""
     side = max(height, width)
     corner = np.array([width - side, height - side], np.float32) / 2
     return (TEMPLATE * (side / TEMPLATE_SIZE) + corner).astype(np.float32)

@@ -81,7 +81,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def records_of(folder: Path, manifest: Manifest) -> Path:
-    """The folder with ``train.rec`` of a folder with a manifest."""
+    """Return the folder with the ``train.rec`` that the manifest of a folder describes."""
     return folder if manifest.records == "." else Path(manifest.records)
 
 
@@ -114,7 +114,9 @@ def face_folders(root: Path, names: Iterable[str] | None = None) -> list[Path]:
         )
     for folder in inside:
         if not (folder / MANIFEST).exists():
-            raise ManifestError(f"{folder}: there is no {MANIFEST} in it, and no train.rec beside")
+            raise ManifestError(
+                f"{folder}: there is no {MANIFEST} in it, and no train.rec in {root}"
+            )
     return inside
 
 
@@ -132,7 +134,7 @@ def origin_of(folders: Iterable[Path]) -> str:
 
 
 def counts_of(folders: Iterable[Path]) -> dict[str, dict[str, Any]]:
-    """The counts in the manifest of each folder of training faces.
+    """Read the counts in the manifest of each folder of training faces.
 
     Returns:
         ``origin``, ``images``, ``identities`` and ``left_out`` by folder name. Folders without a

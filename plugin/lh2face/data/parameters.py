@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-# A number of people or of images of a person, of which pairs are made.
+# A number of people, or of images per person; genuine pairs need two images.
 Several = Annotated[int, Field(ge=2)]
 # Range of seeds that every random generator here accepts.
 Seed = Annotated[int, Field(ge=0, lt=2**32)]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def below(folder: Path, name: str) -> Path:
-    """The path of a name in a folder; links are not followed.
+    """Return the path of a file in a folder; links are not followed.
 
     Raises:
         ValueError: If it leads out of the folder: DVC watches only the folder for changes.
@@ -17,7 +17,7 @@ def below(folder: Path, name: str) -> Path:
 
 
 def inside(root: Path, name: str, key: str) -> Path:
-    """The path of a file that must lie in a folder, because DVC watches the folder for changes.
+    """Return the path of a file that must be in a folder, because DVC watches only the folder.
 
     Args:
         root: The folder.

@@ -169,15 +169,15 @@ class RecordReader:
         for start in range(0, len(self._data), READ_BYTES):
             ends = np.searchsorted(offsets, [start, start + READ_BYTES])
             yield memoryview(self._data)[start : start + READ_BYTES], order[slice(*ends)]
-            self._forget(start)
+            self._release(start)
 
-    def _forget(self, start: int) -> None:
+    def _release(self, start: int) -> None:
         """Release a block's memory: otherwise the whole mapped file counts as used by us."""
         if isinstance(self._data, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
             self._data.madvise(mmap.MADV_DONTNEED, start, READ_BYTES)
 
     def _plain_labels(self, rows: np.ndarray) -> np.ndarray:
-        """First label of each record, float32; NaN if the record is split or damaged."""
+        """Read the first label of each record, float32; NaN if the record is split or damaged."""
         words = np.frombuffer(self._data, "<u4", len(self._data) // 4)
         at = self._offsets[rows] // 4
         plain = at + FIRST_LABEL < len(words)
@@ -188,14 +188,14 @@ class RecordReader:
         return np.where(plain, labels, np.float32("nan"))
 
     def _row(self, key: int) -> int:
-        """Position of a key in ``keys``."""
+        """Find the position of a key in ``keys``."""
         row = int(np.searchsorted(self.keys, key))
         if row == len(self.keys) or self.keys[row] != key:
             raise RecordError(f"{self.path}: no record with key {key}")
         return row
 
     def _check_offsets(self, index: Path) -> None:
-        """Raise if the index points outside the file; no large temporary arrays otherwise."""
+        """Raise if the index points outside the file, without large temporary arrays."""
         offsets, last = self._offsets, len(self._data) - 8
         if len(offsets) and (
             offsets.min() < 0 or offsets.max() > last or np.bitwise_or.reduce(offsets) % 4
@@ -211,16 +211,16 @@ class RecordReader:
             yield offset
             offset = self._end(offset)
             for start in range(done, offset - READ_BYTES, READ_BYTES):
-                self._forget(start)
+                self._release(start)
                 done = start + READ_BYTES
 
     def _end(self, offset: int) -> int:
-        """Offset of the end of the record at ``offset``, including its padding."""
+        """Find the end of the record at ``offset``, including its padding."""
         *_, (_, stop) = self._parts(offset)
         return stop + -stop % 4
 
     def _parts(self, offset: int) -> Iterator[tuple[int, int]]:
-        """Start and stop of the data of each part of the record at ``offset``."""
+        """Yield the start and stop of the data of each part of the record at ``offset``."""
         size, first = len(self._data), True
         while True:
             if offset + 8 > size:
@@ -397,7 +397,7 @@ def split_at_magic(payload: bytes) -> list[bytes]:
 
 
 def identity(header: RecordHeader, source: str = "record") -> int:
-    """The identity in a header; it comes from ``id2`` where float32 is not exact.
+    """Read the identity from a header; from ``id2`` where float32 is not exact.
 
     Args:
         header: Header of an image; if it has several labels, the first one is used.
@@ -473,7 +473,9 @@ def record_layout(reader: RecordReader) -> RecordLayout:
     counted = int(keys[end]) - 1 if slack and end < len(keys) else int(a) - 1
     layout = RecordLayout(keys[1:end], keys[end:], counted)
     if end > 1 and _is_identity_record(reader, keys[end - 1]):
-        raise RecordError(f"{where} counts {counted} images, but key {keys[end - 1]} is none")
+        raise RecordError(
+            f"{where} counts {counted} images, but key {keys[end - 1]} is not an image"
+        )
     if end < len(keys) and not _is_identity_record(reader, keys[end]):
         raise RecordError(
             f"{where} counts {counted} images, but key {keys[end]} is no identity record"
@@ -490,7 +492,7 @@ def record_layout(reader: RecordReader) -> RecordLayout:
 
 
 def image_keys(reader: RecordReader) -> np.ndarray:
-    """Keys ``(n,)`` int64 of the images of a record file; see :func:`record_layout`."""
+    """Return the keys ``(n,)`` int64 of the images of a record file, see :func:`record_layout`."""
     return record_layout(reader).images
 
 

@@ -163,12 +163,12 @@ def inspect_records(folder: Path) -> Content:
 
 
 def records_digest(folder: Path) -> str:
-    """SHA-256 over the names and digests of the files of ``FILES`` that a record folder has."""
+    """Compute the SHA-256 of the files of ``FILES`` that a record folder has, with their names."""
     return joined(digests(*(path for name in FILES if (path := folder / name).exists())))
 
 
 def face_digests(folders: Iterable[Path]) -> dict[str, str]:
-    """Digests that identify the faces in folders of training faces.
+    """Compute digests that identify the faces in folders of training faces.
 
     Returns:
         For a folder with a manifest, the digest in the manifest, by the folder's name. For a record

@@ -35,7 +35,8 @@ PARQUET_BUFFER = 1 << 20
 ZEROS_AT_ONCE = 1 << 20
 # Limit for a line in bytes; no path is longer.
 LIST_LINE = 1 << 13
-# Two readings of a line: MagFace's own split at every blank, or all but two columns as the path.
+# Two ways to read a line: split at every blank, as MagFace does; or with all but two columns as the
+# path, which may have blanks.
 LIST_COLUMNS = (
     re.compile(r"([^ \t]+)[ \t]+[^ \t]+[ \t]+([^ \t]+).*"),
     re.compile(r"(.+?)[ \t]+[^ \t]+[ \t]+([^ \t]+)"),
@@ -274,7 +275,7 @@ def _from_file(where: str, identity: str, path: Path) -> Face | LeftOut:
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """Entries of a folder, sorted by name; scandir, so that their types need no further call."""
+    """List the entries of a folder, sorted by name; scandir also returns their types."""
     with os.scandir(folder) as found:
         return sorted(found, key=lambda entry: entry.name)
 
@@ -294,7 +295,7 @@ def _is_hidden(folder: Path) -> bool:
 
 def _hidden(folder: Path) -> list[LeftOut]:
     count = len(_pictures_below(folder))
-    reason = f"a hidden folder is no person ({count} pictures in it)"
+    reason = f"a hidden folder is not used as a person ({count} pictures in it)"
     return [LeftOut(str(folder), reason)] if count else []
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from lh2face.data.ijb_meta import IJBMeta, Templates
 
-# Half the impostor pairs per template in a large benchmark; a small one has all pairs.
+# Half of the number of impostor pairs per template in a large benchmark; a small one has all pairs.
 IMPOSTORS = 1000
 
 
@@ -75,7 +75,7 @@ def template_pairs(subjects: np.ndarray, rng: np.random.Generator) -> tuple[np.n
         start + np.array(np.triu_indices(size, 1))
         for start, size in zip(starts, sizes, strict=True)
     ]
-    # On a circle in random order, two templates have one distance, so no pair occurs twice.
+    # Two templates on a circle have only one distance, so no pair is drawn twice.
     circle = rng.permutation(count)
     for distance in rng.choice(np.arange(1, (count + 1) // 2), IMPOSTORS, replace=False):
         pair = np.sort([circle, np.roll(circle, distance)], axis=0)

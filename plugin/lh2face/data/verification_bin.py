@@ -116,7 +116,7 @@ def _flag(value: Any) -> bool:
 
 
 def _text(value: Any) -> str:
-    """A name as str; Python 2 writes it as bytes."""
+    """Convert a name to str; Python 2 writes it as bytes."""
     if isinstance(value, bytes):
         return value.decode("latin1")
     if not isinstance(value, str):
@@ -235,14 +235,14 @@ CALLS: dict[tuple[str, str], Callable[..., Any]] = {
 
 
 def _whole(text: bytes) -> int:
-    """A number of protocol 0; ``01`` and ``00`` mean true and false."""
+    """Parse a number of protocol 0; ``01`` and ``00`` mean true and false."""
     if len(text) > 20:
         raise _PickleError(f"a number of {len(text)} digits")
     return int(text.removesuffix(b"L"))
 
 
 def _quoted(text: bytes) -> bytes:
-    """A text of Python 2, protocol 0."""
+    """Parse a quoted text of Python 2, protocol 0."""
     if len(text) < 2 or text[:1] not in (b"'", b'"') or text[-1:] != text[:1]:
         raise _PickleError("a text without quotes")
     return codecs.escape_decode(text[1:-1])[0]

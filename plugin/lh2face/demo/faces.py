@@ -1,4 +1,4 @@
-"""What the page asks for: the face in a photo, the face turned, the score of two faces."""
+"""The answers to the page's requests: the face in a photo, turned faces, the score of two."""
 
 import secrets
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ from lh2face.tools.reconstruct import load_reconstructor, yaw
 from lh2face.tools.verdict import Threshold, choose_threshold
 from lh2face.tools.verify import compare_faces, cropped, verdict
 
-# Longer side of what a detector sees, px: on larger photos it takes seconds.
+# Larger photos are reduced to this longer side in px, because detection would take seconds.
 LONGEST = 1600
-# Side of the smallest picture that passes for an aligned face, px.
+# Least side of an aligned face, in px.
 SMALLEST = 56
-# Degrees by which a face is turned, and the side of a picture of it, px.
+# Angles by which a face is turned, in degrees, and the side of each picture of it, in px.
 ANGLES = range(-60, 61, 4)
 TURN = 160
 EXAMPLE_SIZE = 256
@@ -35,14 +35,15 @@ EXAMPLE_SIZE = 256
 
 @dataclass(frozen=True)
 class Faces:
-    """A model, and what goes with it.
+    """A model, and all else that the answers to the page depend on.
 
     Attributes:
         embedder: The model.
-        limit: Its threshold.
-        kappa: ``mean``, ``std`` and ``p5`` of the faces of a benchmark, if they are known.
-        detect: What finds faces; ``None`` where they have to be aligned already.
-        reconstructor: What takes a face apart; ``None`` where none is given.
+        limit: The threshold on its scores.
+        kappa: ``mean``, ``std`` and ``p5`` (5th percentile) of the κ of a benchmark's faces;
+            ``None`` if they are not known.
+        detect: Detector that finds faces; ``None`` if only aligned faces can be used.
+        reconstructor: Reconstructor whose canonical faces are turned; ``None`` for no turned faces.
     """
 
     embedder: Embedder
@@ -52,7 +53,7 @@ class Faces:
     reconstructor: Reconstructor | None = None
 
     def about(self) -> dict[str, Any]:
-        """What the page needs to know before there is a photo."""
+        """Return what the page needs to know before a photo is chosen."""
         return {
             "detector": self.detect is not None,
             "reconstructor": self.reconstructor is not None,
@@ -63,23 +64,23 @@ class Faces:
         }
 
     def face(self, encoded: bytes, aligned: bool) -> dict[str, Any]:
-        """The face in a photo.
+        """Find, align and turn the face in a photo.
 
         Args:
-            encoded: A picture's file.
-            aligned: Whether it is an aligned face, and nothing has to be found in it.
+            encoded: The encoded photo.
+            aligned: Whether the photo is an aligned face, so that no face has to be detected.
 
         Returns:
-            ``crop``, the aligned face as a data URI; ``box``, the place of the face in the photo
-            as shares of its width and height (left, top, width, height), ``None`` of an aligned
-            face; ``notes``, a sentence each; ``turned``, pictures of the face at ``ANGLES`` side by
-            side, ``None`` without a reconstructor.
+            ``crop``: the aligned face as a data URI; ``box``: left, top, width and height of the
+            face as shares of the photo's width and height, ``None`` for an aligned face; ``notes``:
+            sentences for the user; ``turned``: one picture with the face at all ``ANGLES`` side by
+            side, as a data URI, ``None`` without a reconstructor.
 
         Raises:
-            ImageError: If it is no picture, or has no face.
+            ImageError: If the photo cannot be decoded, or has no usable face.
         """
         image = decode_rgb(encoded, None, "photo")
-        crop, box, notes = (resized(image), None, []) if aligned else self._found(image)
+        crop, box, notes = (resized(image), None, []) if aligned else self._detected(image)
         turned = None if self.reconstructor is None else turns(self.reconstructor, crop)
         return {
             "crop": data_uri("png", encode_png(crop)),
@@ -89,10 +90,19 @@ class Faces:
         }
 
     def score(self, first: bytes, second: bytes) -> dict[str, Any]:
-        """The score of two aligned faces, as :meth:`face` gives them, and what follows from it.
+        """Compare two aligned faces.
+
+        Args:
+            first: The encoded first face, such as the ``crop`` of :meth:`face`.
+            second: The encoded second face.
+
+        Returns:
+            ``score``: the cosine; ``verdict``: in words; ``doubts``: reasons why the verdict is
+            uncertain; ``kappa``: for each face the ``value``, whether it is ``low``, and the
+            ``usual`` values in words.
 
         Raises:
-            ImageError: If one is no picture, or the model makes nothing of it.
+            ImageError: If a face cannot be decoded, or its embedding is not finite or zero.
         """
         names = ("first photo", "second photo")
         pairs = zip((first, second), names, strict=True)
@@ -108,15 +118,15 @@ class Faces:
             "kappa": [self._concentration(float(value)) for value in kappa],
         }
 
-    def _found(self, image: np.ndarray) -> tuple[np.ndarray, list[float], list[str]]:
-        """The main face of a photo, its box and what is to be said of it."""
+    def _detected(self, image: np.ndarray) -> tuple[np.ndarray, list[float], list[str]]:
+        """Return the aligned main face of a photo, its box as shares of the photo, and notes."""
         if self.detect is None:
             raise ImageError("photo", "there is no detector; only aligned faces can be used")
         notes = []
         scale = LONGEST / max(image.shape[:2])
         if scale < 1:
             image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-            notes.append(f"faces were looked for at {image.shape[1]} × {image.shape[0]} px")
+            notes.append(f"reduced to {image.shape[1]} × {image.shape[0]} px to find faces")
         face, faces = find_face(self.detect, image, "photo")
         if faces > 1:
             notes.append(f"{faces} faces; the most central of the large ones is used")
@@ -127,7 +137,7 @@ class Faces:
         return crop, [float(part) for part in (left, top, right - left, bottom - top)], notes
 
     def _concentration(self, value: float) -> dict[str, Any]:
-        """A κ, beside those of the benchmark's faces where they are known."""
+        """Compare a κ with those of the benchmark's faces; below their 5th percentile it is low."""
         if self.kappa is None:
             return {"value": value, "low": False, "usual": ""}
         low = value < self.kappa["p5"]
@@ -138,14 +148,15 @@ class Faces:
 def open_faces(
     model: Path, *, reconstructor: Path | None, detector: str | None, far: float | None
 ) -> Faces:
-    """Open what ``lh2face demo`` is given.
+    """Open the models that ``lh2face demo`` is given.
 
     Args:
         model: A recognition ONNX file, or the folder of a trained model.
-        reconstructor: As :func:`~lh2face.tools.reconstruct.load_reconstructor` takes it.
-        detector: As :func:`~lh2face.detection.open_named` takes it; MTCNN by default, if it is
-            installed.
-        far: As for ``lh2face verify``.
+        reconstructor: Folder of stage ``fit3d``, or of a jointly trained model; ``None`` for no
+            turned faces.
+        detector: Name or file of a detector, see :func:`~lh2face.detection.open_named`; MTCNN by
+            default, if it is installed.
+        far: FAR that selects one of the model's thresholds; the lowest by default.
 
     Raises:
         ValueError: If one of them cannot be used.
@@ -158,7 +169,7 @@ def open_faces(
     except ValueError as error:
         if detector is not None:
             raise
-        print(f"{error}; without a detector, faces have to be aligned already")
+        print(f"{error}; without a detector, only aligned faces can be used")
     return Faces(
         embedder=open_embedder(model),
         limit=limit,
@@ -171,7 +182,7 @@ def open_faces(
 
 
 def resized(image: np.ndarray) -> np.ndarray:
-    """An aligned face ``(112, 112, 3)`` of a square picture.
+    """Resize a square picture to an aligned face ``(112, 112, 3)``.
 
     Raises:
         ImageError: If it is not square, or smaller than ``SMALLEST``.
@@ -180,8 +191,8 @@ def resized(image: np.ndarray) -> np.ndarray:
     if height != width or width < SMALLEST:
         raise ImageError(
             "photo",
-            f"{width} × {height} px is no aligned face, which is square and has at least "
-            f"{SMALLEST} px a side",
+            f"{width} × {height} px is no aligned face: it must be a square of at least "
+            f"{SMALLEST} × {SMALLEST} px",
         )
     side = (TEMPLATE_SIZE, TEMPLATE_SIZE)
     return (
@@ -190,8 +201,15 @@ def resized(image: np.ndarray) -> np.ndarray:
 
 
 def turns(reconstructor: Reconstructor, crop: np.ndarray) -> bytes:
-    """The canonical face of a crop ``(112, 112, 3)`` uint8 RGB at ``ANGLES``, side by side: WebP,
-    transparent beside the face."""
+    """Draw the canonical face of a crop at all ``ANGLES``, side by side.
+
+    Args:
+        reconstructor: The reconstructor.
+        crop: ``(112, 112, 3)`` uint8 RGB.
+
+    Returns:
+        A WebP file, transparent around the faces.
+    """
     size = reconstructor.image_size
     picture = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
     inputs = normalize_images(torch.from_numpy(picture).permute(2, 0, 1)[None])
@@ -209,9 +227,9 @@ def turns(reconstructor: Reconstructor, crop: np.ndarray) -> bytes:
 
 
 def _with_alpha(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """BGRA uint8 of a picture ``(3, S, S)`` in [−1, 1] and its mask ``(S, S)``."""
+    """Convert a picture ``(3, S, S)`` in [−1, 1] with a mask ``(S, S)`` to BGRA uint8."""
     color = ((image[::-1] + 1) * 127.5).clip(0, 255).transpose(1, 2, 0)
-    # Each colour counts as much as it covers, or the black beside the face would seep in.
+    # Colours are weighted by the mask, or the black around the face would darken its edge.
     alpha = mask.astype(np.float32)[..., None]
     whole = cv2.resize(
         np.dstack([color * alpha, alpha]), (TURN, TURN), interpolation=cv2.INTER_CUBIC
@@ -222,7 +240,7 @@ def _with_alpha(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def example(same: bool) -> list[str]:
-    """Two aligned synthetic faces as data URIs, drawn on the spot: of one person, or of two."""
+    """Draw two aligned synthetic faces, of the same person or of two, and return data URIs."""
     rng = np.random.default_rng(secrets.randbits(64))
     first = sample_identity(rng)
     people = [first, first if same else sample_identity(rng)]
@@ -230,6 +248,7 @@ def example(same: bool) -> list[str]:
 
 
 def _drawn(person: Any, rng: np.random.Generator) -> np.ndarray:
+    """Draw an aligned frontal face of a person."""
     scene = random_scene("frontal", rng, np.random.SeedSequence(int(rng.integers(1 << 62))))
     (photo,) = photograph(person, [scene], EXAMPLE_SIZE)
     return norm_crop(decode_rgb(photo.jpeg, None, "drawing"), photo.landmarks)

@@ -1,4 +1,4 @@
-"""The page's server: on this machine alone, it keeps nothing of what it is shown."""
+"""The server of the page: only this machine can reach it, and it stores no photo."""
 
 import base64
 import binascii
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from flask import Flask
 
 HOST = "127.0.0.1"
-# Of a request: a photo, or two aligned faces.
+# Limit for the body of a request: a photo, or two aligned faces.
 MOST_BYTES = 64 << 20
-# Nothing from elsewhere is loaded or run, and no other page may hold this one.
+# The page loads and runs nothing from elsewhere, and no other page may embed it.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -39,15 +39,17 @@ def run(
     """Serve the page until it is interrupted.
 
     Args:
-        model: As for :func:`~lh2face.demo.faces.open_faces`, like the next three.
-        reconstructor: Likewise.
-        detector: Likewise.
-        far: Likewise.
-        port: Of the loopback interface; 0 for one that is free.
-        browser: Whether to open the page in one.
+        model: A recognition ONNX file, or the folder of a trained model.
+        reconstructor: Folder of stage ``fit3d``, or of a jointly trained model; ``None`` for no
+            turned faces.
+        detector: Name or file of a detector; MTCNN by default, if it is installed.
+        far: FAR that selects one of the model's thresholds; the lowest by default.
+        port: Port of the loopback interface; 0 for any free port.
+        browser: Whether to open the page in a browser.
 
     Raises:
-        ValueError: If flask is not installed, the port is taken, or as ``open_faces``.
+        ValueError: If flask is not installed, the port cannot be used, or
+            :func:`~lh2face.demo.faces.open_faces` raises it.
     """
     try:
         import flask  # noqa: F401
@@ -57,7 +59,7 @@ def run(
 
     class Quiet(WSGIRequestHandler):
         def log_request(self, *_: object) -> None:
-            """Nothing of what is looked at is written down."""
+            """Do not log which pages are visited."""
 
     try:
         listening = socket.create_server((HOST, port))
@@ -71,7 +73,7 @@ def run(
             fd=listening.fileno(),
         )  # fmt: skip
         address = f"http://{HOST}:{listening.getsockname()[1]}/"
-        print(f"{address}   on this machine alone; Ctrl+C ends it", flush=True)
+        print(f"{address}   only for this machine; press Ctrl+C to stop", flush=True)
         if browser:
             webbrowser.open(address)
         try:
@@ -81,18 +83,18 @@ def run(
 
 
 def make_app(faces: Faces) -> "Flask":
-    """The WSGI application.
+    """Make the WSGI application.
 
-    Photos come as the body of a request, which stays in memory; of a form, Werkzeug would put a
-    large file on the disk. What cannot be used is answered by ``{"error": SENTENCE}``.
+    A photo is the body of a request, so it stays in memory; Werkzeug would store a large file of a
+    form on disk. A request that cannot be answered gets ``{"error": MESSAGE}``.
     """
     from flask import Flask, render_template, request
     from werkzeug.exceptions import HTTPException
 
     app = Flask(__name__, static_folder="page", static_url_path="")
-    # Another name in Host is a page of a stranger, whose name leads here (DNS rebinding).
+    # With another name in Host, the page of a stranger may have sent the request (DNS rebinding).
     app.config.update(TRUSTED_HOSTS=[HOST, "localhost"], MAX_CONTENT_LENGTH=MOST_BYTES)
-    # One at a time: two would fight for the cores, and a detector is opened a thread.
+    # A single thread: two would compete for the cores, and each would open its own detector.
     worker = ThreadPoolExecutor(1)
 
     def answer(work: Callable[..., dict[str, Any]], *arguments: Any) -> Any:
@@ -104,10 +106,12 @@ def make_app(faces: Faces) -> "Flask":
 
     @app.before_request
     def refuse_strangers() -> Any:
-        # A browser says with each post which page it comes from.
+        # With each POST request, a browser sends the origin of the page.
         origin = request.headers.get("Origin")
         if origin is not None and origin != request.host_url.rstrip("/"):
-            return {"error": f"found the origin {origin!r:.80}, allowed is this page"}, 403
+            return {
+                "error": f"found the origin {origin!r:.80}, only this page may send requests"
+            }, 403
         return None
 
     @app.after_request
@@ -152,7 +156,7 @@ def make_app(faces: Faces) -> "Flask":
 
 
 def _content(uri: str) -> bytes:
-    """What is in a data URI."""
+    """Decode the content of a data URI."""
     try:
         return base64.b64decode(uri.split(",", 1)[1], validate=True)
     except (IndexError, binascii.Error):

@@ -73,8 +73,8 @@ def save(
             :mod:`lh2face.distributed.checkpoint_files`).
         model: The model, wrapped in ``DistributedDataParallel`` or not.
         optimizer: Its optimizer.
-        progress: Further state, the same in every process, of types that
-            ``torch.load(..., weights_only=True)`` can read.
+        progress: Further state. It is the same in every process, and
+            ``torch.load(..., weights_only=True)`` can read its types.
     """
     new = unfinished(path)
     barrier()
@@ -95,7 +95,7 @@ def save(
 
 
 def is_whole(path: Path) -> bool:
-    """Whether all files of a checkpoint have their stored digests; any error means ``False``."""
+    """Whether every file of a checkpoint has its stored digest; any error means ``False``."""
     try:
         digests = json.loads((path / DIGESTS).read_text(encoding="utf-8"))
         return METADATA in digests and all(
@@ -106,7 +106,7 @@ def is_whole(path: Path) -> bool:
 
 
 class SafeReader(FileSystemReader):
-    """Reader that reads a checkpoint's metadata with :class:`MetadataUnpickler`."""
+    """PyTorch's reader, but it reads a checkpoint's metadata with :class:`MetadataUnpickler`."""
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
         """Read the metadata.
@@ -150,10 +150,10 @@ def enum_member(cls: Any, name: Any) -> Enum:
 
 
 class SafePlanner(DefaultLoadPlanner):
-    """Planner that reads values other than tensors with ``torch.load(weights_only=True)``."""
+    """PyTorch's planner, but it checks values other than tensors before it reads them."""
 
     def load_bytes(self, read_item: ReadItem, value: io.BytesIO) -> None:
-        """Check that the value can be read safely; PyTorch then reads it again."""
+        """Read the value with ``weights_only=True``, which refuses code; PyTorch reads it again."""
         torch.load(value, weights_only=True)
         value.seek(0)
         super().load_bytes(read_item, value)
@@ -201,7 +201,7 @@ def load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict
 def _whole_state(
     model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Get the state of all processes (with DTensors), and the extra state of this process."""
+    """Get the state of all processes, with sharded tensors, and this process's extra state."""
     model_state, optimizer_state = get_state_dict(model, optimizer)
     own = {name: model_state.pop(name) for name in [*model_state] if name.endswith(OWN_SUFFIX)}
     momenta = dict(cast("dict[str, Any]", optimizer_state["state"]))
@@ -216,7 +216,7 @@ def _whole_state(
 
 
 def _whole(value: Any, proxies: ShardedProxies, mesh: DeviceMesh) -> Any:
-    """Convert a tensor of this process's classes to a DTensor of all; return others unchanged."""
+    """Make a tensor of this process's classes a part of a DTensor; return others unchanged."""
     if not torch.is_tensor(value) or value.shape != proxies.weight.shape:
         return value
     shape = torch.Size([proxies.num_classes, proxies.in_channels])

@@ -11,17 +11,17 @@ from mmengine.dist import broadcast_object_list, is_main_process
 
 
 def before(path: Path) -> Path:
-    """Path of the previous checkpoint, where ``path`` is that of the last one."""
+    """Return the path of the previous checkpoint; ``path`` is that of the last one."""
     return path.with_stem("before")
 
 
 def unfinished(path: Path) -> Path:
-    """Path to which the next checkpoint is written before it is complete."""
+    """Return the path of a checkpoint that is not complete yet; ``path`` is its final path."""
     return path.with_name(f"{path.name}.new")
 
 
 def names(path: Path) -> tuple[Path, Path, Path]:
-    """Paths of the last, the previous and the incomplete checkpoint."""
+    """Return the paths of the last, the previous and the incomplete checkpoint."""
     return path, before(path), unfinished(path)
 
 
@@ -66,7 +66,7 @@ def remove(path: Path) -> None:
 
 
 def shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """The shapes of the tensors of a state."""
+    """Return the shapes of the tensors in a state dict, by name."""
     return {name: tuple(value.shape) for name, value in state.items() if torch.is_tensor(value)}
 
 
@@ -78,7 +78,7 @@ def check_same_shapes(
         expected, found = (side.get(name, "no such tensor") for side in (model, kept))
         if expected != found:
             raise ValueError(
-                f"{path}: is the checkpoint of another model; {name}: expected {expected}, "
+                f"{path}: the checkpoint belongs to another model; {name}: expected {expected}, "
                 f"found {found}"
             )
 

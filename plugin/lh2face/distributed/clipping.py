@@ -19,17 +19,17 @@ def clip_grad_norm_(
 ) -> Tensor:
     """Clip gradients like :func:`torch.nn.utils.clip_grad_norm_`, with sharded parameters.
 
-    Without this, each process would compute another norm and scale the common parameters
-    differently.
+    PyTorch's function would compute a different norm in each process, and scale the parameters that
+    they share differently.
 
     Args:
-        parameters: Parameters to clip together.
-        max_norm: Greatest norm of all gradients as one vector.
+        parameters: All parameters, sharded or not.
+        max_norm: Greatest allowed norm of the vector of all gradients.
         norm_type: p of the p-norm; finite.
-        sharded: Those parameters of which each process holds another part.
+        sharded: Those of the parameters that are divided over the processes.
 
     Returns:
-        The norm before clipping, over all processes; a scalar.
+        The norm over all processes before clipping; a scalar.
     """
     parameters = [parameter for parameter in parameters if parameter.grad is not None]
     parts = {id(parameter) for parameter in sharded}

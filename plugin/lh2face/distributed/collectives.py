@@ -1,9 +1,9 @@
-"""Differentiable reductions over processes, for a loss that all processes compute alike.
+"""Differentiable reductions over processes, for a loss that is the same in all processes.
 
-All processes compute the same scalar loss, so its gradient must not be counted once per process.
-The input of :func:`sum_parts` gets the gradient of the sum unchanged. A tensor that passes through
-:func:`shared` gets the sum of the gradients of all processes. With one process, or without a
-process group, no function communicates.
+Every process computes the same scalar loss, so its gradient must not be counted once per process.
+Therefore the input of :func:`sum_parts` gets the gradient of the sum unchanged, and a tensor that
+passes through :func:`shared` gets the sum of the gradients of all processes. With one process, or
+without a process group, no function communicates.
 """
 
 from typing import Any
@@ -25,7 +25,14 @@ def rank() -> int:
 
 
 def all_gather(tensor: Tensor) -> list[Tensor]:
-    """Gather the tensors ``(n_r, …)`` of all processes, without gradient; the n_r may differ."""
+    """Gather the tensors of all processes, without gradient.
+
+    Args:
+        tensor: ``(n_r, …)``; the lengths n_r of the processes may differ.
+
+    Returns:
+        The tensors ``(n_0, …)``, ``(n_1, …)`` … by rank.
+    """
     if world_size() == 1:
         return [tensor]
     tensor = tensor.detach().contiguous()
@@ -43,7 +50,7 @@ def concatenate(tensor: Tensor, gradient_scale: float = 1.0) -> Tensor:
     """Concatenate the tensors ``(n_r, …)`` of all processes to ``(Σ n_r, …)``.
 
     Args:
-        tensor: ``(n_r, …)``; the n_r may differ.
+        tensor: ``(n_r, …)``; the lengths n_r of the processes may differ.
         gradient_scale: Factor on the gradient. For embeddings from ``DistributedDataParallel``, use
             the number of processes, because it averages the gradients of the parameters.
     """
@@ -51,17 +58,17 @@ def concatenate(tensor: Tensor, gradient_scale: float = 1.0) -> Tensor:
 
 
 def shared(tensor: Tensor) -> Tensor:
-    """Mark a tensor that is equal in all processes: its gradient is summed over them."""
+    """Return a tensor that is equal in all processes; its gradient is summed over them."""
     return _applied(_Shared, tensor)
 
 
 def sum_parts(tensor: Tensor) -> Tensor:
-    """Sum a tensor over the processes; each process's gradient is that of the sum."""
+    """Sum tensors of equal shape over the processes; each gets the gradient of the sum."""
     return _applied(_SumParts, tensor)
 
 
 def logsumexp_parts(tensor: Tensor) -> Tensor:
-    """Compute ``log Σ exp`` elementwise over the processes; −inf where all inputs are −inf."""
+    """Compute ``log Σ exp`` over the processes for each element; −inf if all inputs are −inf."""
     return _applied(_LogSumExpParts, tensor)
 
 

@@ -1,4 +1,4 @@
-"""Detection of NaN and infinity in a run, which end it in every process with one line."""
+"""Detection of NaN and infinity in a run; they end it in every process with a message."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ LAST_FINITE = "last_finite"
 
 
 class NonFiniteError(ValueError):
-    """Training has reached NaN or infinity; raised in every process at the same step."""
+    """A value of the training is NaN or infinite; all processes raise this at the same step."""
 
 
 def check_finite(runner: Any) -> None:
@@ -42,7 +42,7 @@ def check_finite(runner: Any) -> None:
 
 
 def in_words(runner: Any, step: int, what: str) -> str:
-    """Format the message: step, learning rate, what happened, and the last finite statistics."""
+    """Write the message: step, learning rate, what happened, and the last finite statistics."""
     last = dict(runner.message_hub.get_info(LAST_FINITE) or {})
     values = ", ".join(f"{name} {value:.4g}" for name, value in last.items())
     rate = runner.optim_wrapper.get_lr()["lr"][0]

@@ -11,18 +11,22 @@ from lh2face.registry import MODELS
 
 @MODELS.register_module()
 class ShardedHead(nn.Module):
-    """Compute a head's loss over the batch of all processes, each holding a part of the classes.
+    """A head whose classes are divided over the processes; each process holds a part of them.
 
-    The loss is over the whole batch and all classes. It is the same in every process and does not
-    depend on their number. The network must be wrapped in ``DistributedDataParallel``: that
-    averages the gradients of the parameters over the processes, so the gradient of the embeddings
-    is multiplied by the number of processes.
+    The loss is computed over the batch of all processes and all classes. It is the same in every
+    process, and does not depend on the number of processes. The network must be wrapped in
+    ``DistributedDataParallel``. That averages the gradients of the network's parameters over the
+    processes, so this head multiplies the gradient of the embeddings by the number of processes.
 
     Args:
         head: Config of the head.
-        sample_rate: Share of the classes to use in a training step; see :class:`ShardedProxies`.
-        num_classes: Number of classes, unless ``head`` gives it.
-        in_channels: Size of the embedding, unless ``head`` gives it.
+        sample_rate: Share of the classes to use in a training step, in (0, 1]: the classes of the
+            batch, and random others.
+        num_classes: Number of classes; ``None`` if ``head`` gives it.
+        in_channels: Size d of the embedding; ``None`` if ``head`` gives it.
+
+    Raises:
+        ValueError: If the sample rate or an argument of the head is out of its range.
 
     Example:
         ``head = dict(type="ShardedHead", sample_rate=0.1,
@@ -43,19 +47,27 @@ class ShardedHead(nn.Module):
         self.head = MODELS.build({**given, **head, "proxies": proxies})
 
     def pre_logits(self, embeddings: Tensor | Sequence[Tensor]) -> Tensor:
-        """Call ``pre_logits`` of the head."""
+        """Return the embeddings ``(B, d)``, as ``pre_logits`` of the head does."""
         rows: Tensor = self.head.pre_logits(embeddings)
         return rows
 
     def forward(self, embeddings: Tensor | Sequence[Tensor]) -> Tensor:
-        """Call the head for logits ``(B, C)``; only possible if one process has all classes."""
+        """Compute the head's logits ``(B, C)``.
+
+        Raises:
+            ValueError: If this process does not hold all classes.
+        """
         logits: Tensor = self.head(embeddings)
         return logits
 
     def predict(
         self, embeddings: Tensor | Sequence[Tensor], data_samples: Sequence[Any] | None = None
     ) -> list[Any]:
-        """Call ``predict`` of the head; only possible if one process has all classes."""
+        """Predict as the head does, for mmpretrain.
+
+        Raises:
+            ValueError: If this process does not hold all classes.
+        """
         samples: list[Any] = self.head.predict(embeddings, data_samples)
         return samples
 
@@ -69,10 +81,11 @@ class ShardedHead(nn.Module):
             labels: ``(B,)`` int64 of this process.
 
         Returns:
-            The head's scalars.
+            The head's loss terms and statistics: scalars, the same in every process.
 
         Raises:
-            ValueError: If the head raises it.
+            ValueError: If shapes or types do not fit, the batch of this process is empty, an
+                embedding is not finite, or a label is outside 0 … C − 1.
         """
         rows, classes = self.head.prepare(embeddings, labels)
         gathered = concatenate(rows, gradient_scale=float(world_size()))

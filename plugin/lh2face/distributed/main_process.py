@@ -1,4 +1,4 @@
-"""Work that the main process does for all, and a common end if it fails."""
+"""Work that the main process does for all processes, and their common end if it fails."""
 
 import sys
 from collections.abc import Callable
@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 def in_main_process(call: Callable[[], Any]) -> Any:
     """Call a function in the main process only, and return its result in every process.
 
-    Every process must call this. If the function raises ``ValueError`` or ``OSError``, all
-    processes end, see :func:`end_all`.
+    Every process must call this. If the function raises ``ValueError`` or ``OSError``, the main
+    process raises it, and all others end with exit code 1.
     """
     from mmengine.dist import broadcast_object_list, is_main_process
 

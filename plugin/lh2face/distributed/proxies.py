@@ -17,7 +17,8 @@ from lh2face.distributed.collectives import (
 from lh2face.functional.similarities import HardNegatives, Similarities, proxy_similarities, unit
 from lh2face.registry import MODELS
 
-# Rows per seed. With a seed per block, the initial values do not depend on the number of processes.
+# Number of rows that are drawn with one seed. With a seed for each block of rows, the initial
+# values do not depend on the number of processes.
 ROWS_PER_SEED = 4096
 
 
@@ -25,18 +26,19 @@ ROWS_PER_SEED = 4096
 class ShardedProxies(nn.Module):
     """One vector per class, divided over the processes.
 
-    Each process holds ``ceil(C / processes)`` classes; the last ones hold fewer. All processes
-    must be called with the same rows and labels; all get the same reductions over all classes.
+    Each process holds ``ceil(C / processes)`` classes; the last ones may hold fewer. The module
+    must be called with the same rows and labels in all processes. Then it returns the same
+    reductions, over all classes, in all of them.
 
-    ``weight`` has only this process's rows. So ``DistributedDataParallel`` must not synchronise it,
-    and an ordinary checkpoint would contain one process's part only (see
-    :mod:`lh2face.distributed.checkpoint`).
+    ``weight`` has only this process's rows. So ``DistributedDataParallel`` must not synchronise it.
+    An ordinary checkpoint would contain one process's part only;
+    :mod:`lh2face.distributed.checkpoint` writes all parts.
 
     Args:
         num_classes: Number of identities C, ≥ 1.
-        in_channels: Size d of the embedding.
-        sample_rate: Share of a process's classes to use in a training step, in (0, 1]. These are
-            the classes of the batch and random others (Partial FC, arXiv 2203.15565).
+        in_channels: Size d of the embedding, ≥ 1.
+        sample_rate: Share of a process's classes to use in a training step, in (0, 1]: the classes
+            of the batch, and random others (Partial FC, An et al., CVPR 2022, arXiv 2203.15565).
 
     Attributes:
         weight: ``(n, d)``: the rows of the classes ``start`` … ``start + n − 1``.
@@ -71,17 +73,19 @@ class ShardedProxies(nn.Module):
     ) -> Similarities:
         """Compute :func:`lh2face.functional.similarities.proxy_similarities` over all processes.
 
-        All arguments must be the same in every process; that function describes those not listed.
+        All arguments must be the same in every process.
 
         Args:
-            rows: ``(R, d)``.
+            rows: ``(R, d)`` unit embeddings times a scale, or embeddings.
             labels: ``(R,)`` int64 in 0 … C − 1.
-            offset: See there.
-            anchor_scale: See there.
-            hard: See there.
+            offset: ``(S,)`` offsets of the first S ≤ R rows in ``columns``; ``None`` if ``columns``
+                is not needed.
+            anchor_scale: μ, a scalar. If given, R rows ``μ ŵ_y`` are appended, one per label.
+            hard: Rule that changes the negatives.
 
         Returns:
-            The same in every process; ``columns`` has the sampled classes only.
+            The reductions, the same in every process. If classes are sampled, ``negatives`` and
+            ``columns`` are over the sampled classes only.
         """
         place, inside = self._locate(labels)
         if anchor_scale is not None:
@@ -106,35 +110,35 @@ class ShardedProxies(nn.Module):
 
     @torch.no_grad()
     def target(self, rows: Tensor, labels: Tensor) -> Tensor:
-        """Similarity ``(R,)`` of each row to the proxy of its label, without gradient."""
+        """Compute the similarities ``(R,)`` of rows to their labels' proxies, without gradient."""
         return (rows * unit(self._own(*self._locate(labels)))).sum(1)
 
     def scores(self, rows: Tensor) -> Tensor:
-        """Similarities ``(R, C)`` of rows ``(R, d)`` to all proxies, for prediction.
+        """Compute the similarities ``(R, C)`` of rows ``(R, d)`` to all proxies, for prediction.
 
         Raises:
             ValueError: If this process does not hold all classes.
         """
         if len(self.weight) < self.num_classes:
             raise ValueError(
-                f"proxies: expected all classes in one process to predict among them, found "
+                f"proxies: expected all classes in this process, to predict one of them, found "
                 f"{_classes(self.get_extra_state())}; validate by embeddings, or in one process"
             )
         return rows @ unit(self.weight).T
 
     def _locate(self, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Row of each label in ``weight``, and whether this process holds that class."""
+        """Return each label's row in ``weight``, and whether this process holds the class."""
         place = labels - self.start
         return place, (place >= 0) & (place < len(self.weight))
 
     def _own(self, place: Tensor, inside: Tensor) -> Tensor:
-        """The proxies ``(R, d)`` of the labels, from whichever process holds them."""
+        """Return the proxies ``(R, d)`` of the labels, wherever they are held."""
         own = self.weight.new_zeros(len(place), self.in_channels)
         return sum_parts(own.index_put((inside.nonzero()[:, 0],), self.weight[place[inside]]))
 
     @torch.no_grad()
     def _sample(self, place: Tensor, inside: Tensor) -> Tensor:
-        """Draw the rows of the classes to use, ascending; it includes all of the batch."""
+        """Draw the rows of ``weight`` to use, ascending; those of the batch are among them."""
         chances = torch.rand(len(self.weight), device=place.device)
         chances[place[inside]] = 2.0
         positives = int((chances == 2.0).sum())
@@ -142,28 +146,28 @@ class ShardedProxies(nn.Module):
         return chances.topk(count).indices.sort().values
 
     def get_extra_state(self) -> dict[str, int]:
-        """The range of classes to which the state belongs."""
+        """Return the range of classes to which the state belongs."""
         return {"first": self.start, "count": len(self.weight), "of": self.num_classes}
 
     def set_extra_state(self, state: dict[str, int]) -> None:
-        """Check that a state belongs to the same classes.
+        """Check that a loaded state belongs to the classes of this process.
 
         Raises:
-            ValueError: If it comes from another process or another number of processes.
+            ValueError: If it does not, because another process or number of processes saved it.
         """
         if state != self.get_extra_state():
             raise ValueError(
                 f"proxies: expected the state of {_classes(self.get_extra_state())}, found that of "
-                f"{_classes(state)}; ShardedCheckpointHook writes what any process can read"
+                f"{_classes(state)}; checkpoints of ShardedCheckpointHook fit any process"
             )
 
     def extra_repr(self) -> str:
-        """Text in ``repr``: the range of classes, and the sample rate."""
+        """Return the text in ``repr``: the range of classes, and the sample rate."""
         return f"{_classes(self.get_extra_state())}, sample_rate={self.sample_rate}"
 
 
 def sharded_proxies(module: nn.Module) -> dict[str, ShardedProxies]:
-    """The sharded proxies in a module, by name."""
+    """Return the sharded proxies in a module, by name."""
     return {name: part for name, part in module.named_modules() if isinstance(part, ShardedProxies)}
 
 

@@ -15,14 +15,15 @@ class AlignedFaces:
         self.name = str(self.faces.path)
 
     def digest(self, rows: range) -> str:
-        """Digest of some encoded faces."""
+        """Compute the digest of some encoded faces."""
         return sha256(*(self.faces[row + 1][1] for row in rows))
 
     def read(self, rows: range) -> tuple[str, np.ndarray, int]:
-        """Read some faces; no detector is used.
+        """Read some faces.
 
         Returns:
-            As :meth:`lh2face.embedding.kept.Faces.read`.
+            The digest as from :meth:`digest`, the pixels ``(n, 112, 112, 3)`` uint8 RGB, and 0: the
+            number of photos in which a detector found no face.
 
         Raises:
             ImageError: If a face cannot be decoded.
@@ -34,5 +35,5 @@ class AlignedFaces:
         return sha256(*encoded), np.stack(pixels), 0
 
     def where(self, row: int) -> str:
-        """File and row of a face, for messages."""
+        """Return the file and the row of a face, for messages."""
         return f"{self.name}: image {row}"

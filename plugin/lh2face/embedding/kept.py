@@ -38,18 +38,18 @@ class Faces(Protocol):
     name: str
 
     def digest(self, rows: range) -> str:
-        """Digest of some faces' files, without decoding them."""
+        """Compute the digest of some faces from their files, without decoding them."""
 
     def read(self, rows: range) -> tuple[str, np.ndarray, int]:
         """Read some faces.
 
         Returns:
-            The same digest, the pixels ``(n, 112, 112, 3)`` uint8 RGB, and the number of photos in
-            which a detector found no face.
+            The digest as from :meth:`digest`, the pixels ``(n, 112, 112, 3)`` uint8 RGB, and the
+            number of photos in which a detector found no face.
         """
 
     def where(self, row: int) -> str:
-        """Place of a face, for messages."""
+        """Return where a face is, for messages."""
 
 
 @dataclass
@@ -59,8 +59,8 @@ class Record:
     Attributes:
         command: Name of the command.
         files: Names of the command's files.
-        embeddings: What determines the stored embeddings: model, package version, range of faces
-            and block size.
+        embeddings: All that determines the stored embeddings: model, package version, range of
+            faces and block size.
         blocks: For each stored block, the digest of its faces, that of its embeddings, and the
             number of photos in which a detector found no face.
     """
@@ -184,5 +184,5 @@ def embed_faces(
 
 
 def sha256(*parts: bytes) -> str:
-    """SHA-256 over the digests of parts, so that moving bytes between parts changes it."""
+    """Compute the SHA-256 of the parts' digests, so that moving bytes between parts changes it."""
     return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()

@@ -67,7 +67,7 @@ def open_recognizer(path: Path) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def normalisation(names: Sequence[str]) -> tuple[float, float]:
-    """Normalisation of pixels in 0 … 255 by insightface's rule.
+    """Choose the normalisation of pixels in 0 … 255 by insightface's rule.
 
     Args:
         names: Names of the graph's first eight nodes. If there is a subtraction and a

@@ -27,7 +27,7 @@ class Photos:
             also used for photos in which the detector finds no face.
 
     Attributes:
-        found_by: Identifies the detector in the digests; the caller sets it.
+        found_by: Name or digest of the detector, which the caller sets; it is part of the digests.
 
     Raises:
         ValueError: If the benchmark has no landmarks.
@@ -44,14 +44,15 @@ class Photos:
         self.detect, self.found_by = detect, ""
 
     def digest(self, rows: range) -> str:
-        """Digest of the names, landmarks and files of some photos."""
+        """Compute the digest of the names, landmarks and files of some photos."""
         return self._digest(rows, self.pool.map(self._file_digest, rows))
 
     def read(self, rows: range) -> tuple[str, np.ndarray, int]:
         """Read some photos, and align their faces.
 
         Returns:
-            As :meth:`lh2face.embedding.kept.Faces.read`.
+            The digest as from :meth:`digest`, the faces ``(n, 112, 112, 3)`` uint8 RGB, and the
+            number of photos in which the detector found no face.
 
         Raises:
             ImageError: If a photo cannot be decoded, or its landmarks cannot be used.
@@ -60,7 +61,7 @@ class Photos:
         return self._digest(rows, digests), np.stack(faces), sum(missed)
 
     def where(self, row: int) -> str:
-        """Path of a photo, for messages."""
+        """Return the path of a photo, for messages."""
         return self.benchmark.sources[row]
 
     def _digest(self, rows: range, files: Iterable[bytes]) -> str:

@@ -1,8 +1,9 @@
 """Confidence intervals by the bootstrap over templates.
 
 A template that is drawn k times has weight k; a pair has the product of its templates' weights.
-All rounds are computed together from the weights ``(T, R)``. Two runs with the same weights are
-paired: what both owe to the draw of templates cancels in the interval of their difference.
+All rounds are computed together from the weights ``(T, R)``. Two runs that are evaluated with the
+same weights are paired: the error that both have from the draw of templates cancels in their
+difference.
 """
 
 import warnings
@@ -24,7 +25,7 @@ from lh2face.evaluation.pooling import group_sums
 
 CHUNK = 2048
 PAIRS = 1 << 22
-# First guess of how many more impostors a round needs for a FAR than the undrawn list does.
+# First guess of the factor by which a round needs more impostor pairs for a FAR than the full list.
 MARGIN = 1.25
 
 
@@ -159,7 +160,7 @@ class _Ranking:
         self.ahead = np.cumsum([np.zeros(weights.shape[1]), *sums], axis=0, dtype=np.float64)
 
     def _running(self, chunk: int, r: int) -> np.ndarray:
-        """Cumulative weight at each pair of a chunk and of the next chunk, that pair included."""
+        """Compute the cumulative weights up to each pair of a chunk and of the next, inclusive."""
         pairs = slice(chunk * CHUNK, (chunk + 2) * CHUNK)
         times = self._rounds[r]
         weights = times[self._first[pairs]] * times[self._second[pairs]]
@@ -167,17 +168,17 @@ class _Ranking:
         return before + np.cumsum(weights.numpy(), dtype=np.float64)
 
     def above(self, threshold: float, r: int) -> float:
-        """Weight of the pairs whose score is above the threshold."""
+        """Compute the weight of the pairs whose score is above the threshold."""
         return self._first_pairs(int(np.searchsorted(self._falling, -threshold)), r)
 
     def _first_pairs(self, count: int, r: int) -> float:
-        """Weight of the first ``count`` pairs, which have the highest scores."""
+        """Compute the weight of the first ``count`` pairs, which have the highest scores."""
         chunk, rest = divmod(count, CHUNK)
         weight: float = self._running(chunk, r)[rest - 1] if rest else self.ahead[chunk, r]
         return weight
 
     def threshold(self, wanted: float, r: int) -> float:
-        """Find the score above which the weight of the pairs is nearest to the one wanted.
+        """Find the score above which the weight of the pairs is nearest to the wanted weight.
 
         Pairs with equal scores are on the same side. The result is −∞ if all pairs are needed; of
         two equally near scores, it is the lower one.
@@ -197,14 +198,14 @@ class _Ranking:
         return self.scores[following] if following < len(self.scores) else -np.inf
 
     def _count(self, weight: float, side: Literal["left", "right"], r: int) -> int:
-        """Insertion index of a weight among the cumulative weights of 0, 1, 2, … pairs."""
+        """Find the insertion index of a weight in the cumulative weights of 0, 1, 2, … pairs."""
         chunk = max(0, int(np.searchsorted(self.ahead[:, r], weight, side)) - 1)
         running = np.r_[self.ahead[chunk, r], self._running(chunk, r)]
         return chunk * CHUNK + int(np.searchsorted(running, weight, side))
 
 
 def _total(first: np.ndarray, second: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Total weight of all pairs, ``(R,)``: sum the partners' weights of each first template."""
+    """Compute the total weight of all pairs, ``(R,)``, by the partners of each first template."""
     total = np.zeros(weights.shape[1])
     for at in range(0, len(first), PAIRS):
         # NumPy's stable sort of 16-bit integers is a fast radix sort.

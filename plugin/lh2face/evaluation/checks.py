@@ -1,4 +1,4 @@
-"""Checks of arrays that would give meaningless figures."""
+"""Checks of arrays and options, so that no evaluation gives meaningless figures."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class EvaluationError(ValueError):
-    """Arrays or switches that cannot be evaluated; the message names the argument."""
+    """Arrays or options cannot be evaluated; the message names the argument."""
 
 
 def check_columns(**columns: np.ndarray) -> None:

@@ -121,7 +121,7 @@ def _seed_errors(differences: np.ndarray, rounds: int, seed: int) -> np.ndarray:
     # Imported here: SciPy comes with the pipeline's extra, and a single seed does not need it.
     from scipy.special import stdtrit
 
-    # Each quantile is used once: random draws from such a long tail would miss its ends.
+    # Each quantile is used once: random draws would not cover the long tails of t evenly.
     levels = (np.random.default_rng(seed).permutation(rounds) + 0.5) / rounds
     drawn: np.ndarray = stdtrit(seeds - 1, levels) * differences.std(ddof=1) / seeds**0.5
     return drawn

@@ -13,7 +13,7 @@ HIGHEST_FAR = 0.01
 
 
 def chance_error(people: int) -> float:
-    """Largest chance error of a rate over so many people, in percentage points.
+    """Compute the largest chance error of a rate over some people, in percentage points.
 
     It is half the width of the 95 % interval of a rate of one half: ``1.96 · 50 / √people``.
 

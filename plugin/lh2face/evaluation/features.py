@@ -19,8 +19,8 @@ def face_features(
         embeddings: ``(N, V, d)`` of the image and, where V = 2, of its mirror image; not
             normalised.
         detector_score: ``(N,)`` confidence of the face detector.
-        flip: Average with the embedding of the mirror image. insightface sums the two, which is
-            exactly twice as long; the average has a norm that is still a κ.
+        flip: Average with the embedding of the mirror image. insightface adds the two, and the sum
+            is exactly twice as long; but the norm of the average is still a κ.
         norm: Keep the norms (insightface's N1) instead of normalising.
         score: Multiply by the detector score (insightface's D1).
 
@@ -122,7 +122,7 @@ def _widened(embeddings: np.ndarray) -> np.ndarray:
 
 
 def unit_rows(vectors: np.ndarray) -> np.ndarray:
-    """Rows ``(N, d)`` at length 1; a row of zeros stays one."""
+    """Scale rows ``(N, d)`` to length 1; rows of zeros stay zero."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit: np.ndarray = vectors / np.where(norms == 0, 1, norms)
     return unit

@@ -107,10 +107,10 @@ def best_others(
 
 
 def insightface_alarms(fpir: float, probes: float) -> int:
-    """Number of false alarms above the threshold of insightface's ``ijb_evals.py``.
+    """Compute the number of false alarms above the threshold of insightface's ``ijb_evals.py``.
 
-    There the threshold is the lowest of the ``int(fpir · probes)`` highest alarms, and a hit must
-    be above it. So one alarm fewer passes than the FPIR allows.
+    The threshold there is the lowest of the ``int(fpir · probes)`` highest alarms, and a hit must
+    be above it. So one alarm fewer than the FPIR allows is above the threshold.
     """
     return max(int(fpir * probes) - 1, 0)
 
@@ -147,8 +147,8 @@ def rates(
         mates = weights[mated].sum(axis=0)
         cmc = among.astype(np.float64) @ weights[mated] / mates
 
-        hits, hit_weights = _falling(found.best_mate, weights, mated & (found.rank == 0))
-        alarms, alarm_weights = _falling(found.best_other, weights, ~mated)
+        hits, hit_weights = _descending(found.best_mate, weights, mated & (found.rank == 0))
+        alarms, alarm_weights = _descending(found.best_other, weights, ~mated)
         tpir = np.empty((len(fpirs), weights.shape[1]))
         for r in range(weights.shape[1]):
             raised = alarm_weights[-1, r]
@@ -295,7 +295,7 @@ def _check_weights(weights: np.ndarray, found: Search) -> None:
         raise EvaluationError(f"weights: expected at least 0, found {weights.min()}")
 
 
-def _falling(
+def _descending(
     scores: np.ndarray, weights: np.ndarray, which: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sort scores descending ``(n,)``; return them and their cumulative weights ``(n + 1, R)``."""

@@ -44,18 +44,18 @@ class Pairs:
 
     @property
     def half(self) -> np.ndarray:
-        """Whether a pair is in the second half, ``(n,)`` bool: with folds, every other fold is."""
+        """Whether each pair is in the second half, ``(n,)``; with folds, in every other fold."""
         if self.fold is None:
             return np.arange(len(self.same)) >= len(self.same) / 2
         odd: np.ndarray = np.unique(self.fold, return_inverse=True)[1] % 2 == 1
         return odd
 
 
-def decided(found: np.ndarray, kappa: np.ndarray, listed: PairList, protocol: Protocol) -> Pairs:
+def decided(unit: np.ndarray, kappa: np.ndarray, listed: PairList, protocol: Protocol) -> Pairs:
     """Compute the cosines, κ and decisions of a list of pairs.
 
     Args:
-        found: ``(N, d)`` unit vectors of the faces.
+        unit: ``(N, d)`` unit vectors of the faces.
         kappa: ``(N,)`` concentrations of the faces.
         listed: The pairs.
         protocol: Gives ``formulas``, which chooses the rule for thresholds.
@@ -64,7 +64,7 @@ def decided(found: np.ndarray, kappa: np.ndarray, listed: PairList, protocol: Pr
         EvaluationError: For the reasons of
             :func:`lh2face.evaluation.verification.fold_decisions`.
     """
-    scores = (found[listed.first] * found[listed.second]).sum(axis=1)
+    scores = (unit[listed.first] * unit[listed.second]).sum(axis=1)
     return Pairs(
         scores=scores,
         same=listed.same,

@@ -220,6 +220,6 @@ def _named(path: str, keys: Any, draws: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _intervals(keys: Any, draws: np.ndarray) -> dict[str, list[float]]:
-    """Compute intervals by key, without the figures that no round could compute."""
+    """Compute intervals by key; a figure without a value in any round is left out."""
     found = zip(keys, interval(draws), strict=True)
     return {f"{key:g}": ends.tolist() for key, ends in found if np.isfinite(ends).all()}

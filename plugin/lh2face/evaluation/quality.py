@@ -31,12 +31,12 @@ class RejectCurves:
 
     Attributes:
         rejected: ``(96,)`` rejected shares of the genuine comparisons, from 0 to 0.95.
-        fnmr: ``(96,)`` FNMR at a constant threshold. It also falls where a low quality only means
-            low scores, those of impostors included.
+        fnmr: ``(96,)`` FNMR at a constant threshold. It also falls if low quality only means low
+            scores, of genuine and impostor comparisons alike.
         fnmr_at_far: ``(96,)`` FNMR at a constant FAR: the threshold is always the lowest at which
-            no larger share of the impostor comparisons that are kept passes. It falls only where
-            quality tells errors.
-        far: The FAR that is held: that of the constant threshold when nothing is rejected.
+            no larger share of the kept impostor comparisons passes. It falls only if quality
+            predicts errors.
+        far: This constant FAR: that of the constant threshold when nothing is rejected.
     """
 
     rejected: np.ndarray
@@ -75,14 +75,14 @@ def error_versus_reject(
     order = np.argsort(-quality[genuine], kind="stable")
     rejected = np.linspace(0, 0.95, 96)
     counts = np.maximum(1, np.round(len(own) * (1 - rejected))).astype(int)
-    # At first nothing is rejected, however low.
+    # At the first point nothing is rejected, however low its quality.
     lowest = np.r_[-np.inf, quality[genuine][order[counts[1:] - 1]]]
     levels = np.r_[np.quantile(own, np.linspace(0, 1, 1 + LEVELS)), np.inf]
     passing = _passing(scores, ~genuine, quality, levels, lowest)
     far = passing[:, 1:] / np.maximum(passing[:, :1], 1)
     start = round(START_FNMR * LEVELS)
     held = np.where(passing[:, 0] > 0, (far <= far[0, start]).argmax(axis=1), start)
-    # The number of levels at or below a genuine score; it fails at the others.
+    # The number of levels at or below each genuine score, which fails at all higher levels.
     passed = np.searchsorted(levels, own[order], side="right")
 
     def fnmr(thresholds: Iterable[int]) -> np.ndarray:

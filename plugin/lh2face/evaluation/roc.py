@@ -197,7 +197,7 @@ def _sorted(scores: np.ndarray) -> np.ndarray:
 
 
 def _ties(ranked: np.ndarray) -> np.ndarray:
-    """Sorted values that occur more than once (some of them repeated)."""
+    """Return the values that occur more than once, in order; some of them repeatedly."""
     found = []
     for at in range(0, len(ranked), BLOCK):
         block = ranked[at : at + BLOCK + 1]

@@ -40,7 +40,7 @@ def verification_scores(
     if templates.ndim != 2 or len(templates) != len(ids):
         raise EvaluationError(f"templates: expected ({len(ids)}, d), found {templates.shape}")
     blocks = [slice(start, start + PAIRS) for start in range(0, len(first), PAIRS)]
-    # First templates of pairs, such as a gallery's, are put together: then fewer tiles have pairs.
+    # The first templates of pairs, such as a gallery's, come first: then fewer tiles have pairs.
     leads = np.zeros(len(ids), bool)
     for block in blocks:
         leads[template_rows(ids, first[block])] = True

@@ -15,7 +15,7 @@ def read_object(path: Path, expected: str) -> dict[str, Any]:
 
     Args:
         path: The file.
-        expected: What the folder should be, for the message if the file is missing.
+        expected: Description of the expected folder, for the message if the file is missing.
 
     Raises:
         ValueError: If there is no such file, it is larger than ``MOST_BYTES``, it is not JSON, or

@@ -24,8 +24,8 @@ MANIFEST = ".lh2face.json"
 PARTIAL = ".partial"
 # DVC writes its outputs into this file; it stays when the folder is replaced.
 CARRIED_OVER = ".gitignore"
-# Programs write these into any folder; they never contain a user's work.
-NOBODYS = {MANIFEST, CARRIED_OVER, ".snakemake_timestamp", ".DS_Store"}
+# Files that are no user's work: the manifest, and files that other programs write into any folder.
+IGNORED = {MANIFEST, CARRIED_OVER, ".snakemake_timestamp", ".DS_Store"}
 
 
 class OutputError(ValueError):
@@ -48,7 +48,7 @@ def atomic_dir(path: Path, inputs: Iterable[Path | None] = ()) -> Iterator[Path]
     """
     target = behind_links(path)
     check_output(target, inputs)
-    with _made(target.parent), _locked(target), _partial(target) as partial:
+    with _with_parents(target.parent), _locked(target), _partial(target) as partial:
         folder = partial / target.name
         folder.mkdir()
         yield folder
@@ -85,7 +85,7 @@ def atomic_files(
             raise OutputError(f"{path}: is an input; choose another folder for the output")
         if os.path.lexists(path) and not _is_listed(path, listed.get(name)):
             raise OutputError(f"{path}: exists, and lh2face did not write it")
-    with _made(folder), _locked(folder / MANIFEST), _partial(folder / MANIFEST) as partial:
+    with _with_parents(folder), _locked(folder / MANIFEST), _partial(folder / MANIFEST) as partial:
         yield partial
         listed |= _files(partial)
         for name in names:
@@ -109,7 +109,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         OutputError: If another process writes ``path``.
     """
     target = behind_links(path)
-    with _made(target.parent), _locked(target), _partial(target) as folder:
+    with _with_parents(target.parent), _locked(target), _partial(target) as folder:
         yield folder / target.name
         if target.exists():
             shutil.copymode(target, folder / target.name)
@@ -143,7 +143,7 @@ def check_output(path: Path, inputs: Iterable[Path | None] = ()) -> None:
         listed = _read_manifest(target)
         for file in _walk(target):
             name = file.relative_to(target).as_posix()
-            if file.name not in NOBODYS and not _is_listed(file, listed.get(name)):
+            if file.name not in IGNORED and not _is_listed(file, listed.get(name)):
                 raise OutputError(
                     f"{path}: holds {name}, which lh2face did not write or which was changed since;"
                     " move it away or choose another output"
@@ -163,7 +163,7 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _made(folder: Path) -> Iterator[None]:
+def _with_parents(folder: Path) -> Iterator[None]:
     """Make a folder and its parents; if the block raises, remove those made here if empty."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)

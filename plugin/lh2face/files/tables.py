@@ -41,7 +41,7 @@ def write_rows(path: Path, header: Iterable[str], rows: Iterable[Iterable[object
 
 
 def append_row(path: Path, row: Mapping[str, object]) -> None:
-    """Add a row to a table of :func:`write_rows`; the first one also writes the header."""
+    """Append a row to a table like those of :func:`write_rows`; the first one adds the header."""
     header: list[Iterable[object]] = [] if path.exists() else [row]
     with path.open("a", newline="", encoding="utf-8", errors="backslashreplace") as file:
         _write(file, [*header, row.values()])
@@ -91,7 +91,7 @@ def read_rows(
         try:
             header = [from_cell(cell) for cell in next(lines, [])]
             if missing := [name for name in columns if header.count(name) != 1]:
-                raise ValueError(f"expected each once in the header: {', '.join(missing)}")
+                raise ValueError(f"expected each column once in the header: {', '.join(missing)}")
             of_column = {**columns, **(optional or {})}
             for row in filter(None, lines):
                 if len(row) != len(header):
@@ -113,14 +113,14 @@ def read_numbers(path: Path) -> dict[str, np.ndarray]:
     """Read a CSV table of numbers, some of which may be NaN: each column ``(N,)`` by its name.
 
     Raises:
-        TableError: If two columns have one name, or a row does not have a finite number or NaN for
-            each.
+        TableError: If two columns have the same name, or a row does not have a finite number or NaN
+            for each column.
         OSError: If the file cannot be read.
     """
     found = []
     names = read_header(path)
     if len(set(names)) < len(names):
-        raise TableError(f"{path}:1: expected each name once")
+        raise TableError(f"{path}:1: expected each column name once")
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         lines = csv.reader(file)
         try:

@@ -1,7 +1,7 @@
-"""Reductions of the similarities of samples to all proxies, as the losses need them.
+"""The sums over the similarities of samples to proxies that the losses need.
 
-The classes are processed in chunks, forward and backward, so the whole matrix of samples × classes
-is never in memory.
+The classes are processed in chunks, in the forward and the backward pass, so the whole matrix of
+samples × classes is never in memory.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-# Entries of the samples × classes matrix per chunk; on a CPU a chunk should fit in the cache.
+# Number of entries of the matrix samples × classes in a chunk; on a CPU it should fit in the cache.
 CHUNK_ENTRIES = {"cpu": 1 << 18, "cuda": 1 << 26}
 # Vectors shorter than this count as zero.
 TINY = 1e-12
@@ -21,10 +21,12 @@ LONGEST = 1e18
 class HardNegatives(NamedTuple):
     """CurricularFace's rule: a negative ``s`` above the threshold becomes ``s (t + s/a)``.
 
+    With s = a cosθ this is ``a cosθ (t + cosθ)`` (arXiv 2004.00288, eq. 8 to 12).
+
     Attributes:
         threshold: ``(R,)`` threshold of each row.
-        boost: t, a scalar tensor.
-        scale: a, the scale of the similarities.
+        boost: t, a scalar tensor, in [−1, 1].
+        scale: a, the scale of the similarities, > 0.
     """
 
     threshold: Tensor
@@ -33,13 +35,14 @@ class HardNegatives(NamedTuple):
 
 
 class Similarities(NamedTuple):
-    """Reductions of the similarities ``s_ij = rows_i · ŵ_j``.
+    """Reductions of the similarities ``s_ij = rows_i · ŵ_j``, where ŵ_j is proxy j with length 1.
 
     Attributes:
-        target: ``(R,)`` s of each row to the proxy of its label; 0 for the label −1.
-        negatives: ``(R,)`` log Σ_j exp s_ij over all other proxies; −inf if there are none.
-        columns: ``(C,)`` log Σ_i exp(s_ij + offset_i) over the rows with an offset and another
-            label; −inf if there are none.
+        target: ``(R,)`` s_ij of each row i and the proxy j of its label; 0 for the label −1.
+        negatives: ``(R,)`` log Σ_j exp s_ij over the proxies j of all other classes; −inf if there
+            are none.
+        columns: ``(C,)`` log Σ_i exp(s_ij + offset_i) over the rows i that have an offset and a
+            label other than j; −inf if there are none.
     """
 
     target: Tensor
@@ -48,17 +51,27 @@ class Similarities(NamedTuple):
 
 
 def unit(vectors: Tensor) -> Tensor:
-    """Normalise rows to length 1, in float32 or wider; a zero row stays zero."""
+    """Normalise rows to length 1.
+
+    Args:
+        vectors: ``(B, d)`` floats.
+
+    Returns:
+        ``(B, d)`` in float32 or wider; rows shorter than 1e-12 do not change.
+    """
     vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
     norms = length(vectors)[:, None]
     return vectors / torch.where(norms > TINY, norms, 1)
 
 
 def shortened(vectors: Tensor) -> Tensor:
-    """Shorten rows ``(B, d)`` that are longer than ``LONGEST`` to that length.
+    """Shorten rows that are longer than ``LONGEST`` to that length, and keep their direction.
 
-    The result is in float32 or wider. Shorter rows do not change. The direction is kept, in float64
-    for entries up to 1e150.
+    Args:
+        vectors: ``(B, d)`` floats with entries up to 1e150.
+
+    Returns:
+        ``(B, d)`` in float32 or wider; shorter rows do not change.
     """
     wide = vectors.double()
     norms: Tensor = torch.linalg.vector_norm(wide, dim=1, keepdim=True)
@@ -68,7 +81,14 @@ def shortened(vectors: Tensor) -> Tensor:
 
 
 def length(vectors: Tensor) -> Tensor:
-    """Norms ``(B,)`` of rows ``(B, d)``, in float32 or wider; large entries do not overflow."""
+    """Compute the Euclidean norms of rows in float64, so that large entries do not overflow.
+
+    Args:
+        vectors: ``(B, d)`` floats.
+
+    Returns:
+        ``(B,)`` in float32 or wider.
+    """
     dtype = torch.promote_types(vectors.dtype, torch.float32)
     norms: Tensor = torch.linalg.vector_norm(vectors, dim=1, dtype=torch.float64)
     return norms.to(dtype)
@@ -85,22 +105,24 @@ def proxy_similarities(
 ) -> Similarities:
     """Compute the target similarities, and the logsumexp over negatives by row and by column.
 
-    The backward pass computes the similarities again instead of storing them. This takes four
-    matrix products of rows and proxies instead of three, but memory for one chunk only. Under
-    autocast the products use its dtype and everything else float32; with float16, entries must be
-    below 65504. The function can be differentiated only once.
+    :class:`Similarities` has the formulas. The backward pass computes the similarities again
+    instead of storing them. This takes four matrix products of rows and proxies instead of three,
+    but memory for one chunk only. Under autocast the products use its dtype and everything else
+    float32; with float16, entries must be below 65504. The function can be differentiated only
+    once.
 
     Args:
         rows: ``(R, d)`` float32 or float64: unit embeddings times a scale, or embeddings.
-        proxies: ``(C, d)``, of any length.
-        labels: ``(R,)`` int64: the class of each row, whose proxy is no negative; −1 for none.
+        proxies: ``(C, d)`` float32 or float64; they need not have length 1.
+        labels: ``(R,)`` int64 in 0 … C − 1: the class of each row. Its proxy is not among the row's
+            negatives. −1 for no class.
         offset: ``(S,)`` offsets of the first S ≤ R rows; with ``None``, ``columns`` is −inf.
-        anchor_scale: μ, a scalar. If given, R rows ``μ ŵ_y``, one per label, are appended to
-            compute proxy–proxy similarities. Then no label may be −1.
-        hard: Rule that changes the negatives in ``negatives``; it gets no gradient.
+        anchor_scale: μ, a scalar. If given, R rows ``μ ŵ_y``, one per label y, are appended, which
+            gives proxy–proxy similarities. Then no label may be −1.
+        hard: Rule that changes the similarities in ``negatives``; its own values get no gradient.
 
     Returns:
-        See :class:`Similarities`; with anchors there are 2R rows instead of R.
+        The reductions; with ``anchor_scale`` they have 2R rows instead of R.
     """
     if offset is None:
         offset = rows.new_empty(0)
@@ -189,7 +211,7 @@ class _Similarities(torch.autograd.Function):
 
 
 class _Chunk:
-    """Similarities ``(R, c)`` of all rows to some classes."""
+    """The similarities ``(R, c)`` of all rows to the c classes of a chunk."""
 
     def __init__(
         self, rows: Tensor, proxies: Tensor, labels: Tensor, classes: slice, product: torch.dtype
@@ -206,7 +228,7 @@ class _Chunk:
         self.own = self.similarities.gather(1, self.place)
 
     def put_own(self, matrix: Tensor, value: Tensor | float) -> None:
-        """Overwrite the entries at the rows' own classes, without synchronising the device."""
+        """Overwrite each row's entry of its own class, without synchronising the device."""
         place, inside = self.place[: len(matrix)], self.inside[: len(matrix)]
         matrix.scatter_(1, place, torch.where(inside, value, matrix.gather(1, place)))
 

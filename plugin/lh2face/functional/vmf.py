@@ -1,12 +1,15 @@
-"""The von Mises–Fisher distribution on the unit sphere of R^n, stable for every κ and n.
+"""The von Mises–Fisher (vMF) distribution on the unit sphere of R^n, stable for every κ and n.
 
-With ν = n/2 − 1 the density is ``c_n(κ) exp(κ cosθ)``, ``c_n(κ) = κ^ν / ((2π)^{n/2} I_ν(κ))``.
+With ν = n/2 − 1, the density at an angle θ from the mean direction is ``c_n(κ) exp(κ cosθ)``, where
+``c_n(κ) = κ^ν / ((2π)^{n/2} I_ν(κ))`` (Mardia and Jupp, Directional Statistics, 2000, section 9.3).
+I_ν is the modified Bessel function of the first kind, and κ ≥ 0 the concentration.
 
-Everything is computed from ``log c_n(κ) − log c_n(0)``, which is 0 at κ = 0 and does not overflow.
-This uses Olver's uniform expansion of I_N (DLMF 10.41.3) at a sufficiently high order N, and then
-the backward recurrence of ``I_{ν+1}/I_ν`` (DLMF 10.29.1) from N down to ν. N depends on n only, so
-no branch depends on data. Inputs of less than 32 bits are computed in float32. Results and
-gradients are finite for every finite κ, unless a log-density exceeds the range of its dtype.
+All functions are computed from ``log c_n(κ) − log c_n(0)``, which is 0 at κ = 0 and does not
+overflow. It is computed by Olver's uniform expansion of I_N (DLMF 10.41.3) at a sufficiently high
+order N, followed by the backward recurrence of ``I_{ν+1}/I_ν`` (DLMF 10.29.1) from N down to ν. N
+depends on n only, so no branch depends on data. Inputs of less than 32 bits are converted to
+float32. Results and gradients are finite for every finite κ, unless a log-density exceeds the range
+of its dtype.
 """
 
 import math
@@ -20,21 +23,23 @@ import torch
 from torch import Tensor
 
 Array = TypeVar("Array", Tensor, np.ndarray)
-# With this order and number of terms the expansion is exact to rounding in float64.
+# With this order and number of terms, the error of the expansion is below the rounding of float64.
 EXPANSION_ORDER = 48.0
 EXPANSION_TERMS = 8
-# Of the inverse of A_n: each squares an error that is a few per cent at first.
+# Newton's steps to the inverse of A_n. The first value's error is a few per cent; each step squares
+# it.
 NEWTON_STEPS = 6
-# What the authors' code of SCF adds to numbers before it takes their logarithm.
+# The authors' code of SCF adds this to numbers before it takes their logarithm.
 SCF_EPSILON = 1e-6
-# What the square of a share counts as at least, in float64.
+# Smaller numbers are replaced by this one before a square root, whose slope is infinite at 0.
 SMALLEST = 1e-300
 
 
 def log_density_ratio(cos: Tensor, kappa: Tensor, dim: int) -> Tensor:
-    """Log of the ratio of the vMF density (arXiv 2506.23555) to the uniform density.
+    """Compute the log of the ratio of the vMF density to the uniform density.
 
-    It is ``κ cosθ + log c_n(κ) − log c_n(0)``.
+    It is ``κ cosθ + log c_n(κ) − log c_n(0)``. LH2Face (arXiv 2506.23555) uses the log-density
+    ``κ cosθ + log c_n(κ)`` as similarity; the difference of the two is a constant of n.
 
     Args:
         cos: cosθ in [−1, 1], any shape that broadcasts with ``kappa``.
@@ -43,12 +48,15 @@ def log_density_ratio(cos: Tensor, kappa: Tensor, dim: int) -> Tensor:
 
     Returns:
         The broadcast shape; 0 where κ = 0.
+
+    Raises:
+        ValueError: If ``dim`` is below 2.
     """
     return kappa * cos + log_normalizer_ratio(kappa, dim)
 
 
 def log_normalizer(kappa: Tensor, dim: int) -> Tensor:
-    """``log c_n(κ)``.
+    """Compute the log of the vMF normaliser, ``log c_n(κ)``.
 
     Args:
         kappa: Concentration, ≥ 0, any shape.
@@ -56,15 +64,18 @@ def log_normalizer(kappa: Tensor, dim: int) -> Tensor:
 
     Returns:
         The shape of ``kappa``; at κ = 0 the log-density of the uniform distribution.
+
+    Raises:
+        ValueError: If ``dim`` is below 2.
     """
     return log_normalizer_ratio(kappa, dim) + log_uniform_density(dim)
 
 
 def log_normalizer_of_scf(kappa: Tensor, dim: int) -> Tensor:
-    """``log c_n(κ)`` with the inexact formula of the authors' code of SCF (MathsShen/SCF).
+    """Compute ``log c_n(κ)`` with the inexact formula of SCF's authors' code (MathsShen/SCF).
 
-    ``ν log(1e-6 + κ) − (n/2) log 2π − log(1e-6 + I_ν(κ) e^−κ) − κ`` with ν = n/2 − 1, computed in
-    float64 like SciPy's ``ive``. :func:`log_normalizer` is exact.
+    It is ``ν log(1e-6 + κ) − (n/2) log 2π − log(1e-6 + I_ν(κ) e^−κ) − κ`` with ν = n/2 − 1,
+    computed in float64 like SciPy's ``ive``. :func:`log_normalizer` is exact.
 
     Args:
         kappa: Concentration, ≥ 0, any shape.
@@ -72,10 +83,14 @@ def log_normalizer_of_scf(kappa: Tensor, dim: int) -> Tensor:
 
     Returns:
         The shape of ``kappa``.
+
+    Raises:
+        ValueError: If ``dim`` is below 2.
     """
     wide, order = kappa.double(), dim / 2 - 1
     constant = dim / 2 * math.log(2 * math.pi)
-    # The power series begins with κ^ν, which is 1 where ν = 0; the bound keeps slopes finite at 0.
+    # The power series of I_ν begins with κ^ν, which is 1 for ν = 0. The bound keeps the gradient
+    # finite at κ = 0.
     log_kappa = wide.clamp_min(torch.finfo(wide.dtype).tiny).log()
     scaled = (order * log_kappa - constant - log_normalizer(wide, dim) - wide).exp()
     value = order * (SCF_EPSILON + wide).log() - constant - (SCF_EPSILON + scaled).log() - wide
@@ -83,12 +98,18 @@ def log_normalizer_of_scf(kappa: Tensor, dim: int) -> Tensor:
 
 
 def log_uniform_density(dim: int) -> float:
-    """``log c_n(0) = log Γ(n/2) − log 2 − (n/2) log π``."""
+    """Compute the log of the uniform density, ``log c_n(0) = log Γ(n/2) − log 2 − (n/2) log π``.
+
+    Args:
+        dim: Dimension n, ≥ 1.
+    """
     return math.lgamma(dim / 2) - math.log(2) - dim / 2 * math.log(math.pi)
 
 
 def log_normalizer_ratio(kappa: Tensor, dim: int) -> Tensor:
-    """``log c_n(κ) − log c_n(0)``, with the derivative ``−A_n(κ)``.
+    """Compute ``log c_n(κ) − log c_n(0)``; its derivative is ``−A_n(κ)``.
+
+    A_n is :func:`mean_resultant_length`.
 
     Args:
         kappa: Concentration, ≥ 0, any shape.
@@ -96,51 +117,68 @@ def log_normalizer_ratio(kappa: Tensor, dim: int) -> Tensor:
 
     Returns:
         The shape of ``kappa``, ≤ 0; about ``−κ²/2n`` for small κ.
+
+    Raises:
+        ValueError: If ``dim`` is below 2.
     """
     function: Callable[[Tensor, int], Tensor] = _LogNormalizerRatio.apply
     return function(_widened(kappa), _checked(dim))
 
 
 def log_peak_ratio(kappa: Tensor, dim: int) -> Tensor:
-    """``log c_n(κ) + κ − log c_n(0)``: log of the density at the mode over the uniform density.
+    """Compute the log of the ratio of the density at the mode to the uniform density.
+
+    It is ``log c_n(κ) + κ − log c_n(0)``. Its derivative is ``1 − A_n(κ)``, where A_n is
+    :func:`mean_resultant_length`.
 
     Args:
         kappa: Concentration, ≥ 0, any shape.
         dim: Dimension n, ≥ 2.
 
     Returns:
-        The shape of ``kappa``, ≥ 0; about ``((n − 1) / 2) log κ`` for large κ. Its derivative is
-        ``1 − A_n(κ)``.
+        The shape of ``kappa``, ≥ 0; about ``((n − 1) / 2) log κ`` for large κ.
+
+    Raises:
+        ValueError: If ``dim`` is below 2.
     """
     function: Callable[[Tensor, int], Tensor] = _LogPeakRatio.apply
     return function(_widened(kappa), _checked(dim))
 
 
 def mean_resultant_length(kappa: Tensor, dim: int) -> Tensor:
-    """``A_n(κ) = I_{n/2}(κ) / I_{n/2−1}(κ)``, the mean cosine to the mode.
+    """Compute the mean cosine to the mode, ``A_n(κ) = I_{n/2}(κ) / I_{n/2−1}(κ)``.
+
+    The formula is in Banerjee et al. (JMLR 6, 2005, section 2).
 
     Args:
         kappa: Concentration, ≥ 0, any shape.
         dim: Dimension n, ≥ 2.
 
     Returns:
-        The shape of ``kappa``, in [0, 1]; 1 where the difference is below the type's precision.
+        The shape of ``kappa``, in [0, 1]; 1 where the difference to 1 is below the precision of the
+        dtype.
+
+    Raises:
+        ValueError: If ``dim`` is below 2.
     """
     return _ratio(_widened(kappa), _checked(dim))[0]
 
 
 def concentration(mean_length: Tensor, dim: int) -> Tensor:
-    """The κ with a given mean cosine ``A_n(κ)``: the inverse of :func:`mean_resultant_length`.
+    """Compute the κ with a given mean cosine; the inverse of :func:`mean_resultant_length`.
 
-    It starts from the approximation of Banerjee et al. (JMLR 2005) and takes Newton steps. It can
-    be differentiated once.
+    Newton's method starts from the approximation ``κ ≈ r (n − r²) / (1 − r²)`` for the mean cosine
+    r (Banerjee et al., JMLR 6, 2005, section 4). The function can be differentiated once.
 
     Args:
-        mean_length: In [0, 1], any shape.
+        mean_length: Mean cosine r in [0, 1], any shape.
         dim: Dimension n, ≥ 2.
 
     Returns:
-        The shape of ``mean_length``; infinity at 1, NaN outside of [0, 1].
+        The shape of ``mean_length``, ≥ 0; infinity at r = 1, NaN outside of [0, 1].
+
+    Raises:
+        ValueError: If ``dim`` is below 2.
     """
     length, dim = _widened(mean_length), _checked(dim)
     r = length.double()
@@ -151,7 +189,8 @@ def concentration(mean_length: Tensor, dim: int) -> Tensor:
         short, slope = torch.func.jvp(
             lambda k: _shortfall(k, dim), (kappa,), (torch.ones_like(kappa),)
         )[:2]
-        # A − r, by the difference that keeps its digits. The last step carries the gradient.
+        # The excess is A − r, from whichever difference loses fewer digits. Only the last step has
+        # a gradient.
         aim = r if step == NEWTON_STEPS - 1 else r.detach()
         excess = torch.where(aim < 0.5, _ratio(kappa, dim)[0] - aim, (1 - aim) - short)
         kappa = (kappa + excess / slope).clamp_min(0)
@@ -160,10 +199,12 @@ def concentration(mean_length: Tensor, dim: int) -> Tensor:
 
 
 def mutual_likelihood(x1: Tensor, kappa1: Tensor, x2: Tensor, kappa2: Tensor, dim: int) -> Tensor:
-    """Log-likelihood ratio that two vMF observations have the same mean direction.
+    """Compute the log-likelihood ratio that two vMF observations have the same mean direction.
 
-    ``log c(κ1) + log c(κ2) − log c(|κ1 x1 + κ2 x2|) − log c(0)``, computed in float64. The
-    denominator of the ratio assumes two independent, uniform mean directions.
+    It is ``log c_n(κ1) + log c_n(κ2) − log c_n(|κ1 x1 + κ2 x2|) − log c_n(0)``, computed in
+    float64. The denominator of the ratio assumes two independent, uniform mean directions. It is
+    the mutual likelihood score of Shi and Jain (Probabilistic Face Embeddings, ICCV 2019, arXiv
+    1904.09658), here for vMF distributions instead of Gaussian ones.
 
     Args:
         x1: ``(…, d)`` unit directions.
@@ -173,7 +214,10 @@ def mutual_likelihood(x1: Tensor, kappa1: Tensor, x2: Tensor, kappa2: Tensor, di
         dim: Dimension n, ≥ 2.
 
     Returns:
-        ``(…)``; 0 where either κ is 0; finite where κ1 + κ2 is.
+        ``(…)``; 0 where either κ is 0; finite where κ1 + κ2 is finite.
+
+    Raises:
+        ValueError: If ``dim`` is below 2.
     """
     first, second = kappa1.double(), kappa2.double()
     distance = (x1.double() - x2.double()).square().sum(dim=-1)
@@ -183,21 +227,24 @@ def mutual_likelihood(x1: Tensor, kappa1: Tensor, x2: Tensor, kappa2: Tensor, di
 
 
 def joint_concentration(apart: Array, kappa1: Array, kappa2: Array) -> tuple[Array, Array]:
-    """Concentration of the product of two vMF densities, and its difference to κ1 + κ2.
+    """Compute the concentration of the product of two vMF densities, and its difference to κ1 + κ2.
+
+    The product of the densities with mean directions x1 and x2 is, up to a factor, the vMF density
+    with the concentration ``|κ1 x1 + κ2 x2|``.
 
     Args:
-        apart: ``1 − cosθ`` of their mean directions x1 and x2, in [0, 2].
-        kappa1: Concentrations of the first, ≥ 0, which broadcast with ``apart``.
-        kappa2: Concentrations of the second, ≥ 0, which broadcast with ``apart``.
+        apart: ``1 − cosθ`` of the angle θ between x1 and x2, in [0, 2]; a tensor or an array.
+        kappa1: Concentrations of the first density, ≥ 0, which broadcast with ``apart``.
+        kappa2: Concentrations of the second density, ≥ 0, which broadcast with ``apart``.
 
     Returns:
-        ``|κ1 x1 + κ2 x2|`` and ``κ1 + κ2 − |κ1 x1 + κ2 x2|``, both computed without cancellation
-        and symmetric in the two observations.
+        ``|κ1 x1 + κ2 x2|`` and ``κ1 + κ2 − |κ1 x1 + κ2 x2|``, of the broadcast shape. Both are
+        computed without cancellation, and do not change if the two densities are exchanged.
     """
     total = kappa1 + kappa2
     divisor = total + (total == 0)
     less = 2 * (kappa1 / divisor) * (kappa2 / divisor) * apart
-    # The root has no slope at 0.
+    # The slope of the root is infinite at 0.
     share = (1 - less).clip(SMALLEST) ** 0.5
     return total * share, total * (less / (1 + share))
 
@@ -236,7 +283,8 @@ def _log_parts(kappa: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
     _, log_G, N = _ratio(kappa, dim)
     r = _hypotenuse(kappa, N)
     excess = kappa * (kappa / (r + N))  # r − N without cancellation
-    # κ − (r − N) without cancellation; halves are added, because the full sums might overflow.
+    # κ − (r − N) without cancellation. Halves are added, because the sums themselves might
+    # overflow.
     lacking = N * ((excess / 2 + kappa / 2) / (r / 2 + kappa / 2))
     # Both logarithms use the same arithmetic, so that their difference is exactly 0 at κ = 0.
     at_zero = _series(torch.ones((), dtype=r.dtype, device=r.device), N, 0)
@@ -246,9 +294,9 @@ def _log_parts(kappa: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _ratio(kappa: Tensor, dim: int) -> tuple[Tensor, Tensor, float]:
-    """Compute ``A_n``, the sum of log G_ν over the orders below N, and N itself.
+    """Compute ``A_n``, the sum of log G_ν over the orders ν below N, and N itself.
 
-    With R_ν = I_{ν+1}/I_ν: ``R_ν = κ G_ν / 2(ν+1)`` and ``G_ν = 1 / (1 + κ R_{ν+1} / 2(ν+1))``.
+    For R_ν = I_{ν+1}/I_ν, ``R_ν = κ G_ν / 2(ν+1)`` where ``G_ν = 1 / (1 + κ R_{ν+1} / 2(ν+1))``.
     """
     N, orders = _orders(dim)
     r = _hypotenuse(kappa, N)
@@ -330,7 +378,7 @@ OLVER_POLYNOMIALS = _olver_polynomials()
 
 
 def _widened(values: Tensor) -> Tensor:
-    """Convert types shorter than 32 bits to float32; float32 and float64 do not change."""
+    """Convert dtypes other than float64 to float32."""
     return values if values.dtype == torch.float64 else values.float()
 
 

@@ -1,4 +1,4 @@
-"""Heads: small modules around ``functional``; importing this package registers them."""
+"""Heads: modules with proxies and a loss from ``functional``; importing this registers them."""
 
 from lh2face.heads.adaface import AdaFaceHead
 from lh2face.heads.arcface import ArcFaceHead

@@ -12,7 +12,8 @@ from lh2face.functional.similarities import length
 from lh2face.heads.proxy_head import ProxyHead, mean_over_ranks
 from lh2face.registry import MODELS
 
-# Bounds from the authors' code: for cosines and angles, for norms, for their standard deviation.
+# Bounds from the authors' code: the distance of cosines and angles from the ends of their ranges,
+# the range of norms, and a number that is added to the norms' standard deviation.
 ANGLE_EPSILON, NORM_BOUNDS, DEVIATION_EPSILON = 1e-3, (1e-3, 100.0), 1e-3
 
 
@@ -20,18 +21,21 @@ ANGLE_EPSILON, NORM_BOUNDS, DEVIATION_EPSILON = 1e-3, (1e-3, 100.0), 1e-3
 class AdaFaceHead(ProxyHead):
     """Softmax whose margin changes from additive to angular as the norm falls (arXiv 2204.00964).
 
-    The target is ``s (cos(θ_y − m ẑ) − (m + m ẑ))`` with ``ẑ = (|z| − μ) / (σ / h)``, clamped to
-    [−1, 1] and without gradient (eq. 16 to 19). μ and σ are running mean and standard deviation of
-    the norms.
+    The target's logit is ``s (cos(θ_y − m ẑ) − (m + m ẑ))``, the others are ``s cosθ_j``. The
+    normalised norm ``ẑ = (|z| − μ) / (σ / h)`` is clamped to [−1, 1] and has no gradient (eq. 16 to
+    19). μ and σ are the running mean and standard deviation of the norms.
 
     Args:
-        num_classes: Number of identities C.
-        in_channels: Size d of the embedding.
+        num_classes: Number of identities C, ≥ 1.
+        in_channels: Size d of the embedding, ≥ 1.
         scale: s > 0.
-        margin: m in [0, π].
-        concentration: h > 0.
+        margin: m in [0, π]; in rad in the angular part.
+        concentration: h > 0; the larger, the more images reach ẑ = −1 or 1.
         momentum: Weight of the current batch in μ and σ, in [0, 1].
-        proxies: See :class:`ProxyHead`.
+        proxies: Config of the module that holds the proxies; ``Proxies`` if ``None``.
+
+    Raises:
+        ValueError: If an argument is out of its range.
 
     Example:
         ``head = dict(type="AdaFaceHead", num_classes=1000, in_channels=512)``
@@ -55,12 +59,12 @@ class AdaFaceHead(ProxyHead):
         self.margin = between("margin", margin, 0, math.pi)
         self.concentration = positive("concentration", concentration)
         self.momentum = between("momentum", momentum, 0, 1)
-        # Where the authors' code starts.
+        # The initial values of the authors' code.
         self.register_buffer("norm_mean", torch.tensor(20.0))
         self.register_buffer("norm_deviation", torch.tensor(100.0))
 
     def terms(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """``loss``, the cross-entropy."""
+        """Compute ``loss``, the cross-entropy: a scalar."""
         norms = length(embeddings.detach()).clamp(*NORM_BOUNDS)
         if self.training:
             self._update(norms)

@@ -20,17 +20,21 @@ class ArcFaceHead(ProxyHead):
     """Softmax over ``s cosθ`` with ``s cos(θ_y + m)`` for the target (arXiv 1801.07698, eq. 3).
 
     By default the gradient is exact. arcface_torch computes the arc cosine and the cosine without
-    gradient, so its gradient ignores the margin. It also uses ``cos(θ_y + m)`` for every θ_y,
-    although this rises again beyond π − m. ``straight_through`` reproduces both. arcface_torch
-    limits the reported loss of a sample to 69.08 (−log 1e-30), but not its gradient.
+    gradient, so its gradient ignores the margin. It also uses ``cos(θ_y + m)`` for every θ_y. With
+    ``straight_through``, this head does both as well. arcface_torch limits the loss that it reports
+    for a sample to 69.08 (−log 1e-30), but not the gradient; this head does not limit it.
 
     Args:
-        num_classes: Number of identities C.
-        in_channels: Size d of the embedding.
+        num_classes: Number of identities C, ≥ 1.
+        in_channels: Size d of the embedding, ≥ 1.
         scale: s > 0.
-        margin: m in rad, in [0, π]; beyond θ = π − m see :func:`angular_margin`.
+        margin: m in rad, in [0, π]. Beyond θ = π − m, ``cosθ − m sin m`` replaces ``cos(θ + m)``,
+            which would rise again.
         straight_through: Whether to compute loss and gradient as arcface_torch does.
-        proxies: See :class:`ProxyHead`.
+        proxies: Config of the module that holds the proxies; ``Proxies`` if ``None``.
+
+    Raises:
+        ValueError: If an argument is out of its range.
 
     Example:
         ``head = dict(type="ArcFaceHead", num_classes=1000, in_channels=512)``
@@ -51,7 +55,7 @@ class ArcFaceHead(ProxyHead):
         self.straight_through = straight_through
 
     def terms(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """``loss``, the cross-entropy."""
+        """Compute ``loss``, the cross-entropy: a scalar."""
         found = self.proxies(self.rows(embeddings), labels)
         cos = found.target / self.scale
         margin = straight_through_margin if self.straight_through else angular_margin

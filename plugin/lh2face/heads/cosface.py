@@ -14,15 +14,19 @@ from lh2face.registry import MODELS
 class CosFaceHead(ProxyHead):
     """Softmax over ``s cosθ`` with ``s (cosθ_y − m)`` for the target (arXiv 1801.09414, eq. 4).
 
-    The default margin is the paper's; in arcface_torch it is 0.4. arcface_torch limits the reported
-    loss of a sample to 69.08 (−log 1e-30), but not its gradient.
+    The default margin is the paper's; in arcface_torch it is 0.4. arcface_torch limits the loss
+    that it reports for a sample to 69.08 (−log 1e-30), but not the gradient; this head does not
+    limit it.
 
     Args:
-        num_classes: Number of identities C.
-        in_channels: Size d of the embedding.
+        num_classes: Number of identities C, ≥ 1.
+        in_channels: Size d of the embedding, ≥ 1.
         scale: s > 0.
-        margin: m in [0, 2].
-        proxies: See :class:`ProxyHead`.
+        margin: m in [0, 2], a difference of cosines.
+        proxies: Config of the module that holds the proxies; ``Proxies`` if ``None``.
+
+    Raises:
+        ValueError: If an argument is out of its range.
 
     Example:
         ``head = dict(type="CosFaceHead", num_classes=1000, in_channels=512)``
@@ -41,7 +45,7 @@ class CosFaceHead(ProxyHead):
         self.margin = between("margin", margin, 0, 2)
 
     def terms(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """``loss``, the cross-entropy."""
+        """Compute ``loss``, the cross-entropy: a scalar."""
         found = self.proxies(self.rows(embeddings), labels)
         target = found.target - self.scale * self.margin
         return {"loss": margin_cross_entropy(target, found.negatives)}

@@ -17,16 +17,20 @@ from lh2face.registry import MODELS
 class CurricularFaceHead(ProxyHead):
     """ArcFace with a growing weight of hard negatives (arXiv 2004.00288, eq. 8 to 12).
 
-    For a negative with ``cosθ_j > cos(θ_y + m)``, the cosine is replaced by
-    ``cosθ_j (t + cosθ_j)``. t is a running mean of the targets' cosines.
+    The target's logit is ArcFace's, ``s cos(θ_y + m)``. A negative with ``cosθ_j > cos(θ_y + m)``
+    is hard; its logit is ``s cosθ_j (t + cosθ_j)`` instead of ``s cosθ_j``. t is a running mean of
+    the targets' cosines, so it grows in training.
 
     Args:
-        num_classes: Number of identities C.
-        in_channels: Size d of the embedding.
+        num_classes: Number of identities C, ≥ 1.
+        in_channels: Size d of the embedding, ≥ 1.
         scale: s > 0.
         margin: m in rad, in [0, π].
         momentum: Weight of the current batch in the running mean t, in [0, 1].
-        proxies: See :class:`ProxyHead`.
+        proxies: Config of the module that holds the proxies; ``Proxies`` if ``None``.
+
+    Raises:
+        ValueError: If an argument is out of its range.
 
     Example:
         ``head = dict(type="CurricularFaceHead", num_classes=1000, in_channels=512)``
@@ -50,7 +54,7 @@ class CurricularFaceHead(ProxyHead):
         self.register_buffer("boost", torch.zeros(()))
 
     def terms(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """``loss``, the cross-entropy, and the statistic ``boost``, which is t."""
+        """Compute ``loss``, the cross-entropy, and the statistic ``boost``, which is t: scalars."""
         rows = self.scale * unit(embeddings)
         cos = self.proxies.target(rows, labels) / self.scale
         if self.training:

@@ -22,31 +22,40 @@ from lh2face.registry import MODELS
 class LH2FaceHead(ProxyHead):
     """LH2Face's loss: softmax over vMF log-densities, with a margin from the mean norm.
 
-    ``s_j = κ cosθ_j + log c_n(κ) − log c_n(0)``, κ = |z|; the target is ``s_y − m`` with
-    ``m = margin_factor · μ``. ``L_FR = L_vMF + L_pps + L_pns + L_pp``.
+    The similarity to class j is ``s_j = κ cosθ_j + log c_n(κ) − log c_n(0)`` with κ = |z|, where
+    c_n is the normaliser of the vMF distribution (:mod:`lh2face.functional.vmf`). The margin is
+    ``m = margin_factor · μ``, where μ is the mean of κ. The loss is the sum
+    ``L_FR = L_vMF + L_pps + L_pns + L_pp``:
 
+    - ``L_vMF = −mean log(exp(s_y − m) / (exp(s_y − m) + Σ_{j≠y} exp s_j))``
     - ``L_pps = mean_{p∈P+} log(1 + Σ_{i: y_i=p} exp(−(s_ip − m)))``
     - ``L_pns = mean_p log(1 + Σ_{i: y_i≠p} exp(s_ip + m))``
     - ``L_pp = mean_{p∈P+} log(1 + Σ_{q≠p} exp(μ w_pᵀw_q + m))``
 
-    The paper defines the similarity, the margin and the names of the terms. Three choices are our
-    own: the density is relative to the uniform one; μ is the mean over the batch; and the terms
-    have the forms above. In L_pp, p runs over the classes of the batch only (P+). This is a sample
-    of all pairs, whose size does not grow with the square of the number of classes.
+    Here p and q are classes, w_p is the unit proxy of p, P+ is the set of classes in the batch, and
+    s_ip is the similarity of sample i to class p.
+
+    The paper (arXiv 2506.23555) defines the similarity, the margin and the names of the terms.
+    Three choices are our own: the density is relative to the uniform one; μ is the mean over the
+    batch; and the last three terms have these forms. L_pp has only the p of the batch, so its cost
+    does not grow with the square of the number of classes.
 
     Args:
-        num_classes: Number of identities C.
-        in_channels: Size d of the embedding.
+        num_classes: Number of identities C, ≥ 1.
+        in_channels: Size d of the embedding, ≥ 1.
         vmf_dim: Dimension n of the vMF distribution, ≥ 2; it may differ from d.
-        margin_factor: m / μ, ≥ 0.
+        margin_factor: Ratio m / μ, ≥ 0.
         positive_weight: Weight of L_pps (proxy and positive samples), ≥ 0; 0 omits the term.
         negative_weight: Weight of L_pns (proxy and negative samples), ≥ 0; 0 omits the term.
         proxy_weight: Weight of L_pp (proxy and proxy), ≥ 0; 0 omits the term.
         norm_momentum: Weight of the batch's mean norm in μ, in [0, 1]. Below 1, μ is a running
             mean, which lags behind growing norms.
-        density_ratio: Whether L_pps and L_pns use s; if not, they use κ cosθ. L_vMF is the same
-            with both, because the other terms of s cancel in the softmax of a sample.
-        proxies: See :class:`ProxyHead`.
+        density_ratio: Whether L_pps and L_pns use s; if not, they use κ cosθ. L_vMF is the same in
+            both cases, because the normaliser is the same for all classes and cancels.
+        proxies: Config of the module that holds the proxies; ``Proxies`` if ``None``.
+
+    Raises:
+        ValueError: If an argument is out of its range.
 
     Example:
         ``head = dict(type="LH2FaceHead", num_classes=1000, in_channels=512, vmf_dim=256)``
@@ -75,11 +84,11 @@ class LH2FaceHead(ProxyHead):
         self.proxy_weight = between("proxy_weight", proxy_weight, 0)
         self.norm_momentum = between("norm_momentum", norm_momentum, 0, 1)
         self.density_ratio = density_ratio
-        # NaN means that there was no batch yet; the first one sets the mean.
+        # NaN until the first batch sets the mean.
         self.register_buffer("mean_norm", torch.tensor(torch.nan))
 
     def rows(self, embeddings: Tensor) -> Tensor:
-        """The embeddings themselves ``(B, d)``: κ cosθ = zᵀw."""
+        """Return the embeddings ``(B, d)`` themselves, because κ cosθ = zᵀw."""
         return embeddings
 
     def terms(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -119,7 +128,8 @@ class LH2FaceHead(ProxyHead):
     def _update_mean_norm(self, batch_mean: Tensor) -> Tensor:
         """Update μ and return it; it is the same on every rank.
 
-        In evaluation mode μ rests once it is set, so a frozen head has one that is finite too.
+        In evaluation mode μ does not change. Only the first batch sets it in every mode, so that μ
+        is finite in a frozen head too.
         """
         momentum = self.norm_momentum if self.training else 0.0
         first = batch_mean.to(self.mean_norm.dtype)

@@ -19,23 +19,27 @@ MIN_NORM = 1e-3
 class MagFaceHead(ProxyHead):
     """ArcFace with a margin that grows with the norm, and a term that rewards large norms.
 
-    ``a = |z|`` is clamped to ``[l_a, u_a]``. The margin ``m(a)`` is linear from l_m to u_m, and
-    ``λ_g (1/a + a/u_a²)`` is added to the loss (arXiv 2103.06627, eq. 3).
+    The norm ``a = |z|`` is clamped to ``[l_a, u_a]``. The margin ``m(a)`` rises linearly from l_m
+    at l_a to u_m at u_a, and the mean of ``λ_g (1/a + a/u_a²)`` is added to the loss
+    (arXiv 2103.06627, eq. 3).
 
     The authors' code (IrvingMeng/MagFace) applies no margin to a target with ``cosθ ≤ 0``, which
-    the paper does not mention. This is the default here, because the code gave the published
-    results.
+    the paper does not mention. The default here is that of the code, because it produced the
+    published results.
 
     Args:
-        num_classes: Number of identities C.
-        in_channels: Size d of the embedding.
+        num_classes: Number of identities C, ≥ 1.
+        in_channels: Size d of the embedding, ≥ 1.
         scale: s > 0.
         norm_range: (l_a, u_a) with 0.001 ≤ l_a < u_a.
-        margin_range: (l_m, u_m) in rad, in [0, π].
+        margin_range: (l_m, u_m) in rad, with 0 ≤ l_m ≤ u_m ≤ π.
         norm_weight: λ_g ≥ 0.
         easy_margin: ``True``: no margin if ``cosθ ≤ 0``, as in the authors' code. ``False``: the
-            paper's formula for every target; beyond θ = π − m see :func:`angular_margin`.
-        proxies: See :class:`ProxyHead`.
+            paper's formula for every target, but ``cosθ − m sin m`` beyond θ = π − m.
+        proxies: Config of the module that holds the proxies; ``Proxies`` if ``None``.
+
+    Raises:
+        ValueError: If an argument is out of its range.
 
     Example:
         ``head = dict(type="MagFaceHead", num_classes=1000, in_channels=512)``
@@ -62,7 +66,7 @@ class MagFaceHead(ProxyHead):
         self.easy_margin = easy_margin
 
     def terms(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Compute ``loss_margin``, the cross-entropy, and ``loss_norm``, the term of the norm."""
+        """Compute ``loss_margin``, the cross-entropy, and ``loss_norm``: scalars."""
         (least, most), (least_margin, most_margin) = self.norm_range, self.margin_range
         norms = length(embeddings).clamp(least, most)
         margin = least_margin + (most_margin - least_margin) * (norms - least) / (most - least)

@@ -15,10 +15,13 @@ class NormFaceHead(ProxyHead):
     """Softmax over ``s cosθ`` (arXiv 1704.06369, eq. 6).
 
     Args:
-        num_classes: Number of identities C.
-        in_channels: Size d of the embedding.
+        num_classes: Number of identities C, ≥ 1.
+        in_channels: Size d of the embedding, ≥ 1.
         scale: s > 0. It is learnt in the paper, but fixed here, as in later methods.
-        proxies: See :class:`ProxyHead`.
+        proxies: Config of the module that holds the proxies; ``Proxies`` if ``None``.
+
+    Raises:
+        ValueError: If an argument is out of its range.
 
     Example:
         ``head = dict(type="NormFaceHead", num_classes=1000, in_channels=512)``
@@ -35,6 +38,6 @@ class NormFaceHead(ProxyHead):
         self.scale = positive("scale", scale)
 
     def terms(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """``loss``, the cross-entropy."""
+        """Compute ``loss``, the cross-entropy: a scalar."""
         found = self.proxies(self.rows(embeddings), labels)
         return {"loss": margin_cross_entropy(found.target, found.negatives)}

@@ -18,12 +18,18 @@ class ProxyAnchorHead(ProxyHead):
 
     ``mean_{p∈P+} log(1 + Σ_{i∈p} exp(−α (cos − δ))) + mean_p log(1 + Σ_{i∉p} exp(α (cos + δ)))``
 
+    Here p is a class, P+ the set of classes in the batch, i a sample, and cos the cosine of sample
+    i and the proxy of class p.
+
     Args:
-        num_classes: Number of identities C.
-        in_channels: Size d of the embedding.
+        num_classes: Number of identities C, ≥ 1.
+        in_channels: Size d of the embedding, ≥ 1.
         scale: α > 0.
-        margin: δ in [0, 2].
-        proxies: See :class:`ProxyHead`.
+        margin: δ in [0, 2], a difference of cosines.
+        proxies: Config of the module that holds the proxies; ``Proxies`` if ``None``.
+
+    Raises:
+        ValueError: If an argument is out of its range.
 
     Example:
         ``head = dict(type="ProxyAnchorHead", num_classes=1000, in_channels=512)``
@@ -42,7 +48,7 @@ class ProxyAnchorHead(ProxyHead):
         self.margin = between("margin", margin, 0, 2)
 
     def terms(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """``loss_positive`` and ``loss_negative``."""
+        """Compute the two terms, ``loss_positive`` and ``loss_negative``: scalars."""
         rows = self.scale * unit(embeddings)
         margin = self.scale * self.margin
         found = self.proxies(rows, labels, offset=rows.new_full((len(rows),), margin))

@@ -1,4 +1,4 @@
-"""Base class of the heads with one proxy per class: the proxies, and checks of the input."""
+"""Base class of the heads: it holds one proxy per class, and checks the input."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -45,35 +45,41 @@ class Proxies(nn.Module):
         anchor_scale: Tensor | None = None,
         hard: HardNegatives | None = None,
     ) -> Similarities:
-        """Compute :func:`lh2face.functional.similarities.proxy_similarities` with the proxies."""
+        """Reduce the similarities of rows and proxies.
+
+        :func:`lh2face.functional.similarities.proxy_similarities` describes arguments and result.
+        """
         return proxy_similarities(
             rows, self.weight, labels, offset=offset, anchor_scale=anchor_scale, hard=hard
         )
 
     @torch.no_grad()
     def target(self, rows: Tensor, labels: Tensor) -> Tensor:
-        """Similarity ``(R,)`` of each row to the proxy of its label, without gradient."""
+        """Compute the similarities ``(R,)`` of rows to their labels' proxies, without gradient."""
         return (rows * unit(self.weight[labels])).sum(1)
 
     def scores(self, rows: Tensor) -> Tensor:
-        """Similarities ``(R, C)`` of rows ``(R, d)`` to all proxies, for prediction."""
+        """Compute the similarities ``(R, C)`` of rows ``(R, d)`` to all proxies, for prediction."""
         return rows @ unit(self.weight).T
 
 
 class ProxyHead(nn.Module):
     """Base class of the heads: it has the proxies and ``loss``; subclasses define ``terms``.
 
-    mmpretrain's ``ImageClassifier`` also calls ``pre_logits``, ``forward`` and ``predict``, which
-    work as in its ``ArcFaceClsHead``.
+    mmpretrain's ``ImageClassifier`` also calls ``pre_logits``, ``forward`` and ``predict``. They
+    work as in mmpretrain's ``ArcFaceClsHead``.
 
     Args:
         num_classes: Number of identities C, ≥ 1.
-        in_channels: Size d of the embedding. The name is that of
-            mmpretrain's classification heads, so that its configs take this head.
+        in_channels: Size d of the embedding, ≥ 1. mmpretrain's heads have the same name for it, so
+            its configs can use this head.
         proxies: Config of the module that holds the proxies; ``Proxies`` if ``None``.
+
+    Raises:
+        ValueError: If a number is out of its range.
     """
 
-    scale: float  # s; a head without a scale overrides rows()
+    scale: float  # s; a head without a scale must override rows()
 
     def __init__(
         self, num_classes: int, in_channels: int = 512, proxies: dict[str, Any] | None = None
@@ -88,22 +94,30 @@ class ProxyHead(nn.Module):
         )
 
     def terms(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Compute what :meth:`loss` returns, from the results of :meth:`prepare`."""
+        """Compute the loss terms and statistics that :meth:`loss` returns.
+
+        Args:
+            embeddings: ``(B, d)`` float32 or float64, not normalised, finite.
+            labels: ``(B,)`` int64 in 0 … C − 1.
+
+        Returns:
+            Scalars; only the names of loss terms contain "loss".
+        """
         raise NotImplementedError
 
     def rows(self, embeddings: Tensor) -> Tensor:
-        """Rows ``(B, d)`` to compare with proxies: unit embeddings times the head's scale s."""
+        """Return the rows ``(B, d)`` to compare with proxies: unit embeddings times the scale s."""
         return self.scale * unit(embeddings)
 
     def pre_logits(self, embeddings: Tensor | Sequence[Tensor]) -> Tensor:
-        """Take the embeddings ``(B, d)``, which may be the last item of a sequence."""
+        """Return the embeddings ``(B, d)``, which may be the last item of a sequence."""
         return last(embeddings)
 
     def forward(self, embeddings: Tensor | Sequence[Tensor]) -> Tensor:
         """Compute the logits ``(B, C)`` of all classes, without margin.
 
         Args:
-            embeddings: See :meth:`loss`.
+            embeddings: ``(B, d)``, not normalised, or a sequence whose last item is this tensor.
         """
         embeddings = shortened(self.pre_logits(embeddings))
         with torch.autocast(embeddings.device.type, enabled=False):
@@ -113,11 +127,15 @@ class ProxyHead(nn.Module):
     def predict(
         self, embeddings: Tensor | Sequence[Tensor], data_samples: Sequence[Any] | None = None
     ) -> list[Any]:
-        """Write ``pred_score (C,)``, a softmax, and ``pred_label (1,)`` to mmpretrain's samples.
+        """Write the predicted classes to mmpretrain's data samples.
 
         Args:
-            embeddings: See :meth:`loss`.
-            data_samples: B data samples to write to; each ``None`` is replaced by a new one.
+            embeddings: ``(B, d)``, not normalised, or a sequence whose last item is this tensor.
+            data_samples: B data samples; ``None`` stands for new ones, for all or for one.
+
+        Returns:
+            The B samples, each with ``pred_score (C,)``, the softmax of the logits, and
+            ``pred_label (1,)``, the class of the greatest score.
         """
         from mmpretrain.structures import DataSample
 
@@ -139,13 +157,13 @@ class ProxyHead(nn.Module):
         products with proxies must be below 65504.
 
         Args:
-            embeddings: ``(B, d)``, not normalised, since the norm is κ; or a sequence whose last
-                item they are, as mmpretrain's backbones return it.
-            labels: ``(B,)`` int64 in 0 … C − 1; or mmpretrain's B data samples, without mixed
-                labels.
+            embeddings: ``(B, d)``, not normalised, since the norm is κ. Or a sequence whose last
+                item is this tensor, such as mmpretrain's backbones return.
+            labels: ``(B,)`` int64 in 0 … C − 1. Or B data samples of mmpretrain, each of which has
+                one label.
 
         Returns:
-            Scalars; the names of statistics do not contain "loss".
+            Loss terms and statistics: scalars by name. Only the names of loss terms contain "loss".
 
         Raises:
             ValueError: If shapes or types do not fit, the batch is empty, an embedding is not
@@ -156,17 +174,26 @@ class ProxyHead(nn.Module):
     def prepare(
         self, embeddings: Tensor | Sequence[Tensor], labels: Tensor | Sequence[Any]
     ) -> tuple[Tensor, Tensor]:
-        """Convert the arguments of :meth:`loss` to tensors, check them, and shorten embeddings.
+        """Convert the arguments of :meth:`loss` to tensors, and check them.
+
+        Returns:
+            Embeddings ``(B, d)`` in float32 or wider, shortened to a norm of at most 1e18, and
+            labels ``(B,)``.
 
         Raises:
-            ValueError: See :meth:`loss`.
+            ValueError: For the reasons that :meth:`loss` lists.
         """
         embeddings, labels = last(embeddings), as_classes(labels)
         self.check(embeddings, labels)
         return shortened(embeddings), labels
 
     def check(self, embeddings: Tensor, labels: Tensor) -> None:
-        """Check the arguments of :meth:`loss`, with a single synchronisation of the device."""
+        """Check embeddings ``(B, d)`` and labels ``(B,)``; the device is synchronised only once.
+
+        Raises:
+            ValueError: If shapes or types do not fit, the batch is empty, an embedding is not
+                finite, or a label is outside 0 … C − 1.
+        """
         num_classes, in_channels = self.proxies.num_classes, self.proxies.in_channels
         if embeddings.ndim != 2 or embeddings.shape[1] != in_channels:
             raise ValueError(
@@ -194,7 +221,7 @@ def last(embeddings: Tensor | Sequence[Tensor]) -> Tensor:
 
 
 def as_classes(labels: Tensor | Sequence[Any]) -> Tensor:
-    """Return labels themselves, or those of mmpretrain's data samples.
+    """Return labels ``(B,)`` themselves, or those of mmpretrain's B data samples.
 
     Raises:
         ValueError: If the data samples have mixed labels.
@@ -204,14 +231,14 @@ def as_classes(labels: Tensor | Sequence[Any]) -> Tensor:
     if any("gt_score" in sample for sample in labels):
         raise ValueError(
             "gt_score: expected data samples with gt_label alone, found mixed labels; a margin "
-            "belongs to one class: train without mixup and cutmix (model.train_cfg.augments)"
+            "needs one class per image: train without mixup and cutmix (model.train_cfg.augments)"
         )
     return torch.cat([sample.gt_label for sample in labels])
 
 
 @torch.no_grad()
 def mean_over_ranks(statistic: Tensor) -> Tensor:
-    """Mean of a batch statistic over the processes; without gradient."""
+    """Compute the mean of a batch statistic over the processes, without gradient."""
     statistic = statistic.detach().clone()
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(statistic)

@@ -17,24 +17,28 @@ from lh2face.registry import MODELS
 class SCFHead(ProxyHead):
     """ArcFace for the direction, and the r-radius vMF likelihood of the target proxy for κ.
 
-    The likelihood term is ``−(κ cosθ_y + log c_d(κ)) + d log r`` (SCF, eq. 8). The paper learns κ
-    with a separate branch, after the network and the proxies. Here κ is the norm, and both are
-    learnt together: the norm does not enter ArcFace's loss, and the likelihood has no gradient to
-    the direction.
+    The likelihood term is the mean of ``−(κ cosθ_y + log c_d(κ)) + d log r`` (SCF, eq. 8), where
+    c_d is the normaliser of the vMF distribution. In the paper, a separate branch predicts κ, and
+    is trained after the network and the proxies. Here κ is the norm of the embedding, and
+    everything is trained together: ArcFace's loss does not depend on the norm, and the likelihood
+    has no gradient with respect to the direction.
 
     The normaliser c_d is exact here. The authors' code (MathsShen/SCF) uses ``log(1e-6 + ive(…))``,
-    but ive is far below 1e-6 at the usual d and κ. So in their code the likelihood's derivative by
-    κ is ``cosθ + (d/2 − 1)/κ − 1`` instead of ``cosθ − A_d(κ)``, and κ grows faster from small
-    values.
+    where ive is the scaled Bessel function. It is far below 1e-6 at the usual d and κ. So in their
+    code the derivative of the log-likelihood with respect to κ is ``cosθ + (d/2 − 1)/κ − 1`` rather
+    than ``cosθ − A_d(κ)``, where A_d is the mean cosine of the distribution. Small κ grow faster.
 
     Args:
-        num_classes: Number of identities C.
-        in_channels: Size d of the embedding, and of the vMF distribution.
-        scale: s of ArcFace, and the radius r; above 0.
+        num_classes: Number of identities C, ≥ 1.
+        in_channels: Size d of the embedding and dimension of the vMF distribution, ≥ 2.
+        scale: s of ArcFace, and also the radius r, > 0.
         margin: m of ArcFace in rad, in [0, π].
         authors_normalizer: Whether to use the normaliser of the authors' code, for comparison with
             their results.
-        proxies: See :class:`ProxyHead`.
+        proxies: Config of the module that holds the proxies; ``Proxies`` if ``None``.
+
+    Raises:
+        ValueError: If an argument is out of its range.
 
     Example:
         ``head = dict(type="SCFHead", num_classes=1000, in_channels=512)``
@@ -55,7 +59,7 @@ class SCFHead(ProxyHead):
         self.authors_normalizer = authors_normalizer
 
     def terms(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Compute ``loss_margin``, ``loss_likelihood``, and the statistic ``mean_kappa``."""
+        """Compute ``loss_margin``, ``loss_likelihood`` and ``mean_kappa``, a statistic: scalars."""
         found = self.proxies(self.rows(embeddings), labels)
         cos = found.target / self.scale
         target = self.scale * angular_margin(cos, self.margin)

@@ -23,8 +23,8 @@ def read_onnx(path: Path) -> "ModelProto":
     """Read an ONNX file, without the weights that it keeps in separate files.
 
     Raises:
-        OnnxError: If it is not an ONNX file, or a file with its weights is absent or outside of its
-            folder.
+        OnnxError: If it is not an ONNX file, or a separate file with its weights is missing or
+            outside of its folder.
     """
     import onnx
     from google.protobuf.message import DecodeError
@@ -33,7 +33,7 @@ def read_onnx(path: Path) -> "ModelProto":
     if not path.is_file():
         raise OnnxError(f"{path}: not a file; expected an ONNX file")
     if path.stat().st_size > LARGEST:
-        raise OnnxError(f"{path}: {path.stat().st_size} bytes; an ONNX file has at most {LARGEST}")
+        raise OnnxError(f"{path}: expected at most {LARGEST} bytes, found {path.stat().st_size}")
     model = onnx.ModelProto()
     try:
         model.ParseFromString(path.read_bytes())
@@ -53,7 +53,7 @@ def weight_files(path: Path, model: "ModelProto") -> list[Path]:
         model: Its content, from :func:`read_onnx`.
 
     Raises:
-        OnnxError: If one is absent or, after following links, outside of the folder of ``path``.
+        OnnxError: If one is missing or, after following links, outside of the folder of ``path``.
     """
     folder, found = path.resolve().parent, set()
     for name in sorted({name for tensor in _tensors(model) for name in _locations(tensor)}):
@@ -67,7 +67,7 @@ def weight_files(path: Path, model: "ModelProto") -> list[Path]:
 
 
 def write_metadata(path: Path, values: dict[str, Any]) -> None:
-    """Write values as JSON into the metadata of an ONNX file, in place of all earlier metadata."""
+    """Replace the metadata of an ONNX file by values, which are written as JSON."""
     import onnx
 
     model = onnx.load(path)
@@ -79,7 +79,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     """Read the values of :func:`write_metadata`; entries that are not JSON are skipped.
 
     Raises:
-        OnnxError: For the reasons of :func:`read_onnx`.
+        OnnxError: If :func:`read_onnx` raises it.
     """
     found = {}
     for entry in read_onnx(path).metadata_props:

@@ -1,4 +1,4 @@
-"""Opening of untrusted ONNX files with onnxruntime, within a limit of memory."""
+"""Opening of untrusted ONNX files with onnxruntime, with a limit on memory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from typing import Any
 from lh2face.onnx.files import OnnxError
 from lh2face.text import first_line, printable
 
-# Limit for the CPU memory of running graphs in bytes, without their weights.
+# Greatest CPU memory that running graphs may use, without their weights, in bytes.
 MOST_MEMORY = 4 << 30
 
 

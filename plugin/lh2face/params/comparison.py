@@ -8,26 +8,26 @@ from lh2face.data.parameters import Seed
 from lh2face.evaluation.protocol import MOST_ROUNDS, Protocol
 from lh2face.params.sections import Name, Section, Seeds, ascending, from_dataclass, unique
 
-# Names of other folders beside those of the heads.
+# Names that no head or model may have: the pipeline uses them for folders beside theirs.
 RESERVED = {"untrained", "fit3d", "depth"}
 
 
 def not_reserved(name: str) -> str:
-    """Return the name of a head or model; ``ValueError`` if the pipeline uses it itself."""
+    """Return the name of a head or model; ``ValueError`` if it is reserved."""
     if name in RESERVED:
-        raise ValueError(f"reserved, like all of {sorted(RESERVED)}")
+        raise ValueError(f"the name is reserved; all reserved names are {sorted(RESERVED)}")
     return name
 
 
 HeadName = Annotated[Name, AfterValidator(not_reserved)]
 
 
-# mypy cannot know a base class that a call makes.
+# mypy does not accept a base class that a function returns.
 class Evaluate(from_dataclass("Protocol", Protocol)):  # type: ignore[misc]
     """Options of the evaluation; see :class:`~lh2face.evaluation.protocol.Protocol`.
 
     Attributes:
-        vmf_dim: Takes the place of n of each model's head; None for that of the head.
+        vmf_dim: Dimension n of the vMF distribution; None for the n of each model's head.
         bootstrap: Rounds of the bootstrap over templates.
     """
 
@@ -77,11 +77,11 @@ class Embed(Section):
 
 
 class Compare(Section):
-    """What the pipeline runs: every head with every seed, tested on every benchmark.
+    """The runs of the pipeline: every head with every seed, tested on every benchmark.
 
     Attributes:
-        heads: Names in ``heads`` that are trained alone.
-        joint_heads: Other names in ``heads``, which are trained together with the reconstructor.
+        heads: Names in ``heads`` that are trained without the reconstructor.
+        joint_heads: Other names in ``heads``, which are trained jointly with the reconstructor.
         models: Rows of the table: ``untrained``, all of the above, and the names in ``others``.
         seeds: Seeds; every head is trained once per seed.
         benchmarks: All names in ``benchmarks``; every model is tested on each.
@@ -98,5 +98,5 @@ class Compare(Section):
         if not self.heads and not self.joint_heads:
             raise ValueError("heads, joint_heads: both are empty, there is nothing to train")
         if both := set(self.heads) & set(self.joint_heads):
-            raise ValueError(f"joint_heads: found {sorted(both)}, which are in heads too")
+            raise ValueError(f"joint_heads: found {sorted(both)}, which are also in heads")
         return self

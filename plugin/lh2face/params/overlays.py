@@ -21,7 +21,7 @@ from lh2face.params.schema import Params
 from lh2face.params.sections import ParamsError
 from lh2face.params.yaml_files import parse_yaml, read_text
 
-# Sections that an overlay replaces instead of adding to them.
+# Sections that an overlay replaces as a whole, instead of adding entries to them.
 REPLACED = {"sources", "benchmarks", "validation"}
 HEADER = (
     "# {names} over {original}; `lh2face params` takes it back. Digest of what follows: {digest}\n"
@@ -50,14 +50,14 @@ def overlay_params(overlays: Sequence[Path], path: Path = Path("params.yaml")) -
         for overlay in overlays:
             text, values = put_over(text, overlay, path)
         names = ", ".join(map(str, overlays))
-        checked(Params, values, f"{names}, put over {path}", path.parent)
+        checked(Params, values, f"{names}, applied to {path}", path.parent)
         with atomic_file(original) as partial:
             partial.write_text(base, encoding="utf-8")
         header = HEADER.format(names=names, original=original.name, digest=digest(text))
         with atomic_file(path) as partial:
             partial.write_text(header + text, encoding="utf-8")
     elif base is here:
-        raise ParamsError(f"{path}: no overlay was put over it")
+        raise ParamsError(f"{path}: no overlay is applied to it, so there is nothing to undo")
     else:
         with atomic_file(path) as partial:
             partial.write_text(base, encoding="utf-8")
@@ -75,9 +75,9 @@ def is_made_here(text: str, path: Path, original: Path) -> bool:
         return False
     if digest(text[made.end() :]) != made[1]:
         raise ParamsError(
-            f"{path}: changed by hand since an overlay was put over it. Put the change into an "
-            f"overlay of yours; or delete {original.name}, and {path.name} is what others are put "
-            "over"
+            f"{path}: changed by hand after an overlay was applied to it. Move the change to an "
+            f"overlay of your own; or delete {original.name}, and the changed {path.name} becomes "
+            "the original for later overlays"
         )
     return True
 
@@ -120,7 +120,9 @@ def put_over(text: str, overlay: Path, path: Path) -> tuple[str, dict[str, Any]]
     tails = zip_longest(dumped, (tail for _, tail in sections), fillvalue="")
     result = head + "".join(section[0] + tail for section, tail in tails if section)
     if parse_yaml(YAML(typ="safe"), result, path) != expected:
-        raise ParamsError(f"{path}: expected keys at the first column, their values indented below")
+        raise ParamsError(
+            f"{path}: expected each key at the first column, with its values indented below it"
+        )
     return result, expected
 
 

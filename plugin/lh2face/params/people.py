@@ -5,8 +5,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-# The key, besides the path, that selects the people of a validation or benchmark of a type.
-TOLD_APART_BY = {
+# The key that, besides the path, selects the people of a validation or benchmark, by its type.
+PEOPLE_KEYS = {
     "synthetic": "seed", "bin": "file", "pairs": "list", "image_folder": "held_out.fold"
 }  # fmt: skip
 
@@ -25,24 +25,24 @@ def check_people(
         ValueError: If two of them may have people in common; the message names both.
     """
     if both := sorted(set(benchmarks) & set(validation)):
-        raise ValueError(f"validation: found {both}, which are names in benchmarks too")
+        raise ValueError(f"validation: found {both}, which are also names in benchmarks")
     tested, validated = _named(benchmarks, "benchmarks"), _named(validation, "validation")
     trained = _named(sources, "sources")
-    for (name, source), (other, asked) in product(trained, [*tested, *validated]):
+    for (name, source), (other, test) in product(trained, [*tested, *validated]):
         # Allowed if the source leaves out all people of the other section.
-        if _same_folder(source, asked) and not (
-            _division(source) == _division(asked) and _folds(source) >= _folds(asked) > set()
+        if _same_folder(source, test) and not (
+            _division(source) == _division(test) and _folds(source) >= _folds(test) > set()
         ):
             raise ValueError(
                 f"{name}, {other}: both use people of {source.path}; "
                 "give both the same held_out, aligned, landmarks and detector, or some people "
-                "would be in training and test"
+                "would be both trained and tested on"
             )
-    for (name, one), (other, asked) in product(validated, tested):
-        if _same_people(one, asked):
+    for (name, one), (other, test) in product(validated, tested):
+        if _same_people(one, test):
             raise ValueError(
                 f"{name}, {other}: both may use the same people of {one.path}; give {name} "
-                f"another path or {TOLD_APART_BY[one.type]}, or weights would be chosen on the "
+                f"another path or {PEOPLE_KEYS[one.type]}, or weights would be selected on "
                 "people of the test"
             )
 
@@ -83,10 +83,10 @@ def _same_people(one: Any, other: Any) -> bool:
         first, second = _folds(one), _folds(other)
         apart = first and second and first.isdisjoint(second)
         return not apart or _division(one) != _division(other)
-    return one.type == other.type and _who(one) == _who(other)
+    return one.type == other.type and _people_path(one) == _people_path(other)
 
 
-def _who(config: Any) -> Path:
+def _people_path(config: Any) -> Path:
     """Return a path that identifies the people of a validation or a benchmark."""
-    value = getattr(config, TOLD_APART_BY[config.type], None)
+    value = getattr(config, PEOPLE_KEYS[config.type], None)
     return Path(config.path, "" if value is None else str(value)).resolve()

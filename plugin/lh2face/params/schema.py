@@ -23,7 +23,8 @@ class Params(Section):
     """The whole of ``params.yaml``.
 
     Attributes:
-        workers: Number of processes that make and align faces; results do not depend on it.
+        workers: Number of processes or threads that make and align faces; results do not depend on
+            it.
         sources: Sources of training faces, by a name of your choice. People of different sources
             count as different people.
         benchmarks: Benchmarks to test on, by a name of your choice.
@@ -63,15 +64,15 @@ class Params(Section):
         for name in (*self.compare.heads, *self.compare.joint_heads):
             if name not in self.heads:
                 raise ValueError(
-                    f"compare: found the head {name!r}, allowed are {sorted(self.heads)} (heads)"
+                    f"compare: found the head {name!r}, expected one of heads: {sorted(self.heads)}"
                 )
         others = unique([other.name for other in self.others])
         if both := set(others) & set(self.heads):
-            raise ValueError(f"others: found {sorted(both)}, which are names in heads too")
+            raise ValueError(f"others: found {sorted(both)}, which are also names in heads")
         expected = {"untrained", *self.compare.heads, *self.compare.joint_heads, *others}
         if set(self.compare.models) != expected:
             raise ValueError(
-                f"compare: models: found {self.compare.models}, expected {sorted(expected)}"
+                f"compare.models: found {self.compare.models}, expected {sorted(expected)}"
             )
         if set(self.compare.benchmarks) != set(self.benchmarks):
             raise ValueError(
@@ -127,7 +128,7 @@ class Params(Section):
         Raises:
             ParamsError: If there is no such source.
         """
-        return _made(TRAINING_SOURCES, self.sources, "sources", name)
+        return _built(TRAINING_SOURCES, self.sources, "sources", name)
 
     @property
     def paired(self) -> dict[str, Any]:
@@ -140,10 +141,11 @@ class Params(Section):
         Raises:
             ParamsError: If there is no such benchmark or validation.
         """
-        return _made(BENCHMARKS, self.paired, "benchmarks, validation", name)
+        return _built(BENCHMARKS, self.paired, "benchmarks, validation", name)
 
 
-def _made(registry: Mapping[str, type], sections: Mapping[str, Any], key: str, name: str) -> Any:
+def _built(registry: Mapping[str, type], sections: Mapping[str, Any], key: str, name: str) -> Any:
+    """Build the object that a section of the parameters describes."""
     if name not in sections:
         raise ParamsError(f"{key}: found {name!r:.100}, allowed are {sorted(sections)}")
     values = sections[name].model_dump()

@@ -77,11 +77,11 @@ class Joint(Section):
         reco_weight: Weight of the reconstructor's own loss.
         canon_weight: Weight of the head's loss on the canonical face.
         view_weight: Weight of the view's consistency under mirroring.
-        fusion: What the backbone reads besides the image: nothing, the canonical face, or the
-            canonical face and its depth map.
+        fusion: What the backbone reads besides the image: nothing, the canonical face, its depth
+            map, or both.
     """
 
     reco_weight: Weight
     canon_weight: Weight
     view_weight: Weight
-    fusion: Literal["none", "canonical", "canonical_depth"]
+    fusion: Literal["none", "canonical", "depth", "canonical_depth"]

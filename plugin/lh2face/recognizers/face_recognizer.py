@@ -29,8 +29,8 @@ class FaceRecognizer(BaseModel):  # type: ignore[misc]  # mmengine has no types
         view_weight: Weight of the view loss, ≥ 0.
         view_prior: Weight of the prior inside the view loss, ≥ 0.
         fusion: Additional input of the backbone beside the image: ``"none"``, ``"canonical"`` (the
-            shaded canonical face, 3 channels) or ``"canonical_depth"`` (the canonical face and its
-            depth, 4 channels).
+            shaded canonical face, 3 channels), ``"depth"`` (its depth, 1 channel) or
+            ``"canonical_depth"`` (both, 4 channels).
         data_preprocessor: Config of the preprocessor; :class:`FacePreprocessor` if ``None``.
         init_cfg: See :class:`mmengine.model.BaseModule`.
 
@@ -73,7 +73,7 @@ class FaceRecognizer(BaseModel):  # type: ignore[misc]  # mmengine has no types
         self.backbone = MODELS.build({**backbone, "in_channels": 3 + FUSION_CHANNELS[fusion]}).to(
             memory_format=torch.channels_last
         )
-        # Classes of other toolboxes may be a head or a reconstructor.
+        # Head and reconstructor may also be classes of other toolboxes.
         self.head: Any = None if head is None else MODELS.build(head)
         self.reconstructor: Any = None if reconstructor is None else MODELS.build(reconstructor)
         self.weights = weights
@@ -98,8 +98,8 @@ class FaceRecognizer(BaseModel):  # type: ignore[misc]  # mmengine has no types
                   and its mirror image, as evaluation needs them;
                 - ``"loss"``: return the loss terms and statistics of a training step. mmengine sums
                   the entries with "loss" in their names.
-            landmarks: ``(B, 5, 2)``, those of the faces in px of a crop of 112 × 112. Only the loss
-                of a reconstructor that learns the pose from them reads them.
+            landmarks: ``(B, 5, 2)`` in px of a crop of 112 × 112. Only the loss of a reconstructor
+                with ``pose="landmarks"`` reads them.
 
         Returns:
             The result described at ``mode``.
@@ -125,12 +125,15 @@ class FaceRecognizer(BaseModel):  # type: ignore[misc]  # mmengine has no types
     def loss(
         self, images: Tensor, labels: Tensor | None, landmarks: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Compute the loss terms of a step from images ``(B, 3, S, S)`` and labels ``(B,)``.
+        """Compute the loss terms and statistics of a training step.
 
         Args:
             images: ``(B, 3, S, S)`` RGB in [-1, 1].
             labels: ``(B,)`` int64 identities.
-            landmarks: As in :meth:`forward`.
+            landmarks: ``(B, 5, 2)`` in px of a crop of 112 × 112, or ``None``.
+
+        Returns:
+            Scalars by name; the names of loss terms contain "loss".
 
         Raises:
             ValueError: If there is no head, or there are no labels.
@@ -144,7 +147,7 @@ class FaceRecognizer(BaseModel):  # type: ignore[misc]  # mmengine has no types
         return self.joint_loss(images, labels, landmarks)
 
     def recognition_loss(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """The head's loss terms L_FR, and ``mean_kappa``, the mean norm of the embeddings."""
+        """Compute the head's loss terms, and ``mean_kappa``, the mean norm of the embeddings."""
         terms = self.head.loss(embeddings, labels)
         # mmengine uses "loss" for the sum of all terms.
         renamed = {"loss_head" if name == "loss" else name: term for name, term in terms.items()}
@@ -153,16 +156,16 @@ class FaceRecognizer(BaseModel):  # type: ignore[misc]  # mmengine has no types
     def joint_loss(
         self, images: Tensor, labels: Tensor, landmarks: Tensor | None
     ) -> dict[str, Tensor]:
-        """Compute the weighted loss terms of joint training; arguments as in :meth:`forward`."""
+        """Compute the weighted loss terms of joint training; arguments are those of ``loss``."""
         small = self.to_reconstructor(images)
         face = self.reconstructor(small)
         canonical = resize(face.canonical, images.shape[-1])
-        # One pass for both kinds of image, so that batch normalisation normalises by the
-        # statistics of the mixture, which its running statistics describe too.
+        # Both kinds of image pass the backbone together. So batch normalisation uses the statistics
+        # of the mixture, as do its running statistics.
         both = torch.cat([fuse(images, face, self.fusion), fuse(canonical, face, self.fusion)])
         embeddings, canonical_embeddings = self.backbone(both).chunk(2)
 
-        # The images come last, so that the head's running statistics follow them most closely.
+        # The head gets the images last, so that its running statistics are closest to theirs.
         canonical_terms = self.head.loss(canonical_embeddings, labels)
         terms = self.recognition_loss(embeddings, labels)
         terms["loss_canon"] = self.weights["canon_weight"] * summed_loss(canonical_terms)

@@ -1,4 +1,4 @@
-"""Fusion: what a reconstruction adds to the image as input of the backbone."""
+"""Fusion: parts of a reconstruction as additional input channels of the backbone."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from lh2face.functional.resize import resize
 
 # Number of channels that each kind of fusion adds to the image's three.
-FUSION_CHANNELS = {"none": 0, "canonical": 3, "canonical_depth": 4}
+FUSION_CHANNELS = {"none": 0, "canonical": 3, "depth": 1, "canonical_depth": 4}
 # Canonical depth is in 1 ± 0.1; these numbers scale it to [−1, 1], the range of the image.
 DEPTH_CENTER, DEPTH_HALF_RANGE = 1.0, 0.1
 
@@ -27,9 +27,9 @@ def fuse(images: Tensor, reconstruction: Any, fusion: str) -> Tensor:
     """
     size = images.shape[-1]
     channels = [images]
-    if fusion != "none":
+    if fusion in ("canonical", "canonical_depth"):
         channels.append(resize(reconstruction.canonical, size))
-    if fusion == "canonical_depth":
+    if fusion in ("depth", "canonical_depth"):
         relief = (reconstruction.depth - DEPTH_CENTER) / DEPTH_HALF_RANGE
         channels.append(resize(relief[:, None], size))
     return torch.cat(channels, 1).contiguous(memory_format=torch.channels_last)

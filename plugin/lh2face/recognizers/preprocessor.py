@@ -36,7 +36,7 @@ class FacePreprocessor(BaseDataPreprocessor):  # type: ignore[misc]  # mmengine 
     """Move a batch to the model's device and normalise it.
 
     Args:
-        non_blocking: Whether to copy asynchronously, see :meth:`torch.Tensor.to`.
+        non_blocking: Whether to copy to the device asynchronously, as in :meth:`torch.Tensor.to`.
     """
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:

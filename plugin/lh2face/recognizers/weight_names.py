@@ -2,14 +2,14 @@
 
 from torch import Tensor, nn
 
-# What the names of a recognizer's weights begin with.
+# Prefixes of the names of a recognizer's weights, by part.
 BACKBONE, HEAD, RECONSTRUCTOR = "backbone.", "head.", "reconstructor."
 
 
 def weights_without_head(model: nn.Module) -> dict[str, Tensor]:
-    """Weights of a recognizer by name, on the CPU; without those of its head.
+    """Return a recognizer's weights by name, on the CPU, without those of its head.
 
-    The head's proxies belong to the training identities.
+    The head is left out because its proxies belong to the training identities.
     """
     return {
         name: tensor.detach().cpu().contiguous()

@@ -1,4 +1,4 @@
-"""The base class of reconstructors: light and view of a face, re-rendering, and the losses."""
+"""The base class of reconstructors: it predicts light and view, renders, and has the losses."""
 
 import math
 from typing import Any, NamedTuple
@@ -13,12 +13,13 @@ from lh2face.reconstruction.pose import view_of_landmarks
 from lh2face.registry import MODELS
 from lh2face.rendering import GridMeshRenderer, lambert_shading, normals_from_depth, shade
 
-# Limits of the view: rotations in rad, translations in units of the depth. Unsup3D has 60° and 0.1
-# for all; aligned faces roll, nod and shift little, and wider limits let the view miss the face.
+# Limits of the view: rotations rx, ry, rz in rad, translations in units of the depth. Unsup3D's are
+# 60° and 0.1. Aligned faces roll, nod and shift less. With wider limits, the network may learn
+# views in which the face is outside of the image.
 VIEW_RANGE = (math.radians(25), math.radians(75), math.radians(15), 0.03, 0.03, 0.1)
-# Depth of the axis of rotation. Alignment centres the landmarks, which are at the front of the
-# face. With Unsup3D's value 1, a rotation by 45° would need a shift by half the face, and the
-# network learns only a third of the rotation.
+# Depth of the axis of rotation. Alignment keeps the landmarks, which are at the front of the face,
+# in the middle of the image. With Unsup3D's value 1, a rotation by 45° would therefore need a shift
+# by half the face, and the network learns only a third of the rotation.
 ROTATION_CENTER = 0.94
 
 # Sources from which the view can be learnt.
@@ -55,24 +56,26 @@ class Reconstruction(NamedTuple):
 class Reconstructor(nn.Module):
     """Base class of reconstructors, which learn by re-rendering faces as Unsup3D does (CVPR 2020).
 
-    The view is learnt in the same way, or from landmarks. Then faces are rendered in the view that
-    fits their five landmarks (:mod:`lh2face.reconstruction.pose`), and the network learns to
-    predict this view from the image, because there are no landmarks at inference.
+    With ``pose="images"``, the view is also learnt by re-rendering. With ``pose="landmarks"``,
+    faces are rendered in the view that fits their five landmarks
+    (:mod:`lh2face.reconstruction.pose`), and the network learns to predict this view from the
+    image, because there are no landmarks at inference.
 
     A subclass predicts the canonical face; this class predicts light, view and confidence. The face
-    is assumed to be symmetric: depth and albedo flipped left to right must explain the image too
-    (weight ``flip_weight``), except where the predicted confidence is low.
+    is assumed to be symmetric: depth and albedo that are flipped left to right must explain the
+    image too (weight ``flip_weight``), except where the predicted confidence is low.
 
     Args:
-        image_size: Side S, a power of two ≥ 16.
-        width: Channels of the networks' first layers.
-        flip_weight: Weight of the reconstruction from the flipped face.
-        view_prior: Weight of the prior towards the frontal view; used if ``pose`` is "images".
-        renderer: Config of the renderer; its ``image_size`` is set here.
+        image_size: Side S of images and maps in px, a power of two ≥ 16.
+        width: Number of channels of the networks' first layers.
+        flip_weight: Weight of the reconstruction from the flipped face, ≥ 0.
+        view_prior: Weight of the prior towards the frontal view, ≥ 0; used if ``pose`` is "images".
+        renderer: Config of the renderer; its ``image_size`` is set here. ``None`` for a
+            :class:`~lh2face.rendering.DepthMeshRenderer`.
         pose: Source from which the view is learnt, ``"images"`` or ``"landmarks"``.
 
     Raises:
-        ValueError: If ``pose`` has another value.
+        ValueError: If ``image_size`` or ``pose`` has another value.
 
     Attributes:
         min_depth: Nearest canonical depth.
@@ -109,7 +112,12 @@ class Reconstructor(nn.Module):
         self.register_buffer("view_range", torch.tensor(VIEW_RANGE), persistent=False)
 
     def canonical(self, images: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Predict depth ``(B, S, S)``, albedo ``(B, 3, S, S)`` in [−1, 1], and own loss terms."""
+        """Predict the canonical face of images ``(B, 3, S, S)`` in [−1, 1].
+
+        Returns:
+            Depth ``(B, S, S)``, albedo ``(B, 3, S, S)`` in [−1, 1], and loss terms of the subclass,
+            scalars by name.
+        """
         raise NotImplementedError
 
     def enlarged(self) -> "Reconstructor":
@@ -122,7 +130,7 @@ class Reconstructor(nn.Module):
         return images if images.shape[-2:] == size else F.interpolate(images, size, mode="area")
 
     def depth_of(self, images: Tensor) -> Tensor:
-        """Predict only the canonical depth, ``(B, S, S)``; a subclass may do this faster."""
+        """Predict only the canonical depth ``(B, S, S)``; a subclass may do this faster."""
         return self.canonical(images)[0]
 
     def surface(self, depth: Tensor) -> Tensor:
@@ -157,7 +165,7 @@ class Reconstructor(nn.Module):
         return torch.cat([strength / 2 + 0.5, direction], 1)
 
     def view_of(self, images: Tensor) -> Tensor:
-        """Predict only the view ``(B, 6)`` of images ``(B, 3, S, S)``."""
+        """Predict the view ``(B, 6)`` of images ``(B, 3, S, S)``."""
         view: Tensor = self.view_network(self.read(images)) * self.view_range
         return view
 
@@ -195,7 +203,11 @@ class Reconstructor(nn.Module):
     def view_and_terms(
         self, view: Tensor, landmarks: Tensor | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the view ``(B, 6)`` to render in, and the loss of the network's ``view``."""
+        """Return the view ``(B, 6)`` in which faces are rendered, and the loss of ``view``.
+
+        ``view`` is the network's prediction. It is the view to render in, unless landmarks are
+        used.
+        """
         if self.pose == "images":
             return view, {"loss_prior": self.view_prior * self.in_range(view).square().mean()}
         if landmarks is None:
@@ -206,7 +218,7 @@ class Reconstructor(nn.Module):
         return found, {"loss_pose": POSE_WEIGHT * self.in_range(view - found).abs().mean()}
 
     def in_range(self, view: Tensor) -> Tensor:
-        """Divide a view by its limits."""
+        """Divide views ``(B, 6)``, or differences of views, by the limits of a view."""
         return view / self.view_range
 
     def rendered(self, face: Reconstruction) -> tuple[Tensor, Tensor]:

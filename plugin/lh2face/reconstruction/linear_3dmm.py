@@ -14,7 +14,8 @@ from lh2face.registry import MODELS
 
 # Limit of the coefficients, in standard deviations of the faces that the model was fitted to.
 LIMIT = 3.0
-# Most pixels of all faces to fit to: they take 16 bytes each, and twice that during the fit.
+# Greatest number of pixels of all fitted faces together. A pixel takes 16 bytes, and twice as much
+# during the fit.
 LARGEST = 1 << 26
 
 
@@ -22,22 +23,27 @@ LARGEST = 1 << 26
 class Linear3DMMReconstructor(Reconstructor):
     """Canonical depth and albedo as a mean plus modes, whose coefficients a network predicts.
 
-    The modes are principal components of synthetic faces; their people are in no dataset. Training
-    learns the regressor of coefficients, light and view from images, by re-rendering them.
+    The modes are principal components of synthetic faces, of people who are in no data set. In
+    training, networks learn to predict coefficients, light and view from an image, by re-rendering
+    the image.
 
     Args:
-        image_size: Side S, a power of two ≥ 16.
-        width: Channels of the networks' first layers.
+        image_size: Side S of images and maps in px, a power of two ≥ 16.
+        width: Number of channels of the networks' first layers.
         shape_modes: Number of modes of the depth.
         albedo_modes: Number of modes of the albedo.
-        faces: Number of synthetic faces that the modes are fitted to.
-        coefficient_prior: Weight of the coefficients' squares.
-        flip_weight: Weight of the reconstruction from the flipped face.
-        view_prior: Weight of the prior towards the frontal view; used if ``pose`` is "images".
-        renderer: Config of the renderer; its ``image_size`` is set here.
+        faces: Number of synthetic faces to which the modes are fitted; more than the modes.
+        coefficient_prior: Weight of the mean square of the coefficients, ≥ 0.
+        flip_weight: Weight of the reconstruction from the flipped face, ≥ 0.
+        view_prior: Weight of the prior towards the frontal view, ≥ 0; used if ``pose`` is "images".
+        renderer: Config of the renderer; its ``image_size`` is set here. ``None`` for a
+            :class:`~lh2face.rendering.DepthMeshRenderer`.
         pose: Source from which the view is learnt, ``"images"`` or ``"landmarks"``.
-        picture_size: Side of the maps for pictures, a multiple of S; S if ``None``. It does not
-            slow down training.
+        picture_size: Side of the maps for pictures in px, a multiple of S; S if ``None``. It does
+            not slow down training.
+
+    Raises:
+        ValueError: If an argument is out of its range, or the faces would need too much memory.
     """
 
     head: Tensor
@@ -59,7 +65,8 @@ class Linear3DMMReconstructor(Reconstructor):
         super().__init__(image_size, width, flip_weight, view_prior, renderer, pose)
         if not max(shape_modes, albedo_modes) < faces:
             raise ValueError(
-                f"faces: more than shape_modes and albedo_modes are needed, found {faces}"
+                f"faces: expected more than shape_modes and albedo_modes, {shape_modes} and "
+                f"{albedo_modes}, found {faces}"
             )
         self.coefficient_prior = coefficient_prior
         self.counts = [shape_modes, albedo_modes]
@@ -68,7 +75,9 @@ class Linear3DMMReconstructor(Reconstructor):
         if size % image_size:
             raise ValueError(f"picture_size: expected a multiple of {image_size}, found {size}")
         if faces * size**2 > LARGEST:
-            raise ValueError(f"faces: found {faces}, too many at {size} px for the memory")
+            raise ValueError(
+                f"faces: expected at most {LARGEST // size**2} of {size} px, found {faces}"
+            )
         pixels = size**2
         self.register_buffer("head", torch.zeros(size, size, dtype=torch.bool))
         for name, length, count in (
@@ -93,7 +102,7 @@ class Linear3DMMReconstructor(Reconstructor):
                 buffer.copy_(values)
 
     def canonical(self, images: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Predict depth, albedo, and ``loss_coefficients``."""
+        """Predict depth, albedo and ``loss_coefficients``, as the base class describes."""
         coefficients = LIMIT * self.coefficient_network(self.read(images))
         shape, skin = coefficients.split(self.counts, dim=1)
         depth = self.maps("shape", 1, shape)[:, 0]
@@ -118,7 +127,7 @@ class Linear3DMMReconstructor(Reconstructor):
         return large
 
     def maps(self, name: str, channels: int, coefficients: Tensor) -> Tensor:
-        """Add the mean and the modes times their coefficients: ``(B, channels, S, S)``."""
+        """Compute maps ``(B, channels, S, S)``: the mean plus the modes times ``coefficients``."""
         size = self.picture_size
         mean, modes = getattr(self, f"{name}_mean"), getattr(self, f"{name}_modes")
         # Modes are resized instead of faces: they are fewer and have no gradient.
@@ -131,9 +140,11 @@ class Linear3DMMReconstructor(Reconstructor):
 
 
 def principal_components(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Compute the mean ``(D,)`` and the first modes ``(count, D)`` of rows ``(N, D)``.
+    """Compute the mean and the first principal components of rows ``(N, D)``.
 
-    The length of a mode is the standard deviation along it.
+    Returns:
+        The mean ``(D,)`` and the components ``(count, D)``, ``count`` < N. The length of a
+        component is the standard deviation of the rows along it.
     """
     mean = rows.mean(0)
     _, lengths, modes = torch.linalg.svd(rows - mean, full_matrices=False)

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+# Added to the predicted scale, which keeps the loss finite.
 SIGMA_MIN = 1e-2
 
 

@@ -16,6 +16,7 @@ def _stages(image_size: int) -> int:
 
 
 def _down(width: int, image_size: int) -> tuple[list[nn.Module], int]:
+    """Return layers that halve an image until it is 4 × 4, and their number of output channels."""
     layers: list[nn.Module] = []
     channels = 3
     for stage in range(_stages(image_size)):
@@ -66,12 +67,12 @@ class FewMaps(nn.Conv2d):
 
 
 class Encoder(nn.Module):
-    """Network from an image to a vector in (−1, 1): light or view.
+    """Network from an image to a vector of numbers in (−1, 1), such as light or view.
 
     Args:
         image_size: Side S of the image.
         outputs: Size of the vector.
-        width: Channels of the first layer.
+        width: Number of channels of the first layer.
     """
 
     def __init__(self, image_size: int, outputs: int, width: int) -> None:
@@ -91,12 +92,12 @@ class Encoder(nn.Module):
 
 
 class EncoderDecoder(nn.Module):
-    """Network from an image to maps of the same size, through a vector without spatial axes.
+    """Network from an image to maps of the same size, with a vector as bottleneck.
 
     Args:
         image_size: Side S of image and maps.
         outputs: Number of maps.
-        width: Channels of the first layer.
+        width: Number of channels of the first layer.
     """
 
     def __init__(self, image_size: int, outputs: int, width: int) -> None:

@@ -7,7 +7,7 @@ from lh2face.reconstruction.base import Reconstruction, Reconstructor
 
 
 def relief(model: Reconstructor, face: Reconstruction) -> np.ndarray:
-    """Convert canonical depth to ``(N, S, S)`` uint8; near is bright."""
+    """Convert canonical depth to grey images ``(N, S, S)`` uint8, in which near is bright."""
     near = (model.max_depth - face.depth) / (model.max_depth - model.min_depth)
     return (near * 255).clamp(0, 255).byte().cpu().numpy()
 

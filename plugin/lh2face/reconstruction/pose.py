@@ -1,4 +1,4 @@
-"""The view of an aligned face from its five landmarks."""
+"""Estimation of the view of an aligned face from its five landmarks."""
 
 from functools import cache
 
@@ -8,15 +8,16 @@ from torch import Tensor
 from lh2face.data.align import MIRRORED_LANDMARKS, TEMPLATE_SIZE
 from lh2face.data.synthetic.canonical import canonical_faces, landmark_points, seen_landmarks
 
-# Number of synthetic people whose mean face is fitted to the landmarks.
+# Number of synthetic people over whom the mean face is computed.
 PEOPLE = 16
-# Standard deviation of a landmark from that of the mean face in the same view, in px of a crop of
-# 112 × 112: people differ, and a detector makes errors.
+# Standard deviation of the distance of a landmark to that of the mean face in the same view, in px
+# of a crop of 112 × 112. There is a distance because people differ and detectors make errors.
 NOISE = 2.0
 # Standard deviations of the prior: rx, ry, rz in rad, translations in units of the depth.
 SPREAD = (0.25, 1.0, 0.15, 0.03, 0.03, 0.2)
+# Number of Gauss–Newton steps.
 ROUNDS = 10
-# Step of the finite differences, large enough that rounding does not matter.
+# Step of the finite differences. It is large enough that rounding does not matter.
 STEP = 1e-3
 
 
@@ -24,9 +25,9 @@ def view_of_landmarks(landmarks: Tensor, rotation_center: float) -> Tensor:
     """Estimate the most probable views of aligned faces, given their landmarks.
 
     The mean face of synthetic people is rotated and shifted until its landmarks fit those of the
-    face: a least-squares fit of the six numbers of a view by the Gauss–Newton method. A weak
-    Gaussian prior with the standard deviations ``SPREAD`` constrains what five points determine
-    poorly.
+    face. This is a least-squares fit of the six numbers of a view by the Gauss–Newton method. A
+    weak Gaussian prior with the standard deviations ``SPREAD`` is needed because five points
+    determine some of the numbers poorly.
 
     Args:
         landmarks: ``(B, 5, 2)`` in px of a crop of 112 × 112.

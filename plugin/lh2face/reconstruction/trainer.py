@@ -11,7 +11,7 @@ from lh2face.registry import MODELS
 
 @MODELS.register_module()
 class ReconstructorTrainer(BaseModel):  # type: ignore[misc]  # mmengine has no types
-    """A reconstructor with a preprocessor of its images; its loss is that of the reconstructor.
+    """A reconstructor as a model of mmengine, with a preprocessor of its images.
 
     Args:
         reconstructor: Config of the reconstructor.
@@ -66,6 +66,6 @@ class ReconstructorTrainer(BaseModel):  # type: ignore[misc]  # mmengine has no 
         if landmarks is None and self.reconstructor.pose == "landmarks":
             raise ValueError(
                 "landmarks: the reconstructor learns the pose from them, found none; set "
-                "landmarks=True in the dataset"
+                "landmarks=True in the data set's config"
             )
         return self.reconstructor.loss(images, self.reconstructor(images), landmarks)

@@ -9,8 +9,8 @@ from lh2face.reconstruction.base import Reconstructor
 from lh2face.reconstruction.networks import EncoderDecoder
 from lh2face.registry import MODELS
 
-# Half-axes of the initial dome of the depth, in halves of the image: without the dome, faces may be
-# learnt as hollow.
+# Half-axes of the dome with which the depth begins, in units of half the image's side. Without it,
+# the network may learn hollow faces.
 DOME = (0.8, 1.0)
 # Share of columns at either side that are fixed at a far depth, so that the face stands out.
 BORDER_FRACTION = 1 / 32
@@ -18,16 +18,20 @@ BORDER_FRACTION = 1 / 32
 
 @MODELS.register_module()
 class Unsup3DReconstructor(Reconstructor):
-    """Canonical depth and albedo as unconstrained maps, learnt from images only.
+    """Canonical depth and albedo as maps that a network predicts freely, without a face model.
 
     Args:
-        image_size: Side S, a power of two ≥ 16.
-        width: Channels of the networks' first layers.
-        flip_weight: Weight of the reconstruction from the flipped face.
-        view_prior: Weight of the prior towards the frontal view; used if ``pose`` is "images".
-        smooth_weight: Weight of the squared second differences of the depth.
-        renderer: Config of the renderer; its ``image_size`` is set here.
+        image_size: Side S of images and maps in px, a power of two ≥ 16.
+        width: Number of channels of the networks' first layers.
+        flip_weight: Weight of the reconstruction from the flipped face, ≥ 0.
+        view_prior: Weight of the prior towards the frontal view, ≥ 0; used if ``pose`` is "images".
+        smooth_weight: Weight of the mean squared second differences of the depth, ≥ 0.
+        renderer: Config of the renderer; its ``image_size`` is set here. ``None`` for a
+            :class:`~lh2face.rendering.DepthMeshRenderer`.
         pose: Source from which the view is learnt, ``"images"`` or ``"landmarks"``.
+
+    Raises:
+        ValueError: If ``image_size`` or ``pose`` has another value.
     """
 
     border: Tensor
@@ -64,7 +68,7 @@ class Unsup3DReconstructor(Reconstructor):
         return torch.lerp(depth, torch.full_like(depth, far), self.border)
 
     def canonical(self, images: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Predict depth, albedo, and ``loss_smooth``."""
+        """Predict depth, albedo and ``loss_smooth``, as the base class describes."""
         depth = self.depth_of(images)
         second = depth.diff(n=2, dim=1).square().mean() + depth.diff(n=2).square().mean()
         return (

@@ -12,7 +12,14 @@ from torch import Tensor
 
 
 def focal_length(image_size: int, fov_deg: float = 10.0) -> float:
-    """Focal length in pixels, with which the outermost pixel centres span the field of view."""
+    """Compute the focal length in px, ``(S − 1) / 2 / tan(fov / 2)``.
+
+    With it, the field of view reaches from the first to the last pixel centre.
+
+    Args:
+        image_size: Side S of the image in px.
+        fov_deg: Field of view in degrees, in (0, 180).
+    """
     return (image_size - 1) / 2 / math.tan(math.radians(fov_deg) / 2)
 
 
@@ -23,7 +30,7 @@ def intrinsics(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """Camera matrix ``K`` (3, 3) in pixels of a square image."""
+    """Return the camera matrix ``K`` (3, 3) of a square image, in px."""
     f, c = focal_length(image_size, fov_deg), (image_size - 1) / 2
     return torch.tensor([[f, 0, c], [0, f, c], [0, 0, 1]], dtype=dtype, device=device)
 
@@ -37,7 +44,7 @@ def back_project(depth: Tensor, fov_deg: float = 10.0) -> Tensor:
 
 
 def rotation_matrix(angles: Tensor) -> Tensor:
-    """``Rz·Ry·Rx`` (B, 3, 3) from angles (B, 3) = (rx, ry, rz) in radians."""
+    """Compute ``Rz·Ry·Rx`` (B, 3, 3) from angles (B, 3) = (rx, ry, rz) in rad."""
     (sx, sy, sz), (cx, cy, cz) = angles.sin().unbind(-1), angles.cos().unbind(-1)
     rows = (
         (cz * cy, cz * sy * sx - sz * cx, cz * sy * cx + sz * sx),
@@ -53,7 +60,8 @@ def transform(points: Tensor, view: Tensor, rotation_center: float = 1.0) -> Ten
     expand = (-1,) + (1,) * (points.ndim - 2)
     x, y, z = points.unbind(1)
     z = z - rotation_center
-    # Written out, not a matmul: it fuses, and autocast leaves its precision alone.
+    # Written out instead of a matrix product, so that torch.compile fuses it and autocast does not
+    # lower its precision.
     moved = [
         sum(rotation[:, i, j].view(expand) * axis for j, axis in enumerate((x, y, z)))
         + shift[:, i].view(expand)
@@ -63,6 +71,6 @@ def transform(points: Tensor, view: Tensor, rotation_center: float = 1.0) -> Ten
 
 
 def project(points: Tensor, image_size: int, fov_deg: float = 10.0) -> Tensor:
-    """Pixel coordinates (B, 2, …) = (u right, v down) of points (B, 3, …) with z > 0."""
+    """Project points (B, 3, …) with z > 0 to pixel coordinates (B, 2, …) = (u right, v down)."""
     f, c = focal_length(image_size, fov_deg), (image_size - 1) / 2
     return points[:, :2] * (f / points[:, 2:]) + c

@@ -14,50 +14,53 @@ from .rasterize import rasterize
 
 Draw = Callable[..., tuple[Tensor, Tensor]]
 
-# Vertices nearer to the camera plane or further away than this are left out.
+# Vertices that are nearer to the camera plane than NEAR or further away than FAR are not drawn.
 NEAR, FAR = 0.01, 1e4
 
 
 def check_render_input(
     image_size: int, depth: Tensor, view: Tensor, texture: Tensor | None
 ) -> None:
-    """Raise ValueError unless shapes are (B, S, S), (B, 6) and (B, C, S, S)."""
+    """Raise ``ValueError`` unless the shapes are (B, S, S), (B, 6) and (B, C, S, S)."""
     grid = (image_size, image_size)
     if depth.ndim != 3 or depth.shape[1:] != grid:
         raise ValueError(
-            f"depth must be (B, {image_size}, {image_size}), as the renderer was built with "
-            f"image_size={image_size}; found {tuple(depth.shape)}"
+            f"depth: expected (B, {image_size}, {image_size}), as the renderer's image_size is "
+            f"{image_size}, found {tuple(depth.shape)}"
         )
     if view.shape != (len(depth), 6):
         raise ValueError(
-            f"view must be ({len(depth)}, 6) = (rx, ry, rz, tx, ty, tz), one row per depth map; "
+            f"view: expected ({len(depth)}, 6), a row (rx, ry, rz, tx, ty, tz) per depth map, "
             f"found {tuple(view.shape)}"
         )
     if texture is not None and (
         texture.ndim != 4 or texture.shape[0] != len(depth) or texture.shape[2:] != grid
     ):
         raise ValueError(
-            f"texture must be ({len(depth)}, C, {image_size}, {image_size}) to lie on the depth "
-            f"map; found {tuple(texture.shape)}"
+            f"texture: expected ({len(depth)}, C, {image_size}, {image_size}), the size of the "
+            f"depth map, found {tuple(texture.shape)}"
         )
 
 
 def screen_points(
     depth: Tensor, view: Tensor, fov_deg: float, rotation_center: float
 ) -> tuple[Tensor, Tensor]:
-    """Grid vertices of a depth map seen from a view.
+    """Compute where the grid vertices of a depth map are in the image of a view.
 
     Args:
         depth: (B, S, S) canonical depth.
         view: (B, 6) = (rx, ry, rz [rad], tx, ty, tz).
+        fov_deg: Field of view of the camera in degrees, in (0, 180).
+        rotation_center: Depth of the point about which views rotate.
 
     Returns:
-        (u, v, 1/z) (B, 3, S, S), u and v in pixels, finite throughout; and (B, S, S) bool, false
-        where there is no vertex: depth not in (0, FAR), too near after the move, view not finite.
+        (B, 3, S, S) = (u, v, 1/z) with u and v in px, always finite; and (B, S, S) bool, false
+        where there is no vertex, because the depth is not in (0, FAR), the moved vertex is too near
+        or too far, or the view is not finite.
     """
     depth, view = (t.to(torch.promote_types(t.dtype, torch.float32)) for t in (depth, view))
-    # Comparisons are false for NaN. What is invalid is replaced before it meets the others, so that
-    # no gradient meets it.
+    # Comparisons with NaN are false. Invalid values are replaced before they are used, because
+    # their gradients would be NaN.
     valid = (depth > 0) & (depth < FAR)
     known = (view.abs() < FAR).all(1)
     depth = torch.where(valid, depth, 1)
@@ -67,22 +70,22 @@ def screen_points(
     valid = valid & known[:, None, None] & seen
     moved = torch.where(valid[:, None], moved, 1)
     u, v = project(moved, depth.shape[-1], fov_deg).unbind(1)
-    # Not a cat of (B, 2, …) and (B, 1, …): inductor would lay that out channels-last.
+    # torch.compile would store a concatenation of (B, 2, …) and (B, 1, …) with channels last.
     return torch.stack((u, v, moved[:, 2].reciprocal()), 1), valid
 
 
 def interpolate(points: Tensor, triangle: Tensor, attributes: Tensor | None) -> Tensor:
-    """Perspective-correct value at every pixel of the triangle that covers it, 0 where none.
+    """Interpolate attributes at every pixel, over the triangle that covers it.
 
-    Differentiable in ``points`` and ``attributes``.
+    The interpolation is perspective-correct, and differentiable in ``points`` and ``attributes``.
 
     Args:
         points: (B, 3, S, S) = (u, v, 1/z) of the grid vertices.
         triangle: (B, S, S) triangle numbers of :func:`rasterize`, -1 for none.
-        attributes: (B, C, S, S) at the vertices, or None for the depth z alone.
+        attributes: (B, C, S, S) at the vertices, or None for the depth z.
 
     Returns:
-        (B, C, S, S), or (B, 1, S, S) depth.
+        (B, C, S, S) values, or (B, 1, S, S) depth; 0 where there is no triangle.
     """
     batch, _, size, _ = points.shape
     mask = triangle >= 0
@@ -113,10 +116,11 @@ def interpolate(points: Tensor, triangle: Tensor, attributes: Tensor | None) -> 
 class GridMeshRenderer(nn.Module):
     """Base class of renderers, which draw a depth map as a textured mesh, seen from a view.
 
-    A vertex whose depth is NaN, not positive or above 10⁴, or that comes within 0.01 of the camera
-    plane, is a hole: the triangles at it are not drawn, and it gets no gradient. A view that is not
-    finite gives an empty mask. Both sides of the surface are drawn, so a view beyond ±90° shows the
-    inside. An empty mask gives zeros and zero gradients. Half precision is computed in float32.
+    A vertex is left out if its depth is NaN, not positive or above 10⁴, or if the view moves it to
+    within 0.01 of the camera plane. Then the triangles at it are not drawn, and it gets no
+    gradient. A view that is not finite gives an empty mask. Both sides of the surface are drawn, so
+    a view beyond ±90° shows the inside. An empty mask gives zeros and zero gradients. Half
+    precision is computed in float32.
 
     Args:
         image_size: Side S of depth maps, textures and rendered images in px, ≥ 2.
@@ -133,10 +137,10 @@ class GridMeshRenderer(nn.Module):
         super().__init__()
         if image_size < 2:
             raise ValueError(
-                f"image_size must be at least 2 to hold a triangle; found {image_size}"
+                f"image_size: expected at least 2, the size of a triangle, found {image_size}"
             )
         if not 0 < fov_deg < 180:
-            raise ValueError(f"fov_deg must lie between 0 and 180; found {fov_deg}")
+            raise ValueError(f"fov_deg: expected a number between 0 and 180, found {fov_deg}")
         self.image_size = image_size
         self.fov_deg = fov_deg
         self.rotation_center = rotation_center
@@ -148,28 +152,32 @@ class GridMeshRenderer(nn.Module):
         )
 
     def draw(self, depth: Tensor, view: Tensor, texture: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Image (B, C, S, S) of the texture, or of the depth (C = 1) if None, and its mask."""
+        """Draw the texture, or the depth if it is None.
+
+        Returns:
+            Image (B, C, S, S), with C = 1 for the depth, and mask (B, S, S), bool.
+        """
         raise NotImplementedError
 
     def warp_depth(self, depth: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
-        """Depth map seen from a view.
+        """Render the depth of a depth map in a view.
 
         Args:
             depth: (B, S, S) canonical depth, about 0.9 … 1.1.
             view: (B, 6) = (rx, ry, rz [rad], tx, ty, tz).
 
         Returns:
-            Depth (B, S, S), 0 off the mask, and mask (B, S, S), bool.
+            Depth (B, S, S), 0 outside of the mask, and mask (B, S, S), bool.
 
         Raises:
-            ValueError: on other shapes.
+            ValueError: If a shape differs.
         """
         check_render_input(self.image_size, depth, view, None)
         warped, mask = self.draw(depth, view, None)
         return warped[:, 0], mask
 
     def render(self, texture: Tensor, depth: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
-        """Texture seen from a view.
+        """Render a textured depth map in a view.
 
         Args:
             texture: (B, C, S, S), any number of channels, on the canonical depth map.
@@ -177,10 +185,10 @@ class GridMeshRenderer(nn.Module):
             view: (B, 6) = (rx, ry, rz [rad], tx, ty, tz).
 
         Returns:
-            Image (B, C, S, S), 0 off the mask, and mask (B, S, S), bool.
+            Image (B, C, S, S), 0 outside of the mask, and mask (B, S, S), bool.
 
         Raises:
-            ValueError: on other shapes.
+            ValueError: If a shape differs.
         """
         check_render_input(self.image_size, depth, view, texture)
         return self.draw(depth, view, texture)
@@ -221,10 +229,10 @@ def _compiled(function: Draw) -> Draw:
 class DepthMeshRenderer(GridMeshRenderer):
     """Renderer in plain tensor operations, for CPU and CUDA, float32 and float64.
 
-    A z-buffer gives exact coverage. Depth, view and texture get gradients through
-    perspective-correct barycentric coordinates. Coverage has no gradient, as in PyTorch3D with one
-    face per pixel and no blur. Memory is linear in the number of pixels. The renderer also runs
-    inside a model under ``torch.compile``, without a graph break.
+    A z-buffer decides exactly which triangle covers a pixel. Depth, view and texture get gradients
+    through perspective-correct barycentric coordinates. Coverage has no gradient, as in PyTorch3D
+    with one face per pixel and no blur. Memory is linear in the number of pixels. A model that
+    contains the renderer can be compiled by ``torch.compile`` without a graph break.
 
     Args:
         image_size: Side S of depth maps, textures and rendered images in px, ≥ 2.

@@ -14,7 +14,7 @@ class PyTorch3DRenderer(GridMeshRenderer):
     """Renderer based on PyTorch3D's ``rasterize_meshes``: one face per pixel, no blur, both sides.
 
     Camera and results are those of :class:`DepthMeshRenderer`, but pixels exactly on an edge may
-    stay empty, and it computes in float32 only. It serves for comparison.
+    stay empty, and it computes in float32 only. Its purpose is comparison.
 
     Args:
         image_size: Side S of depth maps, textures and rendered images in px, ≥ 2.

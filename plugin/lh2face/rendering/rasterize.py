@@ -17,11 +17,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# Triangles are extended by this distance in pixels, so that no pixel on an edge or a vertex is lost
-# by rounding. Triangles thinner than this are not drawn; their neighbours cover the pixels.
+# Triangles are extended by this distance in px, so that rounding does not leave pixels on an edge
+# or a vertex empty. Triangles that are thinner are not drawn; their neighbours cover the pixels.
 EDGE_TOLERANCE = 1e-4
-# Pixels in that margin count as further away by this much in 1/z, so that an extended steep
-# triangle does not hide the neighbour that really covers the pixel.
+# In this extended part, 1/z is reduced by this much, which means further away. So the extended part
+# of a steep triangle does not hide the neighbour that really covers the pixel.
 MARGIN_PENALTY = 1e-3
 
 
@@ -40,7 +40,7 @@ class _Triangles(NamedTuple):
     slack: Tensor  # how far below 0 a barycentric coordinate may be; -inf rejects the triangle
 
     def keys(self, dx: int, dy: int, number: Tensor) -> Tensor:
-        """Z-buffer keys at the offset, 0 where the triangle does not cover it."""
+        """Return the z-buffer keys at an offset; 0 where the triangle does not cover it."""
         first, second, inverse_z = (
             value + dx * slope_x + dy * slope_y
             for value, slope_x, slope_y in (self.first, self.second, self.inverse_z)
@@ -64,7 +64,7 @@ def _greatest(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
 
 
 def _triangles(a: Corner, b: Corner, c: Corner, x: Tensor, y: Tensor) -> _Triangles:
-    """Set up triangles with corners (u, v, 1/z) about the pixels (x, y)."""
+    """Set up triangles with the corners a, b, c = (u, v, 1/z), relative to the pixels (x, y)."""
     (ua, va, wa), (ub, vb, wb), (uc, vc, wc) = a, b, c
     ua, ub, uc, va, vb, vc = ua - x, ub - x, uc - x, va - y, vb - y, vc - y
     area = (ub - ua) * (vc - va) - (uc - ua) * (vb - va)
@@ -81,7 +81,7 @@ def _triangles(a: Corner, b: Corner, c: Corner, x: Tensor, y: Tensor) -> _Triang
 
 
 def _bounds(corners: Sequence[Corner], size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """First and last pixel along u and along v that triangles can touch, as floats."""
+    """Return the first and last pixel along u and along v that triangles can cover, as floats."""
     u, v = ([corner[axis] for corner in corners] for axis in (0, 1))
     first_u, first_v = (
         (_least(*axis) - EDGE_TOLERANCE).ceil().clamp(0, size - 1) for axis in (u, v)
@@ -93,9 +93,10 @@ def _bounds(corners: Sequence[Corner], size: int) -> tuple[Tensor, Tensor, Tenso
 
 
 def _expand(counts: Tensor, limit: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the owner and the index 0 … counts[owner]-1 of ``counts[i]`` items per owner i.
+    """Enumerate the items of all owners, where owner i has ``counts[i]`` items.
 
-    A piece has at most ``limit`` items, plus the items of one more owner.
+    Yields pieces of at most ``limit`` items, plus the items of one more owner. A piece has the
+    owner of each item, and the item's index 0 … counts[owner] − 1.
     """
     ends = counts.cumsum(0)
     total = int(ends[-1]) if len(ends) else 0
@@ -109,9 +110,10 @@ def _expand(counts: Tensor, limit: int) -> Iterator[tuple[Tensor, Tensor]]:
 
 @torch.library.custom_op("lh2face::draw_stretched", mutates_args=("keys",))
 def _draw_stretched(keys: Tensor, points: Tensor, stretched: Tensor) -> None:
-    """Draw the triangles marked in (B, 2, S-1, S-1) into z-buffers (B, S+1, S+1).
+    """Draw the triangles marked in ``stretched`` (B, 2, S-1, S-1) into z-buffers (B, S+1, S+1).
 
-    It is a custom operator, because torch.compile cannot trace a number known only at run time.
+    This is a custom operator, because torch.compile cannot trace a number of triangles that is
+    known only at run time.
     """
     size, stride = points.shape[-1], points.shape[-1] + 1
     limit = 4 * points.shape[0] * size * size
@@ -162,7 +164,8 @@ def rasterize(points: Tensor, valid: Tensor) -> Tensor:
         valid: (B, S, S) bool; triangles at other vertices are left out.
 
     Returns:
-        Triangle numbers (B, S, S), int64; -1 where there is none. Both sides of a triangle show.
+        Triangle numbers (B, S, S), int64; -1 where there is none. Both sides of a triangle are
+        visible.
     """
     points = points.float()
     batch, _, size, _ = points.shape

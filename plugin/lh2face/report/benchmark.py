@@ -46,11 +46,11 @@ CONDITIONS: list[tuple[str, str, Callable[[pd.Series], pd.Series], str]] = [
 ]
 
 
-def benchmark_section(asked: Benchmark, where: dict[str, list[Path]]) -> dict[str, Any]:
+def benchmark_section(benchmark: Benchmark, where: dict[str, list[Path]]) -> dict[str, Any]:
     """Collect what the page shows of a benchmark.
 
     Args:
-        asked: The benchmark.
+        benchmark: The benchmark.
         where: Folders of each model's evaluations on it, one per seed.
 
     Returns:
@@ -65,19 +65,22 @@ def benchmark_section(asked: Benchmark, where: dict[str, list[Path]]) -> dict[st
     for model, folders in where.items():
         for folder, tables in zip(folders, evaluations[model], strict=True):
             paired = {*tables["pairs"]["first"], *tables["pairs"]["second"]}
-            if list(tables["kappa"]["name"]) != asked.names or paired - asked.rows.keys():
-                raise ValueError(f"{folder}: evaluated on other faces than those of {asked.folder}")
-    picture, runs = face_pictures(asked), {m: read_run(*folders) for m, folders in where.items()}
+            if list(tables["kappa"]["name"]) != benchmark.names or paired - benchmark.rows.keys():
+                raise ValueError(
+                    f"{folder}: evaluated on other faces than those of {benchmark.folder}"
+                )
+    picture = face_pictures(benchmark)
+    runs = {model: read_run(*folders) for model, folders in where.items()}
     calibrations = {model: list(map(read_calibration, folders)) for model, folders in where.items()}
 
     def named(name: str) -> str:
-        return picture(asked.rows[name])
+        return picture(benchmark.rows[name])
 
-    strip, strips = face_rows(asked)
+    strip, strips = face_rows(benchmark)
     return {
-        "about": about(asked),
+        "about": about(benchmark),
         "table": table(runs),
-        "plots": all_plots(evaluations, asked),
+        "plots": all_plots(evaluations, benchmark),
         "truth": truth(calibrations, evaluations, runs),
         "extremes": {
             model: extremes(seeds[0], calibrations[model][0], named, EXTREMES)
@@ -86,7 +89,7 @@ def benchmark_section(asked: Benchmark, where: dict[str, list[Path]]) -> dict[st
         "pairs": {
             model: hard_pairs(seeds[0]["pairs"], named)
             for model, seeds in evaluations.items()
-            if asked.pairs
+            if benchmark.pairs
         },
         "strip": strip,
         "strips": [list(map(picture, rows)) for rows in strips],
@@ -101,28 +104,28 @@ def read_tables(evaluation: Path) -> dict[str, pd.DataFrame]:
     }
 
 
-def about(asked: Benchmark) -> dict[str, Any]:
+def about(benchmark: Benchmark) -> dict[str, Any]:
     """Describe a benchmark.
 
     Returns:
         ``origin`` of the faces, numbers of faces, people, templates and pairs as far as it has
         them, and ``reference``: the kind of photograph with which all others are compared.
     """
-    found: dict[str, Any] = {"origin": asked.origin, "faces": len(asked.names)}
-    templates = asked.templates
-    if (people := asked.people) is not None:
+    found: dict[str, Any] = {"origin": benchmark.origin, "faces": len(benchmark.names)}
+    templates = benchmark.templates
+    if (people := benchmark.people) is not None:
         found["people"] = people
     if templates is not None:
         found["templates"] = len(np.unique(templates.template_ids))
         found["template pairs"] = len(templates.first)
-    if asked.pairs:
-        found["pairs"] = {name: len(listed.same) for name, listed in asked.pairs.items()}
-    if asked.knows("kind"):
-        found["reference"] = str(asked.images["kind"][0])
+    if benchmark.pairs:
+        found["pairs"] = {name: len(listed.same) for name, listed in benchmark.pairs.items()}
+    if benchmark.knows("kind"):
+        found["reference"] = str(benchmark.images["kind"][0])
     return found
 
 
-def all_plots(evaluations: plots.Evaluations, asked: Benchmark) -> dict[str, Any]:
+def all_plots(evaluations: plots.Evaluations, benchmark: Benchmark) -> dict[str, Any]:
     """Draw the plots for which the benchmark has points, as Plotly's JSON by name."""
     found = {
         curve.__name__: curve(evaluations)
@@ -131,37 +134,37 @@ def all_plots(evaluations: plots.Evaluations, asked: Benchmark) -> dict[str, Any
         if not any(seed[name].empty for seeds in evaluations.values() for seed in seeds)
     }
     for name, column, change, title in CONDITIONS:
-        if asked.knows(column):
-            values = change(pd.Series(asked.images[column])).rename(title)
-            names = pd.Series(asked.names)
+        if benchmark.knows(column):
+            values = change(pd.Series(benchmark.images[column])).rename(title)
+            names = pd.Series(benchmark.names)
             found[name] = plots.kappa_against(evaluations, names, values)
     return {name: json.loads(figure.to_json()) for name, figure in found.items()}
 
 
-def face_pictures(asked: Benchmark) -> Callable[[int], str]:
+def face_pictures(benchmark: Benchmark) -> Callable[[int], str]:
     """Return a function from the row of a face to its picture, a JPEG to keep the page small."""
 
     @cache
     def picture(row: int) -> str:
-        _, face = asked.faces[row + 1]
-        return jpeg(decode_rgb(face, None, f"{asked.faces.path}: image {row}"))
+        _, face = benchmark.faces[row + 1]
+        return jpeg(decode_rgb(face, None, f"{benchmark.faces.path}: image {row}"))
 
     return picture
 
 
-def face_rows(asked: Benchmark) -> tuple[str, list[list[int]]]:
+def face_rows(benchmark: Benchmark) -> tuple[str, list[list[int]]]:
     """Choose some of the faces: those of a few people or, if people are not known, of templates.
 
     Returns:
         "person" or "template", or an empty text if neither is known; and one list of rows per
         person or template.
     """
-    what, of_face = "", np.zeros(len(asked.names), int)
-    if asked.knows("identity"):
-        what, of_face = "person", asked.images["identity"]
-    elif asked.templates is not None:
-        what, of_face = "template", asked.templates.template_ids
-    groups = pd.Series(range(len(asked.names))).groupby(of_face).agg(list)
+    what, of_face = "", np.zeros(len(benchmark.names), int)
+    if benchmark.knows("identity"):
+        what, of_face = "person", benchmark.images["identity"]
+    elif benchmark.templates is not None:
+        what, of_face = "template", benchmark.templates.template_ids
+    groups = pd.Series(range(len(benchmark.names))).groupby(of_face).agg(list)
     if not what:
         some = _spread(groups.iloc[0], ROWS * FACES_EACH)
         return what, [some[i : i + FACES_EACH] for i in range(0, len(some), FACES_EACH)]

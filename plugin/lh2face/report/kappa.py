@@ -1,4 +1,4 @@
-"""What κ is worth on a benchmark: one sentence, and the faces of least and greatest κ."""
+"""How well κ predicts scores and errors on a benchmark; the faces of least and greatest κ."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,15 +18,15 @@ CALIBRATION = ("ece", "ece_as_trained", "scale", "dim")
 
 
 def read_calibration(evaluation: Path) -> dict[str, float]:
-    """The ``calibration`` in an evaluation's ``metrics.json``.
+    """Read the section ``calibration`` of an evaluation's ``metrics.json``.
 
     Returns:
-        ``ece`` and ``ece_as_trained``, the mean distances of predicted and observed cosine; the
-        factor ``scale`` that calibrates κ; and ``dim``, the dimension of the distribution. Empty
-        where there are no pairs.
+        ``ece`` and ``ece_as_trained``: the mean absolute difference of predicted and observed
+        cosine, after and before calibration; ``scale``: the factor that calibrates κ; ``dim``: the
+        dimension of the distribution. Empty if there are no pairs.
 
     Raises:
-        ValueError: If one of them is no finite number.
+        ValueError: If one of them is not a finite number.
     """
     path = evaluation / METRICS
     found = read_object(path, "an evaluation").get("calibration")
@@ -41,19 +41,19 @@ def truth(
     evaluations: dict[str, list[dict[str, pd.DataFrame]]],
     runs: dict[str, Run],
 ) -> str:
-    """One sentence: how well κ predicts cosines, and whether it tells which pairs fail.
+    """Say how well κ predicts cosines, and whether it predicts which pairs fail.
 
-    Leaving out pairs at random keeps the FNMR at which the reject curve begins, so κ tells
-    something where the interval of the area below the curve at a constant FAR lies below it. The
-    curve at a constant threshold also falls where a low κ means low scores between strangers too.
+    If pairs are rejected at random, the reject curve stays at its first FNMR. So κ predicts which
+    pairs fail if the interval of the area under the curve at a constant FAR is below that FNMR. The
+    curve at a constant threshold also falls if a low κ only means low scores, also of strangers.
 
     Args:
         calibrations: Results of :func:`read_calibration` by model, one per seed.
-        evaluations: Their tables; ``calibration`` and ``reject`` are read.
-        runs: Their figures.
+        evaluations: Tables of the same evaluations; ``calibration`` and ``reject`` are read.
+        runs: Figures of the same evaluations.
 
     Returns:
-        The sentence; empty where there are no pairs.
+        A few sentences; empty if there are no pairs.
     """
     if not all(seed for seeds in calibrations.values() for seed in seeds):
         return ""
@@ -75,20 +75,20 @@ def truth(
     }
     telling = falling[REJECT_AREA_AT_FAR]
     silent = [model for model in runs if model not in telling]
-    which = f"κ tells better than chance which pairs fail in {listed(telling or ['no model'])}"
+    which = f"κ predicts better than chance which pairs fail in {listed(telling or ['no model'])}"
     if telling and silent:
-        which += f", not in {listed(silent)}"
+        which += f", but not in {listed(silent)}"
     if seeming := [model for model in silent if model in falling[REJECT_AREA]]:
         which += (
-            " (at a constant threshold, where the FAR changes as pairs are left out, it would seem "
-            f"to in {listed(seeming)})"
+            f". It would seem to do so in {listed(seeming)} at a constant threshold, where the FAR "
+            "changes as pairs are rejected"
         )
     if any(len(seeds) == 1 for seeds in evaluations.values()):
-        which += ", as one training each shows it"
+        which += ". This rests on a single training of each model"
     return (
-        f"As trained, the cosines that κ predicts are off by {_range(as_trained)} on average; "
-        f"after calibration by {_range(calibrated)}, where a model's predictions span "
-        f"{_range(spans)}; {which}."
+        f"As trained, the cosines that κ predicts are wrong by {_range(as_trained)} on average. "
+        f"After calibration they are wrong by {_range(calibrated)}, while the predictions of a "
+        f"model span {_range(spans)}. {which}."
     )
 
 
@@ -96,18 +96,18 @@ def extremes(
     tables: dict[str, pd.DataFrame], calibration: dict[str, float],
     picture: Callable[[str], str], count: int,
 ) -> dict[str, list[dict[str, Any]]]:  # fmt: skip
-    """The faces of ``least`` and ``greatest`` κ in an evaluation.
+    """Select the faces of ``least`` and ``greatest`` κ in an evaluation.
 
     Args:
-        tables: Its tables; ``kappa`` and ``pairs`` are read.
-        calibration: As :func:`read_calibration` finds it.
-        picture: From a face's name to its picture.
-        count: How many of each.
+        tables: Tables of the evaluation; ``kappa`` and ``pairs`` are read.
+        calibration: Result of :func:`read_calibration`.
+        picture: Function from the name of a face to its picture.
+        count: Number of faces of each kind.
 
     Returns:
-        Of each face ``name``, ``kappa`` and ``picture``. Where κ is calibrated, also ``expected``,
-        the mean cosine to a photo of the same person with median κ. Where it is in genuine pairs,
-        ``observed``, their mean cosine, and their number, ``pairs``.
+        For each face ``name``, ``kappa`` and ``picture``; if κ is calibrated, ``expected``: the
+        mean cosine to a photo of the same person with median κ; and if the face is in genuine
+        pairs, ``observed``: their mean cosine, and ``pairs``: their number.
     """
     faces = tables["kappa"].sort_values("kappa", kind="stable")
     if calibration:
@@ -128,7 +128,7 @@ def extremes(
 
 
 def _below(run: Run, figure: str, chance: list[float]) -> bool:
-    """Whether the interval of a reject curve's area, over seeds, is below that of chance."""
+    """Whether the interval of the area under a reject curve is below the area by chance."""
     area = Run({figure: run.figures[figure]}, {figure: run.draws[figure]})
     level = np.array(chance)
     draws = np.repeat(level[:, None], area.draws[figure].shape[1], axis=1)
@@ -137,5 +137,6 @@ def _below(run: Run, figure: str, chance: list[float]) -> bool:
 
 
 def _range(values: list[float]) -> str:
+    """Format the least and the greatest value, or one number if both are equal."""
     ends = [f"{value:.2f}" for value in (min(values), max(values))]
     return " to ".join(dict.fromkeys(ends))

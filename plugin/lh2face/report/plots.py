@@ -21,28 +21,29 @@ Evaluations = dict[str, list[dict[str, pd.DataFrame]]]
 COLORS = ["#8C8C8C", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#0072B2"]
 DASHES = ["solid", "dash", "dot", "dashdot"]
 CONDITION_BINS = 8
-# Height of a line of a label of the figure of leads, px, and how many letters it has.
+# The labels in the figure of leads: height of a line in px, and most letters in a line.
 LINE, LABEL = 18, 15
 
 
 def leads(tables: dict[str, dict[str, Any]]) -> Figure:
-    """Every figure of every model, and of the best the interval of its lead over the second.
+    """Plot each figure of each model, and the interval of the best model's lead over the second.
 
-    The bar is the interval of the lead, laid off from the second best: it reaches the second's
-    point where the interval holds zero.
+    The bar is the interval of the lead, added to the score of the second best. It reaches the point
+    of the second best if the interval contains zero.
 
     Args:
-        tables: What :func:`~lh2face.report.table.table` makes of each benchmark that has figures.
+        tables: The table of each benchmark that has figures, from
+            :func:`~lh2face.report.table.table`.
     """
     labels = [
         textwrap.fill(column, LABEL) + (f"\n{name}" if len(tables) > 1 else "")
-        for name, made in tables.items()
-        for column in made["columns"]
+        for name, table in tables.items()
+        for column in table["columns"]
     ]
-    found = [ahead for made in tables.values() for ahead in made["leads"]]
+    found = [ahead for table in tables.values() for ahead in table["leads"]]
     models: dict[str, list[dict[str, float]]] = {}
-    for made in tables.values():
-        for model, cells in made["rows"]:
+    for table in tables.values():
+        for model, cells in table["rows"]:
             models.setdefault(model, []).extend(cells)
     means = {model: [cell["mean"] for cell in cells] for model, cells in models.items()}
     figure = Figure(layout=LAYOUT)

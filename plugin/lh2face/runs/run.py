@@ -47,7 +47,8 @@ def train_into(
         write: Function that writes the result. Its arguments are the folder, which already has
             ``training.csv``, the model, the config and the fingerprint. Called in the main process
             only.
-        begin: Function that is called with the model before the first step.
+        begin: Function that is called with the model before the first step, for example to load
+            weights into it.
 
     Raises:
         ValueError: If ``prepare`` raises it, the work folder has files that no training wrote, or

@@ -88,7 +88,7 @@ def written_by_training(work_dir: Path) -> list[Path]:
     """
     marked = (work_dir / FINGERPRINT).exists()
     inside = [path for path in work_dir.iterdir() if path.name not in (LOCK, FINGERPRINT)]
-    # mmengine writes the config under its own name.
+    # RECIPE is the config of the run, which mmengine writes.
     ours = {f"{FINGERPRINT}.new", BEST, f"{BEST}.new", RECIPE}
     ours |= {name for record in RECORDS for name in (record, f".{record}.new")}
     ours |= {path.name for path in checkpoints(work_dir)}

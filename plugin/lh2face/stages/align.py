@@ -71,7 +71,7 @@ def align_train(raw: Path, out: Path, workers: int) -> int:
     Args:
         raw: Folder written by stage ``data``.
         out: Folder to write into.
-        workers: Number of processes.
+        workers: Number of threads.
 
     Returns:
         Number of images that were left out.

@@ -49,7 +49,7 @@ def run(params: "Params", reconstructor: Path, benchmarks: Path, out: Path) -> N
     with torch.no_grad(), atomic_dir(out, [reconstructor, benchmarks]) as folder:
         with_truth = next((test for test in tests if test.truth is not None), None)
         metrics = {} if with_truth is None else depth_errors(model, with_truth, device)
-        # Any, because NumPy's types take every name for its own option.
+        # Any, because mypy takes every name for a possible option of NumPy's function.
         pictures: dict[str, Any] = {**samples(model.enlarged(), tests[0], device)}
         np.savez_compressed(folder / "samples.npz", **pictures)
         (folder / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")

@@ -33,10 +33,10 @@ def run(
 
     The folder ``<out>/<shard>`` gets ``embeddings.npy``, ``(N, 2, d)`` float32 in the order of the
     faces, where axis 1 is the image and its mirror image; and ``embedded_by.json`` with the digest
-    of the model and with n of its head, which is null for a model of others.
+    of the model and the dimension n of its head, which is null for a third-party model.
 
     Args:
-        params: The parameters; none are read, because the model's folder has all that is needed.
+        params: The parameters, which are not read: the model's folder has all that is needed.
         model: Folder of a trained model, or a recognition ONNX file.
         benchmark: Folder of stage ``align_benchmark``.
         out: Folder in which the folder of the shard is written.
@@ -61,14 +61,14 @@ def run(
             record = claim(work, [EMBEDDINGS], COMMAND)
             found = embed_faces(faces, rows, embedder, digest, work, record)
         except KeptError as error:
-            print(f"{error}; begins again")
+            print(f"{error}; embedding begins again")
             record.blocks.clear()
             found = embed_faces(faces, rows, embedder, digest, work, record)
         with atomic_dir(target, [model, benchmark]) as folder:
             write_embeddings(folder, found, made_by)
         for name in (EMBEDDINGS, RECORD):
             (work / name).unlink(missing_ok=True)
-    with suppress(OSError):  # another process has begun
+    with suppress(OSError):  # not empty: another process works there
         work.rmdir()
 
 

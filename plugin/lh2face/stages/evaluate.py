@@ -53,12 +53,12 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
     """Write ``metrics.json``, ``provenance.json``, and several tables as CSV.
 
     The tables are the curves, κ of each face, the pairs with their decisions, and the draws of the
-    bootstrap. Figures that a benchmark cannot give are absent from ``metrics.json``, and their
+    bootstrap. Figures that a benchmark does not have are absent from ``metrics.json``, and their
     tables have only a header. The provenance also has the digest of the ``model``, the ``origin``
     of the faces and the number of ``people``; the first and the last are None if not known.
 
-    The dimension n of the vMF distribution is that of the model's head. Where the embeddings do not
-    tell it, as for a head without n or a model of others, it is the size d of the embedding.
+    The dimension n of the vMF distribution is that of the model's head, unless ``evaluate.vmf_dim``
+    is set. For a head without n and for third-party models, it is the size d of the embedding.
 
     Args:
         params: The parameters; ``evaluate`` is read.
@@ -70,26 +70,29 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
         ValueError: If embeddings and lists do not fit together, cannot be evaluated, or the
             embeddings are from more than one model.
     """
-    asked, faces = read_benchmark(benchmark), read_embeddings(embeddings)
-    if len(faces) != len(asked.names):
-        raise EvaluationError(f"{embeddings}: {len(faces)} faces, {benchmark}: {len(asked.names)}")
+    test_set, faces = read_benchmark(benchmark), read_embeddings(embeddings)
+    if len(faces) != len(test_set.names):
+        raise EvaluationError(
+            f"{embeddings}: found {len(faces)} faces, expected the {len(test_set.names)} of "
+            f"{benchmark}"
+        )
     made_by = embedded_by(embeddings)
     dim = params.evaluate.vmf_dim or made_by.vmf_dim or faces.shape[2]
     protocol = Protocol(**{**params.evaluate.model_dump(), "vmf_dim": dim})
-    kappa, found = concentrations(faces), directions(faces)
+    kappa, unit = concentrations(faces), directions(faces)
     with (
         atomic_dir(out, [embeddings, benchmark]) as folder,
-        closing(progress("evaluating", 1 + len(asked.pairs))) as shown,
+        closing(progress("evaluating", 1 + len(test_set.pairs))) as shown,
     ):
         results = NO_TEMPLATES
-        if asked.templates is not None:
-            results = run_protocol(faces, asked.templates, protocol)
+        if test_set.templates is not None:
+            results = run_protocol(faces, test_set.templates, protocol)
         shown.advance(status="templates")
         draws, metrics = dict(results.draws), dict(results.figures)
         pairs: dict[str, Pairs] = {}
-        for name, listed in asked.pairs.items():
+        for name, listed in test_set.pairs.items():
             try:
-                pairs[name] = decided(found, kappa, listed, protocol)
+                pairs[name] = decided(unit, kappa, listed, protocol)
             except EvaluationError as error:
                 raise EvaluationError(f"{benchmark}: pairs {name}: {error}") from None
             draws[f"bins.{name}.accuracy"] = accuracy_draws(pairs[name], protocol)
@@ -98,13 +101,13 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
                 **bin_metrics(pairs[name]), "accuracy_interval": ends,
             }  # fmt: skip
             shown.advance(status=name)
-        if asked.knows("identity", "kind"):
-            by_condition, condition_draws = conditions(found, kappa, asked, protocol)
+        if test_set.knows("identity", "kind"):
+            by_condition, condition_draws = conditions(unit, kappa, test_set, protocol)
             metrics["conditions"] = by_condition
             draws |= {f"conditions.{name}": values for name, values in condition_draws.items()}
-        rows = ((name, f"{length:.6g}") for name, length in zip(asked.names, kappa, strict=True))
+        rows = ((name, f"{length:.6g}") for name, length in zip(test_set.names, kappa, strict=True))
         write_rows(folder / "kappa.csv", ("name", "kappa"), rows)
-        decisions = (row for name, part in pairs.items() for row in pair_rows(name, part, asked))
+        decisions = (row for name, part in pairs.items() for row in pair_rows(name, part, test_set))
         write_rows(folder / "pairs.csv", PAIR_COLUMNS, decisions)
         metrics["kappa"] = {
             "mean": float(kappa.mean()),
@@ -115,7 +118,7 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
         calibrated: Sequence[np.ndarray] = ()
         if pairs:
             scores, same, pair_kappa = all_pairs(list(pairs.values()))
-            metrics["single_images"] = {"source": asked.origin, **thresholds(scores[~same])}
+            metrics["single_images"] = {"source": test_set.origin, **thresholds(scores[~same])}
             quality = pair_kappa.min(axis=1)
             draws |= reject_draws(scores, same, quality, protocol)
             curves = error_versus_reject(scores, same, quality)
@@ -135,13 +138,13 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
         write_reject(folder, curves)
         write_curve(folder / "calibration.csv", ("predicted", "observed"), calibrated)
         write_results(replace(results, draws=draws), metrics, folder)
-        read = {**digests(embeddings), **asked_digests(asked)}
+        read = {**digests(embeddings), **list_digests(test_set)}
         made = provenance(params=asdict(protocol), data=read)
-        about = {"model": made_by.model, "origin": asked.origin, "people": asked.people}
+        about = {"model": made_by.model, "origin": test_set.origin, "people": test_set.people}
         write_provenance(folder, {**made, **about})
 
 
-def asked_digests(benchmark: Benchmark) -> dict[str, str]:
+def list_digests(benchmark: Benchmark) -> dict[str, str]:
     """Compute the digests that identify the lists of a benchmark.
 
     The lists of templates have the same name and digest as in ``lh2face evaluate-ijb``.
@@ -153,19 +156,19 @@ def asked_digests(benchmark: Benchmark) -> dict[str, str]:
 
 
 def conditions(
-    found: np.ndarray, kappa: np.ndarray, benchmark: Benchmark, protocol: Protocol
+    unit: np.ndarray, kappa: np.ndarray, benchmark: Benchmark, protocol: Protocol
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Compute TAR at FAR by kind of photograph, and the same in every round of the bootstrap.
 
     Args:
-        found: ``(N, d)`` unit vectors of the faces.
+        unit: ``(N, d)`` unit vectors of the faces.
         kappa: ``(N,)`` concentrations of the faces.
         benchmark: A benchmark whose list of faces has the columns ``identity`` and ``kind``.
         protocol: Options of the evaluation.
     """
     _, people = np.unique(benchmark.images["identity"], return_inverse=True)
     weights = draw_weights(people.max() + 1, rounds=protocol.bootstrap, seed=protocol.seed)
-    return tar_by_condition(found, kappa, people, benchmark.images["kind"], protocol, weights)
+    return tar_by_condition(unit, kappa, people, benchmark.images["kind"], protocol, weights)
 
 
 def pair_rows(name: str, pairs: Pairs, benchmark: Benchmark) -> Iterator[tuple[str, ...]]:

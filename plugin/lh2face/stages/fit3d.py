@@ -52,7 +52,7 @@ def run(params: "Params", aligned: Path, out: Path) -> None:
             put_in(config, "fit3d", aligned, model.image_size, seed, params.sources)
         except MissingLandmarksError as error:
             raise ValueError(
-                f"{error}. To learn the pose without them: "
+                f"{error}. To learn the pose without landmarks, set "
                 "fit3d.options: {model.reconstructor.pose: images}"
             ) from error
         return config, run_fingerprint(config, None)

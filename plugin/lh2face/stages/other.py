@@ -1,4 +1,4 @@
-"""Stage ``other``: copy a third-party recognition model, a row of the table."""
+"""Stage ``other``: copy a third-party recognition model, which becomes a row of the table."""
 
 import shutil
 from pathlib import Path

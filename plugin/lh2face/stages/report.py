@@ -34,13 +34,13 @@ SHOWN_PROVENANCE = ("commit", "params_digest", "device", "versions")
 def run(params: "Params", benchmarks: Path, runs: Path, out: Path) -> None:
     """Write ``index.html``, ``table.csv`` and ``provenance.json``.
 
-    The page leaves out what a benchmark cannot give.
+    Figures and plots that a benchmark does not have are left out of the page.
 
     Args:
         params: The parameters; ``compare`` says which models, seeds and benchmarks are shown.
         benchmarks: Folder with the aligned benchmarks, by name.
-        runs: Folder with ``<model>/<seed>``, which have models and evaluations, and with ``fit3d``
-            and ``depth``.
+        runs: Folder with the folders ``<model>/<seed>``, which have models and evaluations, and
+            with the folders ``fit3d`` and ``depth``.
         out: Folder to write.
 
     Raises:
@@ -121,7 +121,7 @@ def run(params: "Params", benchmarks: Path, runs: Path, out: Path) -> None:
 
 @cache
 def turned_sheet() -> tuple[list[str], list[list[str]]]:
-    """The titles and the rows of pictures of :func:`turned_people`."""
+    """Return the column titles and the rows of pictures of :func:`turned_people`."""
     titles, pictures = turned_people()
     return titles, [list(map(jpeg, row)) for row in pictures]
 

@@ -42,7 +42,8 @@ def run(
         head: Name in ``params.heads``.
         seed: Seed of the initial weights, the order of the images, and the augmentation.
         reconstructor: Folder of the fitted reconstructor; if given, both are trained jointly.
-        validation: Folder with a folder of faces and pairs for each name in ``params.validation``.
+        validation: Folder with one folder of stage ``align_benchmark`` for each name in
+            ``params.validation``.
         init: Folder of stage ``weights``; used only if ``train.init`` is not empty.
 
     Raises:

@@ -30,7 +30,7 @@ def show(first: Path, second: Path) -> None:
     console = Console()
     for made in tables:
         console.print(made)
-    console.print("Percent; bold where the interval excludes zero.")
+    console.print("Values are in percent. Bold: the interval of the difference excludes zero.")
     for name, (run, _) in both.items():
         console.print(
             f"{name + ': ' if name else ''}{number_of_people(run.people)}",
@@ -39,8 +39,8 @@ def show(first: Path, second: Path) -> None:
     for folder, runs in zip(folders, zip(*both.values(), strict=True), strict=True):
         if not all(of_seed for run in runs for of_seed in run.benchmarks):
             console.print(
-                f"{folder}: it has no provenance.json; nothing says that both runs were evaluated "
-                "on the same benchmark.",
+                f"{folder}: it has no provenance.json, so it is not certain that both runs were "
+                "evaluated on the same benchmark.",
                 markup=False,
                 soft_wrap=True,
             )
@@ -66,8 +66,8 @@ def show_reference(runs: Path, reference: Path) -> None:
             outside += sum(difference.significant for difference in differences)
     total = sum(len(differences) for models in found.values() for differences in models.values())
     console.print(
-        f"Percent. {outside} of {total} figures, in bold, lie outside of the reference's 95 % "
-        "interval; about one in twenty does by chance."
+        f"Values are in percent. {outside} of {total} figures, in bold, are outside of the "
+        "reference's 95 % interval; by chance, about one in twenty is."
     )
 
 

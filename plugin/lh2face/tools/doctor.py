@@ -39,7 +39,7 @@ class Finding:
 
     Attributes:
         what: The part that was checked.
-        found: Its state.
+        found: The state of this part.
         advice: What to do; empty if nothing is needed.
         required: Whether lh2face does not work without it.
     """
@@ -84,7 +84,7 @@ def run() -> bool:
             works &= not broken
         if not works:
             break  # the next checks may need what is missing
-    verdict = "All that is required is there." if works else "Something required is missing: see ✗."
+    verdict = "Nothing required is missing." if works else "Something required is missing: see ✗."
     console.print(f"\n{verdict}")
     return works
 
@@ -103,7 +103,9 @@ def required() -> Iterator[Finding]:
     try:
         import_module("lh2face")
     except ImportError as error:
-        yield Finding("import lh2face", str(error), "install what it names again", required=True)
+        yield Finding(
+            "import lh2face", str(error), "install the package that it names again", required=True
+        )
 
 
 @check("Optional packages")
@@ -126,16 +128,16 @@ def extras() -> Iterator[Finding]:
     )
 
 
-@check("What arcface_torch imports")
+@check("Packages that arcface_torch imports")
 def arcface_torch() -> Iterator[Finding]:
-    """Check the packages that the adapter can replace; an installed one may fail to import."""
+    """Check packages that arcface_torch imports; the adapter replaces those that do not work."""
     from lh2face.adapters.arcface_torch import packages
 
     for name in packages.NAMES:
         error, version = packages.problem(name), installed(name)
         failed = f", does not import: {first_line(error)}" if error else ""
         found = version and version + failed
-        advice = "no need: `lh2face arcface-torch` supplies what is used of it" if error else ""
+        advice = "not needed: `lh2face arcface-torch` replaces it" if error else ""
         yield Finding(name, found or "missing", advice)
 
 
@@ -155,17 +157,21 @@ def machine() -> Iterator[Finding]:
             f"there is an NVIDIA driver, but torch {torch.__version__} does not see it: install "
             "the CUDA build that https://pytorch.org/get-started names"
             if driver
-            else "everything runs on the CPU too; params/full.yaml takes a GPU"
+            else "everything runs on the CPU, too; but params/full.yaml is meant for a GPU"
         )
         yield Finding("CUDA", "none", advice)
     memory = available_memory()
     if memory is not None:
-        advice = "less than the default run may take: close something" * (memory < MEMORY_NEEDED)
+        advice = "the default run may need more: close other programs" * (memory < MEMORY_NEEDED)
         yield Finding("memory", f"{memory / GIB:.1f} GiB available", advice)
     free = shutil.disk_usage(".").free
-    advice = "data and runs of the default run need more: free some" * (free < DISK_NEEDED)
+    advice = "the default run may need more: free some space" * (free < DISK_NEEDED)
     yield Finding("disk", f"{free / GIB:.1f} GiB free in this folder", advice)
-    advice = "" if home_is_writable() else "snakemake needs one: export XDG_CACHE_HOME=/a/folder"
+    advice = (
+        ""
+        if home_is_writable()
+        else "snakemake needs a folder for caches: export XDG_CACHE_HOME=/a/folder"
+    )
     yield Finding("home", "cannot be written" if advice else "can be written", advice)
 
 
@@ -182,10 +188,12 @@ def programs() -> Iterator[Finding]:
 def folder() -> Iterator[Finding]:
     """Check ``params.yaml``, if there is one, and the files and folders that it names."""
     if not Path("params.yaml").exists():
-        yield Finding("params.yaml", "none", "the pipeline's stages run in a checkout")
+        yield Finding(
+            "params.yaml", "none", "only the pipeline needs it: run its stages in a checkout"
+        )
         return
     if Path(".dvc").is_dir() and not Path(".git").exists():
-        advice = "dvc asks for it; without: dvc config --local core.no_scm true, as make does"
+        advice = "to use dvc without git, as make does: dvc config --local core.no_scm true"
         yield Finding("git", "none in this folder", advice)
     try:
         from lh2face.params import ParamsError, load_params

@@ -44,7 +44,7 @@ def run(bins: Sequence[Path], model: Path, out: Path | None = None) -> None:
     names = [path.stem for path in bins]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise ValueError(f"bins: found {twice} more than once; each needs a name of its own")
+        raise ValueError(f"bins: found the name {twice} more than once; expected different names")
     # The output is checked before the work, which may take long.
     written = nullcontext() if out is None else atomic_files(out.parent, [out.name], [*bins, model])
     with written as folder:

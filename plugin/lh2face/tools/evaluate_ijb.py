@@ -45,7 +45,7 @@ def run(
     checkpoint: Path | None = None, features: Path | None = None, quality: Path | None = None,
     workers: int = 2, check_landmarks: bool = True, detector: str | None = None,
 ) -> None:  # fmt: skip
-    """Embed the faces of a benchmark, unless features are given; print and write its figures.
+    """Evaluate a model or given features on a benchmark; print and write the figures.
 
     Embeddings are kept in ``out`` block by block, so an interrupted run continues from there.
     Files in ``out`` are replaced only if this command wrote them.
@@ -61,8 +61,8 @@ def run(
         features: ``.npy`` file ``(N, d)``, or ``(N, 2, d)`` of images and mirror images.
         quality: CSV of ``name,score`` with a quality of each face; without it, κ is used.
         workers: Number of threads that read and align, 1 to ``MOST_WORKERS``.
-        check_landmarks: Refuse landmarks that cannot belong to a face. If False, faces are cropped
-            by them, as insightface does.
+        check_landmarks: Refuse landmarks that cannot belong to a face. If False, they are used
+            nevertheless, as insightface does.
         detector: Name or file of a detector, see :func:`~lh2face.detection.open_named`. Where it
             finds no face, the landmarks of the lists are used, because templates must be complete.
 
@@ -80,9 +80,9 @@ def run(
         raise ValueError(f"--workers: expected 1 to {MOST_WORKERS}, found {workers}")
     for read in (root / "meta", root / "loose_crop", checkpoint):
         if read and out.resolve().is_relative_to(read.resolve()):
-            raise ValueError(f"{out}: --out lies in {read}, which is read")
+            raise ValueError(f"{out}: --out is inside the input {read}; choose another folder")
     if features and detector is not None:
-        raise ValueError("--detector: found --features too, which are of faces found already")
+        raise ValueError("--detector: found --features too; give one of them")
     detect = None if detector is None else open_named(detector)
     meta = read_meta(root, lists)
     scores = None if quality is None else read_quality(quality, meta.names)
@@ -109,7 +109,7 @@ def run(
                     raise ValueError(f"{error}; use another --out") from None
             data["images"] = joined([images for images, *_ in record.blocks])
             if missed := sum(missed for *_, missed in record.blocks):
-                print(f"{missed} faces not found: aligned by the lists' landmarks")
+                print(f"{missed} photos: no face found, so the landmarks of the lists are used")
         if quality:
             data["quality"] = digest(quality)
         results = run_protocol(embeddings, meta, protocol)

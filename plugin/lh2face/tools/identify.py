@@ -76,7 +76,7 @@ def choose_threshold(
     if threshold is not None:
         if fpir is not None:
             raise ValueError("--fpir: found --threshold too; give one of them")
-        return _given(check_cosine(threshold), non_mated, people)
+        return _given_threshold(check_cosine(threshold), non_mated, people)
     rate = FPIR if fpir is None else fpir
     if not 0 < rate < 1:
         raise ValueError(f"--fpir: expected a rate between 0 and 1, found {rate:g}")
@@ -91,7 +91,7 @@ def choose_threshold(
     return Threshold(threshold_at_far(non_mated, rate), origin, found)
 
 
-def _given(value: float, non_mated: np.ndarray, people: int) -> Threshold:
+def _given_threshold(value: float, non_mated: np.ndarray, people: int) -> Threshold:
     """Return a given threshold with the share of the gallery's non-mated searches above it."""
     if not len(non_mated):
         return Threshold(value, "as given", ["the FPIR of this threshold is not known"])

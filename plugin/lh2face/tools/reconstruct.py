@@ -47,7 +47,9 @@ def run(
     names = [path.stem for path in images]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
-        raise ValueError(f"images: {sorted(twice)[0]} is the name of more than one")
+        raise ValueError(
+            f"images: found the name {sorted(twice)[0]} more than once; expected different names"
+        )
     read: Callable[[Path], np.ndarray] = aligned_already
     if landmarks is not None or detector is not None:
         read = face_reader(landmarks, detector)

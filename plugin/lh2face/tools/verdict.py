@@ -61,11 +61,11 @@ def choose_threshold(
     measured = {float(key): value for key, value in (known or {}).get("threshold", {}).items()}
     if threshold is not None:
         if far is not None:
-            raise ValueError("--far: it chooses one of the model's thresholds; leave --threshold")
-        return _given(check_cosine(threshold), known, measured)
+            raise ValueError("--far: found --threshold too; give one of them")
+        return _given_threshold(check_cosine(threshold), known, measured)
     if far is not None and far not in measured:
         has = ", ".join(f"{key:g}" for key in measured) or "none"
-        raise ValueError(f"--far: found {far:g}, the model has thresholds of {has}")
+        raise ValueError(f"--far: found {far:g}, the model has thresholds for {has}")
     rate = min(measured, default=None) if far is None else far
     if known is None or rate is None:
         return Threshold(None, refusal=NO_THRESHOLD)
@@ -73,8 +73,8 @@ def choose_threshold(
     if far is None and rate > HIGHEST_FAR:
         refusal = (
             f"the lowest FAR with a threshold is {rate:g}, above {HIGHEST_FAR:g}: one stranger in "
-            f"{1 / rate:.0f} passes; --far {rate:g} decides by it, more impostor pairs show a "
-            "lower one"
+            f"{1 / rate:.0f} passes; give --far {rate:g} to decide nevertheless, or evaluate on "
+            "more impostor pairs for a lower FAR"
         )
     origin = f"FAR {rate:g}, {_measured_on(known)}"
     return Threshold(measured[rate], origin, _doubts(rate, known), refusal)
@@ -97,7 +97,9 @@ def warn(console: Console, doubts: Sequence[str]) -> None:
         console.print(Text.assemble(("warning:", "yellow"), " ", printable(doubt)))
 
 
-def _given(value: float, known: dict[str, Any] | None, measured: dict[float, float]) -> Threshold:
+def _given_threshold(
+    value: float, known: dict[str, Any] | None, measured: dict[float, float]
+) -> Threshold:
     """Return a given threshold; the highest measured threshold below it bounds its FAR."""
     if known is None or not measured:
         return Threshold(value, "as given", ["the FAR of this threshold is not known"])

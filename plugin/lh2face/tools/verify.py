@@ -28,7 +28,7 @@ def run(
     photos: tuple[Path, Path], model: Path, *, threshold: float | None = None,
     far: float | None = None, landmarks: Path | None = None, detector: str | None = None,
 ) -> bool:  # fmt: skip
-    """Print the score of two photos, the threshold, both κ, the score they predict, the verdict.
+    """Print the score of two photos, the threshold, both κ, the score expected, and the verdict.
 
     Args:
         photos: Aligned crops of 112 × 112 px, or any photos with landmarks or a detector.
@@ -179,7 +179,7 @@ def show(
     for photo, value in zip(photos, kappa, strict=True):
         table.add_row("κ", Text(printable(f"{value:.2f}  {photo}")))
     if (expected := expected_score(kappa, known)) is not None:
-        table.add_row("expected", f"{expected:.4f}, the mean score of one person at these κ")
+        table.add_row("expected", f"{expected:.4f}, the mean score of one person with these κ")
     table.add_row("verdict", verdict(score, limit))
     console.print(table)
     warn(console, limit.doubts)
@@ -216,6 +216,9 @@ def warn_of_low_kappa(
 ) -> None:  # fmt: skip
     """Print a warning for each photo whose κ is below that of 95 % of the other photos."""
     least = known["kappa"]["p5"] if known else -np.inf
-    words = f"95 % of {others} have a higher κ (from {least:.2f} on): a poor photo, the score may"
+    words = (
+        f"its κ is low, 95 % of {others} have at least {least:.2f}; the photo may be poor and its "
+        "score misleading"
+    )
     low = (photo for photo, value in zip(photos, kappa, strict=True) if value < least)
-    warn(console, [f"{photo}: {words} mislead" for photo in low])
+    warn(console, [f"{photo}: {words}" for photo in low])

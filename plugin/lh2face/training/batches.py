@@ -1,4 +1,4 @@
-"""The batch sampler, which decides which images form a batch and in which order."""
+"""The batch sampler, which decides which images form each batch."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -10,14 +10,15 @@ from torch.utils.data import BatchSampler, Sampler
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
-    """How many whole batches there are in an epoch.
+    """Compute the number of whole batches in an epoch.
 
     Args:
-        images: Of the data set.
-        batch_size: Images in a batch, of all processes together.
+        images: Number of images of the data set.
+        batch_size: Number of images in a batch, of all processes together.
 
     Raises:
-        ValueError: If the processes do not divide the batch, or there are fewer images than one.
+        ValueError: If the batch cannot be divided evenly over the processes, or is larger than the
+            data set.
     """
     processes = get_world_size()
     if batch_size % processes:
@@ -62,7 +63,7 @@ class EvenBatchSampler(Sampler[list[int]]):
         self.skipped = 0
 
     def skip(self, batches: int) -> None:
-        """Start every later iteration after this many batches, without reading their images."""
+        """Let later iterations leave out this many batches at the start, without reading images."""
         self.skipped = batches
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -72,5 +73,5 @@ class EvenBatchSampler(Sampler[list[int]]):
         return iter(BatchSampler(part, self.batch_size, drop_last=True))
 
     def __len__(self) -> int:
-        """Number of steps in a whole epoch, whether or not batches are skipped."""
+        """Return the number of steps in a whole epoch, even if batches are skipped."""
         return self.steps

@@ -1,4 +1,4 @@
-"""The weights of the best validation of a training: kept while it runs, and loaded at its end."""
+"""Keeping the weights of a training's best validation in a file, and loading them at its end."""
 
 import json
 import math
@@ -18,7 +18,7 @@ from lh2face.registry import HOOKS
 from lh2face.training.validation import ValidationError
 
 BEST = "best.safetensors"
-ABOUT = "validation"  # key in the metadata of a safetensors file
+ABOUT = "validation"  # key in the metadata of the safetensors file
 
 
 @HOOKS.register_module()
@@ -40,7 +40,7 @@ class BestModelHook(Hook):  # type: ignore[misc]  # mmengine has no types
 
     def __init__(self, monitor: str = f"{MEAN}/accuracy") -> None:
         self.monitor = monitor
-        self.value: float | None = None  # best value so far; none before training begins
+        self.value: float | None = None  # best value so far; None before the training begins
 
     def before_train(self, runner: Any) -> None:
         """Read the best value so far.
@@ -50,8 +50,8 @@ class BestModelHook(Hook):  # type: ignore[misc]  # mmengine has no types
         """
         if runner._val_loop is None:
             raise ValidationError(
-                "BestModelHook: there is no val_dataloader to choose by; name a validation, or "
-                "leave the hook out"
+                "BestModelHook: expected a val_dataloader, whose metrics choose the weights, found "
+                "none; add one, or remove the hook"
             )
         kept: list[dict[str, Any] | None] = [None]
         if is_main_process():
@@ -60,7 +60,7 @@ class BestModelHook(Hook):  # type: ignore[misc]  # mmengine has no types
         self.value = kept[0]["value"] if kept[0] else -math.inf
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float]) -> None:
-        """Save the weights if the metric is higher than ever before.
+        """Save the weights if the metric is higher than in all earlier validations.
 
         Raises:
             ValidationError: If there is no such metric.
@@ -90,7 +90,8 @@ def kept_best(work_dir: Path) -> dict[str, Any] | None:
     """Read ``step``, ``monitor`` and ``value`` of the weights that :class:`BestModelHook` kept.
 
     Returns:
-        ``None`` if there is no file, or if it was damaged: then it is deleted.
+        The three values, or ``None`` if there is no file. A damaged file is deleted, and counts as
+        none.
     """
     path = work_dir / BEST
     if not path.exists():
@@ -109,7 +110,7 @@ def take_best(model: nn.Module, work_dir: Path) -> dict[str, Any] | None:
     """Load the weights that :class:`BestModelHook` kept into a model, if there are any.
 
     Returns:
-        The result of :func:`kept_best`.
+        ``step``, ``monitor`` and ``value`` of the weights, or ``None`` if there are none.
     """
     about = kept_best(work_dir)
     if about is not None:

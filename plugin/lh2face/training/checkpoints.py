@@ -23,13 +23,13 @@ from lh2face.training.loop import SIGNALS, EpochLoop
 
 
 class CheckpointKeeper(Hook):  # type: ignore[misc]  # mmengine has no types
-    """Base class of the checkpoint hooks: it decides when to write one and how to resume.
+    """Base class of the checkpoint hooks: it decides when to write a checkpoint and how to resume.
 
     A checkpoint is written every ``interval`` steps, after each epoch, at the end of the run, and
     when the process receives SIGUSR1 or SIGTERM. After SIGTERM the process ends with exit code 143,
     which is what a shell reports for that signal. If only one of several processes receives the
-    signal, all of them act on it at the same step. A checkpoint is only written between two steps
-    of the optimizer: where gradients are accumulated, it is delayed until the next optimizer step.
+    signal, all of them act on it at the same step. If gradients are accumulated over several
+    batches, a checkpoint is only written after a step of the optimizer.
 
     A run with ``resume=True`` and no ``load_from`` resumes from the newest intact checkpoint. A
     checkpoint is written to a temporary name, flushed to disk, and then renamed. The last two are
@@ -57,7 +57,7 @@ class CheckpointKeeper(Hook):  # type: ignore[misc]  # mmengine has no types
 
     @staticmethod
     def is_whole(path: Path) -> bool:
-        """Whether a run can resume from the checkpoint; ``False`` if it is damaged in any way."""
+        """Whether the checkpoint is intact, so that a run can resume from it."""
         raise NotImplementedError
 
     def write(self, runner: Any, path: Path, progress: dict[str, Any]) -> None:
@@ -77,7 +77,7 @@ class CheckpointKeeper(Hook):  # type: ignore[misc]  # mmengine has no types
         if not isinstance(runner.train_loop, EpochLoop):
             raise ValueError(
                 f"train_cfg: {type(self).__name__} needs dict(type='EpochLoop', max_epochs=...), "
-                f"found {type(runner.train_loop).__name__}, which cannot go on inside an epoch"
+                f"found {type(runner.train_loop).__name__}, which cannot resume within an epoch"
             )
         runner.train_loop.heeded = SIGNALS
         if runner._resume and runner._load_from is None:
@@ -98,12 +98,12 @@ class CheckpointKeeper(Hook):  # type: ignore[misc]  # mmengine has no types
         if progress["steps_of_epoch"] != steps:
             raise ValueError(
                 f"{path}: its epochs have {progress['steps_of_epoch']} steps, found {steps}; "
-                "train_dataloader.batch_size and the images must be the same"
+                "train_dataloader.batch_size and the images must be those of the checkpoint"
             )
         loop._epoch, loop._iter = progress["epoch"], progress["iter"]
 
     def before_train(self, runner: Any) -> None:
-        """Note the first step of this run: there is nothing new to save yet."""
+        """Note the step at which this run starts; there is nothing new to save yet."""
         self.kept, self.kept_epoch = runner.iter, runner.epoch
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
@@ -160,7 +160,7 @@ class CheckpointKeeper(Hook):  # type: ignore[misc]  # mmengine has no types
 
 
 def asked_anywhere(asked: set[int]) -> set[int]:
-    """The signals that any process received; every process must call this."""
+    """Return the signals that any process received; every process must call this."""
     flags = torch.tensor([number in asked for number in SIGNALS], dtype=torch.int32)
     all_reduce(flags, op="max")
     return {number for number, flag in zip(SIGNALS, flags.tolist(), strict=True) if flag}
@@ -170,8 +170,8 @@ def asked_anywhere(asked: set[int]) -> set[int]:
 class LastCheckpointHook(CheckpointKeeper):
     """Keep the state of a run in ``<work_dir>/last.pth``, and the previous one in ``before.pth``.
 
-    Only the first process writes, so every process must hold the same state; for a sharded head use
-    ``ShardedCheckpointHook``. :class:`CheckpointKeeper` says when checkpoints are written and read.
+    Only the first process writes, so every process must hold the same state. For a sharded head,
+    use ``ShardedCheckpointHook``. The base class describes when checkpoints are written and read.
 
     Args:
         interval: Number of steps between two checkpoints, ≥ 1.

@@ -11,20 +11,21 @@ from lh2face.registry import HOOKS
 
 @HOOKS.register_module()
 class FreezeHook(Hook):  # type: ignore[misc]  # mmengine has no types
-    """Freeze modules of a model: their parameters and running statistics do not change.
+    """Freeze modules of a model, so that their parameters and running statistics do not change.
 
-    The running statistic of a new ``LH2FaceHead`` has no value yet; the first batch sets it.
+    There is one exception: the mean norm of a new ``LH2FaceHead`` has no value yet, so the first
+    batch sets it.
 
     The optimizer skips parameters without gradients, so weight decay does not change them either.
-    If modules are frozen for some epochs only, they train from the next epoch on, with the learning
-    rate of the schedule at that time.
+    If modules are frozen for some epochs only, they are trained from the next epoch on, with the
+    learning rate of the schedule at that time.
 
     Args:
         parts: Names of modules of the model, such as ``"backbone"`` or ``"backbone.layer1"``.
-        epochs: Number of epochs, from the first, in which they are frozen; ``None``: all.
+        epochs: Number of the first epochs, in which the modules are frozen; ``None`` for all.
 
     Raises:
-        ValueError: If the model has no module of that name, or no parameter is left to train.
+        ValueError: If the model has no module of such a name, or no parameter is left to train.
 
     Example:
         ``custom_hooks = [dict(type="FreezeHook", parts=["backbone"], epochs=1)]``
@@ -75,15 +76,15 @@ class FreezeHook(Hook):  # type: ignore[misc]  # mmengine has no types
         if not any(weight.requires_grad for weight in model.parameters()):
             raise ValueError(f"FreezeHook.parts: {self.parts} leave nothing to train")
         if runner.model is not model:
-            # DistributedDataParallel keeps the list of parameters that had gradients when it was
-            # created, and waits for all of them. So the model is wrapped again.
+            # DistributedDataParallel waits for the gradients of all parameters that required one
+            # when it was created. So the model is wrapped again.
             runner.model = model
             gc.collect()
             runner.model = runner.wrap_model(runner.cfg.get("model_wrapper_cfg"), model)
             runner._maybe_compile("train_step")
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        """Keep frozen modules in eval mode, which each epoch and validation switches off."""
+        """Put frozen modules into eval mode again, which an epoch or a validation switches off."""
         for part in self.modules:
             if self.held and part.training:
                 part.eval()

@@ -14,7 +14,7 @@ from mmengine.runner import EpochBasedTrainLoop
 from torch import nn
 from torch.utils.data import DataLoader
 
-# Slurm can be told to send SIGUSR1 some time before the end; it sends SIGTERM at the end.
+# Slurm can send SIGUSR1 some minutes before a job's time ends; at the end it sends SIGTERM.
 SIGNALS = [getattr(signal, name) for name in ("SIGUSR1", "SIGTERM") if hasattr(signal, name)]
 
 
@@ -22,23 +22,24 @@ SIGNALS = [getattr(signal, name) for name in ("SIGUSR1", "SIGTERM") if hasattr(s
 class EpochLoop(EpochBasedTrainLoop):  # type: ignore[misc]  # mmengine has no types
     """Train by epochs; a resumed run starts at the step within the epoch where it was saved.
 
-    The loop validates by steps. It ends after the current step when a hook sets ``stop_training``,
-    as mmengine's ``EarlyStoppingHook`` does; if such a run is resumed, it does not train further.
+    The loop can validate after a number of steps. It ends after the current step when a hook sets
+    ``stop_training``, as mmengine's ``EarlyStoppingHook`` does. If such a run is resumed, it does
+    not train further.
 
-    With a hook of :mod:`lh2face.training.checkpoints`, the signals SIGUSR1 and SIGTERM are only
-    added to :attr:`asked` while the loop runs. The hook acts on them between two steps.
+    With a hook of :mod:`lh2face.training.checkpoints`, the signals SIGUSR1 and SIGTERM do not end
+    the process. They are added to :attr:`asked`, and the hook acts on them between two steps.
 
     Args:
         runner: mmengine's runner.
         dataloader: The loader of the training images, or its config.
         max_epochs: Number of epochs, ≥ 1.
-        val_interval: Number of steps between two validations, ≥ 1; ``None``: validate after each
-            epoch. There is always a validation after the last step of the schedule. Without a
-            ``val_dataloader`` there is none at all.
+        val_interval: Number of steps between two validations, ≥ 1; ``None`` to validate after each
+            epoch. There is also a validation after the last step. Without a ``val_dataloader``
+            there is no validation.
 
     Attributes:
-        heeded: Numbers of the signals to note.
-        asked: Numbers of the signals received and not yet acted on.
+        heeded: Numbers of the signals that are noted.
+        asked: Numbers of the signals that have arrived, and on which no hook has acted yet.
 
     Raises:
         ValueError: If a number is out of range, or the images do not fill one batch.
@@ -105,16 +106,16 @@ class EpochLoop(EpochBasedTrainLoop):  # type: ignore[misc]  # mmengine has no t
                 return
 
     def rest_of_epoch(self) -> Iterator[tuple[int, Any]]:
-        """The remaining batches of the epoch, each with its index in the epoch."""
+        """Return the remaining batches of the epoch, each with its index in the epoch."""
         done = self._iter - self._epoch * len(self.dataloader)
         if hasattr(self.dataloader.batch_sampler, "skip"):
             self.dataloader.batch_sampler.skip(done)
             return enumerate(self.dataloader, done)
-        # Other batch samplers cannot skip: the earlier batches are loaded and thrown away.
+        # Other batch samplers cannot skip batches, so these are loaded and not used.
         return islice(enumerate(self.dataloader), done, None)
 
     def validation_is_due(self) -> bool:
-        """Whether to validate after the step just done."""
+        """Whether to validate now, after a step."""
         due: bool = self._iter % self.val_interval == 0 or self._iter == self._max_iters
         return due
 
@@ -143,10 +144,10 @@ def noted(numbers: list[int], asked: set[int]) -> Iterator[None]:
 
 
 def let_workers_finish(loader: DataLoader[Any]) -> None:
-    """Make a loader's workers ignore signals, except SIGTERM from the process that trains.
+    """Make a loader's workers ignore signals, except SIGTERM from the training process.
 
-    A batch system sends signals to every process. A worker that ends because of one would end the
-    run before its checkpoint is written.
+    A batch system sends its signals to every process. If a worker ended, the run would end before
+    its checkpoint is written.
     """
     if loader.num_workers and hasattr(signal, "sigwaitinfo"):
         loader.worker_init_fn = partial(start_deaf, loader.worker_init_fn)

@@ -1,4 +1,4 @@
-"""How a process holds memory while a network trains on the CPU, and how much it held."""
+"""Memory of a process that trains on the CPU: reuse of freed memory, and the peak."""
 
 import ctypes
 import sys
@@ -8,12 +8,13 @@ LARGEST_INT = 2**31 - 1
 
 
 def reuse_freed_memory() -> None:
-    """Keep freed memory in the process, where the C library is glibc.
+    """Keep freed memory in the process, if its C library is glibc.
 
-    By default glibc maps every large tensor anew and gives it back when freed, so each step of a
-    training pays for the same page faults again; on the CPU that is up to half of the step.
+    By default, glibc requests memory from the system for every large tensor, and returns it when
+    the tensor is freed. So every step of a training causes the same page faults again. On the CPU,
+    these take up to half of the time.
     """
-    # ctypes has no handle of the process itself on Windows.
+    # On Windows, ctypes cannot open the process itself.
     libc = None if sys.platform == "win32" else ctypes.CDLL(None)
     if libc is not None and hasattr(libc, "gnu_get_libc_version"):
         libc.mallopt(M_MMAP_MAX, 0)
@@ -21,11 +22,11 @@ def reuse_freed_memory() -> None:
 
 
 def peak_memory() -> int | None:
-    """The most memory this process has held so far, MiB; None where the system does not tell."""
+    """Return the peak memory of this process so far in MiB; ``None`` on Windows."""
     try:
         import resource
     except ModuleNotFoundError:  # Windows
         return None
-    # KiB, but for macOS, which counts bytes.
+    # The unit is KiB, but bytes on macOS.
     unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)

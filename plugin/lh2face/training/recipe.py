@@ -1,8 +1,8 @@
-"""The recipe of a training: an mmengine config. :mod:`~lh2face.training.recipe_checks` checks it.
+"""Reading the recipe of a training, which is an mmengine config.
 
-The stages put in what only the pipeline knows: the faces, the number of classes, the head, the seed
-and the work folder. All else is what the config says; the same file trains with mmengine's
-``Runner`` without the pipeline.
+The stages set only what the pipeline decides: the faces, the number of classes, the head, the seed
+and the work folder. Everything else comes from the config. So the same file also works without the
+pipeline, with mmengine's ``Runner``. :mod:`~lh2face.training.recipe_checks` checks recipes.
 """
 
 import difflib
@@ -18,18 +18,20 @@ from lh2face.text import first_line
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-# What the pipeline itself decides; the config may have these for a training without the pipeline.
+# Keys that the pipeline sets. A config may have them, for use without the pipeline; options may
+# not.
 INJECTED = (
     "experiment_name", "launcher", "load_from", "model.backbone.init_cfg", "model.head",
     "randomness.seed", "resume", "train_dataloader.dataset.image_size",
     "train_dataloader.dataset.names", "train_dataloader.dataset.root",
     "val_dataloader.dataset.image_size", "val_dataloader.dataset.paths", "work_dir",
 )  # fmt: skip
-# Every training stage depends on this folder of the checkout that it runs in.
+# The folder of the checkout that every training stage depends on.
 WATCHED = ("plugin", "lh2face", "configs")
-# Under this name, and not that of the user's file, mmengine keeps the config in the work folder.
+# Name under which mmengine stores the config in the work folder, whatever the user's file is
+# called.
 RECIPE = "recipe.py"
-# What of a data loader changes no result.
+# Settings of a data loader that do not change the result.
 LOADING = ("num_workers", "persistent_workers", "pin_memory", "prefetch_factor")
 
 
@@ -38,20 +40,20 @@ class RecipeError(ValueError):
 
 
 def load_recipe(path: Path, options: Mapping[str, Any]) -> "Config":
-    """Read a config file and put options over it.
+    """Read a config file, and override it by options.
 
     Args:
         path: The mmengine config. Its Python code is run.
-        options: Values by dotted name, ``{"optim_wrapper.optimizer.lr": 0.05}``, or nested.
-            A number stands for an element of a list. A mapping is put over the one that is there;
-            ``_delete_: true`` in it replaces that one.
+        options: Values by dotted name, such as ``{"optim_wrapper.optimizer.lr": 0.05}``, or nested.
+            A number in a name is the index of an element of a list. A mapping is merged into the
+            config's mapping; with ``_delete_: true`` it replaces the config's mapping.
 
     Returns:
         The config with the options in it.
 
     Raises:
-        RecipeError: If the file is absent or cannot be read, or an option names what is not there,
-            what the pipeline decides, or a module to import.
+        RecipeError: If the file is missing or cannot be read, or an option is unknown, is set by
+            the pipeline, or would import a module.
     """
     from mmengine.config import Config
 
@@ -62,7 +64,7 @@ def load_recipe(path: Path, options: Mapping[str, Any]) -> "Config":
         config = Config.fromfile(path)
     except RecipeError:
         raise
-    except Exception as error:  # whatever the code of the file raises
+    except Exception as error:  # the code of the file may raise anything
         raise RecipeError(f"config: {path}: {first_line(error):.300}") from error
     allowed = {*runner_arguments(), *config.keys()}
     for name in options:
@@ -73,7 +75,7 @@ def load_recipe(path: Path, options: Mapping[str, Any]) -> "Config":
                 f"{meant(first, allowed)}; allowed are {', '.join(sorted(allowed))}"
             )
         if any(f"{name}.".startswith(f"{taken}.") for taken in INJECTED):
-            raise RecipeError(f"options: {name}: the pipeline decides it")
+            raise RecipeError(f"options: {name}: the pipeline sets it, so no option may")
     _check_no_code(dict(options), "options")
     try:
         config.merge_from_dict(dict(options))
@@ -83,28 +85,31 @@ def load_recipe(path: Path, options: Mapping[str, Any]) -> "Config":
 
 
 def _check_watched(path: Path) -> None:
-    """Refuse a config that reads files which no stage depends on: a change there would be lost."""
+    """Refuse a config that reads files on which no stage depends.
+
+    If such a file changed, DVC would not train again.
+    """
     from mmengine.config import Config
 
     if Config._is_lazy_import(str(path)):
         raise RecipeError(
-            f"config: {path}: imports from other configs are not watched; expected _base_ with "
-            "registered names"
+            f"config: {path}: DVC does not see changes of configs that are imported; expected "
+            "_base_ with registered names"
         )
     for base in Config._get_base_files(str(path)):
         found = Path(Config._get_cfg_path(base, str(path))[0]).resolve()
         if not any(folder.parts[-len(WATCHED) :] == WATCHED for folder in found.parents):
             raise RecipeError(
-                f"config: {path}: its _base_ {base} is not watched; allowed are those in "
-                f"{'/'.join(WATCHED)}"
+                f"config: {path}: DVC does not see changes of its _base_ {base}; allowed are the "
+                f"configs in {'/'.join(WATCHED)}"
             )
 
 
 def _check_no_code(value: Any, key: str) -> None:
-    """Refuse what would make mmengine import a module: only the config itself is code."""
+    """Refuse values that make mmengine import a module; only the config itself may contain code."""
     last = key.rpartition(".")[2]
     if last in ("custom_imports", "_scope_"):
-        raise RecipeError(f"{key}: allowed in the config itself only, as it imports a module")
+        raise RecipeError(f"{key}: allowed in the config only, because it imports a module")
     if last.endswith(("type", "constructor")) and isinstance(value, str) and "." in value:
         raise RecipeError(f"{key}: expected the name of a registered class, found {value!r:.100}")
     items: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, Mapping) else ()
@@ -114,14 +119,15 @@ def _check_no_code(value: Any, key: str) -> None:
 
 
 def sizes(config: "Config", num_classes: int) -> dict[str, int]:
-    """The arguments of a head that the training faces and the backbone decide."""
+    """Return the arguments of a head that follow from the training faces and the backbone."""
     return {"num_classes": num_classes, "in_channels": config.model.backbone.embedding_size}
 
 
 def decisive(config: "Config") -> dict[str, Any]:
-    """What of a run's config decides its result, JSON types only.
+    """Return the parts of a run's config that decide its result, in JSON types.
 
-    Where the data lie and what loads them is left out: a run may go on with other workers.
+    The place of the data and the settings of loading are left out. So a run can be resumed with a
+    different number of workers.
     """
     found: dict[str, Any] = json.loads(json.dumps(config.to_dict()))
     for name in ("work_dir", "launcher", "resume", "experiment_name", "log_level"):
@@ -136,19 +142,19 @@ def decisive(config: "Config") -> dict[str, Any]:
 
 
 def faces_of(config: "Config") -> list[Path]:
-    """The folders of training faces that a run's config reads."""
+    """Return the folders of training faces that a run's config reads."""
     dataset = config.train_dataloader.dataset
     return face_folders(Path(dataset.root), dataset.get("names"))
 
 
 def runner_arguments() -> set[str]:
-    """The keys of a config that mmengine reads, but for those it sets itself."""
+    """Return the keys of a config that mmengine reads, without ``cfg``, the config itself."""
     from mmengine.runner import Runner
 
     return {*inspect.signature(Runner).parameters, "custom_imports", "compile"} - {"cfg"}
 
 
 def meant(name: str, allowed: set[str]) -> str:
-    """What a key that is not known was perhaps to be."""
+    """Return the end of a message that suggests the allowed key closest to an unknown one."""
     close = difflib.get_close_matches(name, sorted(allowed), 1, 0.85)
     return f"; perhaps {close[0]}" if close else ""

@@ -1,4 +1,4 @@
-"""Checks of a recipe before anything runs: it can be built, and nothing in it is unknown."""
+"""Checks of a recipe before anything runs: all keys are known, and all parts can be built."""
 
 import contextlib
 import copy
@@ -15,27 +15,30 @@ if TYPE_CHECKING:
 
     from lh2face.registry import Registry
 
-# Parts of a config that a training has.
+# Parts of a config that every training needs.
 NEEDED = ("model", "train_dataloader", "optim_wrapper", "train_cfg")
-# What mmengine reads of paramwise_cfg; it passes over all else without a word.
+# Keys of paramwise_cfg that mmengine reads; it ignores others without a message.
 PARAMWISE = {
     "bias_decay_mult", "bias_lr_mult", "bypass_duplicate", "custom_keys", "dcn_offset_lr_mult",
     "dwconv_decay_mult", "flat_decay_mult", "norm_decay_mult",
 }  # fmt: skip
-# Any number will do, as all sizes are checked without memory.
+# Numbers of classes and of steps in an epoch, for building only; any would do.
 CLASSES, STEPS_AN_EPOCH = 16, 1000
 
 
 def check_recipe(config: "Config", heads: Mapping[str, Mapping[str, Any]]) -> None:
-    """Build model, optimizer, schedule and hooks without memory, and check all other arguments.
+    """Check the recipe of a recognizer.
+
+    Model, optimizer and schedule are built without allocating memory for weights. The arguments of
+    all other parts, such as hooks, are checked against their classes.
 
     Args:
         config: The recipe.
-        heads: Configs of the heads to train, by the key that holds each; without ``num_classes``
-            and ``in_channels``.
+        heads: Configs of the heads to train, by the parameter that holds each; without
+            ``num_classes`` and ``in_channels``.
 
     Raises:
-        RecipeError: If anything is unknown, missing or refused.
+        RecipeError: If a key is unknown or missing, or a value is not allowed.
     """
     import torch
 
@@ -43,7 +46,7 @@ def check_recipe(config: "Config", heads: Mapping[str, Mapping[str, Any]]) -> No
 
     _check_keys(config)
     shared = {**config.model.to_dict(), "head": None}
-    with _aside():
+    with _without_side_effects():
         with torch.device("meta"):
             model = build("recognizer", shared, "model")
             _check_embedding(model.backbone, shared["backbone"])
@@ -53,24 +56,24 @@ def check_recipe(config: "Config", heads: Mapping[str, Mapping[str, Any]]) -> No
 
 
 def check_reconstruction(config: "Config") -> None:
-    """Check the recipe of a reconstructor as :func:`check_recipe` does that of a recognizer.
+    """Check the recipe of a reconstructor, in the same way as :func:`check_recipe`.
 
     Raises:
-        RecipeError: If anything is unknown, missing or refused.
+        RecipeError: If a key is unknown or missing, or a value is not allowed.
     """
     import torch
 
     from lh2face.registry import build
 
     _check_keys(config)
-    with _aside():
+    with _without_side_effects():
         with torch.device("meta"):
             model = build("trainer", config.model.to_dict(), "model")
         _check_training(model, config)
 
 
 def _check_keys(config: "Config") -> None:
-    """Check the names of the config's parts, and that a training has what it needs."""
+    """Check the names of the config's parts, and that none is missing."""
     for name in config.keys() - runner_arguments():
         if close := meant(name, runner_arguments()):
             raise RecipeError(f"{name}: unknown{close}")
@@ -78,12 +81,14 @@ def _check_keys(config: "Config") -> None:
         if not isinstance(config.get(name), Mapping):
             raise RecipeError(f"{name}: expected a mapping, found {config.get(name)!r:.100}")
     if config.get("load_from"):
-        raise RecipeError("load_from: use train.init, whose file the pipeline watches")
+        raise RecipeError(
+            "load_from: use train.init in params.yaml, so that DVC sees changes of the file"
+        )
 
 
 @contextlib.contextmanager
-def _aside() -> Iterator[None]:
-    """Print nothing, and draw nothing from PyTorch's generator, which runs depend on."""
+def _without_side_effects() -> Iterator[None]:
+    """Suppress printing, and restore the state of PyTorch's generator at the end."""
     import torch
 
     with torch.random.fork_rng([]), contextlib.redirect_stdout(io.StringIO()):
@@ -91,26 +96,28 @@ def _aside() -> Iterator[None]:
 
 
 def _check_embedding(backbone: Any, config: Mapping[str, Any]) -> None:
-    """Have the backbone embed two images without memory."""
+    """Check the shape of the embeddings of two images, without allocating memory."""
     import torch
 
     size, expected = config["image_size"], config["embedding_size"]
     channels = next(one.in_channels for one in backbone.modules() if hasattr(one, "in_channels"))
-    with _in_words(f"model.backbone: {size} px"):
+    with _errors_name(f"model.backbone: {size} px"):
         found = tuple(backbone(torch.zeros(2, channels, size, size, device="meta")).shape)
     if found != (2, expected):
-        raise RecipeError(f"model.backbone: embeddings of shape {found}, expected (2, {expected})")
+        raise RecipeError(
+            f"model.backbone: expected embeddings (2, {expected}) of two images, found {found}"
+        )
 
 
 def _check_training(model: Any, config: "Config") -> None:
-    """Check all of a recipe but its model."""
+    """Check a recipe, except for its model."""
     _check_parts(config)
     _check_optimization(model, config)
     check_schedule(config, STEPS_AN_EPOCH)
 
 
 def _check_optimization(model: Any, config: "Config") -> None:
-    """Build the optimizer over the model's parameters."""
+    """Build the optimizer for the model's parameters."""
     from mmengine.optim import build_optim_wrapper
     from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
@@ -124,19 +131,20 @@ def _check_optimization(model: Any, config: "Config") -> None:
         raise RecipeError(
             f"optim_wrapper.paramwise_cfg: found {sorted(unknown)}, allowed are {sorted(PARAMWISE)}"
         )
-    with _in_words("optim_wrapper"):
+    with _errors_name("optim_wrapper"):
         build_optim_wrapper(model, copy.deepcopy(config.optim_wrapper))
 
 
 def check_schedule(config: "Config", steps: int) -> None:
-    """Build the schedule over an optimizer of its own.
+    """Build the schedules of the learning rate, with a separate optimizer.
 
     Args:
         config: The recipe.
         steps: Number of steps in an epoch.
 
     Raises:
-        RecipeError: If anything is refused, ends after the training, or is shorter than a step.
+        RecipeError: If a value is not allowed, or a schedule ends after the training or is shorter
+            than a step.
     """
     import torch
     from mmengine.optim import OptimWrapper
@@ -153,7 +161,7 @@ def check_schedule(config: "Config", steps: int) -> None:
                     f"{key}.{name}: expected a number up to train_cfg.max_epochs, {epochs}, found "
                     f"{found!r:.100}"
                 )
-        with _in_words(f"{key}, with {steps} steps an epoch"):
+        with _errors_name(f"{key}, with {steps} steps per epoch"):
             given = {"optimizer": OptimWrapper(optimizer), "epoch_length": steps}
             PARAM_SCHEDULERS.build(
                 {**({"end": epochs} if by_epoch else {}), **one}, default_args=given
@@ -161,14 +169,14 @@ def check_schedule(config: "Config", steps: int) -> None:
 
 
 def _check_parts(config: "Config") -> None:
-    """Check the arguments of all that is built during the training."""
+    """Check the arguments of hooks, metrics, visualizers, loops and data loaders."""
     from mmengine.registry import HOOKS, LOOPS, METRICS, VISBACKENDS, VISUALIZERS
     from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner, ValLoop
 
     from lh2face.registry import check_arguments
 
     for key, hook in (*_listed(config, "default_hooks"), *_listed(config, "custom_hooks")):
-        if hook is not None:  # mmengine's own of that name is left out
+        if hook is not None:  # None switches off mmengine's default hook of that name
             _check_type(HOOKS, hook, key)
     for key, metric in _listed(config, "val_evaluator"):
         _check_type(METRICS, metric, key)
@@ -195,7 +203,7 @@ def _check_parts(config: "Config") -> None:
 
 
 def _check_loader(loader: Mapping[str, Any], key: str) -> None:
-    """Check the data set's arguments, and build the loader of another data set."""
+    """Check the arguments of the data set, and build the loader with a data set of numbers."""
     from mmengine.runner import Runner
 
     from lh2face.registry import DATASETS, TRANSFORMS
@@ -205,15 +213,15 @@ def _check_loader(loader: Mapping[str, Any], key: str) -> None:
         raise RecipeError(f"{key}.batch_size: expected a whole number ≥ 1, found {size!r:.100}")
     _check_type(DATASETS, loader.get("dataset"), f"{key}.dataset")
     for name, transform in _listed(loader["dataset"], "pipeline"):
-        with _in_words(f"{key}.dataset.{name}"):
+        with _errors_name(f"{key}.dataset.{name}"):
             TRANSFORMS.build(transform)
-    with _in_words(key), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of more workers than there are cores
+    with _errors_name(key), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch warns of more workers than cores
         Runner.build_dataloader({**loader, "dataset": range(size)}, seed=0)
 
 
 def _listed(config: Mapping[str, Any], key: str) -> Iterator[tuple[str, Any]]:
-    """The configs under a key, which holds one, a list or a mapping of them."""
+    """Yield the configs under a key, which holds one config, or a list or mapping of configs."""
     found = config.get(key) or []
     if isinstance(found, Mapping):
         found = {"": found} if "type" in found else found
@@ -223,7 +231,7 @@ def _listed(config: Mapping[str, Any], key: str) -> Iterator[tuple[str, Any]]:
 
 
 def _check_type(registry: "Registry", config: Any, key: str) -> None:
-    """Check that a config names a registered class and has only arguments of it."""
+    """Check that a config names a registered class, and has only arguments of that class."""
     from lh2face.registry import check_arguments
 
     if not isinstance(config, Mapping) or not isinstance(config.get("type"), str):
@@ -231,14 +239,14 @@ def _check_type(registry: "Registry", config: Any, key: str) -> None:
     cls = registry.get(config["type"])
     if cls is None:
         raise RecipeError(
-            f"{key}.type: found {config['type']!r:.100}, which is not registered as such a part"
+            f"{key}.type: found {config['type']!r:.100}, which is no registered class of this kind"
         )
     check_arguments(cls, config, key)
 
 
 @contextlib.contextmanager
-def _in_words(key: str) -> Iterator[None]:
-    """Name the key in whatever error comes up."""
+def _errors_name(key: str) -> Iterator[None]:
+    """Turn any exception inside the context into a ``RecipeError`` that names the key."""
     try:
         yield
     except Exception as error:

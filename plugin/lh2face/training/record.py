@@ -1,4 +1,4 @@
-"""mmengine hooks that record a training and its validations, and stop it at NaN or infinity."""
+"""mmengine hooks that record a training and its validations, and end it at NaN or infinity."""
 
 import math
 import time
@@ -21,7 +21,7 @@ from lh2face.distributed.finite import LAST_FINITE, NonFiniteError, in_words
 from lh2face.progress import Bar, Lines, progress
 from lh2face.registry import HOOKS
 
-# Key of the message hub, which checkpoints store, for the sums of the next row.
+# Key of the message hub for the sums of the next row; checkpoints store the message hub.
 WINDOW = "window"
 
 
@@ -29,18 +29,19 @@ WINDOW = "window"
 class TrainingRecordHook(Hook):  # type: ignore[misc]  # mmengine has no types
     """Record the statistics of a run, averaged over ``interval`` steps and all processes.
 
-    Each average is written as a row of ``<work_dir>/training.csv`` and to the config's visualizer,
-    such as TensorBoard; the progress display shows its loss and speed. A resumed run first drops
-    the rows that it will write again. The sums for the next row are stored in its checkpoint.
+    The averages are written as a row of ``<work_dir>/training.csv``, and to the config's
+    visualizer, such as TensorBoard. The progress display shows the loss and the speed. A resumed
+    run first deletes the rows that it will write again. The sums for the next row are stored in
+    checkpoints.
 
-    The hook stops the run, in every process at the same step, when the loss is not finite or the
-    norm of the gradients is not. The norm is known only where gradients are clipped.
+    The hook ends the run, in every process at the same step, if the loss or the norm of the
+    gradients is not finite. The norm is known only if gradients are clipped.
 
     The hook also shortens mmengine's history of scalars, which mmengine otherwise copies at every
     step and stores in every checkpoint.
 
     Args:
-        interval: Number of steps per row; a row also ends at the end of each epoch.
+        interval: Number of steps per row, ≥ 1; a row also ends at the end of each epoch.
     """
 
     priority = "BELOW_NORMAL"
@@ -58,8 +59,8 @@ class TrainingRecordHook(Hook):  # type: ignore[misc]  # mmengine has no types
         forget_history(runner.message_hub)
         self.clock = time.perf_counter()
         if is_main_process():
-            # A row for this step exists if the earlier run ended here; without a full window, keep
-            # it.
+            # If the earlier run ended at this step, it wrote a row for it, and no sums are left.
+            # Then the row stays.
             drop_rows(self.path, runner.iter - bool(self.window["steps"]))
             self.progress = progress("training", runner.max_iters, done=runner.iter)
 
@@ -126,15 +127,16 @@ class TrainingRecordHook(Hook):  # type: ignore[misc]  # mmengine has no types
 
 @HOOKS.register_module()
 class ValidationRecordHook(Hook):  # type: ignore[misc]  # mmengine has no types
-    """Write the metrics of each validation: printed, to the visualizer, and to a CSV file.
+    """Print the metrics of each validation, and write them to the visualizer and a CSV file.
 
-    The file is ``<work_dir>/validation.csv``. A row has the step, a name, and one column per figure
-    of the metrics ``name/figure``. A resumed run first drops the rows that it will write again. The
-    hook passes the others to :class:`mmengine.hooks.EarlyStoppingHook`, which stores no state.
+    The file is ``<work_dir>/validation.csv``. The metrics are called ``name/figure``. A row has the
+    step, the name, and one column per figure. A resumed run first deletes the rows that it will
+    write again. It passes the other rows to :class:`mmengine.hooks.EarlyStoppingHook`, if the run
+    has one, because that hook stores no state.
     """
 
     priority = "BELOW_NORMAL"
-    path: Path | None = None  # path of the record; none before training begins
+    path: Path | None = None  # path of the record; None before the training begins
 
     def before_train(self, runner: Any) -> None:
         """Open the record at the step where the run starts or resumes."""
@@ -171,7 +173,7 @@ class ValidationRecordHook(Hook):  # type: ignore[misc]  # mmengine has no types
 
 
 def new_window() -> dict[str, Any]:
-    """The empty sums of a row: of each statistic, and of steps, images and seconds."""
+    """Return empty sums for a row: those of the statistics, and of steps, images and seconds."""
     return {"sums": {}, "steps": 0, "images": 0, "seconds": 0.0}
 
 
@@ -182,7 +184,7 @@ def flush(visualizer: Any) -> None:
 
 
 def mean_over_processes(outputs: dict[str, torch.Tensor]) -> dict[str, float]:
-    """Mean of each scalar over the processes; a NaN or infinity in one process remains.
+    """Compute the mean of each scalar over the processes; NaN or infinity in one process remains.
 
     All scalars are stacked, so that the device is synchronised only once.
     """
@@ -197,11 +199,11 @@ def mean_over_processes(outputs: dict[str, torch.Tensor]) -> dict[str, float]:
 def check_step(runner: Any, statistics: dict[str, float]) -> None:
     """Raise :class:`NonFiniteError` if a step's loss or gradients are not finite."""
     watched = {"the loss": statistics.get("loss", 0.0)}
-    # mmengine computes it only where gradients are clipped; it is the same in every process.
+    # mmengine computes the norm only if gradients are clipped; it is the same in every process.
     name = getattr(runner.optim_wrapper, "grad_name", "")
     norms = runner.message_hub.log_scalars.get(f"train/{name}")
     scaler = getattr(runner.optim_wrapper, "loss_scaler", None)
-    # A loss scaler tries scales that overflow, and skips such steps itself.
+    # A loss scaler also tries scales that are too large, and skips the steps that overflow.
     if norms is not None and scaler is None:
         watched["the norm of the gradients"] = norms.current()
     wrong = [f"{name} is {value}" for name, value in watched.items() if not math.isfinite(value)]

@@ -10,7 +10,7 @@ from mmengine.hooks import Hook
 
 from lh2face.registry import HOOKS
 
-# The two purposes of a seed: loading of data, and computing of a step.
+# The two purposes of a seed: loading the data of an epoch, and computing a step.
 LOADING, COMPUTING = range(2)
 
 
@@ -18,15 +18,15 @@ LOADING, COMPUTING = range(2)
 class SeedHook(Hook):  # type: ignore[misc]  # mmengine has no types
     """Seed Python's, NumPy's and PyTorch's generators before each epoch and each step.
 
-    The seeds come from the run's seed, the rank, and the number of the epoch or step. So a step
-    draws the same numbers in a resumed run as in one that was never interrupted, and checkpoints
-    need no state of a generator.
+    The seeds are computed from the run's seed, the rank, and the number of the epoch or step. So a
+    step draws the same numbers in a resumed run as in a run without interruption, and checkpoints
+    need no state of the generators.
 
-    Loader workers get their seeds at the beginning of an epoch. A resumed run whose epoch has
-    already begun skips batches, so what a worker draws for the others can change. A data set with a
-    method ``set_epoch(seed, epoch)`` avoids this: it is called before each epoch and can seed the
-    draws of each image by itself. Then these depend neither on the number of workers or processes,
-    nor on skipped batches.
+    The workers of a data loader get their seeds at the beginning of an epoch. If a run resumes
+    within an epoch, it skips batches, so that the workers draw other numbers for the remaining
+    ones. A data set can avoid this with a method ``set_epoch(seed, epoch)``, which is called before
+    each epoch. It can then seed the draws of each image separately, so that they do not depend on
+    the number of workers or processes, or on skipped batches.
     """
 
     priority = "VERY_HIGH"

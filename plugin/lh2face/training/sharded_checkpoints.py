@@ -1,4 +1,4 @@
-"""mmengine hook for training with sharded proxies: checkpoints, clipping, initial weights."""
+"""mmengine hook for training with sharded proxies: checkpoints, clipping and initial weights."""
 
 from functools import partial
 from pathlib import Path
@@ -14,12 +14,12 @@ from lh2face.training.checkpoints import CheckpointKeeper
 
 @HOOKS.register_module()
 class ShardedCheckpointHook(CheckpointKeeper):
-    """Adapt mmengine's runner to sharded proxies; use it in place of the checkpoint hook.
+    """Adapt mmengine's runner to sharded proxies; it replaces the checkpoint hook of the config.
 
-    The hook keeps the state of all processes in ``<work_dir>/last.dcp`` and the previous state in
-    ``before.dcp``. A run can be resumed with any number of processes.
-    :class:`~lh2face.training.checkpoints.CheckpointKeeper` says when checkpoints are written and
-    read. If the config clips gradients, the hook makes that use the norm over all processes.
+    The hook keeps the state of all processes in ``<work_dir>/last.dcp``, and the previous state in
+    ``before.dcp``. A run can be resumed with any number of processes. The base class describes when
+    checkpoints are written and read. If the config clips gradients, they are clipped by the norm
+    over all processes.
 
     Args:
         interval: Number of steps between two checkpoints, ≥ 1.
@@ -38,19 +38,19 @@ class ShardedCheckpointHook(CheckpointKeeper):
         return is_whole(path)
 
     def before_run(self, runner: Any) -> None:
-        """Let each process start from its own proxies instead of the first process's."""
+        """Let each process start with its own proxies instead of those of the first process."""
         super().before_run(runner)
         runner._init_model_weights = partial(init_model_weights, runner)
 
     def before_train(self, runner: Any) -> None:
-        """Make gradient clipping use the norm over all processes."""
+        """Let gradient clipping use the norm over all processes."""
         super().before_train(runner)
         if runner.optim_wrapper.clip_grad_kwargs:
             sharded = [part.weight for part in sharded_proxies(runner.model).values()]
             runner.optim_wrapper.clip_func = partial(clip_grad_norm_, sharded=sharded)
 
     def write(self, runner: Any, path: Path, progress: dict[str, Any]) -> None:
-        """Write the parts of all processes, and the state of schedules, message hub and scaler."""
+        """Write the parts of all processes, and the states of schedules, message hub and scaler."""
         from lh2face.distributed.checkpoint import save
 
         progress = {
@@ -63,7 +63,7 @@ class ShardedCheckpointHook(CheckpointKeeper):
         save(path, runner.model, runner.optim_wrapper.optimizer, progress)
 
     def read(self, runner: Any, path: Path) -> dict[str, Any]:
-        """Read this process's part and the common state into the runner."""
+        """Read this process's part and the common states into the runner."""
         from lh2face.distributed.checkpoint import load
 
         progress = load(path, runner.model, runner.optim_wrapper.optimizer)
@@ -76,7 +76,7 @@ class ShardedCheckpointHook(CheckpointKeeper):
 
 
 def init_model_weights(runner: Any) -> None:
-    """Initialise the model, and send the first process's values of all but the proxies to all."""
+    """Initialise the model; all tensors but the proxies get the values of the first process."""
     model = getattr(runner.model, "module", runner.model)
     model.init_weights()
     sharded = tuple(sharded_proxies(model))

@@ -1,4 +1,4 @@
-"""Validation during training: the pairs of faces, and the metrics."""
+"""Validation during training: the data set of pairs of faces, and the metric."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,10 +57,12 @@ class PairFaces(Dataset[dict[str, Any]]):
         for path in map(Path, paths):
             name = path.stem if path.is_file() else path.name
             if name == MEAN or any(known.partition("/")[0] == name for known in pairs):
-                raise ValidationError(f"{path}: the name {name} is taken; give it another")
+                raise ValidationError(
+                    f"{path}: the name {name} is taken; rename the file or folder"
+                )
             pairs |= self._folder(path, name) if path.is_dir() else self._bin(path, name)
         if not pairs:
-            raise ValidationError("PairFaces.paths: found none; expected a path or more")
+            raise ValidationError("PairFaces.paths: expected at least one path, found none")
         self.metainfo = {"pairs": pairs}
         for encoded, source in self._faces:  # fail now, not hours later
             check_aligned(encoded, source)
@@ -107,14 +109,14 @@ class PairFaces(Dataset[dict[str, Any]]):
 
 @METRICS.register_module()
 class VerificationAccuracy:
-    """Ten-fold accuracy and TAR at a FAR, computed as stage ``evaluate`` does.
+    """Ten-fold accuracy, and true accept rate (TAR) at a FAR, computed as in stage ``evaluate``.
 
-    It expects :class:`PairFaces` and a model that returns, per face, the embeddings of the image
-    and of its mirror image, as :class:`~lh2face.recognizers.FaceRecognizer` does.
+    The data set must be :class:`PairFaces`. For each face, the model must return the embeddings of
+    the image and of its mirror image, as :class:`~lh2face.recognizers.FaceRecognizer` does.
 
     Args:
-        far: The false accept rate, in (0, 1). If it is below 1 / (number of impostor pairs), the
-            result has no ``tar``.
+        far: The false accept rate (FAR), in (0, 1). If it is below 1 / (number of impostor pairs),
+            the result has no ``tar``.
     """
 
     def __init__(self, far: float = 1e-3) -> None:
@@ -146,7 +148,7 @@ class VerificationAccuracy:
         """
         rows, faces = (torch.cat(all_gather(torch.cat(part))) for part in (self._rows, self._faces))
         self._rows, self._faces = [], []
-        # A sampler may pad the last batch with faces that another process has too.
+        # A sampler may repeat some faces, so that all processes have equally many.
         embeddings = np.full((size, *faces.shape[1:]), np.nan, np.float32)
         embeddings[rows.cpu().numpy()] = faces.float().cpu().numpy()
         unit = directions(embeddings)
@@ -173,7 +175,7 @@ class VerificationAccuracy:
 
 
 def mean_of(figures: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Mean of each figure that all of the dictionaries have."""
+    """Compute the mean of each figure that all dictionaries have."""
     return {
         key: float(np.mean([one[key] for one in figures]))
         for key in figures[0]

@@ -1,4 +1,4 @@
-"""Initial weights for training, from a model of this project or a published one."""
+"""Initial weights for training, from a model of this project or a published model."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,15 +12,17 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from lh2face.artifacts import file_names
 from lh2face.recognizers.weight_names import BACKBONE, HEAD, RECONSTRUCTOR
 from lh2face.text import check_utf8
 
 # File of weights that stage ``weights`` writes.
 WEIGHTS = "weights.safetensors"
-# File names in a folder of weights: a trained model's, and that of stage ``weights``.
-IN_FOLDER = ("model.safetensors", WEIGHTS)
+# Names of files of weights in a folder: that of a trained model, and that of stage ``weights``.
+IN_FOLDER = (file_names.WEIGHTS, WEIGHTS)
 # Prefix that DataParallel adds to every name.
 WRAPPER = "module."
+# Number of names that a message lists.
 SHOWN = 3
 
 
@@ -62,10 +64,11 @@ def read_weights(path: Path, module: nn.Module) -> dict[str, Tensor]:
 
     Args:
         path: A trained model's folder, a folder of stage ``weights``, a safetensors file, or a file
-            saved by PyTorch ≥ 1.6. The latter holds a dictionary of tensors, such as the
+            saved by PyTorch ≥ 1.6. The latter contains a dictionary of tensors, such as the
             ``backbone.pth`` of insightface's arcface_torch, or a checkpoint with such a dictionary
             as ``state_dict``. The names are those of a backbone's weights, or those of a
-            recognizer's, which begin with ``backbone.``; all may have the prefix ``module.``.
+            recognizer's weights, which begin with ``backbone.``. All names may have the prefix
+            ``module.``.
         module: A backbone or a recognizer; it may be on the ``meta`` device.
 
     Returns:
@@ -161,7 +164,7 @@ def _opened(path: Path) -> Iterator[Opened]:
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file that PyTorch saved; they are memory-mapped, not read at once."""
+    """Return the tensors of a file that PyTorch saved; their values are read only when used."""
     if not is_zipfile(path):
         raise WeightsError(
             f"{path}: not a file of PyTorch 1.6 or later; if an older version saved it, save it "

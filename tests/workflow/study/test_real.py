@@ -19,16 +19,18 @@ from mmengine.registry import PARAM_SCHEDULERS
 from lh2face.data.align import TEMPLATE
 from lh2face.data.synthetic.canonical import canonical_faces, landmark_points, seen_landmarks
 from lh2face.evaluation.verification import fold_accuracy, fold_decisions
+from lh2face.files.tables import TableError
 from lh2face.params import ParamsError
 from lh2face.registry import MODELS
+from workflow.study.real import figures
 from workflow.study.real import run as running
 from workflow.study.real.faces import FacesError, parts_of, read_photos
 from workflow.study.real.figures import (
     LESS_IS_BETTER,
     TITLES,
-    accuracy,
     error_rates,
     figures_of,
+    right_shares,
 )
 from workflow.study.real.page import Results, write_page
 from workflow.study.real.plan import Plan, load_plan, part_runs, tuning_runs
@@ -52,7 +54,10 @@ VALUES = {
         "cosface": [{"type": "CosFaceHead", "scale": scale} for scale in (8.0, 16.0)],
         "lh2face": [{"type": "LH2FaceHead", "vmf_dim": n} for n in (4, 16)],
     },
-    "views": {"turned": [{"type": "RandomMirror"}, {"type": "RandomBlur"}], "plain": []},
+    "views": {
+        "turned": [{"type": "RandomMirror"}, {"type": "RandomBlur"}], "plain": [], "known": [],
+    },
+    "landmarks": ["known"],
     "reconstructor": {
         "config": {
             "type": "Linear3DMMReconstructor", "image_size": 16, "width": 2, "shape_modes": 2,
@@ -63,7 +68,7 @@ VALUES = {
     "parts": {
         "wild": {
             "about": "Wild alone", "folds": 0, "heads": ["lh2face", "cosface"], "epochs": 1,
-            "seeds": [0, 1, 2], "views": ["turned", "plain"],
+            "seeds": [0, 1, 2], "views": ["turned", "plain", "known"],
         },
         "folds": {
             "about": "Both", "folds": 2, "heads": ["lh2face", "cosface"], "epochs": 1,
@@ -146,13 +151,14 @@ def test_the_plan_of_the_project_gives_every_head_as_many_candidates():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda v: v["candidates"]["cosface"].pop(), "as many for each head"),
+        (lambda v: v["candidates"]["cosface"].pop(), "the same number for each head"),
         (lambda v: v["parts"]["wild"]["heads"].append("other"), r"heads: found \['other'\]"),
         (lambda v: v["parts"]["wild"]["views"].append("other"), r"views: found \['other'\]"),
         (lambda v: v["parts"].update(tuning=v["parts"]["wild"]), "'tuning' is reserved"),
         (lambda v: v["parts"]["wild"].update(folds=9), "folds"),
         (lambda v: v["parts"]["wild"].update(against="joint"), r"found 'joint', allowed are \[\]"),
-        (lambda v: v.pop("reconstructor"), r"parts\.joint\.joint: the plan has no reconstructor"),
+        (lambda v: v.pop("reconstructor"), r"parts\.joint\.joint: expected a reconstructor"),
+        (lambda v: v.update(landmarks=["other"]), r"landmarks: found \['other'\], allowed are"),
         (lambda v: v.update(sizes=3), "sizes"),
     ],
 )
@@ -171,7 +177,7 @@ def test_errors_in_the_photos_are_named(folder, tmp_path):
     shutil.copytree(folder, copy)
     pairs = copy / "cfp" / "pairs_fp.csv"
     pairs.write_text(pairs.read_text() + "c0/frontal_01.jpg,c0/none.jpg,1,1\n")
-    with pytest.raises(FacesError, match=r"pairs_fp\.csv:18: expected .* found 'c0/none.jpg'"):
+    with pytest.raises(TableError, match=r"pairs_fp\.csv:18: expected .* found 'c0/none.jpg'"):
         read_photos(copy, 16, tmp_path / "faces")
     pairs.unlink()
     with pytest.raises(FacesError, match=r"pairs_fp\.csv: no such file"):
@@ -289,12 +295,18 @@ def test_a_reconstructor_is_fitted_once_and_begins_every_joint_training(
 ):
     chosen = {head: configs[0] for head, configs in plan.candidates.items()}
     one = next(part_runs(plan, "joint", chosen))
-    given = [together(plan, one, photos.wild, photos.wild.landmarks, tmp_path) for _ in range(2)]
+    given = [together(plan, one, photos.wild, tmp_path) for _ in range(2)]
     assert len(list((tmp_path / "reconstructor").glob("*.safetensors"))) == 1
     assert all(torch.equal(given[0]["fitted"][name], w) for name, w in given[1]["fitted"].items())
     raw = MODELS.build(plan.reconstructor.config).state_dict()
     assert not all(torch.equal(raw[name], w) for name, w in given[0]["fitted"].items())
-    given = given[0] | {"backbone": BACKBONE, "head": one.config, "transforms": [], "batch": 9}
+    given = given[0] | {
+        "landmarks": photos.wild.landmarks,
+        "backbone": BACKBONE,
+        "head": one.config,
+        "transforms": [],
+        "batch": 9,
+    }
     labels = np.unique(photos.wild.names, return_inverse=True)[1]
     still = train(photos.wild.images, labels, epochs=1, seed=0, rate=0.0, **given)
     assert still.fusion == "canonical_depth"
@@ -307,7 +319,7 @@ def test_a_reconstructor_is_fitted_once_and_begins_every_joint_training(
     )
     # Recognizers of the other parts have none.
     alone = next(part_runs(plan, "wild", chosen))
-    assert together(plan, alone, photos.wild, photos.wild.landmarks, tmp_path) == {}
+    assert together(plan, alone, photos.wild, tmp_path) == {}
 
 
 def test_a_reconstructor_learns_the_pose_of_the_landmarks():
@@ -359,15 +371,17 @@ def test_accuracy_equals_that_of_the_protocol(photos):
         fold_decisions(scores, pairs.same, fold=pairs.fold), fold=pairs.fold
     )
     times = np.array([1, 2, 0, 1, 3, 1, 1, 1], np.float32)
-    ones, drawn = accuracy(found, who, pairs, np.stack([np.ones(8, np.float32), times], 1))
-    assert ones == pytest.approx(expected)
+    of_ones, of_drawn = right_shares(
+        found, who, pairs, np.stack([np.ones(8, np.float32), times], 1)
+    ).T
+    assert of_ones.mean() == pytest.approx(expected)
     right = fold_decisions(scores, pairs.same, fold=pairs.fold)
     a, b = times[who[pairs.first]], times[who[pairs.second]]
     shares = [
         np.average(right[pairs.same], weights=a[pairs.same]),
         np.average(right[~pairs.same], weights=(a * b)[~pairs.same]),
     ]
-    assert drawn == pytest.approx(np.mean(shares))
+    assert of_drawn == pytest.approx(shares)
 
 
 def test_perfect_embeddings_have_perfect_figures(photos):
@@ -378,8 +392,18 @@ def test_perfect_embeddings_have_perfect_figures(photos):
     assert list(found) == list(TITLES)
     assert {name: round(float(draws[0]), 6) for name, draws in found.items()} == {
         "fp.accuracy": 1, "ff.accuracy": 1, "fp.tar.0.01": 1, "fp.tar.0.001": 1, "fp.eer": 0,
-        "fp.reject_area": 0, "ff.reject_area": 0, "kappa.frontal": 1, "kappa.profile": 3,
+        "fp.far": 0, "fp.reject_area": 0, "ff.reject_area": 0,
+        "kappa.frontal": 1, "kappa.profile": 3,
     }  # fmt: skip
+
+
+def test_of_a_network_that_knows_two_kinds_of_people_the_far_is_seen(photos):
+    """In every other fold, two people are of one kind, and are accepted as one person."""
+    kinds = np.array([0, 0, 0, 1, 0, 0, 0, 1])
+    who = np.unique(photos.cfp.names, return_inverse=True)[1]
+    embeddings = np.repeat(np.eye(2, dtype=np.float32)[kinds[who]][:, None], 2, 1)
+    found = figures_of(photos.cfp, embeddings, photos.folds(), photos.frontal, photos.profile)
+    assert found["fp.accuracy"][0] == 0.75 and found["fp.far"][0] == 0.5
 
 
 @pytest.fixture(scope="module")
@@ -421,6 +445,32 @@ def _file(content, path):
     return copy
 
 
+def test_only_the_views_that_are_named_give_their_transforms_the_landmarks(
+    plan, photos, out, monkeypatch
+):
+    chosen, given = running.choose(plan, photos, out), {}
+    monkeypatch.setattr(running, "embed_images", lambda *_: np.zeros((1, 2, 16), np.float32))
+    monkeypatch.setattr(running, "train", lambda *_, **options: given.update(options))
+    for one in part_runs(plan, "wild", chosen):
+        running.once(plan, one, photos, out.parent / "other")
+        if one.view == "known":
+            np.testing.assert_array_equal(given["landmarks"], photos.wild.landmarks)
+        else:
+            assert given["landmarks"] is None
+
+
+def test_results_from_before_there_were_views_with_landmarks_still_count(plan, photos, out):
+    one = next(part_runs(plan, "wild", running.choose(plan, photos, out)))
+    path = out / f"{one.name}.npz"
+    found = dict(np.load(path))
+    made = json.loads(str(found["about"]))
+    assert made["settings"].pop("landmarks") is None
+    np.savez(path, embeddings=found["embeddings"], about=np.array(json.dumps(made)))
+    assert is_done(plan, one, out)
+    with pytest.raises(ValueError, match="with other settings: landmarks;"):
+        is_done(plan, replace(one, landmarks=True), out)
+
+
 def test_a_run_of_another_plan_is_not_reused(plan, photos, out):
     values = json.loads(json.dumps(VALUES))
     values["tuning"]["epochs"] = 2
@@ -432,28 +482,38 @@ def test_a_run_of_another_plan_is_not_reused(plan, photos, out):
 
 
 def test_the_tuning_has_to_come_first(plan, photos, tmp_path):
-    with pytest.raises(ValueError, match="the part 'tuning' comes first"):
+    with pytest.raises(ValueError, match="run the part 'tuning' first"):
         run(plan, photos, tmp_path / "out", ["wild"])
 
 
-def page_of(plan, photos, out, docs):
-    """Collect the tables, write the page, and return its text."""
-    collect(plan, photos, out, docs / "study")
-    write_page(plan, docs)
-    return (docs / "study_real.md").read_text(encoding="utf-8")
+@pytest.fixture
+def page_of(plan, photos, out, tmp_path, monkeypatch):
+    """Collects the tables, writes the page, and returns its text."""
+    monkeypatch.setattr(figures, "ROUNDS", 20)
+
+    def page():
+        collect(plan, photos, out, tmp_path / "docs" / "study")
+        write_page(plan, tmp_path / "docs")
+        return (tmp_path / "docs" / "study_real.md").read_text(encoding="utf-8")
+
+    return page
 
 
-def test_tables_and_page(plan, photos, out, tmp_path):
+def test_tables_and_page(page_of, photos, out, tmp_path):
     next(out.glob("wild/lh2face-plain-2.npz")).unlink()
-    page = page_of(plan, photos, out, tmp_path / "docs")
+    page = page_of()
     # A seed with a missing run does not count for its row, and the page says so.
     assert "`wild`: 1 epochs, seeds 0, 1, 2.\n" in page
-    assert "with those that they have: `lh2face` plain (0, 1).\n" in page
-    figures = pd.read_csv(tmp_path / "docs" / "study" / "real_figures.csv")
-    wild = figures[figures["part"] == "wild"].groupby(["head", "view"])["seed"].nunique()
+    assert "with the seeds that they have: `lh2face` plain (0, 1).\n" in page
+    table = pd.read_csv(tmp_path / "docs" / "study" / "real_figures.csv")
+    wild = table[table["part"] == "wild"].groupby(["head", "view"])["seed"].nunique()
     assert wild["lh2face", "plain"] == 2 and set(wild.drop(("lh2face", "plain"))) == {3}
     assert "| `lh2face-turned` − `cosface-turned` |" in page
-    assert "| `lh2face-turned` − `lh2face-plain` |" in page
+    # Each view is compared with each later one.
+    for first, second in (("turned", "plain"), ("turned", "known"), ("plain", "known")):
+        assert page.count(f"| `lh2face-{first}` − `lh2face-{second}` |") == 2
+        assert f"### Faces `{first}` beside `{second}`\n" in page
+    assert "by nothing; the transforms get the landmarks" in page
     assert "| `lh2face-turned` − `wild:lh2face-turned` |" in page
     assert "(`fusion: canonical_depth`)" in page
     # Parts are compared with the part that the plan names, and with no other.
@@ -462,25 +522,25 @@ def test_tables_and_page(plan, photos, out, tmp_path):
     assert set(across["part"]) == {"folds", "joint"}
     assert "| `joint` − `folds` | `turned` |" in page and "| `folds` − `wild` | `turned` |" in page
     # As many rows of the first table as it has, for each of its figures.
-    assert len(re.findall(r"\d of 4 \(significantly", page.partition("## How to")[0])) == 4
+    assert len(re.findall(r"\d of 5 \(significantly", page.partition("## How to")[0])) == 4
     written = page + "".join(path.read_text() for path in (tmp_path / "docs" / "study").iterdir())
     assert not any(name in written for name in {*photos.cfp.paths, *photos.wild.paths})
 
 
-def test_a_view_without_the_subject_is_left_out(plan, photos, out, tmp_path):
+def test_a_view_without_the_subject_is_left_out(page_of, out, tmp_path):
     for path in out.glob("wild/lh2face-plain-*.npz"):
         path.unlink()
-    page = page_of(plan, photos, out, tmp_path / "docs")
-    figures = pd.read_csv(tmp_path / "docs" / "study" / "real_figures.csv")
-    assert set(figures.loc[figures["part"] == "wild", "view"]) == {"turned"}
+    page = page_of()
+    table = pd.read_csv(tmp_path / "docs" / "study" / "real_figures.csv")
+    assert set(table.loc[table["part"] == "wild", "view"]) == {"turned", "known"}
     assert "`lh2face` plain (none), `cosface` plain (none)" in page
 
 
-def test_parts_without_a_whole_seed_are_named(plan, photos, out, tmp_path):
+def test_parts_without_a_whole_seed_are_named(page_of, out):
     for path in out.glob("folds/cosface-*-1.npz"):
         path.unlink()
-    page = page_of(plan, photos, out, tmp_path / "docs")
-    assert "Of the parts `folds` too little is complete yet" in page
+    page = page_of()
+    assert "because too little of them is complete: `folds`." in page
     assert "`folds`: 1 epochs" not in page and "`joint`: 1 epochs, seeds 0, 1." in page
     assert "### Against the part" not in page
     assert "What a part changes" not in page

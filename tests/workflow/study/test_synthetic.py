@@ -203,7 +203,7 @@ def test_an_unknown_part_is_named(plan, tmp_path):
 
 def test_missing_results_and_failed_runs_are_named(plan, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # there is no git repository here
-    with pytest.raises(ValueError, match="run synthetic tuning` comes first"):
+    with pytest.raises(ValueError, match="run synthetic tuning` first"):
         run(plan, Path("study"), jobs=1, only=["heads"])
     with pytest.raises(ValueError, match=r"`git clone --quiet …` failed"):
         run(plan, Path("study"), jobs=1, only=["tuning"])
@@ -226,7 +226,7 @@ def test_a_plain_folder_in_place_of_a_clone_is_refused(repository):
     (repository / "code.py").write_text("edited\n")
     folder = repository / "study" / "heads"
     folder.mkdir(parents=True)
-    with pytest.raises(ValueError, match="heads: is there already and is no clone"):
+    with pytest.raises(ValueError, match="heads: exists, but is not a clone"):
         clone(repository, folder)
     assert (repository / "code.py").read_text() == "edited\n"
     assert git(repository, "symbolic-ref", "HEAD")
@@ -238,7 +238,7 @@ def test_a_clone_is_reused_only_without_edits(repository, tmp_path):
         clone(repository, folder)
         (folder / "params.yaml").write_text("a: 2\n")
     (folder / "code.py").write_text("edited\n")
-    with pytest.raises(ValueError, match=r"heads: code\.py was edited"):
+    with pytest.raises(ValueError, match=r"heads: a run would undo the changes of code\.py"):
         clone(repository, folder)
     assert (folder / "code.py").read_text() == "edited\n"
 
@@ -247,7 +247,7 @@ def test_a_clone_of_another_repository_is_refused(repository, tmp_path):
     other = tmp_path / "other"
     subprocess.run(["git", "clone", "-q", repository, other], check=True)
     clone(other, tmp_path / "heads")
-    with pytest.raises(ValueError, match="no clone"):
+    with pytest.raises(ValueError, match="not a clone"):
         clone(repository, tmp_path / "heads")
 
 
@@ -455,8 +455,8 @@ def test_findings_are_computed_from_the_tables(plan, out, tmp_path):
     assert results.beaten("heads", TAR) == "`arcface`" and results.beaten("heads", AREA) == "none"
     assert results.difference("heads", "lh2face", "arcface", TAR) == "+20.0 (+20.0 … +20.0)"
     assert results.value("heads", "arcface", TAR) == "51.0 ± 1.4"
-    assert results.told("pooling", "worse") == "`lh2face`"
-    assert results.told("pooling", "better") == "none"
+    assert results.significant("pooling", "worse") == "`lh2face`"
+    assert results.significant("pooling", "better") == "none"
 
 
 def test_the_page_in_docs_is_what_the_command_makes_of_the_tables(tmp_path, monkeypatch):

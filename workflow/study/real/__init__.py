@@ -1,1 +1,1 @@
-"""The study on real faces: heads trained on photos of people, tested on people left out."""
+"""The study on real faces: heads are trained on photos, and tested on photos of other people."""

@@ -1,4 +1,4 @@
-"""Reading of real faces: a folder of photos with landmarks, aligned and kept in memory."""
+"""Reading a folder of photos with landmarks, and aligning the faces."""
 
 import csv
 import hashlib
@@ -12,8 +12,9 @@ from lh2face.data.align import aligned_face, aligned_landmarks
 from lh2face.data.images import read_file
 from lh2face.files.arrays import read_arrays
 from lh2face.files.outputs import atomic_file
+from lh2face.files.tables import flag, read_rows
 
-# The layout of the folder of photos.
+# The layout of the folder of photos, for messages.
 LAYOUT = """\
   wild/landmarks.csv                    people to train on; PERSON/PHOTO.jpg beside it
   cfp/landmarks.csv                     people to test on; PERSON/frontal_01.jpg, profile_01.jpg …
@@ -22,7 +23,7 @@ docs/study_real.md says where to get the photos and how to write the files."""
 
 
 class FacesError(ValueError):
-    """The photos are missing or are not laid out as the study reads them."""
+    """The photos are missing, or their folder does not have the layout that the study reads."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Faces:
     """Aligned faces of some people.
 
     Attributes:
-        paths: N paths below the folder, ``PERSON/PHOTO``.
+        paths: N paths relative to the folder, ``PERSON/PHOTO``.
         images: ``(N, S, S, 3)`` uint8 RGB.
         landmarks: ``(N, 5, 2)`` float32, px of a crop of 112 × 112.
     """
@@ -41,12 +42,12 @@ class Faces:
 
     @property
     def names(self) -> np.ndarray:
-        """``(N,)`` the person of each photo: the name of its folder."""
+        """The person of each photo, which is the name of its folder: ``(N,)``."""
         return np.array([path.partition("/")[0] for path in self.paths])
 
     @property
     def profile(self) -> np.ndarray:
-        """``(N,)`` bool, whether a photo is a profile, which its name says."""
+        """Whether each photo is a profile, which its name says: ``(N,)`` bool."""
         return np.array([path.partition("/")[2].startswith("profile") for path in self.paths])
 
 
@@ -84,15 +85,22 @@ class Photos:
     profile: Pairs
 
     def folds(self) -> np.ndarray:
-        """``(N,)`` the official fold, from 1, of the person of each face of ``cfp``."""
+        """Return the official fold, from 1, of the person of each face of ``cfp``: ``(N,)``."""
         names = self.cfp.names
         fold = {names[row]: self.profile.fold[at] for at, row in enumerate(self.profile.first)}
         return np.array([fold[name] for name in names])
 
 
 def parts_of(folds: np.ndarray, parts: int) -> np.ndarray:
-    """``(N,)`` the part, from 1, that official folds ``(N,)`` from 1 belong to; parts are runs of
-    whole folds, as equal as can be."""
+    """Divide official folds into parts of successive folds, as equal as possible.
+
+    Args:
+        folds: ``(N,)`` official fold of each face, from 1.
+        parts: Number of parts.
+
+    Returns:
+        ``(N,)`` part of each face, from 1.
+    """
     numbers = np.unique(folds)
     groups = np.array_split(numbers, max(parts, 1))
     part = {number: at for at, group in enumerate(groups, 1) for number in group}
@@ -103,9 +111,9 @@ def read_faces(folder: Path, size: int, cache: Path) -> Faces:
     """Read the faces of a folder with ``landmarks.csv``, aligned as in the pipeline and resized.
 
     Args:
-        folder: The folder; the rows of its table are a path and five points (x, y) in px.
+        folder: The folder; each row of its table is a path and five points (x, y) in px.
         size: Side of the faces, in px.
-        cache: Folder that keeps the aligned faces for later calls.
+        cache: Folder in which the aligned faces are kept for later calls.
 
     Raises:
         FacesError: If the table is missing or a row is not valid.
@@ -136,33 +144,32 @@ def read_faces(folder: Path, size: int, cache: Path) -> Faces:
 
 
 def _face(source: Path, landmarks: np.ndarray, size: int) -> np.ndarray:
-    # For profiles that the detector missed, the table has the points of a centred face.
+    # If the detector found no face in a profile, the table has the points of a centred face.
     face = aligned_face(read_file(source), landmarks, str(source), check=False)
     return cv2.resize(face, (size, size), interpolation=cv2.INTER_AREA)
 
 
 def read_pairs(path: Path, faces: Faces) -> Pairs:
-    """Read an official list of pairs; photos are given by their index among the faces.
+    """Read an official list of pairs, and return the indices of its photos among the faces.
 
     Raises:
-        FacesError: If the file is missing, or names a photo that is not among the faces.
+        FacesError: If the file is missing.
+        TableError: If a row names a photo that is not among the faces, or is not valid otherwise.
     """
     if not path.is_file():
         raise FacesError(f"{path}: no such file; the study on real faces reads\n{LAYOUT}")
     where = {name: row for row, name in enumerate(faces.paths)}
-    found = []
-    with path.open(newline="", encoding="utf-8") as file:
-        for number, row in enumerate(csv.DictReader(file), 2):
-            try:
-                one = where[row["first"]], where[row["second"]], int(row["same"]), int(row["fold"])
-            except (KeyError, TypeError, ValueError) as error:
-                raise FacesError(
-                    f"{path}:{number}: expected first,second,same,fold of photos in "
-                    f"landmarks.csv, found {error}"
-                ) from None
-            found.append(one)
-    first, second, same, fold = np.array(found).T
-    return Pairs(first, second, same == 1, fold)
+
+    def index(name: str) -> int:
+        if name not in where:
+            raise ValueError(f"expected a photo of landmarks.csv, found {name!r}")
+        return where[name]
+
+    rows = read_rows(path, {"first": index, "second": index, "same": flag, "fold": int})
+    columns = (
+        np.array([row[name] for row in rows]) for name in ("first", "second", "same", "fold")
+    )
+    return Pairs(*columns)
 
 
 def read_photos(folder: Path, size: int, cache: Path) -> Photos:

@@ -2,6 +2,7 @@
 
 import json
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from workflow.study.real.results import DIFFERENCES, FIGURES, ORIGIN
 from workflow.study.tables import arguments, cell_code, markdown
 
 TEMPLATES = Path(__file__).parent
-# Figures that the answer is given in.
+# Figures in the tables of the results at the top.
 HEADLINE = ["fp.accuracy", "fp.tar.0.01", "fp.eer", "ff.accuracy"]
-# Figures whose differences are shown.
+# Figures of which the differences are shown.
 JUDGED = [name for name in TITLES if name not in NEUTRAL]
 
 
@@ -27,7 +28,7 @@ def write_page(plan: Plan, docs: Path) -> None:
 
     Args:
         plan: The study.
-        docs: Folder of the page; ``study/`` in it has the tables.
+        docs: Folder of the page; its subfolder ``study`` has the tables.
     """
     tables = docs / "study"
     results = Results(
@@ -47,7 +48,7 @@ class Results:
     """The results in the form in which the page shows them.
 
     Attributes:
-        headlines: Figures that the answer is given in.
+        headlines: Figures in the tables of the results at the top.
         parts: Names of the parts that were run.
     """
 
@@ -60,30 +61,30 @@ class Results:
         self.parts = [name for name in plan.parts if name in origin["parts"]]
 
     def part(self, name: str) -> Part:
-        """The plan of a part."""
+        """Return the plan of a part."""
         return self.plan.parts[name]
 
     def arguments(self, config: dict[str, Any], with_type: bool = False) -> str:
-        """The arguments of a config, with its type before them if that is wanted."""
+        """Write the arguments of a config, after its type if ``with_type``."""
         given = {key: value for key, value in config.items() if key != "type"}
         name = [f"`{config['type']}`"] if with_type else []
         return " ".join([*name, *([arguments(given)] if given else [])])
 
     def title(self, figure: str) -> str:
-        """How people name a figure."""
+        """Return the title of a figure."""
         return TITLES[figure]
 
     def seeds(self, name: str) -> list[int]:
-        """The seeds of a part that were run."""
+        """Return the seeds of a part that were run."""
         return sorted(set(self.figures.loc[self.figures["part"] == name, "seed"]))
 
     def views(self, name: str) -> list[str]:
-        """The views of a part that were run."""
+        """Return the views of a part that were run."""
         seen = set(self.figures.loc[self.figures["part"] == name, "view"])
         return [view for view in self.part(name).views if view in seen]
 
     def unfinished(self, name: str) -> list[str]:
-        """The rows of a part that lack some of its seeds, with the seeds that they have."""
+        """List the rows of a part that lack some of its seeds, with the seeds that they have."""
         rows = self.figures[self.figures["part"] == name]
         found = {row: sorted(set(of["seed"])) for row, of in rows.groupby(["head", "view"])}
         seeds = self.seeds(name)
@@ -95,7 +96,7 @@ class Results:
         ]
 
     def table(self, name: str, view: str) -> str:
-        """A view of a part: mean ± standard deviation over the seeds, the best in bold."""
+        """Write a view of a part: mean ± standard deviation over the seeds, the best bold."""
         rows = self.figures[(self.figures["part"] == name) & (self.figures["view"] == view)]
         groups = rows.groupby(["head", "figure"], sort=False)["value"]
         mean, spread = groups.mean().unstack(), groups.std().unstack()
@@ -112,7 +113,7 @@ class Results:
 
     @cached_property
     def differences(self) -> pd.DataFrame:
-        """All differences, and whether each is significantly for the better or for the worse."""
+        """All differences, and whether each is an improvement, or significant in a direction."""
         rows = self._differences.copy()
         sign = rows["figure"].map(lambda figure: -1 if figure in LESS_IS_BETTER else 1)
         ends = rows[["low", "high"]].mul(sign, axis=0)
@@ -124,34 +125,37 @@ class Results:
         return rows
 
     def subjects(self, name: str) -> list[str]:
-        """The subject and its variants in a part."""
+        """Return the names of the subject and its variants in a part."""
         return self.plan.subjects(self.part(name))
 
     def duels(self, name: str, view: str, subject: str) -> pd.DataFrame:
-        """Differences of the subject, or a variant, and each other head, in a view of a part."""
+        """Select the differences between a subject and each other head, in a view of a part."""
         rows = self.differences
         others = [f"{head}-{view}" for head in self.part(name).heads]
         first = rows["first"] == f"{subject}-{view}"
         return rows[(rows["part"] == name) & first & rows["second"].isin(others)]
 
-    def gains(self, name: str) -> pd.DataFrame:
-        """Differences of each head's first view and its others, in a part."""
-        rows, views = self.differences, self.part(name).views
+    def view_pairs(self, name: str) -> list[tuple[str, str]]:
+        """List the views of a part that were run, each with each later one."""
+        return list(combinations(self.views(name), 2))
+
+    def gains(self, name: str, view: str, later: str) -> pd.DataFrame:
+        """Select the differences between two views of each head, in a part."""
+        rows = self.differences
         own = [
-            (rows["first"] == f"{head}-{views[0]}") & (rows["second"] == f"{head}-{view}")
+            (rows["first"] == f"{head}-{view}") & (rows["second"] == f"{head}-{later}")
             for head in self.part(name).heads
-            for view in views[1:]
         ]
-        return rows[(rows["part"] == name) & np.logical_or.reduce([*own, rows["part"] == ""])]
+        return rows[(rows["part"] == name) & np.logical_or.reduce(own)]
 
     def starts(self, name: str) -> pd.DataFrame:
-        """Differences of each row of a part and the same of the part it is compared with."""
+        """Select the differences between rows of a part and those of the part in ``against``."""
         rows = self.differences
         base = f"{self.part(name).against}:"
         return rows[(rows["part"] == name) & rows["second"].str.startswith(base)]
 
     def grid(self, rows: pd.DataFrame) -> str:
-        """Differences with their intervals; bold where one excludes zero."""
+        """Write differences with their intervals; bold if an interval excludes zero."""
         body = []
         for (first, second), group in rows.groupby(["first", "second"], sort=False):
             found = group.set_index("figure", drop=False).loc[JUDGED]
@@ -163,7 +167,7 @@ class Results:
         return markdown(["", *(TITLES[figure] for figure in JUDGED)], body)
 
     def headline(self) -> str:
-        """Of each part and view the subject beside the best baseline of each figure."""
+        """Write the subject and the best baseline of each figure, for each part and view."""
         body = []
         for name in self.parts:
             for view in self.views(name):
@@ -172,7 +176,7 @@ class Results:
         return markdown(["part", "faces", "seeds", *(TITLES[key] for key in HEADLINE)], body)
 
     def beside_best(self) -> pd.DataFrame:
-        """The differences in :meth:`headline`."""
+        """Return the differences that :meth:`headline` shows."""
         rows = [
             self._matching(self.differences, **self._best(name, view, figure))
             for name in self.parts
@@ -182,8 +186,10 @@ class Results:
         return pd.concat(rows)
 
     def changed(self) -> str:
-        """Of each part what it changes for the subject, beside the part it is compared with; empty
-        where no part is compared."""
+        """Write what each part changes for the subject, compared with the part in ``against``.
+
+        Empty if no part is compared.
+        """
         body = []
         for name in self.parts:
             base = self.part(name).against
@@ -197,37 +203,36 @@ class Results:
         return markdown(header, body) if body else ""
 
     def turning(self) -> str:
-        """Of each part with several views what the first changes for the subject."""
+        """Write what each view changes for the subject beside each later one, for each part."""
         body = []
         for name in self.parts:
-            first, *others = self.views(name)
-            for view in others:
-                pair = f"{self.plan.subject}-{first}", f"{self.plan.subject}-{view}"
+            for views in self.view_pairs(name):
+                pair = [f"{self.plan.subject}-{view}" for view in views]
                 cells = [self._difference(name, *pair, figure) for figure in HEADLINE]
                 body.append([f"`{name}`", f"`{pair[0]}` − `{pair[1]}`", *cells])
         return markdown(["part", "", *(TITLES[key] for key in HEADLINE)], body)
 
     def _means(self, name: str, view: str, figure: str) -> pd.Series:
-        """The means of a figure by head."""
+        """Compute the means of a figure by head."""
         rows = self._matching(self.figures, part=name, view=view, figure=figure)
         return rows.groupby("head")["value"].mean()
 
     def _best(self, name: str, view: str, figure: str) -> dict[str, str]:
-        """What a difference is found by: that of the subject and the best baseline."""
+        """Return the keys of the difference between the subject and the best baseline."""
         others = self._means(name, view, figure).drop(self.plan.subjects(self.part(name)))
         best = others.idxmin() if figure in LESS_IS_BETTER else others.idxmax()
         first, second = f"{self.plan.subject}-{view}", f"{best}-{view}"
         return {"part": name, "first": first, "second": second, "figure": figure}
 
     def _beside(self, name: str, view: str, figure: str) -> str:
-        """The subject's mean, that of the best baseline, and the difference."""
+        """Write the subject's mean, that of the best baseline, and the difference."""
         means, keys = self._means(name, view, figure), self._best(name, view, figure)
         best = keys["second"].removesuffix(f"-{view}")
         own, other = (shown(figure, means[head], np.nan) for head in (self.plan.subject, best))
         return f"{own}, `{best}` {other}: {self._difference(**keys)}"
 
     def _difference(self, part: str, first: str, second: str, figure: str) -> str:
-        """A difference with its interval, bold where that excludes zero."""
+        """Write a difference with its interval, bold if that excludes zero."""
         keys = {"part": part, "first": first, "second": second, "figure": figure}
         for row in self._matching(self.differences, **keys).itertuples():
             return f"**{spelled(row)}**" if row.better or row.worse else spelled(row)
@@ -235,11 +240,11 @@ class Results:
 
     @staticmethod
     def _matching(rows: pd.DataFrame, **keys: str) -> pd.DataFrame:
-        """The rows that have these values."""
+        """Select the rows that have these values."""
         return rows[np.logical_and.reduce([rows[key] == value for key, value in keys.items()])]
 
     def summary(self, rows: pd.DataFrame, figure: str) -> str:
-        """Say in how many differences of a figure the first is ahead, and significantly so."""
+        """Write in how many differences of a figure the first is better, and significantly so."""
         found = rows[rows["figure"] == figure]
         counts = (int(found[column].sum()) for column in ("ahead", "better", "worse"))
         ahead, better, worse = counts
@@ -249,7 +254,7 @@ class Results:
         )
 
     def tuning(self) -> str:
-        """The candidates, and what each was chosen by."""
+        """Write the candidates, with the figure by which one is chosen."""
         body = []
         for head, configs in self.plan.candidates.items():
             for number, config in enumerate(configs):
@@ -259,7 +264,7 @@ class Results:
         return markdown(["head", "arguments", f"TAR at FAR {self.plan.tuning.far:g}"], body)
 
     def sources(self) -> str:
-        """Commits, sizes and hours of the tuning and of every part."""
+        """Write the commits, sizes and hours of the tuning and of each part."""
         body = []
         for name, made in {"tuning": self.origin["tuning"], **self.origin["parts"]}.items():
             commits = [
@@ -274,20 +279,20 @@ class Results:
 
 
 def shown(figure: str, mean: float, spread: float) -> str:
-    """A mean ± standard deviation, in percent where it is a share."""
-    scale = 1 if figure in NEUTRAL else 100
+    """Write a mean ± standard deviation, in percent if the figure is a share."""
+    scale = 1 if figure.startswith("kappa.") else 100
     digits = digits_of(figure)
     text = f"{scale * mean:.{digits}f}"
     return f"{text} ± {scale * spread:.{digits}f}" if np.isfinite(spread) else text
 
 
 def digits_of(figure: str) -> int:
-    """Digits after the point: TAR is small here."""
+    """Return the number of digits after the point; TAR needs more, because it is small here."""
     return 2 if ".tar." in figure else 1
 
 
 def spelled(row: Any) -> str:
-    """A difference with its interval, in percent."""
+    """Write a difference with its interval, in percent."""
     low, difference, high = (100 * value for value in (row.low, row.difference, row.high))
     digits = digits_of(row.figure)
     return f"{difference:+.{digits}f} ({low:+.{digits}f} … {high:+.{digits}f})"

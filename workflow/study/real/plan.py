@@ -20,10 +20,10 @@ TUNING = "tuning"
 
 
 class Tuning(Section):
-    """How the candidates are compared: on people of ``wild`` who are left out of the training.
+    """How candidates are compared: on people of ``wild`` who are not in the training.
 
     Attributes:
-        people: Number of people who are left out.
+        people: Number of these people.
         epochs: Passes over the photos of the other people.
         seed: Seed of the choice of people and of the trainings.
         far: The candidate with the best TAR at this FAR, over all pairs of their photos, is chosen.
@@ -36,7 +36,7 @@ class Tuning(Section):
 
 
 class Synthetic(Section):
-    """Synthetic people to train on first; the keys are those of the source ``synthetic``."""
+    """Synthetic people for a first training; the keys are those of the source ``synthetic``."""
 
     people: PositiveInt
     images_per_person: PositiveInt
@@ -49,9 +49,9 @@ class Reconstructor(Section):
 
     Attributes:
         config: Its config; it reads images of the plan's size.
-        transforms: Configs of the random transforms of the faces that it is trained on.
+        transforms: Configs of the random transforms of its training faces.
         epochs: Passes over these faces.
-        seed: Of its training.
+        seed: Seed of its training.
     """
 
     config: Config
@@ -61,21 +61,21 @@ class Reconstructor(Section):
 
 
 class Part(Section):
-    """Heads that compete.
+    """A part of the study, which compares heads.
 
     Attributes:
         about: Title of the part on the page.
         folds: Number of groups into which the people of ``cfp`` are divided by their official
             folds. Each group is tested by models that are trained on ``wild`` and all other groups.
             With 0, models are trained on ``wild`` only and tested on all people.
-        heads: Names of heads, with the config chosen from their candidates.
-        epochs: Passes over the faces.
+        heads: Names of heads; each has the config that was chosen from its candidates.
+        epochs: Passes over the training faces.
         seeds: Seeds of the trainings.
-        views: Names in :attr:`Plan.views`.
-        synthetic: Synthetic people to train on first; with ``None``, weights are random at first.
-        joint: Fusion and weights of joint training with the reconstructor; with ``None``,
-            recognizers are trained alone.
-        against: An earlier part, with whose rows the same rows are compared.
+        views: Names of entries of :attr:`Plan.views`.
+        synthetic: Synthetic people for a first training; ``None`` to begin with random weights.
+        joint: Fusion and weights of joint training with the reconstructor; ``None`` to train
+            recognizers alone.
+        against: An earlier part, with which each row of this part is compared.
     """
 
     about: str
@@ -98,12 +98,13 @@ class Plan(Section):
         batch: Images per step.
         subject: The head that is compared with each other one.
         tuning: How the candidates are compared.
-        candidates: Configs of heads, as many for each.
-        variants: Configs of further heads, which are not chosen from candidates: improvements of
-            the subject, found on people of ``wild`` alone.
-        views: Configs of the transforms of the faces to train on, by name.
-        reconstructor: For the parts with joint training.
-        parts: By name, in the order in which they run.
+        candidates: Configs of heads, the same number for each head.
+        variants: Configs of further heads, which are not chosen from candidates. They are
+            improvements of the subject, found on people of ``wild``.
+        views: Configs of the transforms of the training faces, by name.
+        landmarks: Views whose transforms get the landmarks of the faces.
+        reconstructor: The reconstructor of the parts with joint training.
+        parts: Parts by name, in the order in which they run.
     """
 
     size: PositiveInt
@@ -114,18 +115,23 @@ class Plan(Section):
     candidates: dict[HeadName, Annotated[list[Config], Field(min_length=1)]]
     variants: dict[HeadName, Config] = Field(default_factory=dict)
     views: dict[Name, list[Config]]
+    landmarks: list[Name] = Field(default_factory=list)
     reconstructor: Reconstructor | None = None
     parts: dict[Name, Part]
 
     def subjects(self, part: Part) -> list[str]:
-        """The subject and its variants, those of them that are heads of a part."""
+        """Return the heads of a part that are the subject or its variants."""
         return [head for head in part.heads if head in (self.subject, *self.variants)]
 
     @model_validator(mode="after")
     def _check(self) -> "Plan":
         sizes = {len(configs) for configs in self.candidates.values()}
         if len(sizes) > 1:
-            raise ValueError(f"candidates: expected as many for each head, found {sorted(sizes)}")
+            raise ValueError(
+                f"candidates: expected the same number for each head, found {sorted(sizes)}"
+            )
+        if unknown := set(self.landmarks) - set(self.views):
+            raise ValueError(f"landmarks: found {sorted(unknown)}, allowed are {list(self.views)}")
         if TUNING in self.parts:
             raise ValueError(f"parts: {TUNING!r} is reserved")
         for name, part in self.parts.items():
@@ -143,7 +149,9 @@ class Plan(Section):
                     f"parts.{name}.against: found {part.against!r}, allowed are {earlier}"
                 )
             if part.joint and self.reconstructor is None:
-                raise ValueError(f"parts.{name}.joint: the plan has no reconstructor")
+                raise ValueError(
+                    f"parts.{name}.joint: expected a reconstructor in the plan, found none"
+                )
         return self
 
 
@@ -154,16 +162,17 @@ class Run:
     Attributes:
         part: Name of the part.
         head: Name of the head.
-        config: Its config.
+        config: Config of the head.
         view: Name of the view.
-        transforms: Configs of the view.
-        epochs: Passes over the faces.
-        seed: Of the training.
-        fold: Which people are left out; 0 where there are no folds.
-        folds: As of the part.
-        synthetic: Synthetic people to train on first.
+        transforms: Configs of the view's transforms.
+        epochs: Passes over the training faces.
+        seed: Seed of the training.
+        fold: Number of the group of people who are left out, from 1; 0 without folds.
+        folds: Number of groups, as in the part.
+        synthetic: Synthetic people for a first training.
         joint: Fusion and weights of joint training.
-        reconstructor: As of the plan, for joint training.
+        reconstructor: The plan's reconstructor, for joint training.
+        landmarks: Whether the transforms get the landmarks.
     """
 
     part: str
@@ -178,10 +187,11 @@ class Run:
     synthetic: Config | None = None
     joint: Config | None = None
     reconstructor: Config | None = None
+    landmarks: bool = False
 
     @property
     def name(self) -> str:
-        """Name of the run's file, without suffix."""
+        """Name of the run's file, without its suffix."""
         fold = f"-{self.fold}" if self.folds else ""
         return f"{self.part}/{self.head}-{self.view}-{self.seed}{fold}"
 
@@ -189,7 +199,9 @@ class Run:
         """Return everything that determines the result, except the photos and the code."""
         shared = {"size": plan.size, "backbone": plan.backbone, "batch": plan.batch}
         tuning = plan.tuning.model_dump() if self.part == TUNING else None
-        return {**asdict(self), **shared, "tuning": tuning}
+        # None where earlier results name nothing.
+        landmarks = self.landmarks or None
+        return {**asdict(self), **shared, "tuning": tuning, "landmarks": landmarks}
 
 
 def tuning_runs(plan: Plan) -> Iterator[Run]:
@@ -215,7 +227,7 @@ def part_runs(plan: Plan, name: str, chosen: dict[str, Config]) -> Iterator[Run]
                 for fold in range(1, part.folds + 1) if part.folds else [0]:
                     yield Run(
                         name, head, chosen[head], view, plan.views[view], part.epochs, seed, fold,
-                        part.folds, synthetic, joint, reconstructor,
+                        part.folds, synthetic, joint, reconstructor, view in plan.landmarks,
                     )  # fmt: skip
 
 

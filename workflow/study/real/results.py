@@ -1,10 +1,10 @@
-"""Results of the study on real faces as tables of numbers, without photos or names of people."""
+"""Collecting the results of the study in tables, which have no photos or names of people."""
 
 import json
 import logging
 from collections.abc import Iterable, Iterator
 from functools import partial
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +21,20 @@ log = logging.getLogger(__name__)
 FIGURES, DIFFERENCES, ORIGIN = "real_figures.csv", "real_differences.csv", "real_origin.json"
 # A row of a table: head and view.
 Row = tuple[str, str]
-# Figures of each seed, and they in the rounds of the bootstrap.
+# By seed and name: a figure, and its values in the rounds of the bootstrap.
 BySeed = dict[int, dict[str, np.ndarray]]
 
 
 def collect(plan: Plan, photos: Photos, out: Path, to: Path) -> None:
-    """Write the figures of every run, the differences with intervals, and their provenance.
+    """Write the figures of every run, the differences with intervals, and the provenance.
 
-    Each head and view counts with the seeds whose runs are all done; see :func:`rows_of`.
+    For each head and view, the seeds count whose runs are all done.
 
     Args:
         plan: The study.
         photos: The faces.
-        out: Folder in which it was run.
-        to: Folder to write.
+        out: Folder of the results of the runs.
+        to: Folder to which the tables are written.
 
     Raises:
         ValueError: If a candidate was not run, or no part can be shown.
@@ -45,7 +45,7 @@ def collect(plan: Plan, photos: Photos, out: Path, to: Path) -> None:
     for name in plan.parts:
         done = rows_of(plan, name, part_runs(plan, name, chosen), out)
         if not done:
-            log.warning("%s is left out: it has no whole seed of %s and of another head",
+            log.warning("%s is left out: %s and another head have no seed whose runs are all done",
                         name, plan.subject)  # fmt: skip
             continue
         found[name] = {
@@ -62,7 +62,10 @@ def collect(plan: Plan, photos: Photos, out: Path, to: Path) -> None:
         runs = [run for by_seed in done.values() for of_seed in by_seed.values() for run in of_seed]
         origins[name] = _origin(runs, out)
     if not origins:
-        raise ValueError(f"{out}: in no part have {plan.subject} and another head a whole seed")
+        raise ValueError(
+            f"{out}: no part can be shown; {plan.subject} and another head need a seed whose runs "
+            "are all done"
+        )
     to.mkdir(parents=True, exist_ok=True)
     write = partial(pd.DataFrame.to_csv, index=False, float_format="%.5g")
     columns = ["part", "head", "view", "seed", "figure", "value"]
@@ -88,8 +91,8 @@ def rows_of(
 ) -> dict[Row, dict[int, list[Run]]]:
     """Return the finished runs of a part, by row and seed.
 
-    A seed counts if all its runs are done: one, or one per fold. A view counts if the subject and
-    another head have a seed in it.
+    A seed counts if all its runs are done, of which there is one, or one per fold. A view counts if
+    the subject and another head have a seed in it.
     """
     rows: dict[Row, dict[int, list[Run]]] = {}
     for one in runs:
@@ -112,7 +115,7 @@ def rows_of(
 
 
 def _figures(plan: Plan, photos: Photos, out: Path, runs: list[Run]) -> dict[str, Any]:
-    """Compute the figures of a seed, whose folds together test all people."""
+    """Compute the figures of a seed from its runs, which together test all people."""
     folds = photos.folds()
     embeddings = np.empty((len(folds), 2, plan.backbone["embedding_size"]), np.float32)
     for one in runs:
@@ -123,19 +126,20 @@ def _figures(plan: Plan, photos: Photos, out: Path, runs: list[Run]) -> dict[str
 def _differences(
     plan: Plan, name: str, found: dict[str, dict[Row, BySeed]]
 ) -> Iterator[tuple[str, str, str, float, float, float]]:
-    """Rows (first, second, figure, difference, ends of its 95 % interval) of a part.
+    """Yield rows (first, second, figure, difference, low and high end of its 95 % interval).
 
-    The subject and its variants against each other head, a view at a time; each head's first view
-    against its others; and each row against the same of the part that the plan names. The seeds
-    that both have count; with one alone nothing is known of their variance, and there is no row.
+    In each view, the subject and its variants are compared with each other head. Each view of a
+    head is compared with its later views. Each row is compared with the same row of the part in
+    ``against``. Only the seeds that both have count. If there is only one, its variance is not
+    known, and there is no row.
     """
     part, rows = plan.parts[name], found[name]
     pairs: list[tuple[str, Row, str, Row]] = []
     for subject, view, head in product(plan.subjects(part), part.views, part.heads):
         if head not in (subject, *plan.variants):
             pairs.append((name, (subject, view), name, (head, view)))
-    for head, view in product(part.heads, part.views[1:]):
-        pairs.append((name, (head, part.views[0]), name, (head, view)))
+    for head, (view, later) in product(part.heads, combinations(part.views, 2)):
+        pairs.append((name, (head, view), name, (head, later)))
     base = part.against
     if base in found:
         pairs += [(name, row, base, row) for row in rows if row in found[base]]
@@ -153,7 +157,7 @@ def _differences(
 
 
 def _origin(runs: list[Run], out: Path) -> Config:
-    """Commits of some runs, how many faces of how many people they saw, and their duration."""
+    """Return the commits of runs, their numbers of faces and people, and their duration."""
     made = [about(one, out) for one in runs]
     seen = [sorted({one[key] for one in made}) for key in ("faces", "people")]
     return {

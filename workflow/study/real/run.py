@@ -1,6 +1,6 @@
-"""Running the study on real faces, one training at a time; existing results are kept.
+"""Running the study on real faces, one training after the other; existing results are kept.
 
-Several processes may run the same study: each takes trainings that no other process has begun.
+Several processes can run the same study. Each takes trainings that no other process has begun.
 """
 
 import json
@@ -22,12 +22,15 @@ from workflow.study.real.training import train
 from workflow.study.real.weights import fitted, pretrained
 
 log = logging.getLogger(__name__)
-# Of the code that this process runs, whatever is committed while it does.
+# Commit of the code that this process runs. It is read at the start, because commits may follow.
 COMMIT = commit()
 
 
 def held_out(wild: Faces, people: int, seed: int) -> np.ndarray:
-    """Choose people who are left out when candidates are trained; return ``(N,)`` bool per photo.
+    """Choose the people who are left out when candidates are trained.
+
+    Returns:
+        ``(N,)`` bool, whether a photo shows one of them.
 
     Raises:
         ValueError: If there are not more than ``people`` people.
@@ -39,7 +42,7 @@ def held_out(wild: Faces, people: int, seed: int) -> np.ndarray:
 
 
 def split(plan: Plan, run: Run, photos: Photos) -> tuple[list[tuple[Faces, np.ndarray]], Faces]:
-    """Return the faces to train on, with bool masks of their photos, and the faces to test on."""
+    """Return the training faces, as faces and a bool mask of the used ones, and the test faces."""
     wild = photos.wild
     if run.part == TUNING:
         out = held_out(wild, plan.tuning.people, plan.tuning.seed)
@@ -50,19 +53,22 @@ def split(plan: Plan, run: Run, photos: Photos) -> tuple[list[tuple[Faces, np.nd
 
 
 def left_out(run: Run, folds: np.ndarray) -> np.ndarray:
-    """``(N,)`` bool, which faces of ``cfp``, of official folds ``(N,)``, a run of a part tests."""
+    """Return which faces of ``cfp`` a run tests, ``(N,)`` bool, by official folds ``(N,)``."""
     return parts_of(folds, run.folds) == run.fold if run.folds else np.ones(len(folds), bool)
 
 
 def subset(faces: Faces, rows: np.ndarray) -> Faces:
-    """Some of the faces."""
+    """Select faces by a bool mask ``(N,)``."""
     paths = [faces.paths[row] for row in np.flatnonzero(rows)]
     return Faces(paths, faces.images[rows], faces.landmarks[rows])
 
 
 def joined(sources: list[tuple[Faces, np.ndarray]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Images ``(N, S, S, 3)``, landmarks ``(N, 5, 2)`` and labels ``(N,)`` int64 of several sources
-    of other people."""
+    """Join the faces of several sources, whose people are all different.
+
+    Returns:
+        Images ``(N, S, S, 3)`` uint8, landmarks ``(N, 5, 2)`` float32 and labels ``(N,)`` int64.
+    """
     images = np.concatenate([faces.images[rows] for faces, rows in sources])
     landmarks = np.concatenate([faces.landmarks[rows] for faces, rows in sources])
     names = [
@@ -98,7 +104,7 @@ def run(plan: Plan, photos: Photos, out: Path, only: list[str]) -> None:
 
 
 def once(plan: Plan, one: Run, photos: Photos, out: Path) -> None:
-    """Train and test a run, unless it is done or another process works on it."""
+    """Train and test a run, unless it is done or another process is working on it."""
     path = out / f"{one.name}.npz"
     if is_done(plan, one, out):
         return
@@ -107,14 +113,14 @@ def once(plan: Plan, one: Run, photos: Photos, out: Path) -> None:
             if not is_done(plan, one, out):
                 _train(plan, one, photos, path)
     except OutputError:
-        log.info("%s: another process works on it", one.name)
+        log.info("%s: another process is working on it", one.name)
 
 
 def is_done(plan: Plan, one: Run, out: Path) -> bool:
     """Whether the file of a run exists, with the same settings.
 
     Raises:
-        ValueError: If it has other settings; the message says what to do.
+        ValueError: If the file exists with other settings; the message says what to do.
     """
     path = out / f"{one.name}.npz"
     if not path.exists():
@@ -129,13 +135,13 @@ def is_done(plan: Plan, one: Run, out: Path) -> bool:
 
 
 def about(one: Run, out: Path) -> Config:
-    """``settings``, ``seconds``, ``commit``, ``faces`` and ``people`` of a run."""
+    """Read ``settings``, ``seconds``, ``commit``, ``faces`` and ``people`` of a run."""
     found: Config = json.loads(str(read_arrays(out / f"{one.name}.npz", "about")["about"]))
     return found
 
 
 def embeddings_of(one: Run, out: Path) -> np.ndarray:
-    """``(N, 2, d)`` embeddings of the faces that a run tests."""
+    """Read the embeddings ``(N, 2, d)`` of a run's test faces and their mirror images."""
     return read_arrays(out / f"{one.name}.npz", "embeddings")["embeddings"]
 
 
@@ -147,7 +153,8 @@ def _train(plan: Plan, one: Run, photos: Photos, path: Path) -> None:
     model = train(
         images, labels, backbone=plan.backbone, head=one.config, transforms=one.transforms,
         epochs=one.epochs, batch=plan.batch, seed=one.seed, init=weights(plan, one, out),
-        **together(plan, one, photos.wild, landmarks, out),
+        landmarks=landmarks if one.joint or one.landmarks else None,
+        **together(plan, one, photos.wild, out),
     )  # fmt: skip
     made = {
         "settings": one.settings(plan),
@@ -165,24 +172,24 @@ def _train(plan: Plan, one: Run, photos: Photos, path: Path) -> None:
 
 
 def weights(plan: Plan, one: Run, folder: Path) -> dict[str, torch.Tensor] | None:
-    """Weights of the backbone to begin with, of a model trained on synthetic people."""
+    """Return the backbone's initial weights from synthetic people; ``None`` for random ones."""
     if one.synthetic is None:
         return None
     return pretrained(plan, one, folder)
 
 
-def together(plan: Plan, one: Run, wild: Faces, landmarks: np.ndarray, folder: Path) -> Config:
-    """Arguments of :func:`train` for joint training; none for a run without a reconstructor."""
+def together(plan: Plan, one: Run, wild: Faces, folder: Path) -> Config:
+    """Return the arguments of :func:`train` for joint training; none without a reconstructor."""
     if one.joint is None or one.reconstructor is None:
         return {}
     return {
         "joint": {**one.joint, "reconstructor": one.reconstructor["config"]},
-        "fitted": fitted(plan.size, one.reconstructor, wild, folder), "landmarks": landmarks,
+        "fitted": fitted(plan.size, one.reconstructor, wild, folder),
     }  # fmt: skip
 
 
 def scores(plan: Plan, photos: Photos, out: Path) -> dict[str, float]:
-    """TAR of each candidate on the people held out, by its name.
+    """Compute the TAR of each candidate on the people who are left out, by the candidate's name.
 
     Raises:
         ValueError: If a candidate was not run.
@@ -191,13 +198,13 @@ def scores(plan: Plan, photos: Photos, out: Path) -> dict[str, float]:
     found = {}
     for one in tuning_runs(plan):
         if not is_done(plan, one, out):
-            raise ValueError(f"{out / one.name}.npz: not there; the part {TUNING!r} comes first")
+            raise ValueError(f"{out / one.name}.npz: no such file; run the part {TUNING!r} first")
         found[one.head] = tuning_tar(test, embeddings_of(one, out), plan.tuning.far)
     return found
 
 
 def choose(plan: Plan, photos: Photos, out: Path) -> dict[str, Config]:
-    """Choose the best candidate of each head; the variants are added. See :func:`scores`."""
+    """Choose the best candidate of each head by :func:`scores`, and add the variants."""
     found = scores(plan, photos, out)
     chosen = {
         head: configs[max(range(len(configs)), key=lambda at: found[f"{head}-{at}"])]

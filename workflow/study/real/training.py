@@ -1,7 +1,7 @@
-"""One training in memory, with the pipeline's models, losses and recipes, but without its files.
+"""Training in memory, with the pipeline's models, losses and recipes, but without its files.
 
-The start of a pipeline run takes longer than these short trainings. The networks, the heads, the
-optimizer, the clipping and the transforms are those of the package; only the loop is written here.
+The start of a pipeline run takes longer than these short trainings. Networks, heads, optimizer,
+clipping and transforms are those of the package; only the loop is written here.
 """
 
 import math
@@ -23,7 +23,7 @@ from lh2face.training.seeding import seed_generators
 
 CONFIGS = Path(lh2face.__file__).parent / "configs"
 RECIPE, RECONSTRUCTION = CONFIGS / "recognition.py", CONFIGS / "reconstruction.py"
-# Share of the learning rate at the first step, as in the recipe.
+# Factor on the learning rate at the first step, as in the recipe.
 START = 0.01
 
 
@@ -52,14 +52,14 @@ def train(
         head: Config of the head, without its sizes.
         transforms: Configs of the random transforms of the images.
         epochs: Passes over the images.
-        batch: Images a step.
-        seed: Of initial weights, order and transforms.
-        init: Weights of the backbone to begin from; ``None`` for random ones.
+        batch: Images per step.
+        seed: Seed of initial weights, order and transforms.
+        init: Initial weights of the backbone; ``None`` for random ones.
         rate: Learning rate; that of the recipe if ``None``.
         joint: The recognizer's arguments for joint training: ``reconstructor``, ``fusion`` and the
             weights of the losses.
-        fitted: Weights of the reconstructor to begin from.
-        landmarks: ``(N, 5, 2)``, px of a crop of 112 × 112, for the transforms and the
+        fitted: Initial weights of the reconstructor.
+        landmarks: ``(N, 5, 2)`` in px of a crop of 112 × 112, for the transforms and the
             reconstructor.
 
     Returns:
@@ -99,14 +99,14 @@ def fit_reconstructor(
 
     Args:
         images: ``(N, S, S, 3)`` uint8 RGB, S the reconstructor's ``image_size``.
-        landmarks: ``(N, 5, 2)``, px of a crop of 112 × 112.
+        landmarks: ``(N, 5, 2)`` in px of a crop of 112 × 112.
         config: Config of the reconstructor.
         transforms: Configs of the random transforms of the images.
         epochs: Passes over the images.
-        seed: Of initial weights, order and transforms.
+        seed: Seed of initial weights, order and transforms.
 
     Returns:
-        Its weights.
+        The weights of the reconstructor.
 
     Raises:
         FloatingPointError: If the loss becomes NaN or infinite.
@@ -135,14 +135,24 @@ def optimize(
     seed: int,
     warm_up: int,
 ) -> None:
-    """Minimise a model's loss on faces; for the arguments see :func:`train`.
+    """Minimise a model's loss on faces.
 
     Args:
-        faces: ``img``, the images, and perhaps ``landmarks``.
+        model: The model.
+        faces: ``img`` ``(N, S, S, 3)`` uint8 RGB, and perhaps ``landmarks`` ``(N, 5, 2)``.
+        labels: ``(N,)`` int64.
         settings: Config of the optimizer.
-        warm_up: Epochs through which the learning rate rises.
+        transforms: Configs of the random transforms of the images.
+        epochs: Passes over the images.
+        batch: Images per step.
+        seed: Seed of order and transforms.
+        warm_up: Number of epochs in which the learning rate rises.
+
+    Raises:
+        FloatingPointError: If the loss becomes NaN or infinite.
     """
-    MMLogger.get_instance("study", log_level="WARNING")  # it lists every parameter otherwise
+    # Otherwise mmengine would log every parameter of the model.
+    MMLogger.get_instance("study", log_level="WARNING")
     settings.optimizer.fused = True
     optimizer = build_optim_wrapper(model, settings)
     rates = [group["lr"] for group in optimizer.param_groups]
@@ -173,8 +183,10 @@ def optimize(
 def changed(
     face: dict[str, Any], transforms: Sequence[Any], entropy: tuple[int, ...]
 ) -> dict[str, Any]:
-    """Apply random transforms to a face, ``img`` and perhaps ``landmarks``; they draw from its own
-    generator."""
+    """Apply random transforms to a face: ``img``, and perhaps ``landmarks``.
+
+    They draw from a generator that is seeded with ``entropy``.
+    """
     results = {**face, "rng": np.random.default_rng(entropy)}
     for transform in transforms:
         results = transform(results)
@@ -182,7 +194,7 @@ def changed(
 
 
 def rate_factor(step: int, warm_up: int, last: int) -> float:
-    """Share of the learning rate: rising through the first steps, then half a cosine to zero."""
+    """Compute the factor on the learning rate: a linear rise, then half a cosine down to 0."""
     if step < warm_up:
         return START + (1 - START) * step / warm_up
     return (1 + math.cos(math.pi * (step - warm_up) / max(last - warm_up, 1))) / 2

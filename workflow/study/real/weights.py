@@ -1,4 +1,4 @@
-"""Weights that runs begin with: backbones trained on synthetic people, and a reconstructor."""
+"""Initial weights of runs: backbones trained on synthetic people, and a trained reconstructor."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -38,11 +38,11 @@ def kept(path: Path, make: Callable[[], Weights]) -> Weights:
 def fitted(size: int, reconstructor: Config, wild: Faces, out: Path) -> Weights:
     """Load the weights of a reconstructor that is trained on all faces of ``wild``.
 
-    It is trained first if it does not exist; all runs begin with the same weights.
+    If there are none yet, it is trained now. All runs begin with the same weights.
 
     Args:
         size: Side of the faces, px.
-        reconstructor: As in the plan.
+        reconstructor: The plan's entry ``reconstructor``.
         wild: The faces.
         out: Folder of the results.
 
@@ -57,9 +57,9 @@ def fitted(size: int, reconstructor: Config, wild: Faces, out: Path) -> Weights:
 
 
 def pretrained(plan: Plan, one: Run, out: Path) -> Weights:
-    """Load the weights of a backbone that is trained by the run's head on synthetic people.
+    """Load the weights of a backbone that is trained with the run's head on synthetic people.
 
-    They are trained first if they do not exist; all seeds of a run begin with the same weights.
+    If there are none yet, it is trained now. All seeds of a run begin with the same weights.
 
     Args:
         plan: The study.

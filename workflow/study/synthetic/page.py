@@ -18,8 +18,8 @@ from workflow.study.synthetic.results import DIFFERENCES, FIGURES, KAPPA, ORIGIN
 from workflow.study.tables import arguments, cell_code, changes, markdown
 
 TEMPLATES = Path(__file__).parent
-# Columns of the tables: whether a difference is significant, and in which direction.
-TOLD = ["better", "worse"]
+# Columns of the differences: whether one is significant, in either direction.
+DIRECTIONS = ["better", "worse"]
 # Sizes in the plot of differences, in px.
 WIDTH, NAMES, ROW, AXIS = 720, 290, 24, 34
 
@@ -29,7 +29,7 @@ def write_page(plan: Plan, docs: Path) -> None:
 
     Args:
         plan: The study.
-        docs: Folder of the page; ``study/`` in it has the tables.
+        docs: Folder of the page; its subfolder ``study`` has the tables.
     """
     tables = docs / "study"
     figures = pd.read_csv(tables / FIGURES)
@@ -63,14 +63,14 @@ class Results:
 
     @property
     def select_title(self) -> str:
-        """The figure that candidates are chosen by."""
+        """Title of the figure by which candidates are chosen."""
         return figure(self.plan.select)
 
     def sources(self) -> str:
-        """Commits, devices and versions of every part, as a Markdown table."""
+        """Write the commits, devices and versions of all parts as a Markdown table."""
         rows = []
         for name, made in self.origin["parts"].items():
-            # "+": more had been changed than the commit holds.
+            # "+" means that files had been changed since the commit.
             commits = [
                 cell_code(c[:10] + ("+" if c.endswith("+") else "")) for c in made["commits"]
             ]
@@ -79,19 +79,19 @@ class Results:
         return markdown(["part", "commits", "device", "versions"], rows)
 
     def part(self, name: str) -> Part:
-        """The plan of a part."""
+        """Return the plan of a part."""
         return self.plan.parts[name]
 
     def contender(self, name: str) -> str | None:
-        """The head that a part compares with each of its others."""
+        """Return the head that a part compares with each of its other heads, or ``None``."""
         return self.plan.contender(self.part(name))
 
     def means(self, name: str) -> pd.DataFrame:
-        """Mean of every figure (columns, as the plan orders them) of a part's models (rows)."""
+        """Compute the mean of each figure (columns) of a part's models (rows)."""
         return self._pivot(name, "mean")
 
     def table(self, name: str) -> str:
-        """A part as a Markdown table, percent, mean ± standard deviation, the best in bold."""
+        """Write a part as a Markdown table: mean ± standard deviation in percent, the best bold."""
         mean, spread = self._pivot(name, "mean"), self._pivot(name, "std")
         rows = []
         for model in mean.index:
@@ -103,7 +103,7 @@ class Results:
         return markdown(["", *map(figure, mean.columns)], rows)
 
     def tuning(self, name: str) -> str:
-        """The candidates that were run in a part, with the figure by which they are chosen."""
+        """Write a table of a part's candidates, with the figure by which one is chosen."""
         found = self.means(name)[self.plan.select]
         rows = []
         for candidate, config in self.plan.all_candidates().items():
@@ -116,14 +116,14 @@ class Results:
         return markdown(["head", "arguments", figure(self.plan.select)], rows)
 
     def baselines(self, name: str) -> pd.DataFrame:
-        """Means of the heads of a part other than LH2Face."""
+        """Return the means of a part's heads other than LH2Face."""
         mean = self.means(name)
         return mean.loc[[m for m in mean.index if m in {*self.plan.candidates} - {SUBJECT}]]
 
     def against(self, name: str) -> pd.DataFrame:
-        """The differences that the page shows of a part, in percent, one row per figure and pair.
+        """Return the differences that the page shows, in percent, one row per figure and pair.
 
-        Where heads compete, each figure has one pair: the contender and the best baseline.
+        If a part has a contender, each figure has one pair: the contender and the best baseline.
         """
         rows = self.pairs(name)
         if self.contender(name):
@@ -132,7 +132,7 @@ class Results:
         return rows
 
     def pairs(self, name: str) -> pd.DataFrame:
-        """All differences of a part, in percent, and whether each is significant."""
+        """Return all differences of a part, in percent, and whether each is significant."""
         rows = self.differences[self.differences["part"] == name].copy()
         sign = rows["figure"].map(lambda path: -1 if path in LESS_IS_BETTER else 1)
         ends = rows[["low", "high"]].mul(sign, axis=0)
@@ -142,32 +142,32 @@ class Results:
         return rows
 
     def duels(self, name: str) -> str:
-        """A table of the figures in which the contender is better or worse than each other head."""
+        """Write a table of the figures in which the contender differs significantly, by head."""
         rows = []
         for reference, group in self.pairs(name).groupby("reference", sort=False):
-            won, lost = (", ".join(map(figure, group.loc[group[c], "figure"])) for c in TOLD)
+            won, lost = (", ".join(map(figure, group.loc[group[c], "figure"])) for c in DIRECTIONS)
             rows.append([f"`{reference}`", won, lost])
-        return markdown(["against", *TOLD], rows)
+        return markdown(["against", *DIRECTIONS], rows)
 
     def lead(self, name: str) -> int:
-        """Number of figures in which the contender's mean is better than that of every baseline."""
+        """Count the figures in which the contender's mean is better than that of all baselines."""
         own, others = self.means(name).loc[[self.contender(name)]], self.baselines(name)
         return sum(best_of(pd.concat([own[p], others[p]])) == own.index[0] for p in own)
 
     def verdicts(self, name: str) -> str:
-        """The differences as a Markdown table; bold where the interval excludes zero."""
+        """Write the differences as a Markdown table; bold if the interval excludes zero."""
         rows = []
         for row in self.against(name).itertuples():
             text = spelled(row)
-            told = "better" if row.better else "worse" if row.worse else ""
+            direction = "better" if row.better else "worse" if row.worse else ""
             rows.append([
                 figure(row.figure), f"`{row.model}` − `{row.reference}`",
-                f"**{text}**" if told else text, told,
+                f"**{text}**" if direction else text, direction,
             ])  # fmt: skip
         return markdown(["", "", "difference (95 % interval)", ""], rows)
 
     def grid(self, name: str) -> str:
-        """The differences of variants, with one row per variant and one column per figure."""
+        """Write the differences of variants, with one row per variant and one column per figure."""
         found = self.against(name)
         paths = list(dict.fromkeys(found["figure"]))
         rows = []
@@ -181,40 +181,40 @@ class Results:
         return markdown(["", "change", "mean κ", *map(figure, paths)], rows)
 
     def count(self, name: str, column: str) -> list[str]:
-        """Names of the figures that are ``better`` or ``worse`` in a part."""
+        """Return the titles of the figures that are ``better`` or ``worse`` in a part."""
         found = self.against(name)
         return [figure(path) for path in found.loc[found[column], "figure"]]
 
     def nearest(self, name: str, path: str) -> str:
-        """The baseline of a part whose mean of a figure is the best."""
+        """Return the baseline of a part that has the best mean of a figure."""
         return best_of(self.baselines(name)[path])
 
     def title(self, path: str) -> str:
-        """How people name a figure."""
+        """Return the title of a figure as Markdown."""
         return figure(path)
 
     def beaten(self, name: str, path: str) -> str:
-        """Names of the heads that the contender is better than in a figure."""
+        """Name the heads than which the contender is significantly better in a figure."""
         rows = self.pairs(name)
         return named(rows.loc[rows["better"] & (rows["figure"] == path), "reference"])
 
     def difference(self, name: str, model: str, reference: str, path: str) -> str:
-        """The difference of two models in a figure, with its interval, in percent."""
+        """Write the difference of two models in a figure, with its interval, in percent."""
         rows = self.pairs(name).set_index(["model", "reference", "figure"])
         return spelled(rows.loc[(model, reference, path)])
 
-    def told(self, name: str, column: str) -> str:
-        """Names of the variants that are ``better`` or ``worse`` than LH2Face in some figure."""
+    def significant(self, name: str, column: str) -> str:
+        """Name the variants that are ``better`` or ``worse`` than LH2Face in some figure."""
         rows = self.pairs(name)
         return named(rows.loc[rows[column], "model"].unique())
 
     def value(self, name: str, model: str, path: str) -> str:
-        """One mean ± standard deviation, in percent."""
+        """Write the mean ± standard deviation of a model's figure, in percent."""
         mean, spread = (self._pivot(name, how).loc[model, path] for how in ("mean", "std"))
         return f"{100 * mean:.1f} ± {100 * spread:.1f}"
 
     def plot(self, name: str) -> str:
-        """The differences of a part as dots on their intervals, an SVG in the page's colours."""
+        """Draw the differences of a part and their intervals as an SVG."""
         rows = list(self.against(name).itertuples())
         if self.part(name).models == "variants":
             rows = [row for row in rows if row.figure == self.plan.select]
@@ -275,20 +275,20 @@ SVG = (
 
 
 def figure(path: str) -> str:
-    """How people name a figure, as Markdown."""
+    """Return the title of a figure as Markdown."""
     return markdown_text(title(path))
 
 
 def named(models: Iterable[str]) -> str:
-    """Models by name, or "none"."""
+    """List models as Markdown; "none" if there are none."""
     return ", ".join(f"`{model}`" for model in models) or "none"
 
 
 def spelled(row: Any) -> str:
-    """A difference with its interval."""
+    """Write a difference with its interval."""
     return f"{row.difference:+.1f} ({row.low:+.1f} … {row.high:+.1f})"
 
 
 def best_of(column: pd.Series) -> str:
-    """The model whose mean of a figure is the best."""
+    """Return the model with the best mean of a figure."""
     return str(column.idxmin() if column.name in LESS_IS_BETTER else column.idxmax())

@@ -24,15 +24,15 @@ class Part(Section):
 
     Attributes:
         about: Title of the part on the page.
-        models: Heads to train. "candidates": every candidate; "chosen": the chosen candidate of
-            each head; "variants": the subject and its variants; "subject": only the subject. Or a
-            list of chosen heads and variants; the first is compared with each of the others.
+        models: Heads to train. "candidates" means every candidate, "chosen" the chosen candidate of
+            each head, "variants" the subject and its variants, "subject" only the subject. A list
+            names chosen heads and variants, of which the first is compared with each other one.
         tuning: The part whose candidates the heads are chosen from.
         joint: Whether the heads are trained together with the reconstructor.
         seeds: Seeds; every head is trained once per seed.
         figures: Figures to show, as paths in ``metrics.json``.
-        reference: For "subject": the part whose subject it is compared with, seed by seed; None for
-            no comparison.
+        reference: For "subject": the part with whose subject it is compared, seed by seed; ``None``
+            for no comparison.
         folds: Number of folds over the people of image folders, with one run per fold.
         params: Further values that override ``params.yaml``.
     """
@@ -63,10 +63,10 @@ class Plan(Section):
     Attributes:
         base: Values that override ``params.yaml`` in every part.
         select: The figure by which candidates are chosen.
-        candidates: Configs by head; every head has the same number.
+        candidates: Configs by head; all heads have the same number of them.
         variants: Changes of the subject's chosen config, by name.
-        findings: Template, beside that of the page, of what is concluded from the results.
-        parts: By name, in the order in which they run; ``tuning`` is the first.
+        findings: File name of the template of the findings; it lies beside that of the page.
+        parts: Parts by name, in the order in which they run; ``tuning`` is the first.
     """
 
     base: dict[str, Any]
@@ -141,7 +141,7 @@ class Plan(Section):
         return values
 
     def benchmark(self, name: str) -> str:
-        """The benchmark of a part."""
+        """Return the benchmark of a part."""
         found: str = self._data(name)["compare"]["benchmarks"][0]
         return found
 
@@ -157,7 +157,7 @@ class Plan(Section):
         ]
 
     def all_candidates(self) -> Heads:
-        """Every candidate, named ``HEAD-NUMBER``."""
+        """Return all candidates, by the names ``HEAD-NUMBER``."""
         return {
             f"{head}-{number}": config
             for head, configs in self.candidates.items()
@@ -165,7 +165,7 @@ class Plan(Section):
         }
 
     def heads(self, part: Part, chosen: Heads) -> Heads:
-        """The heads of a part, by the names that they have in ``params.yaml``."""
+        """Return the heads of a part, by their names in ``params.yaml``."""
         if part.models == "candidates":
             return self.all_candidates()
         subject = chosen[SUBJECT]
@@ -176,7 +176,7 @@ class Plan(Section):
         return {name: every[name] for name in names}
 
     def contender(self, part: Part) -> str | None:
-        """Return the head that a part compares with each of its others; None if it has none."""
+        """Return the head that a part compares with each of its other heads, or ``None``."""
         if isinstance(part.models, list):
             return part.models[0]
         return SUBJECT if part.models == "chosen" else None
@@ -218,7 +218,8 @@ def load_plan(path: Path, over: Path | None = None) -> Plan:
 
     Args:
         path: The plan.
-        over: An overlay of ``params.yaml``, such as one of larger sizes, put over ``base``.
+        over: An overlay of ``params.yaml``, such as one with larger sizes, which overrides
+            ``base``.
 
     Raises:
         ParamsError: If a key is unknown, missing or has a value that is not allowed.

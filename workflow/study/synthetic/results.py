@@ -1,4 +1,4 @@
-"""Results of the study as tables: figures of every run, and differences with intervals."""
+"""Collecting the results of the study in tables: figures of all runs, and their differences."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ from workflow.study.synthetic.run import COMMAND, OVERLAY, choose, overlay
 
 log = logging.getLogger(__name__)
 
-# The mean κ of a run's faces; it has no interval.
+# Name of the figure for the mean κ of a run's faces. It has no interval.
 KAPPA = "kappa.mean"
 FIGURES, DIFFERENCES, ORIGIN = "figures.csv", "differences.csv", "origin.json"
 
@@ -29,8 +29,8 @@ def collect(plan: Plan, out: Path, to: Path) -> None:
 
     Args:
         plan: The study.
-        out: Folder in which it was run.
-        to: Folder to write.
+        out: Folder of the study's clones.
+        to: Folder to which the tables are written.
 
     Raises:
         ValueError: If no part is complete, or an evaluation lacks a figure of the plan.
@@ -74,7 +74,7 @@ def collect(plan: Plan, out: Path, to: Path) -> None:
         ]
         origins[name] = origin([folder for paths in where.values() for folder in paths])
     if not origins:
-        raise ValueError(f"{out}: no part of the plan is complete; `{COMMAND}` comes first")
+        raise ValueError(f"{out}: no part of the plan is complete; run `{COMMAND}` first")
     to.mkdir(parents=True, exist_ok=True)
     columns = ["part", "model", "run", "figure", "value"]
     pd.DataFrame(figures, columns=columns).to_csv(to / FIGURES, index=False, float_format="%.5g")
@@ -99,10 +99,10 @@ def read_figures(name: str, part: Part, paths: list[Path]) -> Run:
 def compare_runs(
     plan: Plan, part: Part, runs: dict[str, Run], out: Path
 ) -> Iterator[tuple[str, str, str, float, float, float]]:
-    """Yield rows (model, reference, figure, difference, ends of its 95 % interval).
+    """Yield rows (model, reference, figure, difference, low and high end of its 95 % interval).
 
-    If heads compete, the contender is compared with each other head. Variants are compared with the
-    subject. A single subject is compared with the subject of the part that is its reference.
+    If a part compares heads, its contender is compared with each other head. Variants are compared
+    with the subject. A single subject is compared with the subject of the part's reference.
     """
     pairs = []
     contender = plan.contender(part)
@@ -123,7 +123,7 @@ def compare_runs(
 
 
 def mean_kappa(path: Path) -> float:
-    """Read the mean κ from the figures of an evaluation."""
+    """Read the mean κ from the ``metrics.json`` of an evaluation."""
     kappa = read_object(path, "an evaluation").get("kappa")
     return number(kappa.get("mean") if isinstance(kappa, dict) else None, path, KAPPA)
 

@@ -1,4 +1,4 @@
-"""Running the parts of the study, each in a clone of the repository; the clones share a cache."""
+"""Running the parts of the study, each in its own clone of the repository, with one DVC cache."""
 
 import logging
 import os
@@ -34,8 +34,8 @@ def run(plan: Plan, out: Path, *, jobs: int, only: list[str]) -> None:
         only: Names of parts; empty for all of them.
 
     Raises:
-        ValueError: If there is no such part, the part that chooses its heads was not run before, or
-            a command fails.
+        ValueError: If there is no such part, the part that chooses its heads was not run, or a
+            command fails.
     """
     if unknown := set(only) - set(plan.parts):
         raise ValueError(f"parts: found {sorted(unknown)}, allowed are {list(plan.parts)}")
@@ -103,10 +103,12 @@ def check_clone(root: Path, folder: Path) -> None:
     if not (
         top and origin and Path(top).samefile(folder) and Path(origin).resolve() == root.resolve()
     ):
-        raise ValueError(f"{folder}: is there already and is no clone of {root}; move it away")
+        raise ValueError(f"{folder}: exists, but is not a clone of {root}; move it away")
     changed = git(folder, "diff", "--name-only", "HEAD").splitlines()
     if edited := sorted(set(changed) - WRITTEN):
-        raise ValueError(f"{folder}: {edited[0]} was edited, which a run would undo; move it away")
+        raise ValueError(
+            f"{folder}: a run would undo the changes of {edited[0]}; move the folder away"
+        )
 
 
 def git(folder: Path, *command: str) -> str:
@@ -137,15 +139,17 @@ def reproduce(
 def execute(
     command: list[str | Path], folder: Path, environment: dict[str, str] | None = None
 ) -> None:
-    """Run a command; raise ``ValueError`` if it fails, with the place of its log."""
+    """Run a command; if it fails, raise ``ValueError`` with the place of its log."""
     done = subprocess.run(command, cwd=folder, env=environment)
     if done.returncode:
         words = " ".join(map(str, command[:3]))
-        raise ValueError(f"{folder}: `{words} …` failed; above, and in {folder / 'logs'}, is why")
+        raise ValueError(
+            f"{folder}: `{words} …` failed; see the output above and {folder / 'logs'}"
+        )
 
 
 def choose(plan: Plan, out: Path, tuning: str) -> Heads:
-    """Choose the best candidate of each head, by the results of a part of candidates.
+    """Choose the best candidate of each head by the results of a part that trains candidates.
 
     Raises:
         ValueError: If that part was not run.
@@ -159,8 +163,11 @@ def choose(plan: Plan, out: Path, tuning: str) -> Heads:
 
 
 def scores(plan: Plan, out: Path, tuning: str) -> dict[str, float]:
-    """Compute the figure ``select`` of each candidate, as a mean over the seeds."""
+    """Compute the mean of the figure ``select`` over the seeds, for each candidate."""
     if not (out / tuning).exists():
-        raise ValueError(f"{out}: `{COMMAND} {tuning}` comes first, it chooses the heads")
+        raise ValueError(
+            f"{out}: expected the results of {tuning}, which choose the heads, found none; run "
+            f"`{COMMAND} {tuning}` first"
+        )
     paths = {name: plan.evaluations(out, tuning, name) for name in plan.all_candidates()}
     return {n: float(read_run(*where).figures[plan.select].mean()) for n, where in paths.items()}

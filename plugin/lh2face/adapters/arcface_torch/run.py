@@ -107,7 +107,7 @@ def check(settings: Mapping[str, Any], config: str) -> None:
         config: Its name, for messages.
 
     Raises:
-        ValueError: If there is one; the message names it, what was found and what is allowed.
+        ValueError: If there is such a value; the message names its key and what is allowed.
     """
     for key, example in REQUIRED.items():
         if settings.get(key) is None:
@@ -119,16 +119,16 @@ def check(settings: Mapping[str, Any], config: str) -> None:
     batch = settings["batch_size"] * processes
     if settings["num_image"] < batch:
         raise ValueError(
-            f"config.num_image: expected at least the {batch} of one step (config.batch_size times "
-            f"{processes} processes), found {settings['num_image']}"
+            f"config.num_image: expected at least {batch}, the images of one step "
+            f"(config.batch_size times {processes} processes), found {settings['num_image']}"
         )
     # Build the head with one class, so that a misspelt name is found before the processes connect.
     sizes = {"num_classes": 1, "in_channels": settings["embedding_size"]}
     build("head", settings["head"], "config.head", **sizes, proxies=None)
     if threshold := settings.get("interclass_filtering_threshold"):
         raise ValueError(
-            f"config.interclass_filtering_threshold: expected 0, found {threshold}; only the "
-            "toolbox's own losses filter"
+            f"config.interclass_filtering_threshold: expected 0, found {threshold}; only "
+            "arcface_torch's own losses use it"
         )
     if settings.get("dali") and (not torch.cuda.is_available() or packages.problem("nvidia.dali")):
         raise ValueError(
@@ -142,8 +142,8 @@ def check(settings: Mapping[str, Any], config: str) -> None:
     state = Path(settings["output"]) / f"checkpoint_gpu_{os.environ.get('RANK', 0)}.pt"
     if settings.get("resume") and not state.is_file():
         raise ValueError(
-            f"config.resume: expected {state}, found none; training writes one for each process "
-            "if config.save_all_states is True, and goes on with as many processes"
+            f"config.resume: expected the file {state}, found none; training writes one for each "
+            "process if config.save_all_states is True; resume with the same number of processes"
         )
 
 
@@ -183,8 +183,8 @@ def class_centres(head: dict[str, Any]) -> ModuleType:
             found, own = state_dict.get(place), self.state_dict()[place]
             if found != own:
                 raise ValueError(
-                    f"config.resume: expected a checkpoint of {share_of(own)}, found "
-                    f"{share_of(found)}; resume with as many processes and classes as trained"
+                    f"config.resume: expected a checkpoint with {share_of(own)}, found one with "
+                    f"{share_of(found)}; resume with the same number of processes and classes"
                 )
             return super().load_state_dict(state_dict, strict, assign)
 
@@ -197,11 +197,12 @@ def share_of(state: Mapping[str, int] | None) -> str:
     """Describe which classes the proxies of a checkpoint belong to."""
     if state is None:
         return "no head of this package"
-    return f"{state['count']} classes from {state['first']}, of {state['of']}"
+    last = state["first"] + state["count"] - 1
+    return f"the classes {state['first']} … {last} of {state['of']}"
 
 
 def name_unknown_network() -> None:
-    """Give arcface_torch's error for an unknown network a message; by itself it has none."""
+    """Give arcface_torch's error for an unknown network a message, which it lacks."""
     backbones: Any = importlib.import_module("backbones")
     get_model = backbones.get_model
 
@@ -220,7 +221,7 @@ def name_unknown_network() -> None:
 
 
 def accept_verbose() -> None:
-    """Let learning-rate schedules pass ``verbose``, which PyTorch has removed."""
+    """Let arcface_torch's schedules pass ``verbose``, an argument that PyTorch has removed."""
 
     def init(
         self: LRScheduler, optimizer: Any, last_epoch: int = -1, verbose: bool = False
@@ -231,7 +232,7 @@ def accept_verbose() -> None:
 
 
 def interp1d(x: np.ndarray, y: np.ndarray, kind: str) -> Callable[[float], float]:
-    """Interpolate a ROC linearly; SciPy's ``interp1d`` now refuses its repeated rates."""
+    """Interpolate a ROC linearly, as SciPy's ``interp1d`` did before it refused equal rates."""
     return lambda at: float(np.interp(at, x, y))
 
 

@@ -1,8 +1,9 @@
 # ruff: noqa: C408 -- mmengine configs are written with dict()
 """IResNet-50 on MS1MV3 over eight GPUs: insightface's ``arcface_torch/configs/ms1mv3_r50.py``.
 
-Batch size, learning rate, epochs, weight decay of every parameter and half precision are the same.
-But here gradients are clipped over all parameters, and there over the backbone's only.
+Batch size, learning rate, epochs, weight decay of every parameter and half precision are the same
+as in arcface_torch. But gradients are clipped by the norm over all parameters, whereas
+arcface_torch clips those of the backbone only.
 """
 
 _base_ = "../recognition.py"

@@ -1,8 +1,8 @@
 # ruff: noqa: C408 -- mmengine configs are written with dict()
 """IResNet-100 on WebFace42M over 16 GPUs: ``arcface_torch/configs/wf42m_pfc02_16gpus_r100.py``.
 
-Each step uses the proxies of a fifth of the people. In the pipeline, ``heads`` of ``params.yaml``
-replaces the head with its ``sample_rate``.
+Each step uses the proxies of a fifth of the people. In the pipeline, a head of ``params.yaml``
+replaces the whole head of this config, including its ``sample_rate``.
 """
 
 _base_ = "ms1mv3_r100.py"

@@ -15,8 +15,8 @@ class Bin(OnDisk):
     """A verification bin of aligned faces: ``lfw.bin``, ``cfp_fp.bin``, ``agedb_30.bin`` …
 
     Attributes:
-        path: The file; or a folder with the file, which is then all watched for changes.
-        file: The file, given relative to that folder.
+        path: The file; or a folder with the file, if DVC should watch the whole folder for changes.
+        file: Path of the file, relative to that folder.
         origin: How the faces were made.
     """
 

@@ -35,7 +35,7 @@ class IJB(OnDisk):
 
 
 def photos(root: Path, lists: str, meta: IJBMeta, origin: Origin = "photos") -> RawBenchmark:
-    """The images of a protocol's lists as a benchmark.
+    """Make a benchmark from the images in a protocol's lists.
 
     Args:
         root: Folder with ``meta`` and ``loose_crop``.

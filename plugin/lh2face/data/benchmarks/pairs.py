@@ -125,7 +125,7 @@ class Pairs:
         )
 
     def _listed(self) -> tuple[Path, PairRows, dict[str, Path]]:
-        """Read the list: its path, its pairs, and the path of each photo by name."""
+        """Read the list; return its path, its pairs, and the path of each photo by name."""
         root = Path(self.path)
         listed = inside(root, self.list, "list")
         rows = read_pair_rows(listed)

@@ -80,7 +80,7 @@ def build_faces(
     x, y = axis[None, None, :], axis[None, :, None]
     ax = x.abs()
 
-    # Where the features stand.
+    # Positions of the facial features.
     eye_x = 0.215 * (1 + 0.08 * c["eye_spacing"])
     eye_y = -0.1 + 0.025 * c["eye_height"]
     nose_y = eye_y + 0.25 * (1 + 0.09 * c["nose_length"])
@@ -228,9 +228,9 @@ def _albedo(
     creases = 0.3 * old * lines + (0.12 + 0.4 * old) * folds * (0.6 + 0.4 * smile.clamp_min(0))
     canvas = canvas * (1 - creases - 0.3 * old * (feet + bags))[:, None].clamp(0.3, 1)
 
-    # Hair colour serves brows, beard and hair; it greys.
+    # Brows, beard and hair have one colour, which turns grey with age.
     h = torch.sigmoid(1.1 * c["hair_melanin"] + 0.7 * c["melanin"])
-    # Some turn grey early, some never.
+    # Some people turn grey early, some never.
     grey = (age - 0.45).clamp_min(0) * (1.1 + 0.6 * c["hair_line"])
     hair = color(
         0.62 - 0.54 * h + 0.09 * c["hair_red"].clamp(0, 2), 0.46 - 0.42 * h, 0.27 - 0.23 * h
@@ -309,7 +309,7 @@ def _albedo(
     # Ears and hair.
     canvas = canvas * (1 - 0.15 * torch.sigmoid((radius - 0.9) * 20))[:, None]
     recede = 0.12 * (age - 0.5).clamp_min(0)
-    # Strands fan out from above the head; no two people's are alike.
+    # Strands of hair fan out from above the head; each person has others.
     fan = x / (1.15 + y) + 0.03 * torch.cos(9 * y + 4 * x)
     strands = torch.zeros(())
     for k, cycles in enumerate((23, 37, 59, 83)):
@@ -337,7 +337,7 @@ def _albedo(
     canvas = torch.where(is_neck[:, None], skin * 0.8, canvas)
     canvas = torch.where((is_neck & (y > 0.87))[:, None], shirt.expand_as(canvas), canvas)
 
-    # What hides the face.
+    # Glasses and mask, which hide parts of the face.
     lens = torch.sigmoid(
         (1 - ((ax - f["eye_x"]) / 0.15).pow(4) - ((y - f["eye_y"] - 0.01) / 0.1).pow(4)) * 12
     )

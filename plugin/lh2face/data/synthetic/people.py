@@ -111,7 +111,7 @@ def _scene(kind: str, *key: int) -> Scene:
 
 
 def _next_frame(first: Scene, frame: Scene) -> Scene:
-    """Make a scene a later frame of a video: similar to the first in all but details."""
+    """Turn a scene into a later frame of a video, which differs only a little from the first."""
     frame.age, frame.glasses, frame.mask = first.age, first.glasses, first.mask
     frame.yaw = 0.8 * first.yaw + 0.2 * frame.yaw
     frame.degradation = 0.8 * first.degradation + 0.2 * frame.degradation

@@ -21,7 +21,7 @@ from lh2face.rendering import (
 from lh2face.rendering.camera import focal_length
 
 MAX_YAW = 60.0
-# The face is in front of the axis of rotation: so far would it move to the side at 90°.
+# The face is in front of the axis of rotation. At 90°, it would move to the side by this much.
 TURN_SHIFT = 0.035
 
 

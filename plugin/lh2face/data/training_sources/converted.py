@@ -29,7 +29,7 @@ class _Converted:
         raise NotImplementedError
 
     def file(self) -> Path:
-        """The file or folder to read."""
+        """Return the file or folder to read."""
         return Path(self.path)
 
     def write(self, out: Path, workers: int) -> None:
@@ -46,9 +46,9 @@ class MagfaceList(_Converted):
     """MagFace's training list: the path of an image, an unused column, and the identity.
 
     Attributes:
-        path: The list; or a folder with the list and the images, which is then all watched for
-            changes.
-        list: The list, given relative to that folder.
+        path: The list; or a folder with the list and the images, if DVC should watch the whole
+            folder for changes.
+        list: Path of the list, relative to that folder.
         origin: How the faces were made.
     """
 
@@ -56,7 +56,7 @@ class MagfaceList(_Converted):
     reader = staticmethod(magface_list)
 
     def file(self) -> Path:
-        """The list."""
+        """Return the path of the list."""
         return Path(self.path) if self.list is None else inside(Path(self.path), self.list, "list")
 
 

@@ -1,4 +1,4 @@
-"""What a source of training faces is, and the manifest that it writes."""
+"""The interface of a source of training faces, and the manifest that it writes."""
 
 from pathlib import Path
 from typing import Protocol

@@ -1,4 +1,4 @@
-// Two photos to the server of this machine, and what it makes of them to the page.
+// Sends two photos to the server on this machine, and shows its answers on the page.
 
 const one = (selector, within = document) => within.querySelector(selector);
 const about = await (await fetch("about")).json();
@@ -23,10 +23,10 @@ function say(element, text) {
   element.hidden = !text;
 }
 
-// A photo, or a drawn face, which is aligned already.
+// Takes a photo, or a drawn face, which is already aligned.
 async function take(slot, file, aligned = !about.detector) {
   const { section } = slot;
-  const turn = (slot.turn = (slot.turn ?? 0) + 1); // of two photos in a row the later one counts
+  const turn = (slot.turn = (slot.turn ?? 0) + 1); // if a later photo was chosen meanwhile, that one counts
   Object.assign(slot, { file, crop: null });
   URL.revokeObjectURL(one(".preview", section).src);
   one(".preview", section).src = URL.createObjectURL(file);
@@ -72,7 +72,7 @@ async function take(slot, file, aligned = !about.detector) {
   await compare();
 }
 
-// The score, where both faces are there.
+// Shows the score if there are two faces.
 async function compare() {
   const [first, second] = slots.map((slot) => slot.crop);
   const result = one("#result");
@@ -159,7 +159,7 @@ for (const slot of slots) {
     });
   }
   section.addEventListener("drop", (event) => {
-    // Two files dropped together are both photos.
+    // Two files dropped together are the first and the second photo.
     const files = [...event.dataTransfer.files];
     const from = files.length > 1 ? slots : [slot];
     from.forEach((to, i) => files[i] && take(to, files[i]));
@@ -167,7 +167,7 @@ for (const slot of slots) {
   one(".preview", section).addEventListener("error", () => { one(".shown", section).hidden = true; });
   one(".as-is", section).addEventListener("click", () => take(slot, slot.file, true));
 }
-// A photo that misses its place must not replace the page.
+// A browser would show a photo dropped elsewhere in place of the page.
 for (const kind of ["dragover", "drop"]) {
   document.addEventListener(kind, (event) => event.preventDefault());
 }
@@ -195,8 +195,8 @@ Object.assign(slider, { min: 0, max: about.angles.length - 1, step: 1 });
 slider.value = Math.floor(about.angles.length / 2);
 slider.addEventListener("input", turnFaces);
 const lacks = [
-  about.detector ? "" : "There is no detector (pip install \"lh2face[detect]\"): choose aligned faces, square ones.",
-  about.reconstructor ? "" : "Without --reconstructor no face is turned.",
+  about.detector ? "" : "There is no detector (pip install \"lh2face[detect]\"): choose aligned faces, which are square.",
+  about.reconstructor ? "" : "Turned faces need --reconstructor.",
 ];
 say(one("#lacks"), lacks.filter(Boolean).join(" "));
 document.body.dataset.ready = "";

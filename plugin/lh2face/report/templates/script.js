@@ -1,6 +1,6 @@
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
 
-// Models that a legend hides: hidden in every figure.
+// Models that the user hid in a legend; they are hidden in every plot.
 const hidden = new Set();
 const specs = read("plots");
 const plots = new Set();
@@ -8,10 +8,11 @@ const visible = (trace) => (hidden.has(trace.legendgroup) ? "legendonly" : true)
 const isHidden = (trace) => trace.visible === "legendonly";
 const isFolded = (element) => element.closest("details:not([open])") !== null;
 
-// At the width of its card, or at another; again from the start, for a legend keeps its old place.
+// Draws a plot at the width of its card, or at a given one. It is drawn anew, because a legend
+// would keep its old place.
 const draw = (plot, width) => {
   const figure = specs[plot.id];
-  // A finger on a figure scrolls the page rather than zooming.
+  // On a touch screen, a finger on a plot scrolls the page instead of zooming.
   if (matchMedia("(pointer: coarse)").matches) figure.layout.dragmode = false;
   for (const trace of figure.data) trace.visible = visible(trace);
   const config = { responsive: true, displayModeBar: false, showTips: false };
@@ -29,13 +30,13 @@ const draw = (plot, width) => {
   });
 };
 
-// A figure in a folded part has no size: it is drawn when the part opens, or fitted again.
+// Draws the plots, or fits their size. A plot in a folded part has no size, so it waits.
 const showPlots = async (root) => {
   for (const plot of root.querySelectorAll(".plot")) {
     if (isFolded(plot)) continue;
     if (plots.has(plot)) Plotly.Plots.resize(plot);
     else draw(plot);
-    // Many benchmarks have many figures: the page answers between one and the next.
+    // There may be many plots, so the page reacts to the user between two of them.
     await new Promise((next) => setTimeout(next));
   }
 };
@@ -51,7 +52,7 @@ const unfold = () => {
 addEventListener("hashchange", unfold);
 if (location.hash) unfold();
 
-// What fits onto A4 or letter between its margins, inside two frames, in CSS pixels.
+// Width that fits onto A4 and letter paper between the margins and two frames, in CSS pixels.
 const PAPER = 600;
 addEventListener("beforeprint", () => {
   for (const plot of plots) if (!isFolded(plot)) draw(plot, PAPER);
