@@ -77,6 +77,7 @@ def test_imports_are_absolute():
     relative = [
         f"{path.relative_to(PACKAGE)}:{node.lineno}"
         for _, path in modules()
+        if "stand_ins" not in path.parts  # these take the names of other packages
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.ImportFrom) and node.level
     ]
