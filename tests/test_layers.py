@@ -72,6 +72,18 @@ def test_imports_go_down(room):
     assert not refused
 
 
+def test_imports_are_absolute():
+    """The other tests here do not see relative imports."""
+    relative = [
+        f"{path.relative_to(PACKAGE)}:{node.lineno}"
+        for _, path in modules()
+        if "stand_ins" not in path.parts  # these take the names of other packages
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.level
+    ]
+    assert not relative
+
+
 def test_functional_imports_only_numpy_and_torch():
     found = {
         module.partition(".")[0]

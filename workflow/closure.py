@@ -42,8 +42,10 @@ TYPES = {
     "benchmarks": f"{PACKAGE}.data.benchmarks",
     "validation": f"{PACKAGE}.data.benchmarks",
 }
+# The module that lists the types of a ``detector``, which an entry of these sections may have.
+DETECTORS = f"{PACKAGE}.detection"
 # Modules that only list other modules' names.
-LISTS = {f"{PACKAGE}.register", *TYPES.values()}
+LISTS = {f"{PACKAGE}.register", DETECTORS, *TYPES.values()}
 
 
 def file_of(module: str) -> Path | None:
@@ -180,13 +182,6 @@ def closure(begin: Iterable[Path]) -> set[Path]:
     return found
 
 
-def files_in(room: str) -> list[Path]:
-    """Return the files of a module or folder of the package."""
-    path = ROOT.joinpath(*room.split("."))
-    found = sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
-    return [one for one in found if not only_collects(one)]
-
-
 def stage_files(name: str, command: str) -> set[Path]:
     """Return the files on which a stage of dvc.yaml depends with any parameters.
 
@@ -207,7 +202,7 @@ def stage_files(name: str, command: str) -> set[Path]:
 def code(params: dict[str, Any]) -> dict[str, set[Path]]:
     """Return the files that the parameters choose, by the name of the JSON file of stage code."""
     found = {
-        f"{section}/{name}": closure([types(module)[entry["type"]]])
+        f"{section}/{name}": closure(entry_types(module, entry))
         for section, module in TYPES.items()
         for name, entry in params[section].items()
     }
@@ -222,6 +217,13 @@ def code(params: dict[str, Any]) -> dict[str, set[Path]]:
     if params["joint"]["fusion"] != "none":
         found["network"] |= found["reconstructor"]
     return found
+
+
+def entry_types(module: str, entry: dict[str, Any]) -> list[Path]:
+    """Return the files of the types of an entry of a section: its own, and its detector's."""
+    detector = entry.get("detector")
+    detectors = [types(DETECTORS)[detector["type"]]] if detector else []
+    return [types(module)[entry["type"]], *detectors]
 
 
 def inside(files: set[Path], *folders: Path) -> set[Path]:
@@ -261,17 +263,12 @@ def strings(value: Any) -> Iterator[str]:
 
 
 def listed(files: set[Path]) -> list[str]:
-    """Return files as dependencies; a folder replaces its files if all of them are included."""
-    found: set[Path] = set()
-    for path in files:
-        folder = path
-        for parent in path.parents:
-            inside = files_in(".".join(parent.relative_to(ROOT).parts)) if parent != ROOT else []
-            if not inside or not files.issuperset(inside):
-                break
-            folder = parent if len(inside) > 1 else folder
-        found.add(folder)
-    return sorted(map(str, found))
+    """Return files as dependencies, with the templates beside them.
+
+    No folder stands for its files: a new file in it would make the stage stale.
+    """
+    templates = {path.with_name("templates") for path in files}
+    return sorted(map(str, {*files, *filter(Path.is_dir, templates)}))
 
 
 def stages() -> dict[str, dict[str, Any]]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lh2face.data.align import TEMPLATE
-from lh2face.detection import OPENERS, Face
+from lh2face.detection import Face, Mtcnn
 
 
 def see(image):
@@ -18,5 +18,5 @@ def see(image):
 @pytest.fixture
 def told(monkeypatch):
     """Replaces MTCNN by the stand-in."""
-    monkeypatch.setitem(OPENERS, "mtcnn", lambda smallest=0: see)
+    monkeypatch.setattr(Mtcnn, "open", lambda self: see)
     return see

@@ -12,11 +12,10 @@ from PIL import Image
 from lh2face.data.benchmark import BenchmarkError, read_benchmark
 from lh2face.data.benchmarks.image_folder import ImageFolderBenchmark
 from lh2face.data.benchmarks.pairs import Pairs
-from lh2face.data.detectors import Insightface, Mtcnn
 from lh2face.data.manifest import read_manifest
 from lh2face.data.recordio import RecordReader
 from lh2face.data.training_sources import ImageFolder
-from lh2face.detection import OPENERS, insightface
+from lh2face.detection import Insightface, Mtcnn, insightface
 from lh2face.params import Params, ParamsError, read_yaml
 from lh2face.params.messages import checked
 from lh2face.stages import align, align_benchmark
@@ -113,7 +112,7 @@ def test_impossible_landmarks_of_a_detector_are_left_out(told, people, tmp_path,
     def swapped(image):
         return [face._replace(landmarks=face.landmarks[[1, 0, 2, 4, 3]]) for face in told(image)]
 
-    monkeypatch.setitem(OPENERS, "mtcnn", lambda _: swapped)
+    monkeypatch.setattr(Mtcnn, "open", lambda self: swapped)
     out = tmp_path / "out"
     out.mkdir()
     with pytest.raises(ValueError, match=r"0 people with 2 usable images.*the eyes are swapped"):

@@ -23,7 +23,7 @@ from lh2face.data.align import TEMPLATE
 from lh2face.data.ijb_meta import write_meta
 from lh2face.data.images import ImageError
 from lh2face.data.synthetic_protocol import PROTOCOLS, synthetic_meta
-from lh2face.detection import OPENERS, Face
+from lh2face.detection import Face, Mtcnn
 from lh2face.embedding import kept, photos
 from lh2face.files.digests import digest
 from lh2face.files.outputs import exclusive
@@ -125,7 +125,7 @@ def test_a_detector_replaces_the_landmarks_of_the_lists(
     moved = TEMPLATE * 0.8 + 4
 
     def embeddings(out, see, *more):
-        monkeypatch.setitem(OPENERS, "mtcnn", lambda: see)
+        monkeypatch.setattr(Mtcnn, "open", lambda self: see)
         run(monkeypatch, root, tmp_path / out, "--checkpoint", checkpoint, *more)
         return np.load(tmp_path / out / "embeddings.npy")
 

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from lh2face.cli import main
 from lh2face.data.align import TEMPLATE, norm_crop
-from lh2face.detection import OPENERS, Face
+from lh2face.detection import Face, Mtcnn
 from lh2face.registry import MODELS
 from lh2face.tools import reconstruct
 from lh2face.tools.reconstruct import TURNS
@@ -67,7 +67,7 @@ def test_photos_are_aligned_before_reconstruction(monkeypatch, tmp_path, fitted,
         cv2.imwrite(str(tmp_path / path), pixels)
     photo = tmp_path / "photo.png"
     (tmp_path / "l.csv").write_text(f"{photo},{','.join(map(str, points.ravel()))}\n")
-    monkeypatch.setitem(OPENERS, "mtcnn", lambda: lambda image: [Face(np.r_[0:4], points, 1)])
+    monkeypatch.setattr(Mtcnn, "open", lambda _: lambda image: [Face(np.r_[0:4], points, 1)])
     for out, given in {
         "a": [tmp_path / "aligned" / "photo.png"],
         "l": [photo, "--landmarks", tmp_path / "l.csv"],

@@ -20,7 +20,7 @@ from lh2face.artifacts.model import model_digest, save_model
 from lh2face.artifacts.thresholds import read_thresholds
 from lh2face.data.align import TEMPLATE, estimate_norm, norm_crop
 from lh2face.data.benchmark import read_benchmark
-from lh2face.detection import OPENERS, Face, open_insightface
+from lh2face.detection import Face, Mtcnn, open_insightface
 from lh2face.embedding.embedders import open_embedder
 from lh2face.evaluation.roc import threshold_at_far
 from lh2face.params import Params, read_yaml
@@ -260,7 +260,7 @@ def test_a_detector_is_chosen_by_name(run, model, photos, tmp_path, monkeypatch)
             return [Face(whole, TEMPLATE, 0.9)]
         return [Face(whole / 4, TEMPLATE, 1.0), Face(whole, points, 0.9)]
 
-    monkeypatch.setitem(OPENERS, "mtcnn", lambda: see)
+    monkeypatch.setattr(Mtcnn, "open", lambda self: see)
     code, out, _ = run("verify", a, large, "--model", model, "--detector", "mtcnn")
     assert code == 0 and score(out) > 0.98
     assert f"{large}: 2 faces; the most central of the large ones is used" in out

@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 
 from lh2face.data.benchmarks import BENCHMARKS
 from lh2face.data.training_sources import TRAINING_SOURCES
+from lh2face.detection import DETECTORS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -149,21 +150,40 @@ NEW_FILES = {
         "data/benchmarks", "bins", "Bin",
         "from lh2face.data.benchmarks.new import New\nBENCHMARKS['new'] = New\n",
     ),
+    "detector": (
+        "detection", "insightface", "Insightface",
+        "from lh2face.detection.new import New\nDETECTORS['new'] = New\n",
+    ),
+    "transform": (
+        "augmentation", "turned", "TurnedFaces", "from lh2face.augmentation.new import New\n",
+    ),
+    # Folders of which some stage reads every file.
+    "recognizer": (
+        "recognizers", "face_recognizer", "FaceRecognizer",
+        "from lh2face.recognizers.new import New\n",
+    ),
+    "plot": ("report", "plots", "nothing", "from lh2face.report.new import roc\n"),
 }  # fmt: skip
+# Besides the entries of params.yaml, one that detects faces and one that does not.
+PHOTOS = {"type": "image_folder", "path": "photos"}
 
 
 @pytest.mark.parametrize(("room", "like", "cls", "line"), NEW_FILES.values(), ids=NEW_FILES)
 def test_something_new_makes_no_stage_stale(copied, room, like, cls, line):
     """What was made before does not depend on a new file, nor on the line that registers it."""
+    used = params()
+    used["sources"] |= {"mtcnn": {**PHOTOS, "detector": {"type": "mtcnn"}}, "listed": PHOTOS}
+    used["train"]["options"] = {"train_dataloader.dataset.pipeline": [{"type": "RandomBlur"}]}
 
     def watched():
         for cached in (copied.tree, copied.registered, copied.read_by):
             cached.cache_clear()
-        code = copied.code(params())
-        every = set().union(*code.values(), *(
-            copied.stage_files(name, stage["cmd"])
-            for name, stage in copied.stages().items() if name != "code"
-        ))  # fmt: skip
+        code = copied.code(used)
+        paths = {Path(path) for deps in copied.expected(copied.stages()).values() for path in deps}
+        every = set().union(
+            *code.values(),
+            *(path.rglob("*.*") if path.is_dir() else [path] for path in paths),
+        )
         return code, {path: path.read_bytes() for path in every}
 
     before = watched()
@@ -173,6 +193,30 @@ def test_something_new_makes_no_stage_stale(copied, room, like, cls, line):
     with (folder / "__init__.py").open("a", encoding="utf-8") as file:
         file.write(line)
     assert watched() == before
+
+
+def test_a_detector_is_watched_where_it_is_named(closure):
+    changed = params()
+    changed["sources"] = {
+        "listed": PHOTOS,
+        "mtcnn": {**PHOTOS, "detector": {"type": "mtcnn"}},
+        "own": {**PHOTOS, "detector": {"type": "insightface", "path": "det_10g.onnx"}},
+    }
+    code = {name: names(files) for name, files in closure.code(changed).items()}
+    common = code["sources/listed"]
+    assert "detection/faces.py" in common
+    assert {"detection/mtcnn.py", "detection/insightface.py"}.isdisjoint(common)
+    assert code["sources/mtcnn"] - common == {
+        "detection/mtcnn.py",
+        "onnx/session.py",
+        "onnx/files.py",
+    }
+    assert "detection/insightface.py" in code["sources/own"] - code["sources/mtcnn"]
+    assert closure.types(closure.DETECTORS).keys() == DETECTORS.keys()
+
+
+def test_a_page_is_watched_with_the_code_that_fills_it(closure):
+    assert f"{closure.ROOT}/report/templates" in closure.expected(["report"])["report"]
 
 
 def test_a_new_head_is_watched_where_it_is_named(copied):

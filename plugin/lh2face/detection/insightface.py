@@ -1,11 +1,13 @@
 """Detectors of insightface (SCRFD, RetinaFace) from the user's ONNX file."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
 
-from lh2face.detection.faces import SMALLEST, Detector, DetectorError, Face
+from lh2face.detection.faces import SMALLEST, Detector, DetectorError, Face, Smallest
 from lh2face.onnx.files import OnnxError, read_onnx
 from lh2face.onnx.session import onnx_errors, open_session
 from lh2face.text import first_line, printable
@@ -13,6 +15,24 @@ from lh2face.text import first_line, printable
 INPUT = (640, 640)
 # Number of outputs: scores, boxes and landmarks at three or five strides.
 LANDMARK_OUTPUTS = (9, 15)
+
+
+@dataclass(frozen=True)
+class Insightface:
+    """A detector of insightface.
+
+    Attributes:
+        path: Its ONNX file, such as ``det_10g.onnx``.
+        smallest: Side of the smallest face, 20 … 10000 px; smaller ones are dropped.
+    """
+
+    path: str
+    type: Literal["insightface"] = "insightface"
+    smallest: Smallest = SMALLEST
+
+    def open(self) -> Detector:
+        """Load the detector."""
+        return open_insightface(Path(self.path), self.smallest)
 
 
 def open_insightface(path: Path, smallest: float = SMALLEST) -> Detector:

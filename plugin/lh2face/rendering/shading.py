@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .camera import back_project
+from lh2face.rendering.camera import back_project
 
 
 def normals_from_depth(depth: Tensor, fov_deg: float = 10.0) -> Tensor:

@@ -12,13 +12,14 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from lh2face.artifacts import file_names
 from lh2face.recognizers.weight_names import BACKBONE, HEAD, RECONSTRUCTOR
 from lh2face.text import check_utf8
 
 # File of weights that stage ``weights`` writes.
 WEIGHTS = "weights.safetensors"
 # Names of files of weights in a folder: that of a trained model, and that of stage ``weights``.
-IN_FOLDER = ("model.safetensors", WEIGHTS)
+IN_FOLDER = (file_names.WEIGHTS, WEIGHTS)
 # Prefix that DataParallel adds to every name.
 WRAPPER = "module."
 # Number of names that a message lists.
