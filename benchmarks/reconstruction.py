@@ -37,7 +37,7 @@ from lh2face.data.synthetic.photograph import photograph, random_scene
 from lh2face.functional.resize import resize
 from lh2face.recognizers.preprocessor import normalize_images
 from lh2face.reconstruction.networks import EncoderDecoder
-from lh2face.runs.injection import put_in
+from lh2face.runs.injection import add_training_faces
 from lh2face.stages.align_benchmark import aligned_depth
 from lh2face.stages.depth import depth_errors, read_faces
 from lh2face.tools.reconstruct import load_reconstructor
@@ -117,7 +117,7 @@ def fitted(reconstructor: dict, data: Path, steps: int, batch: int, lr: float) -
     options = {"train_dataloader.batch_size": batch, "optim_wrapper.optimizer.lr": lr}
     config = load_recipe(RECONSTRUCTION, options)
     config.model.reconstructor = reconstructor
-    images = len(put_in(config, "fit3d", faces, reconstructor["image_size"], seed=0))
+    images = len(add_training_faces(config, "fit3d", faces, reconstructor["image_size"], seed=0))
     config.train_cfg.max_epochs = max(1, round(steps * batch / images))
     with TemporaryDirectory() as folder:
         runner = Runner.from_cfg({**config, "work_dir": folder})

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lh2face.cli import in_words, main
+from lh2face.cli import main, message_of
 
 
 @pytest.mark.parametrize("name", ["absent", "a b\udcff"])
@@ -16,12 +16,12 @@ def test_an_error_of_the_system_begins_with_the_files_name(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError) as error:
         Path(name).read_bytes()
-    assert in_words(error.value) == f"{name}: No such file or directory"
+    assert message_of(error.value) == f"{name}: No such file or directory"
 
 
 def test_other_errors_keep_their_text():
-    assert in_words(OSError("no such checkpoint")) == "no such checkpoint"
-    assert in_words(ValueError("a: b")) == "a: b"
+    assert message_of(OSError("no such checkpoint")) == "no such checkpoint"
+    assert message_of(ValueError("a: b")) == "a: b"
 
 
 def test_a_file_instead_of_a_folder_gives_one_line(tmp_path, monkeypatch, capsys):

@@ -657,10 +657,10 @@ def arcface_torch(
 
 def main() -> None:
     """Run the command line."""
-    end_in_words(app)
+    run_without_traceback(app)
 
 
-def end_in_words(app: typer.Typer) -> None:
+def run_without_traceback(app: typer.Typer) -> None:
     """Run a command line; an error of the user is printed as one line, without a traceback."""
     for stream in (sys.stdout, sys.stderr):
         # Characters that the terminal or file cannot show are escaped.
@@ -669,12 +669,12 @@ def end_in_words(app: typer.Typer) -> None:
     try:
         app()
     except (ValueError, OSError) as error:
-        fail(in_words(error))
+        fail(message_of(error))
     except ModuleNotFoundError as error:
         fail(f"{error}; `lh2face doctor` says how to install it")
 
 
-def in_words(error: Exception) -> str:
+def message_of(error: Exception) -> str:
     """Return the message of an error; for an error of the system, the file's name comes first."""
     if isinstance(error, OSError) and isinstance(error.filename, str | os.PathLike):
         return f"{os.fspath(error.filename)}: {error.strerror}"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lh2face.params import ParamsError, load_params, read_yaml
-from lh2face.params.overlays import overlay_params, put_over
+from lh2face.params.overlays import apply_overlay, overlay_params
 
 ROOT = Path(__file__).resolve().parents[2]
 OVERLAYS = sorted(path for path in (ROOT / "params").iterdir() if not path.name.startswith("study"))
@@ -22,7 +22,7 @@ def small(tmp_path) -> Path:
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.name)
 def test_an_overlay_leaves_other_sections_unchanged(overlay):
     path = ROOT / "params.yaml"
-    before, after = path.read_text(), put_over(path.read_text(), overlay, path)[0]
+    before, after = path.read_text(), apply_overlay(path.read_text(), overlay, path)[0]
     named = read_yaml(overlay)
     for section in re.split(r"^(?=\w)", before, flags=re.MULTILINE):
         key, _, rest = section.partition(":")
@@ -98,7 +98,7 @@ def test_values_are_replaced_in_any_style_of_yaml(tmp_path):
         "# head\n\na: {x: 1} # one\n# between\n\n"
         "b: # two\n  y: [1] # three\n  z: |\n    p\n\n    q\n\nc: 4\n"
     )
-    assert put_over(text, overlay, tmp_path / "p.yaml")[0] == text.replace("[1]", "[5]")
+    assert apply_overlay(text, overlay, tmp_path / "p.yaml")[0] == text.replace("[1]", "[5]")
     # A blank line inside a value is not taken for the end of a section.
     with pytest.raises(ParamsError, match=r"p\.yaml: expected each key at the first column"):
-        put_over('a: "x\n\n"\nb: {y: 1}\n', overlay, tmp_path / "p.yaml")
+        apply_overlay('a: "x\n\n"\nb: {y: 1}\n', overlay, tmp_path / "p.yaml")

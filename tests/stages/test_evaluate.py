@@ -173,7 +173,7 @@ def test_the_accuracy_follows_the_rule_and_the_folds(params, tmp_path, formulas,
     np.testing.assert_allclose([float(row[4]) for row in rows], scores, atol=1e-5)
     assert [row[1] for row in rows] == [NAMES[i] for i in FIRST]
     # The rounds of the bootstrap count the same decisions.
-    listed = pairs.decided(
+    listed = pairs.decide_pairs(
         unit, np.ones(len(NAMES)), read_benchmark(folder).pairs["frontal"],
         Protocol(formulas=formulas, bootstrap=50),
     )  # fmt: skip

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 
 from lh2face.registry import MODELS
-from lh2face.training.recipe import RecipeError, decisive, load_recipe
+from lh2face.training.recipe import RecipeError, deciding_settings, load_recipe
 from lh2face.training.recipe_checks import check_recipe, check_reconstruction
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -214,10 +214,10 @@ def test_embeddings_of_a_wrong_size_are_refused(monkeypatch):
 
 
 def test_options_of_the_loader_do_not_make_training_stale():
-    base = decisive(load_recipe(SMALL, {}))
+    base = deciding_settings(load_recipe(SMALL, {}))
     loading = {"train_dataloader.num_workers": 7, "train_dataloader.pin_memory": True}
-    assert decisive(load_recipe(SMALL, loading)) == base
-    assert decisive(load_recipe(SMALL, {"train_dataloader.batch_size": 7})) != base
+    assert deciding_settings(load_recipe(SMALL, loading)) == base
+    assert deciding_settings(load_recipe(SMALL, {"train_dataloader.batch_size": 7})) != base
     assert "root" not in base["train_dataloader"]["dataset"]
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lh2face.cli import end_in_words
+from lh2face.cli import run_without_traceback
 
 HERE = Path(__file__).parent
 
@@ -102,4 +102,4 @@ def page_real(
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("mmengine").setLevel(logging.WARNING)
-    end_in_words(app)
+    run_without_traceback(app)

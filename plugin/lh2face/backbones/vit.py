@@ -65,10 +65,10 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, N, width)`` -> the same shape."""
-        x = x + self.dropped(self.attn(self.norm1(x)))
-        return x + self.dropped(self.mlp(self.norm2(x)))
+        x = x + self.drop_samples(self.attn(self.norm1(x)))
+        return x + self.drop_samples(self.mlp(self.norm2(x)))
 
-    def dropped(self, x: Tensor) -> Tensor:
+    def drop_samples(self, x: Tensor) -> Tensor:
         """In training, set random samples to 0, and scale the others to keep the expected value."""
         if not self.training or self.drop_path == 0:
             return x
@@ -181,7 +181,7 @@ class VisionTransformer(BaseModule):  # type: ignore[misc]  # mmengine has no ty
             Unnormalised embeddings ``(B, embedding_size)`` float32.
         """
         x = self.patch_embed(images) + self.pos_embed
-        x = self.masked(x) if self.training and self.mask_ratio > 0 else self.mixed(x)
+        x = self.encode_some(x) if self.training and self.mask_ratio > 0 else self.encode(x)
         *layers, last = self.feature
         x = x.flatten(1)
         for layer in layers:
@@ -189,19 +189,19 @@ class VisionTransformer(BaseModule):  # type: ignore[misc]  # mmengine has no ty
         embeddings: Tensor = last(x.float())
         return embeddings
 
-    def mixed(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor) -> Tensor:
         """Pass tokens ``(B, N, width)`` through all blocks and the last normalisation."""
         for block in self.blocks:
             x = block(x)
         normalised: Tensor = self.norm(x.float())
         return normalised
 
-    def masked(self, x: Tensor) -> Tensor:
-        """Apply :meth:`mixed` to some random tokens; the mask token replaces the others."""
+    def encode_some(self, x: Tensor) -> Tensor:
+        """Apply :meth:`encode` to some random tokens; the mask token replaces the others."""
         batch, tokens, width = x.shape
         kept = max(1, int(tokens * (1 - self.mask_ratio)))
         places = torch.rand(batch, tokens, device=x.device).argsort(1)[:, :kept, None]
         places = places.expand(-1, -1, width)
-        seen = self.mixed(x.gather(1, places))
+        seen = self.encode(x.gather(1, places))
         blank = self.mask_token.to(seen.dtype).expand(batch, tokens, width)
         return blank.scatter(1, places, seen)

@@ -37,11 +37,11 @@ def check_finite(runner: Any) -> None:
     if broken:
         more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
         raise NonFiniteError(
-            in_words(runner, runner.iter, f"{broken[0]}{more} held NaN or infinity")
+            non_finite_message(runner, runner.iter, f"{broken[0]}{more} held NaN or infinity")
         )
 
 
-def in_words(runner: Any, step: int, what: str) -> str:
+def non_finite_message(runner: Any, step: int, what: str) -> str:
     """Write the message: step, learning rate, what happened, and the last finite statistics."""
     last = dict(runner.message_hub.get_info(LAST_FINITE) or {})
     values = ", ".join(f"{name} {value:.4g}" for name, value in last.items())

@@ -51,7 +51,9 @@ class Pairs:
         return odd
 
 
-def decided(unit: np.ndarray, kappa: np.ndarray, listed: PairList, protocol: Protocol) -> Pairs:
+def decide_pairs(
+    unit: np.ndarray, kappa: np.ndarray, listed: PairList, protocol: Protocol
+) -> Pairs:
     """Compute the cosines, κ and decisions of a list of pairs.
 
     Args:

@@ -35,13 +35,13 @@ def checked(
     except ValidationError as error:
         # Wrong and unknown keys come before missing ones: one may be a misspelling of the other.
         found = sorted(error.errors(), key=lambda item: item["type"] == "missing")
-        lines = [f"{source}: {in_words(schema, item)}" for item in found[:MOST_ERRORS]]
+        lines = [f"{source}: {error_line(schema, item)}" for item in found[:MOST_ERRORS]]
         if len(found) > MOST_ERRORS:
             lines.append(f"{source}: and {len(found) - MOST_ERRORS} more")
         raise ParamsError("\n".join(lines)) from None
 
 
-def in_words(schema: type[BaseModel], error: ErrorDetails) -> str:
+def error_line(schema: type[BaseModel], error: ErrorDetails) -> str:
     """Write one of pydantic's errors as a line that begins with the key."""
     message = error["msg"].removeprefix("Value error, ")
     if not error["loc"]:

@@ -43,12 +43,12 @@ def overlay_params(overlays: Sequence[Path], path: Path = Path("params.yaml")) -
     """
     original = path.with_name(f"{path.name}.orig")
     here = read_text(path)
-    base = read_text(original) if is_made_here(here, path, original) else here
+    base = read_text(original) if is_overlaid(here, path, original) else here
     if overlays:
         text = base
         values: dict[str, Any] = {}
         for overlay in overlays:
-            text, values = put_over(text, overlay, path)
+            text, values = apply_overlay(text, overlay, path)
         names = ", ".join(map(str, overlays))
         checked(Params, values, f"{names}, applied to {path}", path.parent)
         with atomic_file(original) as partial:
@@ -64,7 +64,7 @@ def overlay_params(overlays: Sequence[Path], path: Path = Path("params.yaml")) -
         original.unlink()
 
 
-def is_made_here(text: str, path: Path, original: Path) -> bool:
+def is_overlaid(text: str, path: Path, original: Path) -> bool:
     """Whether :func:`overlay_params` wrote a text of parameters.
 
     Raises:
@@ -87,7 +87,7 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def put_over(text: str, overlay: Path, path: Path) -> tuple[str, dict[str, Any]]:
+def apply_overlay(text: str, overlay: Path, path: Path) -> tuple[str, dict[str, Any]]:
     """Apply an overlay to a text of parameters; its comments are kept.
 
     Args:
@@ -110,13 +110,13 @@ def put_over(text: str, overlay: Path, path: Path) -> tuple[str, dict[str, Any]]
     yaml.width = 1 << 12  # do not wrap the lines of the overlay
     # ruamel.yaml attaches a comment between two sections to the last value of the first section.
     # It would be lost if this value is replaced, so such comments are cut out first.
-    head, sections = divided(text)
+    head, sections = split_sections(text)
     values = parse_yaml(yaml, head + "".join(body for body, _ in sections), path)
-    _, parts = divided(update)
+    _, parts = split_sections(update)
     merge(values, parse_yaml(yaml, "".join(body for body, _ in parts), overlay))
     stream = StringIO()
     yaml.dump(values, stream)
-    head, dumped = divided(stream.getvalue())
+    head, dumped = split_sections(stream.getvalue())
     tails = zip_longest(dumped, (tail for _, tail in sections), fillvalue="")
     result = head + "".join(section[0] + tail for section, tail in tails if section)
     if parse_yaml(YAML(typ="safe"), result, path) != expected:
@@ -126,7 +126,7 @@ def put_over(text: str, overlay: Path, path: Path) -> tuple[str, dict[str, Any]]
     return result, expected
 
 
-def divided(text: str) -> tuple[str, list[tuple[str, str]]]:
+def split_sections(text: str) -> tuple[str, list[tuple[str, str]]]:
     """Split a text into its head, and pairs of a section and the lines after it.
 
     A section is a key at the first column with the indented lines below it. The lines between two

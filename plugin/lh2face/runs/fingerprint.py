@@ -10,7 +10,7 @@ from lh2face.artifacts.file_names import RECONSTRUCTOR_WEIGHTS
 from lh2face.artifacts.provenance import PACKAGES
 from lh2face.data.records import face_digests
 from lh2face.files.digests import digest, joined
-from lh2face.training.recipe import decisive, faces_of
+from lh2face.training.recipe import deciding_settings, faces_of
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -37,7 +37,7 @@ def run_fingerprint(config: "Config", reconstructor: Path | None) -> dict[str, A
         ``code``: digests of the package's files and of the files of the user's own classes;
         ``versions`` of packages; ``reconstructor``: digest of its weights.
     """
-    resolved = decisive(config)
+    resolved = deciding_settings(config)
     weights = None if reconstructor is None else digest(reconstructor / RECONSTRUCTOR_WEIGHTS)
     return {
         "data": face_digests(faces_of(config)),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
 
-def put_in(
+def add_training_faces(
     config: "Config",
     section: str,
     faces: Path,

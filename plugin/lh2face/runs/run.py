@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lh2face.distributed.checkpoint_files import remove
-from lh2face.distributed.finite import NonFiniteError, in_words
+from lh2face.distributed.finite import NonFiniteError, non_finite_message
 from lh2face.distributed.main_process import end_all, in_main_process
 from lh2face.files.outputs import atomic_dir, check_output, exclusive
 from lh2face.runs.work_folder import checkpoints, prepare_work_dir
@@ -90,7 +90,7 @@ def train_into(
         except NonFiniteError as error:
             end_all(error)
         except ValueError as error:  # from a head or a record, perhaps in this process only
-            raise ValueError(in_words(runner, runner.iter + 1, str(error))) from error
+            raise ValueError(non_finite_message(runner, runner.iter + 1, str(error))) from error
         if is_main_process():
             with atomic_dir(out, inputs) as folder:
                 for record in work_dir.glob("*.csv"):

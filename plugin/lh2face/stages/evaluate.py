@@ -23,7 +23,7 @@ from lh2face.evaluation.pairs import (
     accuracy_draws,
     all_pairs,
     bin_metrics,
-    decided,
+    decide_pairs,
     reject_draws,
     thresholds,
 )  # fmt: skip
@@ -92,7 +92,7 @@ def run(params: "Params", embeddings: Path, benchmark: Path, out: Path) -> None:
         pairs: dict[str, Pairs] = {}
         for name, listed in test_set.pairs.items():
             try:
-                pairs[name] = decided(unit, kappa, listed, protocol)
+                pairs[name] = decide_pairs(unit, kappa, listed, protocol)
             except EvaluationError as error:
                 raise EvaluationError(f"{benchmark}: pairs {name}: {error}") from None
             draws[f"bins.{name}.accuracy"] = accuracy_draws(pairs[name], protocol)

@@ -13,10 +13,10 @@ from lh2face.artifacts.training_record import TRAINING, read_training
 from lh2face.data.datasets import MissingLandmarksError
 from lh2face.registry import build
 from lh2face.runs.fingerprint import run_fingerprint
-from lh2face.runs.injection import put_in
+from lh2face.runs.injection import add_training_faces
 from lh2face.runs.run import train_into
 from lh2face.training.memory import peak_memory
-from lh2face.training.recipe import decisive
+from lh2face.training.recipe import deciding_settings
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -49,7 +49,7 @@ def run(params: "Params", aligned: Path, out: Path) -> None:
         if model.pose == "landmarks":
             config.train_dataloader.dataset.landmarks = True
         try:
-            put_in(config, "fit3d", aligned, model.image_size, seed, params.sources)
+            add_training_faces(config, "fit3d", aligned, model.image_size, seed, params.sources)
         except MissingLandmarksError as error:
             raise ValueError(
                 f"{error}. To learn the pose without landmarks, set "
@@ -58,7 +58,7 @@ def run(params: "Params", aligned: Path, out: Path) -> None:
         return config, run_fingerprint(config, None)
 
     def write(folder: Path, model: Any, config: "Config", fingerprint: dict[str, Any]) -> None:
-        made = provenance(params=decisive(config), data=fingerprint["data"], seed=seed)
+        made = provenance(params=deciding_settings(config), data=fingerprint["data"], seed=seed)
         description = {
             "reconstructor": config.model.reconstructor.to_dict(),
             "image_size": model.reconstructor.image_size,

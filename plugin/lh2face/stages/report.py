@@ -21,7 +21,7 @@ from lh2face.report.plots import leads
 from lh2face.report.table import overview
 from lh2face.report.training import reconstructions, trained_on, training_cost, training_plots
 from lh2face.report.turned import turned_people
-from lh2face.training.recipe import decisive
+from lh2face.training.recipe import deciding_settings
 
 if TYPE_CHECKING:
     from lh2face.params import Params
@@ -98,8 +98,8 @@ def run(params: "Params", benchmarks: Path, runs: Path, out: Path) -> None:
         },
         params=shown_params(params)
         | {
-            "train": dict(_flat(decisive(recipe))),
-            "fit3d": dict(_flat(decisive(params.fit3d.recipe()))),
+            "train": dict(_flat(deciding_settings(recipe))),
+            "fit3d": dict(_flat(deciding_settings(params.fit3d.recipe()))),
         },
         sources={name: config.model_dump(mode="json") for name, config in params.sources.items()},
         validated={n: config.model_dump(mode="json") for n, config in params.validation.items()},

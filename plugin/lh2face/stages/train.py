@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 from lh2face.artifacts.provenance import provenance
 from lh2face.data.manifest import counts_of, origin_of
 from lh2face.runs.fingerprint import run_fingerprint
-from lh2face.runs.injection import give_validation, give_weights, put_in, weights_from
+from lh2face.runs.injection import add_training_faces, give_validation, give_weights, weights_from
 from lh2face.runs.run import train_into
-from lh2face.training.recipe import decisive, faces_of, sizes
+from lh2face.training.recipe import deciding_settings, faces_of, sizes
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -73,7 +73,9 @@ def run(
         read = {
             "source": origin_of(faces_of(config)),
             "sources": counts_of(faces_of(config)),
-            "train": {key: part for key, part in decisive(config).items() if key != "model"},
+            "train": {
+                key: part for key, part in deciding_settings(config).items() if key != "model"
+            },
             "joint": params.joint.model_dump() if reconstructor else None,
             "head": {"name": head, **params.heads[head]},
         }
@@ -110,7 +112,7 @@ def training_config(
         raise ValueError(f"head: expected one of {sorted(params.heads)}, found {head!r}")
     config = params.train.recipe()
     size = config.model.backbone.image_size
-    dataset = put_in(config, "train", aligned_train, size, seed, params.sources)
+    dataset = add_training_faces(config, "train", aligned_train, size, seed, params.sources)
     if dataset.num_classes < 2:
         raise ValueError(
             f"{aligned_train}: training needs the faces of at least 2 people, found "

@@ -84,9 +84,9 @@ class CheckpointKeeper(Hook):  # type: ignore[misc]  # mmengine has no types
             runner._resume = False
             path = newest(Path(runner.work_dir) / self.file_name, self.is_whole)
             if path is not None:
-                runner.load_or_resume = partial(self.go_on, runner, path)
+                runner.load_or_resume = partial(self.resume_from, runner, path)
 
-    def go_on(self, runner: Any, path: Path) -> None:
+    def resume_from(self, runner: Any, path: Path) -> None:
         """Restore a run from a checkpoint.
 
         Raises:
@@ -110,15 +110,15 @@ class CheckpointKeeper(Hook):  # type: ignore[misc]  # mmengine has no types
         """Write a checkpoint if one is due; end the run if SIGTERM was received."""
         if not runner.optim_wrapper.should_update():
             return
-        asked = asked_anywhere(runner.train_loop.asked)
+        asked = signals_of_all(runner.train_loop.asked)
         if asked or runner.epoch > self.kept_epoch or runner.iter >= self.kept + self.interval:
             self.save(runner)
-        self.answer(runner, asked)
+        self.report_signals(runner, asked)
 
     def after_train(self, runner: Any) -> None:
         """Write the last checkpoint."""
         self.save(runner)
-        self.answer(runner, asked_anywhere(runner.train_loop.asked))
+        self.report_signals(runner, signals_of_all(runner.train_loop.asked))
 
     def save(self, runner: Any) -> None:
         """Write ``<work_dir>/<file_name>``, unless there is already one for this step.
@@ -136,7 +136,7 @@ class CheckpointKeeper(Hook):  # type: ignore[misc]  # mmengine has no types
             self.write(runner, Path(runner.work_dir) / self.file_name, progress)
         self.kept, self.kept_epoch = runner.iter, runner.epoch
 
-    def answer(self, runner: Any, asked: set[int]) -> None:
+    def report_signals(self, runner: Any, asked: set[int]) -> None:
         """Report the checkpoint that a signal asked for; end the process if it was SIGTERM.
 
         Raises:
@@ -159,7 +159,7 @@ class CheckpointKeeper(Hook):  # type: ignore[misc]  # mmengine has no types
             raise SystemExit(128 + signal.SIGTERM)
 
 
-def asked_anywhere(asked: set[int]) -> set[int]:
+def signals_of_all(asked: set[int]) -> set[int]:
     """Return the signals that any process received; every process must call this."""
     flags = torch.tensor([number in asked for number in SIGNALS], dtype=torch.int32)
     all_reduce(flags, op="max")

@@ -83,7 +83,7 @@ class EpochLoop(EpochBasedTrainLoop):  # type: ignore[misc]  # mmengine has no t
         """Train to the last step or until a hook ends the run, and return the model."""
         if self.runner.val_loop is not None:
             let_workers_finish(self.runner.val_dataloader)
-        with noted(self.heeded, self.asked):
+        with collect_signals(self.heeded, self.asked):
             self.runner.call_hook("before_train")
             while self._iter < self._max_iters and not self.stop_training:
                 self.run_epoch()
@@ -128,7 +128,7 @@ class EpochLoop(EpochBasedTrainLoop):  # type: ignore[misc]  # mmengine has no t
 
 
 @contextmanager
-def noted(numbers: list[int], asked: set[int]) -> Iterator[None]:
+def collect_signals(numbers: list[int], asked: set[int]) -> Iterator[None]:
     """Add the given signals to a set when they arrive; restore the old handlers at the end."""
     if threading.current_thread() is not threading.main_thread():  # only it may set handlers
         yield
@@ -150,18 +150,18 @@ def let_workers_finish(loader: DataLoader[Any]) -> None:
     its checkpoint is written.
     """
     if loader.num_workers and hasattr(signal, "sigwaitinfo"):
-        loader.worker_init_fn = partial(start_deaf, loader.worker_init_fn)
+        loader.worker_init_fn = partial(ignore_signals, loader.worker_init_fn)
 
 
-def start_deaf(init: Callable[[int], None] | None, worker: int) -> None:
+def ignore_signals(init: Callable[[int], None] | None, worker: int) -> None:
     """Start a worker that ignores :data:`SIGNALS`, except SIGTERM from its parent process."""
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    threading.Thread(target=heed_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     if init is not None:
         init(worker)
 
 
-def heed_parent() -> None:
+def end_with_parent() -> None:
     """End the process when its parent sends SIGTERM, as a loader does to end its workers."""
     while True:
         found = signal.sigwaitinfo(SIGNALS)

@@ -72,7 +72,7 @@ def load_recipe(path: Path, options: Mapping[str, Any]) -> "Config":
         if first not in allowed:
             raise RecipeError(
                 f"options: found {name!r:.100}, which mmengine does not read"
-                f"{meant(first, allowed)}; allowed are {', '.join(sorted(allowed))}"
+                f"{suggestion(first, allowed)}; allowed are {', '.join(sorted(allowed))}"
             )
         if any(f"{name}.".startswith(f"{taken}.") for taken in INJECTED):
             raise RecipeError(f"options: {name}: the pipeline sets it, so no option may")
@@ -123,7 +123,7 @@ def sizes(config: "Config", num_classes: int) -> dict[str, int]:
     return {"num_classes": num_classes, "in_channels": config.model.backbone.embedding_size}
 
 
-def decisive(config: "Config") -> dict[str, Any]:
+def deciding_settings(config: "Config") -> dict[str, Any]:
     """Return the parts of a run's config that decide its result, in JSON types.
 
     The place of the data and the settings of loading are left out. So a run can be resumed with a
@@ -154,7 +154,7 @@ def runner_arguments() -> set[str]:
     return {*inspect.signature(Runner).parameters, "custom_imports", "compile"} - {"cfg"}
 
 
-def meant(name: str, allowed: set[str]) -> str:
+def suggestion(name: str, allowed: set[str]) -> str:
     """Return the end of a message that suggests the allowed key closest to an unknown one."""
     close = difflib.get_close_matches(name, sorted(allowed), 1, 0.85)
     return f"; perhaps {close[0]}" if close else ""

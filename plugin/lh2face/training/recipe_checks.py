@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lh2face.text import first_line
-from lh2face.training.recipe import RecipeError, meant, runner_arguments, sizes
+from lh2face.training.recipe import RecipeError, runner_arguments, sizes, suggestion
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -75,7 +75,7 @@ def check_reconstruction(config: "Config") -> None:
 def _check_keys(config: "Config") -> None:
     """Check the names of the config's parts, and that none is missing."""
     for name in config.keys() - runner_arguments():
-        if close := meant(name, runner_arguments()):
+        if close := suggestion(name, runner_arguments()):
             raise RecipeError(f"{name}: unknown{close}")
     for name in NEEDED:
         if not isinstance(config.get(name), Mapping):

@@ -17,7 +17,7 @@ from lh2face.artifacts.training_record import (
     read_validations,
     record_row,
 )
-from lh2face.distributed.finite import LAST_FINITE, NonFiniteError, in_words
+from lh2face.distributed.finite import LAST_FINITE, NonFiniteError, non_finite_message
 from lh2face.progress import Bar, Lines, progress
 from lh2face.registry import HOOKS
 
@@ -210,7 +210,7 @@ def check_step(runner: Any, statistics: dict[str, float]) -> None:
     if scaler is not None and scaler.get_scale() < 1:
         wrong.append(f"the gradients overflow, although the loss is scaled by {scaler.get_scale()}")
     if wrong:
-        raise NonFiniteError(in_words(runner, runner.iter + 1, wrong[0]))
+        raise NonFiniteError(non_finite_message(runner, runner.iter + 1, wrong[0]))
     last = {"step": runner.iter + 1, **statistics}
     runner.message_hub.update_info(LAST_FINITE, last, resumed=False)
 
