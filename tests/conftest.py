@@ -1,9 +1,14 @@
 """Fixtures that tests of several folders use."""
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+
+# Read when PyTorch is imported, here and in the commands that tests start: as many tests run side
+# by side as there are cores, and threads that share a core wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -1,13 +1,16 @@
 """Draw the figures of the method with the project's own functions, heads and renderer."""
 
 import base64
+import re
 from collections.abc import Callable, Sequence
+from io import StringIO
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
-from matplotlib.ticker import MaxNLocator
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 from scipy.optimize import brentq
 from torch import Tensor
 
@@ -17,11 +20,29 @@ from lh2face.heads import AdaFaceHead, ArcFaceHead, CosFaceHead, LH2FaceHead, Ma
 from lh2face.heads.proxy_head import ProxyHead
 from lh2face.rendering import DepthMeshRenderer, lambert_shading, normals_from_depth, shade
 
-WIDTH, HEIGHT = 480, 320
-LEFT, RIGHT, TOP, BOTTOM = 56, 90, 14, 46
-# Least distance of two labels at the ends of curves.
+# Of a plot, in points.
+WIDTH, HEIGHT, POINTS = 480, 320, 72
+# Left, bottom, width and height of the axes, in shares of the plot.
+PLACE = (0.12, 0.15, 0.69, 0.81)
+# Least distance of two labels at the ends of curves, points.
 LABEL_HEIGHT = 16
-SUBSCRIPT = '<tspan dy="4" font-size="0.8em">{}</tspan>'
+OFFSET = "offset points"
+# Colours that stand for those of the page, which differ in light and dark mode.
+TEXT, TICK, GRID = "#000001", "#000002", "#000003"
+LINES = [f"#00001{number}" for number in range(1, 6)]
+COLORS = {
+    TEXT: "var(--md-default-fg-color)",
+    TICK: "var(--md-default-fg-color--light)",
+    GRID: "var(--md-default-fg-color--lightest)",
+    **{color: f"var(--line-{number})" for number, color in enumerate(LINES, 1)},
+}
+STYLE = {
+    "svg.fonttype": "none", "svg.hashsalt": "lh2face", "font.size": 10, "lines.linewidth": 2.2,
+    "text.color": TEXT, "axes.labelcolor": TEXT, "xtick.labelcolor": TICK,
+    "ytick.labelcolor": TICK, "axes.grid": True, "axes.grid.axis": "y", "grid.color": GRID,
+    "xtick.major.size": 0, "ytick.major.size": 0, "xtick.major.pad": 6, "axes.spines.left": False,
+    "axes.spines.right": False, "axes.spines.top": False, "axes.spines.bottom": False,
+}  # fmt: skip
 
 
 class Curve(NamedTuple):
@@ -112,8 +133,7 @@ def terms() -> str:
     found = [head.terms(face(norm, cos=0.4, other=0.1), torch.tensor([0])) for norm in kappa]
     keys = {"vMF": "loss_vmf", "pps": "loss_positive", "pns": "loss_negative"}
     curves = [
-        Curve(f"L{SUBSCRIPT.format(name)}", kappa, [each[key].item() for each in found])
-        for name, key in keys.items()
+        Curve(name, kappa, [each[key].item() for each in found]) for name, key in keys.items()
     ]
     best = concentration(torch.tensor(0.4), 64).item()
     return plot(
@@ -187,77 +207,42 @@ def plot(
         caption: Text below the figure.
         mark: A vertical line, and its name.
     """
-    right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
-    x_range = (min(curves[0].x), max(curves[0].x))
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        across = (x - x_range[0]) / (x_range[1] - x_range[0])
-        up = (y - y_range[0]) / (y_range[1] - y_range[0])
-        return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (
-            HEIGHT - TOP - BOTTOM
-        )
-
-    right, bottom = place(x_range[1], y_range[0])
-    parts = []
-    for value in ticks(y_range):
-        _, y = place(0, value)
-        parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{right}"/>')
-        parts.append(
-            f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>'
-        )
-    for value in ticks(x_range):
-        x, _ = place(value, 0)
-        parts.append(
-            f'<text class="tick" x="{x:.1f}" y="{bottom + 17}" text-anchor="middle">'
-            f"{value:g}</text>"
-        )
-    if mark:
-        x, _ = place(mark[0], 0)
-        parts.append(
-            f'<path d="M{x:.1f} {TOP}V{bottom}" stroke="currentColor" stroke-dasharray="4 4"/>'
-            f'<text x="{x + 6:.1f}" y="{TOP + 12}">{mark[1]}</text>'
-        )
-    ends = []
-    for number, curve in enumerate(curves, 1):
-        points = [place(float(x), float(y)) for x, y in zip(curve.x, curve.y, strict=True)]
-        line = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
-        color = f"var(--line-{number})"
-        parts.append(f'<path class="curve" clip-path="url(#inside)" stroke="{color}" d="M{line}"/>')
-        if curve.at:
-            x, y = place(*curve.at)
-            parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{color}"/>')
-        seen = [point for point in points if TOP <= point[1] <= bottom]
-        ends.append((*seen[-1], curve.name, color))
-    parts += labels(ends, right)
-    parts.append(
-        f'<text x="{(LEFT + right) / 2}" y="{HEIGHT - 8}" text-anchor="middle">{x_name}</text>'
-        f'<text transform="translate(13 {(TOP + bottom) / 2}) rotate(-90)" text-anchor="middle">'
-        f"{y_name}</text>"
-    )
-    clip = f'<rect x="{LEFT}" y="{TOP}" width="{right - LEFT}" height="{bottom - TOP}"/>'
-    return figure(
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{y_name} against {x_name}">'
-        f'<clipPath id="inside">{clip}</clipPath>{"".join(parts)}</svg>',
-        caption,
-    )
+    with rc_context(STYLE):
+        drawn = Figure(figsize=(WIDTH / POINTS, HEIGHT / POINTS))
+        axes = drawn.add_axes(PLACE)
+        axes.set(xlim=(min(curves[0].x), max(curves[0].x)), ylim=y_range)
+        axes.set(xlabel=x_name, ylabel=y_name)
+        if mark:
+            axes.axvline(mark[0], color=TEXT, linestyle="--", linewidth=1)
+            axes.annotate(mark[1], (mark[0], 1), (6, -12), ("data", "axes fraction"), OFFSET)
+        lowest = -np.inf
+        # From the lowest to the highest end, so that a name can be moved above the one before.
+        for y, curve, color in sorted(
+            (end(curve, y_range), curve, color) for curve, color in zip(curves, LINES, strict=False)
+        ):
+            axes.plot(curve.x, curve.y, color=color)
+            if curve.at:
+                axes.plot(*curve.at, "o", color=color)
+            point = axes.transData.transform((max(curve.x), y))[1] * POINTS / drawn.dpi
+            lowest = max(point, lowest + LABEL_HEIGHT)
+            axes.annotate(
+                curve.name, (1, y), (7, lowest - point), ("axes fraction", "data"), OFFSET,
+                color=color, va="center",
+            )  # fmt: skip
+        svg = StringIO()
+        drawn.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
+    text = svg.getvalue().partition("<svg")[2].replace("\n", " ")
+    for color, of_page in COLORS.items():
+        text = text.replace(color, of_page)
+    # Several figures are on one page.
+    text = re.sub(r' id="[a-z0-9.]+_[0-9]+"', "", text)
+    return figure(f'<svg role="img" aria-label="{y_name} against {x_name}"{text}', caption)
 
 
-def labels(ends: Sequence[tuple[float, float, str, str]], right: float) -> list[str]:
-    """Names beside the ends of curves, moved up where they would overlap."""
-    ends = sorted(ends, key=lambda end: end[1])
-    heights = [end[1] for end in ends]
-    for i in reversed(range(len(ends) - 1)):
-        heights[i] = min(heights[i], heights[i + 1] - LABEL_HEIGHT)
-    return [
-        f'<text x="{right + 7}" y="{y + 4:.1f}" style="fill: {color}">{name}</text>'
-        for y, (_, _, name, color) in zip(heights, ends, strict=True)
-    ]
-
-
-def ticks(shown: tuple[float, float]) -> list[float]:
-    """Round numbers in a range."""
-    found = MaxNLocator(9, steps=[1, 2, 5, 10]).tick_values(*shown)
-    return [value for value in found if shown[0] <= round(value, 9) <= shown[1]]
+def end(curve: Curve, y_range: tuple[float, float]) -> float:
+    """Return the height of a curve at its last point inside the figure."""
+    low, high = y_range
+    return [float(y) for y in curve.y if low <= y <= high][-1]
 
 
 def figure(content: str, caption: str) -> str:

@@ -166,7 +166,7 @@ def test_masked_tokens_keep_their_places():
     model = small(mask_ratio=0.4)
     model.blocks = nn.ModuleList()
     x = model.patch_embed(images(4)) + model.pos_embed
-    found, expected = model.masked(x), model.mixed(x)
+    found, expected = model.encode_some(x), model.encode(x)
     kept = torch.isclose(found, expected).all(2)
     assert (kept.sum(1) == 15).all()
     torch.testing.assert_close(found[~kept], model.mask_token[0].expand(40, -1))
@@ -175,7 +175,7 @@ def test_masked_tokens_keep_their_places():
 def test_stochastic_depth_keeps_the_expected_output():
     block = Block(8, 2, drop_path=0.25).train()
     torch.manual_seed(0)
-    found = block.dropped(torch.ones(4000, 3, 8))
+    found = block.drop_samples(torch.ones(4000, 3, 8))
     assert found.unique().tolist() == [0, pytest.approx(4 / 3)]
     assert found.mean() == pytest.approx(1, abs=0.04)
     assert (found == found[:, :1, :1]).all()

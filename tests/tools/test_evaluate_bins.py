@@ -59,7 +59,7 @@ def test_unusable_inputs_are_named(bin_file, tmp_path, monkeypatch):
         write_bin(tmp_path / "few.bin", content, same)
         with pytest.raises(ValueError, match=message):
             evaluate_bins.run([tmp_path / "few.bin"], tmp_path)
-    with pytest.raises(ValueError, match="bins: found lfw more than once"):
+    with pytest.raises(ValueError, match="bins: found the name lfw more than once"):
         evaluate_bins.run([bin_file, Path("other") / "lfw.bin"], tmp_path)
     for value, word in ((np.nan, "not finite"), (0, "zero")):
         with pytest.raises(ValueError, match=rf"lfw\.bin: image 0: .* is {word}"):

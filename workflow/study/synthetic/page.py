@@ -1,15 +1,16 @@
 """Writing ``docs/study.md`` from the tables of the study; no number is typed by hand."""
 
-import html
 import json
 from collections.abc import Iterable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import MaxNLocator
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 
 from lh2face.evaluation.metric_names import LESS_IS_BETTER, title
 from lh2face.text import markdown_text
@@ -20,8 +21,18 @@ from workflow.study.tables import arguments, cell_code, changes, markdown
 TEMPLATES = Path(__file__).parent
 # Columns of the differences: whether one is significant, in either direction.
 DIRECTIONS = ["better", "worse"]
-# Sizes in the plot of differences, in px.
+# Sizes in the plot of differences, in points: of all of it, and of the names, a row and the axis.
 WIDTH, NAMES, ROW, AXIS = 720, 290, 24, 34
+# Its colours, which can be seen on light and on dark pages.
+GREY, BETTER, WORSE = "#808080", "#009e73", "#d55e00"
+STYLE = {
+    "svg.fonttype": "none", "svg.hashsalt": "lh2face", "font.family": "sans-serif",
+    "font.size": 12,
+    "xtick.color": GREY, "ytick.color": GREY, "xtick.major.size": 0, "ytick.major.size": 0,
+    "axes.grid": True, "axes.grid.axis": "x", "grid.color": "#80808040",
+    "axes.spines.left": False, "axes.spines.right": False, "axes.spines.top": False,
+    "axes.spines.bottom": False,
+}  # fmt: skip
 
 
 def write_page(plan: Plan, docs: Path) -> None:
@@ -218,35 +229,27 @@ class Results:
         rows = list(self.against(name).itertuples())
         if self.part(name).models == "variants":
             rows = [row for row in rows if row.figure == self.plan.select]
-        ends = [end for row in rows for end in (row.low, row.high)]
-        low, high = min(0, *ends), max(0, *ends)
-        scale = (WIDTH - NAMES - 20) / max(high - low, 1e-9)
         height = ROW * len(rows) + AXIS
+        place = NAMES / WIDTH, AXIS / height, 1 - (NAMES + 20) / WIDTH, 1 - AXIS / height
+        svg = StringIO()
+        with rc_context(STYLE):
+            drawn = Figure(figsize=(WIDTH / 72, height / 72))
+            axes = drawn.add_axes(place)
+            axes.axvline(0, color=GREY)
+            for number, row in enumerate(rows):
+                color = BETTER if row.better else WORSE if row.worse else GREY
+                axes.plot([row.low, row.high], [number, number], color=color, linewidth=2)
+                axes.plot(row.difference, number, "o", color=color)
+            axes.set_yticks(range(len(rows)), [self._words(name, row) for row in rows])
+            axes.set_ylim(len(rows) - 0.5, -0.5)
+            axes.xaxis.set_major_formatter(lambda x, _: f"{x:+g}" if x else "0")
+            drawn.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
+        return svg.getvalue()
 
-        def x(value: float) -> float:
-            return NAMES + 10 + (value - low) * scale
-
-        parts = []
-        round_numbers = MaxNLocator(8, steps=[1, 2, 5, 10]).tick_values(low, high)
-        for tick in filter(lambda tick: low <= tick <= high, round_numbers):
-            parts.append(f'<path class="g" d="M{x(tick):.1f} 0V{height - AXIS}"/>')
-            parts.append(
-                f'<text x="{x(tick):.1f}" y="{height - AXIS + 16}" text-anchor="middle">'
-                f"{tick or 0:{'+' if tick else ''}g}</text>"
-            )
-        parts.append(f'<path class="z" d="M{x(0):.1f} 0V{height - AXIS}"/>')
-        for number, row in enumerate(rows):
-            y = ROW * number + ROW / 2
-            kind = "b" if row.better else "w" if row.worse else "o"
-            words = row.model if self.part(name).models == "variants" else title(row.figure)
-            if self.contender(name):
-                words += f" · {row.reference}"
-            parts.append(
-                f'<text x="{NAMES}" y="{y + 4}" text-anchor="end">{html.escape(words)}</text>'
-                f'<path class="{kind}" d="M{x(row.low):.1f} {y}H{x(row.high):.1f}"/>'
-                f'<circle class="{kind}" cx="{x(row.difference):.1f}" cy="{y}" r="4"/>'
-            )
-        return SVG.format(width=WIDTH, height=height, content="".join(parts))
+    def _words(self, name: str, row: Any) -> str:
+        """Return the name of a row of :meth:`plot`."""
+        words = row.model if self.part(name).models == "variants" else title(row.figure)
+        return f"{words} · {row.reference}" if self.contender(name) else words
 
     def _pivot(self, name: str, how: str) -> pd.DataFrame:
         rows = self.figures[self.figures["part"] == name]
@@ -264,14 +267,6 @@ class Results:
         if np.isfinite(spread):
             text += f" ± {100 * spread:.{digits}f}"
         return f"**{text}**" if mean == best and len(column) > 1 else text
-
-
-SVG = (
-    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">'
-    "<style>text{{font:12.5px system-ui,sans-serif;fill:#777}}path{{stroke-width:2}}"
-    ".g{{stroke:#7773;stroke-width:1}}.z{{stroke:#777}}.o{{stroke:#8c8c8c;fill:#8c8c8c}}"
-    ".b{{stroke:#009e73;fill:#009e73}}.w{{stroke:#d55e00;fill:#d55e00}}</style>{content}</svg>\n"
-)
 
 
 def figure(path: str) -> str:
