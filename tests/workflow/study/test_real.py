@@ -505,6 +505,7 @@ def test_tables_and_page(page_of, photos, out, tmp_path):
     # A seed with a missing run does not count for its row, and the page says so.
     assert "`wild`: 1 epochs, seeds 0, 1, 2.\n" in page
     assert "with the seeds that they have: `lh2face` plain (0, 1).\n" in page
+    assert "| `wild` | `plain` | 2 |" in page and "| `wild` | `turned` | 3 |" in page
     table = pd.read_csv(tmp_path / "docs" / "study" / "real_figures.csv")
     wild = table[table["part"] == "wild"].groupby(["head", "view"])["seed"].nunique()
     assert wild["lh2face", "plain"] == 2 and set(wild.drop(("lh2face", "plain"))) == {3}

@@ -172,7 +172,8 @@ class Results:
         for name in self.parts:
             for view in self.views(name):
                 cells = [self._beside(name, view, figure) for figure in HEADLINE]
-                body.append([f"`{name}`", f"`{view}`", str(len(self.seeds(name))), *cells])
+                own = self._matching(self.figures, part=name, view=view, head=self.plan.subject)
+                body.append([f"`{name}`", f"`{view}`", str(own["seed"].nunique()), *cells])
         return markdown(["part", "faces", "seeds", *(TITLES[key] for key in HEADLINE)], body)
 
     def beside_best(self) -> pd.DataFrame:
