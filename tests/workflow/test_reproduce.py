@@ -97,8 +97,7 @@ def test_an_interruption_waits_for_the_stage_and_says_how_to_go_on(tmp_path):
     """Ctrl-C sends SIGINT to all processes of the terminal; a stand-in of DVC ends its stage."""
     (tmp_path / "dvc.py").write_text(
         "import pathlib, signal, time\n"
-        "print(\"Running stage 'fit3d':\", flush=True)\n"
-        "try:\n    time.sleep(60)\n"
+        "try:\n    print(\"Running stage 'fit3d':\", flush=True)\n    time.sleep(60)\n"
         "except KeyboardInterrupt:\n    time.sleep(1)\n    pathlib.Path('ended').touch()\n"
     )
     script = f"import sys; sys.path.insert(0, {reproduce.__file__.rpartition('/')[0]!r})\n"
