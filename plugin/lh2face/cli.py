@@ -527,8 +527,9 @@ def identify(
     Photos must be aligned faces of 112 × 112 px, unless landmarks or a
     detector are given.
 
-    The exit status is 3 if too few people are enrolled to decide at FPIR
-    0.01, and neither --fpir nor --threshold is given. Otherwise it is 0.
+    The exit status is 3 if a photo has no usable face, or if too few people
+    are enrolled to decide at FPIR 0.01 and neither --fpir nor --threshold is
+    given. Otherwise it is 0.
     """
     from lh2face.tools import identify as tool
     from lh2face.tools.verdict import NO_VERDICT

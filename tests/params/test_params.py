@@ -80,7 +80,8 @@ FOLDER = {"type": "image_folder", "path": "photos", "held_out": {"fraction": 0.5
         ({"held_out": {"fould": 0}}, r"people\.held_out\.fould: unknown key, allowed are fraction"),
         ({"held_out": {"fold": []}}, r"people\.held_out\.fold.*: .*at least 1 item"),
         ({"held_out": {"fraction": 1.0}}, r"people\.held_out\.fraction: .*less than 1, found 1\.0"),
-        ({"held_out": 3}, r"people\.held_out: .*found 3"),
+        ({"held_out": 3}, r"people\.held_out: expected keys with values, as in .*, found 3$"),
+        ({"detector": "mtcnn"}, r"people\.detector: expected keys with values, .* found 'mtcnn'$"),
         ({"images_per_person": 3}, r"people\.images_per_person: unknown key, allowed are path, "),
     ],
 )

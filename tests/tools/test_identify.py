@@ -11,6 +11,7 @@ import torch
 from lh2face.artifacts import gallery as artifact
 from lh2face.artifacts.gallery import Gallery, read_gallery
 from lh2face.artifacts.model import save_model
+from lh2face.data.images import ImageError
 from lh2face.evaluation.identification import TIE, identification
 from lh2face.evaluation.roc import threshold_at_far
 from lh2face.registry import MODELS
@@ -210,6 +211,21 @@ def test_a_low_kappa_gives_a_warning(gallery, face, write_photos, capsys):
         in out
     )
     assert out.count("the photo may be poor") == 1
+
+
+def test_a_photo_without_a_face_does_not_stop_the_others(gallery, write_photos, tmp_path, capsys):
+    (tmp_path / "half.jpg").write_bytes(b"\xff\xd8\xff")
+    cv2.imwrite(str(tmp_path / "large.png"), np.zeros((300, 300, 3), np.uint8))
+    bad, good = [tmp_path / "half.jpg", tmp_path / "large.png"], write_photos(3, 5)
+    capsys.readouterr()
+    assert not identify.run([bad[0], good[0], bad[1], good[1]], gallery, Path("m"), threshold=-1)
+    out = capsys.readouterr().out
+    assert re.findall(r"^decision +(\S+) *$", out, re.MULTILINE) == ["p3", "p5"]
+    assert f"warning: {bad[0]}: damaged or cut short" in out
+    assert f"warning: {bad[1]}: 300 × 300 px is no aligned face" in out
+    assert identify.run(good, gallery, Path("m"), threshold=-1)
+    with pytest.raises(ImageError, match=r"half\.jpg: damaged or cut short"):
+        identify.run(bad, gallery, Path("m"), threshold=-1)
 
 
 @pytest.mark.parametrize(("grey", "word"), [(255, "not finite"), (0, "zero")])

@@ -10,6 +10,8 @@ from pydantic_core import ErrorDetails
 from lh2face.params.sections import ParamsError, Section
 
 MOST_ERRORS = 10
+# Pydantic's errors for a value where a section or a table of sections belongs.
+NOT_A_SECTION = ("dict_type", "model_type", "model_attributes_type", "dataclass_type")
 Checked = TypeVar("Checked", bound=BaseModel)
 
 
@@ -56,6 +58,8 @@ def error_line(schema: type[BaseModel], error: ErrorDetails) -> str:
     if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
         found = f"found {error['ctx']['tag']!r:.100}" if "tag" in error["ctx"] else "missing"
         return f"{key}.type: {found}, allowed are {', '.join(types_of(section))}"
+    if error["type"] in NOT_A_SECTION:
+        message = "expected keys with values, as in {key: value}"
     # The messages of this package's own checks already contain the value.
     found = "" if error["type"] == "value_error" else f", found {error['input']!r:.100}"
     return f"{key}: {message}{found}"

@@ -1,6 +1,6 @@
 """``lh2face identify``: find the person in a photo among the people of a gallery."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lh2face.artifacts.gallery import Gallery, read_gallery
+from lh2face.data.images import ImageError
 from lh2face.embedding.embedders import directions, open_embedder
 from lh2face.evaluation.evidence import doubts
 from lh2face.evaluation.features import concentrations
@@ -17,7 +18,7 @@ from lh2face.evaluation.pairs import LEAST_ACCEPTS
 from lh2face.evaluation.roc import share_of, threshold_at_far
 from lh2face.text import printable
 from lh2face.tools.verdict import Threshold, check_cosine, warn
-from lh2face.tools.verify import read_faces, warn_of_low_kappa
+from lh2face.tools.verify import face_reader, warn_of_low_kappa
 
 FPIR = 0.01
 CANDIDATES = 5
@@ -39,19 +40,47 @@ def run(
         detector: Name or file of a detector, see :func:`~lh2face.detection.open_named`.
 
     Returns:
-        Whether there are decisions. There are none if the gallery is too small to measure the
-        default FPIR.
+        Whether there is a decision for each photo. There is none for a photo that cannot be read or
+        has no face, and none at all if the gallery is too small to measure the default FPIR.
 
     Raises:
-        ValueError: If a photo cannot be read or has no face, its embedding is not finite or zero,
-            the gallery is damaged or from another model, or it has too few people for the FPIR.
+        ValueError: If no photo can be used, an embedding is not finite or zero, the gallery is
+            damaged or from another model, or it has too few people for the FPIR.
     """
     known = read_gallery(gallery, model)
     limit = choose_threshold(known.non_mated, len(known.people), fpir, threshold)
-    embeddings = open_embedder(model)(read_faces(photos, landmarks, detector))
-    scores = directions(embeddings, photos) @ known.templates.T
-    show(photos, scores, concentrations(embeddings), limit, known)
-    return not limit.refusal
+    faces, failures = usable_faces(photos, face_reader(landmarks, detector))
+    embeddings = open_embedder(model)(np.stack(list(faces.values())))
+    scores = directions(embeddings, list(faces)) @ known.templates.T
+    show(list(faces), scores, concentrations(embeddings), limit, known)
+    warn(Console(), map(str, failures))
+    return not limit.refusal and not failures
+
+
+def usable_faces(
+    photos: Sequence[Path], read: Callable[[Path], np.ndarray]
+) -> tuple[dict[Path, np.ndarray], list[ImageError]]:
+    """Read the faces of all photos that have one.
+
+    Args:
+        photos: The files.
+        read: See :func:`~lh2face.tools.verify.face_reader`.
+
+    Returns:
+        The face of each usable photo, ``(112, 112, 3)`` uint8 RGB, and the errors of the others.
+
+    Raises:
+        ImageError: If no photo can be used; it is the error of the first one.
+    """
+    faces, failures = {}, []
+    for photo in photos:
+        try:
+            faces[photo] = read(photo)
+        except ImageError as error:
+            failures.append(error)
+    if not faces:
+        raise failures[0]
+    return faces, failures
 
 
 def choose_threshold(
