@@ -53,7 +53,7 @@ def run(
     embeddings = open_embedder(model)(np.stack(list(faces.values())))
     scores = directions(embeddings, list(faces)) @ known.templates.T
     show(list(faces), scores, concentrations(embeddings), limit, known)
-    warn(Console(), map(str, failures))
+    warn(Console(), [str(failure) for failure in failures])
     return not limit.refusal and not failures
 
 
