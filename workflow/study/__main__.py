@@ -24,6 +24,10 @@ PlanFile = Annotated[Path, typer.Option("--plan", help="Plan of the study.")]
 Over = Annotated[
     Path | None, typer.Option(exists=True, help="Overlay for all parts, such as params/full.yaml.")
 ]
+PlanOver = Annotated[
+    Path | None,
+    typer.Option("--over", exists=True, help="Overlay of the plan, such as real/iresnet18.yaml."),
+]
 Clones = Annotated[Path, typer.Option(help="Folder with a clone of the repository per part.")]
 Docs = Annotated[Path, typer.Option(help="Folder of the page; the tables go to study/ in it.")]
 Photos = Annotated[Path, typer.Option(help="Folder of the photos, see docs/study_real.md.")]
@@ -70,13 +74,14 @@ def run_real(
     photos: Photos,
     parts: Parts = None,
     plan: PlanFile = REAL,
+    over: PlanOver = None,
     results: Results = Path("study/real"),
 ) -> None:
     """Run parts of the study on real faces; several processes of this command share the work."""
     from workflow.study.real import faces, run
     from workflow.study.real.plan import load_plan
 
-    loaded = load_plan(plan)
+    loaded = load_plan(plan, over)
     run.run(loaded, faces.read_photos(photos, loaded.size, results / "faces"), results, parts or [])
 
 
@@ -84,6 +89,7 @@ def run_real(
 def page_real(
     photos: Photos,
     plan: PlanFile = REAL,
+    over: PlanOver = None,
     results: Results = Path("study/real"),
     docs: Docs = Path("docs"),
 ) -> None:
@@ -93,7 +99,7 @@ def page_real(
     from workflow.study.real.plan import load_plan
     from workflow.study.real.results import collect
 
-    loaded = load_plan(plan)
+    loaded = load_plan(plan, over)
     read = faces.read_photos(photos, loaded.size, results / "faces")
     collect(loaded, read, results, docs / "study")
     write_page(loaded, docs)

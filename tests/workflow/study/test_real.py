@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.optim import OptimWrapper
 from mmengine.registry import PARAM_SCHEDULERS
 
@@ -46,6 +47,7 @@ from workflow.study.real.training import (
 
 ROOT = Path(__file__).parents[3]
 PLAN = ROOT / "workflow" / "study" / "real" / "plan.yaml"
+LARGER = PLAN.with_name("iresnet18.yaml")
 BACKBONE = {"type": "MobileFaceNet", "embedding_size": 16, "image_size": 16, "width": 0.125}
 VALUES = {
     "size": 16, "backbone": BACKBONE, "batch": 8, "subject": "lh2face",
@@ -146,6 +148,19 @@ def test_the_plan_of_the_project_gives_every_head_as_many_candidates():
     each = len(next(iter(plan.candidates.values())))
     assert heads == 9 and len(list(tuning_runs(plan))) == heads * each
     assert len({one.name for one in tuning_runs(plan)}) == heads * each
+
+
+def test_the_overlay_for_a_gpu_changes_sizes_and_keeps_the_rest():
+    plan, larger = load_plan(PLAN), load_plan(PLAN, LARGER)
+    sides = {
+        larger.size, larger.backbone["image_size"], larger.reconstructor.config["image_size"]
+    }  # fmt: skip
+    assert sides == {112} and MODELS.build(larger.backbone).conv1.weight.shape[0] == 64
+    assert larger.candidates == plan.candidates and larger.views == plan.views
+    kept = {"epochs": 1, "views": ["turned"]}
+    for name, part in plan.parts.items():
+        assert larger.parts[name].model_copy(update=kept) == part.model_copy(update=kept)
+    assert larger.parts["folds"].epochs > plan.parts["folds"].epochs
 
 
 @pytest.mark.parametrize(
@@ -276,6 +291,8 @@ def test_training_depends_on_its_seed_alone_and_learns(photos):
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["backbone.stem.0.0.weight"], other["backbone.stem.0.0.weight"])
     model = train(images, labels, epochs=30, seed=0, **given)
+    assert next(model.parameters()).device.type == get_device()
+    model.cpu()
     scores = model.head(model(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1))
     assert (scores.argmax(1).numpy() == labels).mean() > 0.8
 
@@ -311,6 +328,8 @@ def test_a_reconstructor_is_fitted_once_and_begins_every_joint_training(
     still = train(photos.wild.images, labels, epochs=1, seed=0, rate=0.0, **given)
     assert still.fusion == "canonical_depth"
     moved = train(photos.wild.images, labels, epochs=1, seed=0, **given)
+    for model in (still, moved):
+        model.cpu()
     for name, weight in given["fitted"].items():
         assert torch.equal(still.reconstructor.state_dict()[name], weight)
     assert any(

@@ -11,6 +11,7 @@ from lh2face.data.parameters import Seed
 from lh2face.params import read_yaml
 from lh2face.params.comparison import HeadName
 from lh2face.params.messages import checked
+from lh2face.params.overlays import merge
 from lh2face.params.sections import Name, PositiveInt, Section, Seeds
 from lh2face.params.training import Joint
 
@@ -231,10 +232,17 @@ def part_runs(plan: Plan, name: str, chosen: dict[str, Config]) -> Iterator[Run]
                     )  # fmt: skip
 
 
-def load_plan(path: Path) -> Plan:
+def load_plan(path: Path, over: Path | None = None) -> Plan:
     """Read and check the plan.
+
+    Args:
+        path: The plan.
+        over: An overlay, whose values override those of the plan, such as a larger network.
 
     Raises:
         ParamsError: If a key is unknown, missing or has a value that is not allowed.
     """
-    return checked(Plan, read_yaml(path), path)
+    values = read_yaml(path)
+    if over is not None:
+        merge(values, read_yaml(over))
+    return checked(Plan, values, over or path)

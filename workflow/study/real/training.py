@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import TRANSFORMS
@@ -135,7 +136,7 @@ def optimize(
     seed: int,
     warm_up: int,
 ) -> None:
-    """Minimise a model's loss on faces.
+    """Minimise a model's loss on faces, on the GPU if there is one.
 
     Args:
         model: The model.
@@ -153,6 +154,7 @@ def optimize(
     """
     # Otherwise mmengine would log every parameter of the model.
     MMLogger.get_instance("study", log_level="WARNING")
+    model.to(get_device())
     settings.optimizer.fused = True
     optimizer = build_optim_wrapper(model, settings)
     rates = [group["lr"] for group in optimizer.param_groups]
