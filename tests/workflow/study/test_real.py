@@ -556,6 +556,19 @@ def test_a_view_without_the_subject_is_left_out(page_of, out, tmp_path):
     assert "`lh2face` plain (none), `cosface` plain (none)" in page
 
 
+def test_a_variant_that_was_not_run_yet_is_named(photos, out, tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "ROUNDS", 20)
+    values = json.loads(json.dumps(VALUES))
+    values["variants"] = {"lh2face_wide": {"type": "LH2FaceHead", "margin_factor": 0.5}}
+    values["parts"]["wild"]["heads"].append("lh2face_wide")
+    plan = Plan.model_validate(values)
+    collect(plan, photos, out, tmp_path / "study")
+    write_page(plan, tmp_path)
+    page = (tmp_path / "study_real.md").read_text(encoding="utf-8")
+    assert "with the seeds that they have: `lh2face_wide` turned (none)," in page
+    assert "| `wild` | `turned` | 3 |" in page
+
+
 def test_parts_without_a_whole_seed_are_named(page_of, out):
     for path in out.glob("folds/cosface-*-1.npz"):
         path.unlink()

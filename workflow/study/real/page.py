@@ -220,7 +220,8 @@ class Results:
 
     def _best(self, name: str, view: str, figure: str) -> dict[str, str]:
         """Return the keys of the difference between the subject and the best baseline."""
-        others = self._means(name, view, figure).drop(self.plan.subjects(self.part(name)))
+        means = self._means(name, view, figure)
+        others = means.drop(self.plan.subjects(self.part(name)), errors="ignore")
         best = others.idxmin() if figure in LESS_IS_BETTER else others.idxmax()
         first, second = f"{self.plan.subject}-{view}", f"{best}-{view}"
         return {"part": name, "first": first, "second": second, "figure": figure}
