@@ -33,7 +33,7 @@ from workflow.study.real.figures import (
     figures_of,
     right_shares,
 )
-from workflow.study.real.page import Results, write_page
+from workflow.study.real.page import HEADLINE, Results, write_page
 from workflow.study.real.plan import Plan, load_plan, part_runs, tuning_runs
 from workflow.study.real.results import collect
 from workflow.study.real.run import held_out, is_done, joined, run, split, subset, together
@@ -595,6 +595,43 @@ def test_what_is_better_and_worse(plan):
     assert found.summary(duels, "fp.eer") == (
         "0 of 1 (significantly better in 0, significantly worse in 1)"
     )
+
+
+def test_a_variant_is_beside_the_best_baseline_not_beside_the_subject():
+    values = json.loads(json.dumps(VALUES))
+    values["variants"] = {"wide": {}, "unrun": {}}
+    values["parts"]["wild"]["heads"] += ["wide", "unrun"]
+    plan = Plan.model_validate(values)
+    means = {"lh2face": 0.9, "cosface": 0.6, "wide": 0.7}
+    figure_rows = [
+        ("wild", view, head, seed, figure, value)
+        for figure in HEADLINE
+        for view in ("turned", "plain")
+        for head, value in means.items()
+        for seed in (0, 1)
+        if (head, view) != ("wide", "plain")
+    ]
+    table = pd.DataFrame(figure_rows, columns=["part", "view", "head", "seed", "figure", "value"])
+    columns = ["part", "first", "second", "figure", "difference", "low", "high"]
+    differences = pd.DataFrame(
+        [
+            ("wild", f"{head}-turned", "cosface-turned", figure, means[head] - 0.6, 0.05, 0.4)
+            for head in ("lh2face", "wide")
+            for figure in HEADLINE
+        ],
+        columns=columns,
+    )  # fmt: skip
+    found = Results(plan, table, differences, {"parts": {"wild": {}}})
+    assert found.shown_subjects() == ["lh2face", "wide"]
+    rows = found.headline("wide").splitlines()
+    assert len(rows) == 3
+    assert rows[2].startswith("| `wild` | `turned` | 2 | 70.0, `cosface` 60.0: **+10.0 (+5.0 …")
+    assert len(found.headline("lh2face").splitlines()) == 4
+    beside = found.beside_best("wide")
+    assert beside["difference"].tolist() == pytest.approx([0.1] * len(HEADLINE))
+    turning = found.turning()
+    assert "`lh2face-turned` − `lh2face-plain` | too few seeds" in turning
+    assert "wide" not in turning
 
 
 def test_the_table_among_the_results_is_that_of_the_page():

@@ -1,8 +1,9 @@
 """Writing ``docs/study_real.md`` from the tables of the study; no number is typed by hand."""
 
 import json
+from collections.abc import Iterator
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -166,25 +167,39 @@ class Results:
             body.append([f"`{first}` − `{second}`", *cells])
         return markdown(["", *(TITLES[figure] for figure in JUDGED)], body)
 
-    def headline(self) -> str:
-        """Write the subject and the best baseline of each figure, for each part and view."""
+    def shown_subjects(self) -> list[str]:
+        """Return the subject and those of its variants that were run."""
+        run = set(self.figures["head"])
+        return [head for head in (self.plan.subject, *self.plan.variants) if head in run]
+
+    def headline(self, head: str) -> str:
+        """Write a head and the best baseline of each figure, for each part and view."""
         body = []
-        for name in self.parts:
-            for view in self.views(name):
-                cells = [self._beside(name, view, figure) for figure in HEADLINE]
-                own = self._matching(self.figures, part=name, view=view, head=self.plan.subject)
-                body.append([f"`{name}`", f"`{view}`", str(own["seed"].nunique()), *cells])
+        for name, view, seeds in self._rows_of(head):
+            cells = [self._beside(head, name, view, figure) for figure in HEADLINE]
+            body.append([f"`{name}`", f"`{view}`", str(seeds), *cells])
         return markdown(["part", "faces", "seeds", *(TITLES[key] for key in HEADLINE)], body)
 
-    def beside_best(self) -> pd.DataFrame:
+    def beside_best(self, head: str) -> pd.DataFrame:
         """Return the differences that :meth:`headline` shows."""
         rows = [
-            self._matching(self.differences, **self._best(name, view, figure))
-            for name in self.parts
-            for view in self.views(name)
+            self._matching(self.differences, **self._best(head, name, view, figure))
+            for name, view, _ in self._rows_of(head)
             for figure in HEADLINE
         ]
         return pd.concat(rows)
+
+    def _rows_of(self, head: str) -> Iterator[tuple[str, str, int]]:
+        """Yield each part and view in which a head was run, with its number of seeds."""
+        for name in self.parts:
+            for view in self.views(name):
+                if seeds := self._seeds_of(head, name, view):
+                    yield name, view, seeds
+
+    def _seeds_of(self, head: str, name: str, view: str) -> int:
+        """Count the seeds of a head in a view of a part."""
+        rows = self._matching(self.figures, part=name, view=view, head=head)
+        return int(rows["seed"].nunique())
 
     def changed(self) -> str:
         """Write what each part changes for the subject, compared with the part in ``against``.
@@ -204,13 +219,14 @@ class Results:
         return markdown(header, body) if body else ""
 
     def turning(self) -> str:
-        """Write what each view changes for the subject beside each later one, for each part."""
+        """Write what each view changes beside each later one, for the subject and its variants."""
         body = []
         for name in self.parts:
-            for views in self.view_pairs(name):
-                pair = [f"{self.plan.subject}-{view}" for view in views]
-                cells = [self._difference(name, *pair, figure) for figure in HEADLINE]
-                body.append([f"`{name}`", f"`{pair[0]}` − `{pair[1]}`", *cells])
+            for head, views in product(self.subjects(name), self.view_pairs(name)):
+                pair = [f"{head}-{view}" for view in views]
+                if all(self._seeds_of(head, name, view) for view in views):
+                    cells = [self._difference(name, *pair, figure) for figure in HEADLINE]
+                    body.append([f"`{name}`", f"`{pair[0]}` − `{pair[1]}`", *cells])
         return markdown(["part", "", *(TITLES[key] for key in HEADLINE)], body)
 
     def _means(self, name: str, view: str, figure: str) -> pd.Series:
@@ -218,19 +234,19 @@ class Results:
         rows = self._matching(self.figures, part=name, view=view, figure=figure)
         return rows.groupby("head")["value"].mean()
 
-    def _best(self, name: str, view: str, figure: str) -> dict[str, str]:
-        """Return the keys of the difference between the subject and the best baseline."""
+    def _best(self, head: str, name: str, view: str, figure: str) -> dict[str, str]:
+        """Return the keys of the difference between a head and the best baseline."""
         means = self._means(name, view, figure)
         others = means.drop(self.plan.subjects(self.part(name)), errors="ignore")
         best = others.idxmin() if figure in LESS_IS_BETTER else others.idxmax()
-        first, second = f"{self.plan.subject}-{view}", f"{best}-{view}"
+        first, second = f"{head}-{view}", f"{best}-{view}"
         return {"part": name, "first": first, "second": second, "figure": figure}
 
-    def _beside(self, name: str, view: str, figure: str) -> str:
-        """Write the subject's mean, that of the best baseline, and the difference."""
-        means, keys = self._means(name, view, figure), self._best(name, view, figure)
+    def _beside(self, head: str, name: str, view: str, figure: str) -> str:
+        """Write a head's mean, that of the best baseline, and the difference."""
+        means, keys = self._means(name, view, figure), self._best(head, name, view, figure)
         best = keys["second"].removesuffix(f"-{view}")
-        own, other = (shown(figure, means[head], np.nan) for head in (self.plan.subject, best))
+        own, other = (shown(figure, means[one], np.nan) for one in (head, best))
         return f"{own}, `{best}` {other}: {self._difference(**keys)}"
 
     def _difference(self, part: str, first: str, second: str, figure: str) -> str:
