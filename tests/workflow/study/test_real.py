@@ -297,6 +297,17 @@ def test_training_depends_on_its_seed_alone_and_learns(photos):
     assert (scores.argmax(1).numpy() == labels).mean() > 0.8
 
 
+def test_training_runs_on_the_device_of_mmengine(photos, monkeypatch):
+    """On the device "meta" there are no values, so a training that runs there cannot go on."""
+    monkeypatch.setattr("workflow.study.real.training.get_device", lambda: "meta")
+    images, _, labels = joined([(photos.wild, np.ones(len(photos.wild.paths), bool))])
+    with pytest.raises((NotImplementedError, RuntimeError), match="meta"):
+        train(
+            images, labels, backbone=BACKBONE, head={"type": "CosFaceHead"}, transforms=[],
+            epochs=1, batch=9, seed=0,
+        )  # fmt: skip
+
+
 def test_landmarks_follow_their_faces(folder, photos):
     """Aligned landmarks are those of the template here; of a subset they are the subset's."""
     assert photos.cfp.landmarks.shape == (40, 5, 2)
